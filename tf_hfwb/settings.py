@@ -1,0 +1,128 @@
+"""The environment contract: which variables are read, what they may say, and what wins over what.
+
+This is the only file that reads ``WANDB_*`` variables. Precedence: argument, then environment variable, then default.
+Variables that are not named here belong to the W&B client, which reads them by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from tf_hfwb.errors import SettingError
+
+DEFAULT_PROJECT = "huggingface"
+TRUE_WORDS = frozenset({"true", "1", "yes", "on", "y", "t"})
+
+
+class LogModel(str, Enum):
+    """What is uploaded of the model (``WANDB_LOG_MODEL``)."""
+
+    FALSE = "false"
+    END = "end"
+    CHECKPOINT = "checkpoint"
+
+
+class Watch(str, Enum):
+    """What is observed of the model's layers (``WANDB_WATCH``)."""
+
+    FALSE = "false"
+    GRADIENTS = "gradients"
+    PARAMETERS = "parameters"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one run, resolved once.
+
+    Attributes:
+        project: The W&B project of a run that we open.
+        log_model: What is uploaded of the model.
+        watch: What is observed of gradients and parameters.
+        disabled: No run is opened and nothing is logged.
+        mode: The client's ``WANDB_MODE`` as given, or None when it is not set.
+    """
+
+    project: str = DEFAULT_PROJECT
+    log_model: LogModel = LogModel.FALSE
+    watch: Watch = Watch.FALSE
+    disabled: bool = False
+    mode: str | None = None
+
+    @classmethod
+    def resolve(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        project: str | None = None,
+        log_model: str | bool | LogModel | None = None,
+        watch: str | bool | Watch | None = None,
+    ) -> Settings:
+        """Resolve the settings: arguments win over ``environ``, which wins over the defaults.
+
+        Args:
+            environ: The environment; the process's own when None.
+            project: Overrides ``WANDB_PROJECT``.
+            log_model: Overrides ``WANDB_LOG_MODEL``.
+            watch: Overrides ``WANDB_WATCH``.
+
+        Raises:
+            SettingError: A value is not one of the accepted words.
+
+        Example:
+            >>> Settings.resolve({"WANDB_PROJECT": "glue", "WANDB_LOG_MODEL": "End"}).log_model.value
+            'end'
+        """
+        environ = os.environ if environ is None else environ
+        return cls(
+            project=project or environ.get("WANDB_PROJECT") or DEFAULT_PROJECT,
+            log_model=_log_model(*_first("log_model", log_model, "WANDB_LOG_MODEL", environ)),
+            watch=_watch(*_first("watch", watch, "WANDB_WATCH", environ)),
+            disabled=environ.get("WANDB_DISABLED", "").strip().lower() in TRUE_WORDS,
+            mode=environ.get("WANDB_MODE") or None,
+        )
+
+
+_E = TypeVar("_E", bound=Enum)
+
+
+def _first(argument: str, value: object, variable: str, environ: Mapping[str, str]) -> tuple[str, object]:
+    """The value that counts and the name under which the user gave it."""
+    if value is not None:
+        return argument, value
+    return variable, environ.get(variable) or "false"
+
+
+def _word(value: object) -> str:
+    if isinstance(value, Enum):
+        value = value.value
+    return str(value).strip().lower()
+
+
+def _member(kind: type[_E], name: str, value: object, advice: str) -> _E:
+    try:
+        return kind(_word(value))
+    except ValueError:
+        raise SettingError(name, value, accepted=[member.value for member in kind], advice=advice) from None
+
+
+def _log_model(name: str, value: object) -> LogModel:
+    word = _word(value)
+    if word in TRUE_WORDS:
+        warnings.warn(
+            f"{name}={value!r} is deprecated and means 'end': the model is uploaded when training ends. "
+            f"Write {name}='end', or {name}='checkpoint' to upload every checkpoint too.",
+            FutureWarning,
+            stacklevel=4,
+        )
+        return LogModel.END
+    return _member(LogModel, name, value, f"Unset {name} to upload nothing.")
+
+
+def _watch(name: str, value: object) -> Watch:
+    return _member(Watch, name, value, f"Unset {name} to observe nothing.")
