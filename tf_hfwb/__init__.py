@@ -1,0 +1,37 @@
+"""Weights & Biases tracking and a Trainer for Hugging Face models in TensorFlow and Keras.
+
+Names are loaded when they are first used: importing this package imports neither TensorFlow, Keras, transformers nor
+wandb.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tf_hfwb.callbacks.metrics import WandbMetricsLogger
+    from tf_hfwb.pretrained import from_pretrained
+    from tf_hfwb.trainer import TFTrainer
+    from tf_hfwb.training_args import TFTrainingArguments
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "WandbMetricsLogger": "tf_hfwb.callbacks.metrics",
+    "TFTrainer": "tf_hfwb.trainer",
+    "TFTrainingArguments": "tf_hfwb.training_args",
+    "from_pretrained": "tf_hfwb.pretrained",
+}
+
+__all__ = ["TFTrainer", "TFTrainingArguments", "WandbMetricsLogger", "from_pretrained"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; its names are {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,284 @@
+"""``WandbMetricsLogger``: the metrics of a fit or an evaluation in a W&B run, on one clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tf_hfwb.callbacks.clock import StepClock
+from tf_hfwb.callbacks.names import evaluation_metrics, training_metrics
+from tf_hfwb.callbacks.rows import Evaluation, EvaluationRows, Moment, TrainRows
+from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import Callback, Host, Logs, host_of
+from tf_hfwb.policies import EverySteps, Never
+from tf_hfwb.settings import Settings
+from tf_hfwb.tracking import Tracker, open_tracker
+
+
+class WandbMetricsLogger(Callback):
+    """Log the metrics of ``fit`` and ``evaluate`` to Weights & Biases, for tf_keras and Keras 3 models.
+
+    The run is opened at the first event, not here; a run that you opened with ``wandb.init`` is used. Every row carries
+    ``train/global_step``, the number of optimizer updates since the very first start, which is the x-axis of every
+    metric. ``train/loss`` is the mean over the steps since the row before, as the PyTorch ``Trainer`` logs it, not
+    Keras's running mean of the epoch; other training metrics are Keras's own.
+
+    Steps that log nothing are not synchronised, and a row costs the training thread a few microseconds: a worker
+    thread reads the numbers and sends them. Beside this logger do not pass ``step=`` to a ``wandb.log`` of your own:
+    W&B drops what lies behind its own counter. Log ``{"train/global_step": n, ...}``, or no step at all.
+
+    Args:
+        log_freq: ``"epoch"`` for a row at each epoch's end; ``"batch"`` for a row at every step; a number n for a row
+            at every multiple of n steps, and one at the last step. Under ``steps_per_execution=k`` a row falls on the
+            first boundary at or after the multiple and carries the true step.
+        initial_global_step: The global step at which training starts, when the optimizer's counter does not know it.
+        log_first_step: Also a row at the very first step.
+        project: The run's project; else ``WANDB_PROJECT``, else ``huggingface``.
+        run_name: The run's name; else ``WANDB_NAME``, else W&B finds one.
+        config: Merged into the run's config, on top of the model's own.
+
+    Raises:
+        SettingError: ``log_freq`` is neither of the words nor a positive number, or the environment does not parse.
+
+    Example:
+        >>> logger = WandbMetricsLogger(log_freq=100)
+        >>> # model.fit(dataset, callbacks=[logger])
+
+    Arguments follow ``wandb.integration.keras.WandbMetricsLogger``; names and meaning of the metrics follow the
+    ``Trainer`` of transformers.
+    """
+
+    def __init__(
+        self,
+        log_freq: Literal["epoch", "batch"] | int = "epoch",
+        initial_global_step: int = 0,
+        *,
+        log_first_step: bool = False,
+        project: str | None = None,
+        run_name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._by_epochs = log_freq == "epoch"
+        self._policy = _policy(log_freq, log_first_step)
+        if isinstance(initial_global_step, bool) or not isinstance(initial_global_step, int) or initial_global_step < 0:
+            raise SettingError("initial_global_step", initial_global_step, expected="a number of steps, 0 or more")
+        self._initial_global_step = initial_global_step
+        self._settings = Settings.resolve(project=project)
+        self._run_name = run_name
+        self._config = dict(config or {})
+        self._tracker = Tracker()
+        self._evaluations = EvaluationRows(self._tracker)
+        self._pending_evaluation: Evaluation | None = None
+        self._epoch, self._epoch_batches = 0, 0
+        self._steps_per_epoch: int | None = None
+        self._training = False
+
+    @property
+    def tracker(self) -> Tracker:
+        """The run that this logger writes to; one without a run before the first event."""
+        return self._tracker
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Open the run and let the model record its steps."""
+        self._open()
+        # All workers read the recorder, in step: reading it sums over them.
+        self._training = self._tracker.active or self._host.is_multi_worker
+        if not self._training:
+            return
+        self._recorder = self._host.record_steps()
+        self._clock = StepClock(self._host, self._initial_global_step)
+        self._stride = self._host.steps_per_execution
+        self._steps_per_epoch = self.params.get("steps")
+        self._begin_epoch(0)
+        self._unread = 0
+        self._evaluating = 0.0
+        self._epoch_logs: Logs = {}
+        start = self._moment()
+        self._row_step = start.step
+        self._rows = TrainRows(self._tracker, start, self._host.num_replicas)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Start counting the epoch's batches."""
+        if self._training:
+            self._begin_epoch(epoch)
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """The step before has ended: write its row if one is due.
+
+        Here and not at the step's end, because Keras 3 calls ``on_train_batch_end`` on other threads, late and in any
+        order, or else synchronises every step. The state of a step can still be read where the next one begins.
+        """
+        if not self._training:
+            return
+        if self._begun is not None:
+            self._advance(batch - self._begun)
+            if self._pending_evaluation is not None:
+                self._write_evaluation({})
+        self._begun = batch
+        clock = self._clock
+        if self._policy.due(clock.step, clock.after(self._stride)) or not clock.predictable:
+            self._coming = self._awaited[batch + self._stride - 1] = Moment()
+        else:
+            self._coming = None
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Keep the logs of a step for which a row is due. Keras 3 calls this on a thread of its own."""
+        if not self._training:
+            return
+        if batch > self._ended:
+            self._ended = batch
+        if self._awaited:
+            moment = self._awaited.pop(batch, None)
+            if moment is not None:
+                moment.logs = logs or {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Write what is due of the epoch's last step, the epoch's row, and the row of its validation."""
+        if not self._training:
+            return
+        logs = logs or {}
+        self._epoch_logs = training_metrics(logs)
+        self._finish_epoch()
+        if self._by_epochs:
+            self._write(self._moment(self._epoch_logs))
+        self._write_evaluation(evaluation_metrics(logs))
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Write the last step's row and the summary, and wait for the worker."""
+        if not self._training:
+            return
+        moment = self._moment(self._epoch_logs)
+        if moment.step > self._row_step:
+            self._write(moment)
+        self._write_evaluation({})
+        self._tracker.submit(self._rows.summarize, moment)
+        self._tracker.update_config(self._host.describe())
+        self._clock.stop()
+        self._training = False
+        self._tracker.flush()
+
+    def _begin_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._epoch_batches = 0
+        self._epoch_start = self._clock.iterations
+        self._begun: int | None = None
+        self._ended = -1
+        self._coming: Moment | None = None
+        self._awaited: dict[int, Moment] = {}
+
+    def _advance(self, batches: int, logs: Logs | None = None) -> None:
+        """So many batches were trained on since the last look: write a row if one is due."""
+        clock = self._clock
+        previous = clock.step
+        clock.advance(batches)
+        self._epoch_batches += batches
+        self._unread += batches
+        if self._policy.due(previous, clock.step):
+            clock.confirm()
+        if self._policy.due(previous, clock.step):
+            self._write(self._moment(logs, self._coming))
+        elif self._unread + self._stride > self._recorder.size:
+            self._unread = 0
+            self._tracker.submit(self._rows.take, self._recorder.capture())
+
+    def _finish_epoch(self) -> None:
+        """The epoch's last execution: it may have been shorter than Keras says, or none at all."""
+        if self._begun is None:
+            return
+        batches = max(0, self._ended - self._begun + 1)
+        if self._clock.counts_batches:
+            batches = self._clock.uncounted_batches()
+        elif self._steps_per_epoch is not None:
+            batches = min(batches, self._steps_per_epoch - self._epoch_batches)
+        self._coming = None
+        self._advance(batches, self._epoch_logs)
+        self._begun = None
+        if self._steps_per_epoch is None:
+            self._steps_per_epoch = self._epoch_batches
+
+    @property
+    def _epoch_reached(self) -> float:
+        """The epoch with its fraction; without one while the number of batches is unknown, as with a generator."""
+        return self._epoch + (self._epoch_batches / self._steps_per_epoch if self._steps_per_epoch else 0.0)
+
+    def _moment(self, logs: Logs | None = None, moment: Moment | None = None) -> Moment:
+        """The training as of now."""
+        moment = Moment(logs=logs or {}) if moment is None else moment
+        moment.step = self._clock.step
+        moment.epoch = self._epoch_reached
+        moment.time = time.monotonic()
+        moment.evaluating = self._evaluating
+        moment.steps = self._recorder.capture()
+        moment.learning_rate = self._host.learning_rate(self._clock.iterations)
+        return moment
+
+    def _write(self, moment: Moment) -> None:
+        self._row_step = moment.step
+        self._unread = 0
+        self._tracker.submit(self._rows.write, moment)
+
+    # -- evaluation and prediction ---------------------------------------------------------------------------------
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Open the run, outside ``fit``, and note the time."""
+        if not self._training:
+            self._open()
+        if self._tracker.active or self._training:
+            self._recorder = self._host.record_steps()
+            self._test_begin = time.monotonic(), self._recorder.capture()
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Write the evaluation's row: inside ``fit`` together with what the end of the epoch adds to it."""
+        if not (self._tracker.active or self._training):
+            return
+        began, before = self._test_begin
+        seconds = time.monotonic() - began
+        if self._pending_evaluation is not None:
+            self._write_evaluation({})
+        self._pending_evaluation = Evaluation(before, self._recorder.capture(), seconds, dict(logs or {}))
+        if self._training:
+            self._evaluating += seconds
+        else:
+            self._clock = StepClock(self._host, self._initial_global_step)
+            self._write_evaluation({})
+            self._tracker.flush()
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Open the run."""
+        if not self._training:
+            self._open()
+
+    def _write_evaluation(self, more: Mapping[str, Any]) -> None:
+        """Write the pending evaluation, and metrics that other callbacks added to the logs of the epoch."""
+        evaluation, self._pending_evaluation = self._pending_evaluation, None
+        if evaluation is not None or more:
+            step, replicas = self._clock.step, self._host.num_replicas
+            self._tracker.submit(self._evaluations.write, evaluation, more, replicas, step, self._epoch_reached)
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._host: Host = host_of(self.model)
+        tracker = open_tracker(
+            self._settings,
+            name=self._run_name,
+            config={**self._host.describe(), **self._config},
+            chief=self._host.is_chief,
+        )
+        if tracker is not self._tracker:
+            self._tracker = tracker
+            self._evaluations = EvaluationRows(tracker)
+
+
+def _policy(log_freq: str | int, first: bool) -> EverySteps | Never:
+    if log_freq == "epoch":
+        return Never()
+    if log_freq == "batch":
+        return EverySteps(1)
+    if isinstance(log_freq, int) and not isinstance(log_freq, bool) and log_freq >= 1:
+        return EverySteps(log_freq, first=first)
+    raise SettingError("log_freq", log_freq, expected="'epoch', 'batch' or a number of steps, 1 or more")

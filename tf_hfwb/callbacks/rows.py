@@ -1,0 +1,194 @@
+"""Turns what the training thread handed over into rows of the run. Everything here runs on the tracker's worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.callbacks.names import training_metrics
+from tf_hfwb.keras_compat import Reading, difference, number
+from tf_hfwb.policies import higher_is_better, is_better
+from tf_hfwb.tracking import Tracker
+from tf_hfwb.tracking.run import STEP
+
+_LOGS_TIMEOUT = 10.0  # Seconds. Keras 3's thread pool delivers a step's logs within milliseconds.
+
+
+@dataclass
+class Moment:
+    """One point of the training, as the training thread saw it. Values may still be tensors.
+
+    Attributes:
+        step: The global step.
+        epoch: The epoch, with its fraction.
+        time: Seconds on the monotonic clock.
+        evaluating: Seconds spent in evaluations since the fit began.
+        steps: The step recorder's value.
+        learning_rate: The rate used by the step, for :func:`~tf_hfwb.keras_compat.number`.
+        logs: Keras's metrics; None until they are delivered.
+    """
+
+    step: int = 0
+    epoch: float = 0.0
+    time: float = 0.0
+    evaluating: float = 0.0
+    steps: Any = None
+    learning_rate: Any = None
+    logs: Mapping[str, Any] | None = None
+
+    def delivered_logs(self) -> Mapping[str, Any]:
+        """The logs, waited for."""
+        deadline = time.monotonic() + _LOGS_TIMEOUT
+        while self.logs is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return self.logs or {}
+
+
+@dataclass
+class _Losses:
+    """Sums since some moment."""
+
+    total: float = 0.0
+    batches: int = 0
+    samples: int = 0
+
+    def add(self, reading: Reading) -> None:
+        self.total += float(np.sum(reading.train_losses))
+        self.batches += len(reading.train_losses)
+        self.samples += reading.train_samples
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.batches if self.batches else None
+
+
+@dataclass
+class TrainRows:
+    """The training rows of one fit.
+
+    Args:
+        tracker: The run.
+        start: The moment at which the fit began.
+        replicas: Number of replicas that the step recorder sums over.
+    """
+
+    tracker: Tracker
+    start: Moment
+    replicas: int
+    _last: Moment = field(init=False)
+    _interval: _Losses = field(default_factory=_Losses)
+    _fit: _Losses = field(default_factory=_Losses)
+
+    def __post_init__(self) -> None:
+        self._last = self.start
+        self._captured = np.asarray(self.start.steps)
+
+    def take(self, steps: Any) -> None:
+        """Add the steps since the last capture to the interval."""
+        captured = np.asarray(steps)
+        reading = difference(self._captured, captured, self.replicas)
+        self._captured = captured
+        self._interval.add(reading)
+        self._fit.add(reading)
+
+    def write(self, moment: Moment) -> None:
+        """Write a row for the steps since the row before."""
+        self.take(moment.steps)
+        row: dict[str, Any] = {}
+        for name, value in training_metrics(moment.delivered_logs()).items():
+            row[name] = number(value)
+        if self._interval.mean is not None:
+            row["train/loss"] = self._interval.mean
+        row["train/learning_rate"] = _rounded(number(moment.learning_rate))
+        row.update(self._rates(self._last, moment, self._interval))
+        self.tracker.log({**_known(row), "train/epoch": moment.epoch, STEP: moment.step})
+        self._interval = _Losses()
+        self._last = moment
+
+    def summarize(self, moment: Moment) -> None:
+        """Write the totals of the fit into the run's summary."""
+        self.take(moment.steps)
+        rates = self._rates(self.start, moment, self._fit)
+        totals = {name.replace("train/", "train_"): value for name, value in rates.items()}
+        totals["train_runtime"] = moment.time - self.start.time
+        totals["train_loss"] = self._fit.mean
+        self.tracker.summarize(_known(totals))
+
+    @staticmethod
+    def _rates(since: Moment, now: Moment, losses: _Losses) -> dict[str, float | None]:
+        seconds = (now.time - since.time) - (now.evaluating - since.evaluating)
+        if seconds <= 0:
+            return {}
+        return {
+            "train/steps_per_second": (now.step - since.step) / seconds,
+            "train/samples_per_second": losses.samples / seconds if losses.samples else None,
+        }
+
+
+@dataclass
+class EvaluationRows:
+    """The evaluation rows of one logger, and the best value of each metric.
+
+    Args:
+        tracker: The run.
+    """
+
+    tracker: Tracker
+    _best: dict[str, float] = field(default_factory=dict)
+
+    def write(
+        self, evaluation: Evaluation | None, more: Mapping[str, Any], replicas: int, step: int, epoch: float
+    ) -> None:
+        """Write a row and, where a metric is the best so far, its value and step into the summary."""
+        metrics = {**more, **(evaluation.metrics(replicas) if evaluation is not None else {})}
+        row = _known({name: number(value) for name, value in metrics.items()})
+        self.tracker.log({**row, "train/epoch": epoch, STEP: step})
+        best: dict[str, float] = {}
+        for name, value in row.items():
+            rate = name.endswith(("/runtime", "_per_second"))
+            if not rate and is_better(value, self._best.get(name), higher=higher_is_better(name)):
+                self._best[name] = value
+                best |= {f"best/{name}": value, f"best/{name}_step": step}
+        if best:
+            self.tracker.summarize(best)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation, as the training thread saw it.
+
+    Attributes:
+        before: The step recorder's value at its begin; None when the model does not record.
+        after: And at its end.
+        seconds: How long it took.
+        logs: Keras's metrics, without a prefix.
+    """
+
+    before: Any
+    after: Any
+    seconds: float
+    logs: Mapping[str, Any]
+
+    def metrics(self, replicas: int) -> dict[str, Any]:
+        """The metrics and rates under the row's names; reads tensors, so it belongs on the worker."""
+        metrics = {name if "/" in name else f"eval/{name}": value for name, value in self.logs.items()}
+        metrics["eval/runtime"] = self.seconds
+        if self.before is not None and self.seconds > 0:
+            reading = difference(np.asarray(self.before), np.asarray(self.after), replicas)
+            if reading.test_batches:
+                metrics["eval/samples_per_second"] = reading.test_samples / self.seconds
+                metrics["eval/steps_per_second"] = reading.test_batches / self.seconds
+        return metrics
+
+
+def _rounded(rate: float | None) -> float | None:
+    """A float32 as a person wrote it: 5e-05, not 4.999999873689376e-05."""
+    return None if rate is None else float(str(np.float32(rate)))
+
+
+def _known(row: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if value is not None}

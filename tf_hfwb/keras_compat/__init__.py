@@ -1,0 +1,23 @@
+"""The one seam to tf_keras and Keras 3: no other file asks which Keras a model belongs to.
+
+* ``callback.py``: the callback base class that both accept.
+* ``host.py``: a model's step counter, learning rate and facts.
+* ``recorder.py``: the loss of every step, recorded in the training graph.
+"""
+
+from tf_hfwb.keras_compat.callback import Callback, Logs
+from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number, undisturbed_metrics
+from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference
+
+__all__ = [
+    "Callback",
+    "Host",
+    "Logs",
+    "NotAKerasModelError",
+    "Reading",
+    "StepRecorder",
+    "difference",
+    "host_of",
+    "number",
+    "undisturbed_metrics",
+]

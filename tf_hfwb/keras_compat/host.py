@@ -1,0 +1,280 @@
+"""What the callbacks need to know of a model, the same for tf_keras and Keras 3.
+
+:func:`host_of` is the one place that asks which Keras a model belongs to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.errors import TFHFWBError
+from tf_hfwb.keras_compat import recorder
+from tf_hfwb.keras_compat.recorder import StepRecorder, read
+
+
+class NotAKerasModelError(TFHFWBError, TypeError):
+    """The object that was given as a model is none of tf_keras or Keras 3."""
+
+
+class Host:
+    """A model, seen through the Keras that it belongs to.
+
+    Attributes:
+        model: The model.
+        package: ``"tf_keras"`` or ``"keras"``.
+    """
+
+    package: str
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    @property
+    def accumulation_steps(self) -> int:
+        """Number of batches that make one optimizer step."""
+        return 1
+
+    @property
+    def steps_per_execution(self) -> int:
+        """Number of batches between two calls of a batch hook."""
+        raise NotImplementedError
+
+    @property
+    def may_skip_steps(self) -> bool:
+        """Whether a batch may pass without moving the optimizer's counter (loss scaling in Keras 3)."""
+        return False
+
+    def iterations(self) -> int | None:
+        """Number of batches that the optimizer has seen, read from its counter; None without an optimizer."""
+        raise NotImplementedError
+
+    def record_steps(self) -> StepRecorder:
+        """Let the training graph record the loss of every step."""
+        raise NotImplementedError
+
+    # -- learning rate -------------------------------------------------------------------------------------------
+
+    def learning_rate(self, iterations: int) -> Any:
+        """The rate used by the last update, as something that :func:`number` turns into a float later.
+
+        Args:
+            iterations: The optimizer's counter after that update.
+        """
+        raise NotImplementedError
+
+    # -- facts for the run's config ------------------------------------------------------------------------------
+
+    @property
+    def num_replicas(self) -> int:
+        """Number of replicas that train in step."""
+        return self._strategy.num_replicas_in_sync if self._strategy is not None else 1
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process speaks for all workers."""
+        resolver = getattr(self._strategy, "cluster_resolver", None)
+        if resolver is None or resolver.task_type is None:
+            return True
+        if resolver.task_type == "worker" and "chief" not in resolver.cluster_spec().jobs:
+            return resolver.task_id == 0
+        return resolver.task_type == "chief"
+
+    @property
+    def is_multi_worker(self) -> bool:
+        """Whether other processes train in step with this one."""
+        resolver = getattr(self._strategy, "cluster_resolver", None)
+        return resolver is not None and len(resolver.cluster_spec().as_dict().get("worker", ())) > 1
+
+    @property
+    def _strategy(self) -> Any:
+        return getattr(self.model, "distribute_strategy", None)
+
+    def describe(self) -> dict[str, Any]:
+        """The model, its optimizer, the versions and the distribution, for the run's config."""
+        config = getattr(self.model, "config", None)
+        facts: dict[str, Any] = {}
+        if hasattr(config, "to_dict"):
+            facts.update(config.to_dict())
+        facts["model/class"] = type(self.model).__name__
+        if self.model.built:
+            facts["model/num_parameters"] = int(self.model.count_params())
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is not None:
+            facts["optimizer"] = _plain(optimizer.get_config())
+        for package in ("keras", "tf_keras", "tensorflow", "transformers"):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                facts[f"versions/{package}"] = importlib.metadata.version(package)
+        facts["distribution/strategy"] = type(self._strategy).__name__ if self._strategy is not None else "none"
+        facts["distribution/num_replicas"] = self.num_replicas
+        return facts
+
+
+class _TFKerasHost(Host):
+    package = "tf_keras"
+
+    @property
+    def steps_per_execution(self) -> int:
+        steps = self.model._steps_per_execution
+        return 1 if steps is None else int(steps.numpy())
+
+    def iterations(self) -> int | None:
+        optimizer = getattr(self.model, "optimizer", None)
+        return None if optimizer is None else int(read(optimizer.iterations).numpy())
+
+    def record_steps(self) -> StepRecorder:
+        return recorder.attach(self.model, keras3=False, steps_per_execution=self.steps_per_execution)
+
+    def learning_rate(self, iterations: int) -> Any:
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is None:
+            return None
+        rate = optimizer.learning_rate
+        if hasattr(rate, "handle"):  # Constant, or a schedule of the new optimizers: a variable holds the rate used.
+            return read(rate)
+        return (lambda: rate(iterations - 1)) if callable(rate) else rate
+
+
+class _Keras3Host(Host):
+    package = "keras"
+
+    @property
+    def accumulation_steps(self) -> int:
+        optimizer = getattr(self.model, "optimizer", None)
+        return getattr(_inner(optimizer), "gradient_accumulation_steps", None) or 1
+
+    @property
+    def steps_per_execution(self) -> int:
+        return int(self.model.steps_per_execution)
+
+    @property
+    def may_skip_steps(self) -> bool:
+        optimizer = getattr(self.model, "optimizer", None)
+        return _inner(optimizer) is not optimizer
+
+    def iterations(self) -> int | None:
+        optimizer = getattr(self.model, "optimizer", None)
+        return None if optimizer is None else int(np.asarray(self._value(_inner(optimizer)._iterations)))
+
+    def record_steps(self) -> StepRecorder:
+        return recorder.attach(self.model, keras3=True, steps_per_execution=self.steps_per_execution)
+
+    def learning_rate(self, iterations: int) -> Any:
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is None:
+            return None
+        rate = _inner(optimizer)._learning_rate
+        if hasattr(rate, "path"):  # A variable. Keras's own LearningRateScheduler assigns to it.
+            return self._value(rate)
+        if _takes_step(rate):
+            # Keras 3 evaluates its schedule before it counts the step.
+            return lambda: rate(iterations - 1)
+        return rate
+
+    def _value(self, variable: Any) -> Any:
+        """The variable's value as of now, also in the middle of ``fit``."""
+        if _keras3_backend() == "tensorflow":
+            return read(variable.value)
+        state = None if getattr(self.model, "_jax_state_synced", True) else getattr(self.model, "_jax_state", None)
+        if state:
+            for known, value in zip(self.model.optimizer.variables, state["optimizer_variables"], strict=True):
+                if known is variable:
+                    return np.array(value)
+        return np.array(variable.value)
+
+    @property
+    def is_chief(self) -> bool:
+        if _keras3_backend() == "jax":
+            import jax
+
+            return jax.process_index() == 0
+        return super().is_chief
+
+    def describe(self) -> dict[str, Any]:
+        facts = super().describe()
+        facts["keras/backend"] = _keras3_backend()
+        return facts
+
+
+def host_of(model: Any) -> Host:
+    """The model seen through its Keras.
+
+    Raises:
+        NotAKerasModelError: It belongs to neither tf_keras nor Keras 3.
+    """
+    for ancestor in type(model).__mro__:
+        package = ancestor.__module__.partition(".")[0]
+        if package == "tf_keras":
+            return _TFKerasHost(model)
+        if package == "keras":
+            return _Keras3Host(model)
+    raise NotAKerasModelError(
+        f"model={type(model).__module__}.{type(model).__qualname__} is not a Keras model. Expected a model of tf_keras "
+        "(transformers' TF classes are) or of Keras 3. For a PyTorch model use the Trainer of transformers."
+    )
+
+
+def number(value: Any) -> float | None:
+    """A float from what a hook was handed: a number, a scalar tensor of any backend, or a function that gives one.
+
+    Returns:
+        None for what is no scalar number.
+    """
+    if callable(value):
+        value = value()
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _inner(optimizer: Any) -> Any:
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _takes_step(rate: Any) -> bool:
+    return hasattr(rate, "get_config") and callable(rate)
+
+
+def _keras3_backend() -> str:
+    import keras
+
+    return keras.backend.backend()
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, words, lists and dicts only: what W&B can show."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if hasattr(value, "get_config"):
+        return {"class_name": type(value).__name__, "config": _plain(value.get_config())}
+    plain = number(value) if not callable(value) else None
+    return plain if plain is not None else str(value)
+
+
+@contextlib.contextmanager
+def undisturbed_metrics(model: Any) -> Iterator[None]:
+    """Evaluate in the middle of ``fit`` without a trace: metric values, history and the stop flag are put back."""
+    variables = [variable for metric in model.metrics for variable in metric.variables]
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+    values = [np.array(variable) for variable in variables]
+    history, stop = getattr(model, "history", None), model.stop_training
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        model.history, model.stop_training = history, stop
+
+

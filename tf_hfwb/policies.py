@@ -1,0 +1,69 @@
+"""Decisions without effects: is it time, and which value is better.
+
+Everything here is plain Python on numbers. A policy asks "now?" with the step before and the step now, and never
+counts for itself; that is what makes it right when several steps run in one execution, and after a resume.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+_LOWER_IS_BETTER = ("loss", "error", "perplexity", "divergence", "mae", "mse", "rmse", "mape", "msle", "wer", "cer")
+
+
+@dataclass(frozen=True)
+class EverySteps:
+    """Due at every multiple of ``steps``, at the first boundary at or after it.
+
+    Attributes:
+        steps: The interval in optimizer steps, at least 1.
+        first: Also due at the very first step.
+
+    Example:
+        >>> every = EverySteps(10)
+        >>> [every.due(previous, previous + 4) for previous in (0, 4, 8, 12, 16)]
+        [False, False, True, False, True]
+    """
+
+    steps: int
+    first: bool = False
+
+    def due(self, previous: int, step: int) -> bool:
+        """Whether a multiple of the interval lies in ``(previous, step]``."""
+        return step // self.steps > previous // self.steps or (self.first and previous <= 0 < step)
+
+
+@dataclass(frozen=True)
+class Never:
+    """Never due: the policy of a logger that works by epochs."""
+
+    def due(self, previous: int, step: int) -> bool:
+        """False."""
+        return False
+
+
+def higher_is_better(metric: str) -> bool:
+    """Guess from its name whether a metric is to be maximised, as Keras's ``mode="auto"`` does.
+
+    Example:
+        >>> higher_is_better("eval/accuracy"), higher_is_better("val_loss"), higher_is_better("mean_squared_error")
+        (True, False, False)
+    """
+    name = metric.lower()
+    words = name.replace("/", "_").replace("-", "_").split("_")
+    return not any(word in words or (len(word) > 4 and word in name) for word in _LOWER_IS_BETTER)
+
+
+def is_better(value: float, best: float | None, *, higher: bool) -> bool:
+    """Whether ``value`` beats ``best``. NaN never does; anything else beats no value.
+
+    Example:
+        >>> is_better(0.0, None, higher=True), is_better(float("nan"), 0.1, higher=True), is_better(0.2, 0.1, higher=False)
+        (True, False, False)
+    """
+    if math.isnan(value):
+        return False
+    if best is None:
+        return True
+    return value > best if higher else value < best
