@@ -1,0 +1,270 @@
+"""The public functions: any supported data to a ``tf.data.Dataset`` for Keras."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tf_hfwb.data.order import Order
+from tf_hfwb.data.roles import Roles
+from tf_hfwb.data.source import Source
+from tf_hfwb.data.tf_data import is_endless, num_batches, repeated
+from tf_hfwb.errors import DataError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tf_hfwb.data.collate import Collator
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches for Keras, and what is known about them.
+
+    Attributes:
+        dataset: Yields ``inputs``, ``(inputs, labels)`` or ``(inputs, labels, sample_weight)``; the first axis of every
+            tensor is the batch.
+        steps_per_epoch: Batches in one epoch. None when unknown: a ``tf.data.Dataset`` without a length.
+        num_samples: Samples in the data. None for a ``tf.data.Dataset``.
+        fingerprint: Changes with the data: that of a ``datasets.Dataset``; a hash over shapes, types and some rows of
+            arrays; None for a ``tf.data.Dataset``.
+    """
+
+    dataset: tf.data.Dataset
+    steps_per_epoch: int | None
+    num_samples: int | None
+    fingerprint: str | None
+
+
+def training_batches(
+    data: Any,
+    batch_size: int,
+    *,
+    model: Any = None,
+    processing_class: Any = None,
+    data_collator: Collator | None = None,
+    seed: int = 42,
+    shuffle: bool = True,
+    drop_remainder: bool = False,
+    num_epochs: int | None = None,
+    start_step: int = 0,
+    label_names: Sequence[str] | None = None,
+    remove_unused_columns: bool = True,
+    pad_to_multiple_of: int | None = None,
+) -> Batches:
+    """Make shuffled batches that can start at any step, for ``model.fit``.
+
+    The epochs follow each other in one stream of steps, so call
+    ``model.fit(batches.dataset, steps_per_epoch=batches.steps_per_epoch, epochs=...)``. The order is computed, not
+    drawn: starting at step 1,000,000 takes as long as starting at 0, in a new process too.
+
+    Guarantees: every sample once in each epoch (without ``drop_remainder``); another order in each epoch; the same
+    order for the same seed, number of samples and batch size; padding as transformers' data collators do it.
+    Does not: limit memory. The used columns of a ``datasets.Dataset`` are read into memory, except with a
+    ``data_collator``, which gets rows from where they are. A collator's own randomness (masking) is the collator's to
+    seed, and a resumed run draws other masks. A ``tf.data.Dataset`` keeps its own batches and order.
+
+    Example:
+        >>> import numpy as np
+        >>> x, y = np.arange(5.0), np.arange(5)
+        >>> batches = training_batches((x, y), batch_size=2, num_epochs=2)
+        >>> batches.steps_per_epoch
+        3
+        >>> [labels.tolist() for _, labels in batches.dataset.as_numpy_iterator()]
+        [[0, 1], [3, 4], [2], [3, 4], [2, 1], [0]]
+        >>> resumed = training_batches((x, y), batch_size=2, num_epochs=2, start_step=4)
+        >>> [labels.tolist() for _, labels in resumed.dataset.as_numpy_iterator()]
+        [[2, 1], [0]]
+
+    Args:
+        data: One of:
+
+            - ``datasets.Dataset`` with tokenised or numeric columns. The columns ``label`` and ``label_ids`` become
+              ``labels``; integers and bools become int64, floats float32; rows of unequal length are padded to the
+              longest of the batch.
+            - Arrays: ``x``, ``(x, y)`` or ``(x, y, sample_weight)``, each an array [num_samples, ...], or a dict or
+              tuple of them. float64 becomes float32.
+            - ``tf.data.Dataset``, already batched: used as it is, without ``batch_size``, ``shuffle`` and
+              ``drop_remainder``, and repeated for ``num_epochs`` when its length is known. Without a known length it is
+              not repeated (Keras starts it anew for each epoch) and every pass skips ``start_step`` batches: give it a
+              length with ``tf.data.experimental.assert_cardinality`` to resume in a later epoch.
+        batch_size: Samples per batch over all replicas, >= 1.
+        model: Tells the names of inputs and labels: a transformers TF model or a Keras functional or Sequential model.
+            None or another model: every numeric column besides the labels is an input. A Keras model with a single
+            input gets it as a tensor, all others get a dict.
+        processing_class: The tokenizer, whose pad values and padding side are used; it also decides whether a missing
+            ``attention_mask`` is made.
+        data_collator: From a list of rows (dicts) to a dict of arrays, in Python instead of the graph; make
+            transformers' collators with ``return_tensors="np"``. For a ``datasets.Dataset`` only. All padding is its
+            own: ``processing_class`` and ``pad_to_multiple_of`` are not used.
+        seed: Decides the order.
+        shuffle: False keeps the samples' own order in every epoch.
+        drop_remainder: Leave out the partial batch at the end of each epoch.
+        num_epochs: Length of the stream, >= 1. None: endless.
+        start_step: Batches to leave out at the start, >= 0, counted over all epochs.
+        label_names: The label columns. Default: those of the transformers model, else ``labels``, ``start_positions``
+            and ``end_positions``. One label column is handed out as a tensor, several as a dict.
+        remove_unused_columns: Leave out columns that are neither inputs nor labels. False: hand out all.
+        pad_to_multiple_of: Round padded widths up to a multiple of this.
+
+    Returns:
+        The batches, with ``steps_per_epoch`` for ``fit``.
+
+    Raises:
+        DataError: The data or an argument cannot be used; the message says what to do.
+
+    Source: transformers' ``prepare_tf_dataset`` and ``Trainer`` for columns, ``DataCollatorWithPadding``,
+    ``DataCollatorForTokenClassification`` and ``DataCollatorForSeq2Seq`` for padding.
+    """
+    batch_size = _integer("batch_size", batch_size, minimum=1)
+    start_step = _integer("start_step", start_step, minimum=0)
+    num_epochs = None if num_epochs is None else _integer("num_epochs", num_epochs, minimum=1)
+    if _is_tf_data(data):
+        steps_per_epoch = num_batches(data)
+        _check_start(start_step, num_epochs, steps_per_epoch)
+        return _batches_of_tf_data(repeated(data, num_epochs, start_step), steps_per_epoch)
+    roles = Roles.of(model, label_names, remove_unused_columns)
+    source = _source(data, roles, processing_class, data_collator, pad_to_multiple_of)
+    order = Order(source.num_samples, batch_size, seed if shuffle else None, drop_remainder)
+    _check_start(start_step, num_epochs, order.steps_per_epoch)
+    return _batches(source, order, order.steps(start_step, num_epochs))
+
+
+def evaluation_batches(
+    data: Any,
+    batch_size: int,
+    *,
+    model: Any = None,
+    processing_class: Any = None,
+    data_collator: Collator | None = None,
+    label_names: Sequence[str] | None = None,
+    remove_unused_columns: bool = True,
+    pad_to_multiple_of: int | None = None,
+) -> Batches:
+    """Make batches of every sample once and in order, for ``model.evaluate`` and ``model.predict``.
+
+    The last batch may be partial. The data and the arguments are those of :func:`training_batches`.
+
+    Example:
+        >>> import numpy as np
+        >>> batches = evaluation_batches({"a": np.arange(3)}, batch_size=2)
+        >>> [inputs["a"].tolist() for inputs in batches.dataset.as_numpy_iterator()]
+        [[0, 1], [2]]
+
+    Args:
+        data: As in :func:`training_batches`. A ``tf.data.Dataset`` is used as it is.
+        batch_size: Samples per batch over all replicas, >= 1.
+        model: As in :func:`training_batches`.
+        processing_class: As in :func:`training_batches`.
+        data_collator: As in :func:`training_batches`.
+        label_names: As in :func:`training_batches`.
+        remove_unused_columns: As in :func:`training_batches`.
+        pad_to_multiple_of: As in :func:`training_batches`.
+
+    Returns:
+        The batches; ``dataset`` ends after one epoch.
+
+    Raises:
+        DataError: The data or an argument cannot be used; the message says what to do.
+
+    Source: as :func:`training_batches`.
+    """
+    batch_size = _integer("batch_size", batch_size, minimum=1)
+    if _is_tf_data(data):
+        if is_endless(data):
+            raise DataError(
+                "An endless tf.data.Dataset was given for evaluation. Expected one that ends. Cut it with take(n)."
+            )
+        return _batches_of_tf_data(data, num_batches(data))
+    roles = Roles.of(model, label_names, remove_unused_columns)
+    source = _source(data, roles, processing_class, data_collator, pad_to_multiple_of)
+    order = Order(source.num_samples, batch_size)
+    return _batches(source, order, order.steps(0, num_epochs=1))
+
+
+def _source(
+    data: Any, roles: Roles, processing_class: Any, data_collator: Collator | None, pad_to_multiple_of: int | None
+) -> Source:
+    if pad_to_multiple_of is not None:
+        pad_to_multiple_of = _integer("pad_to_multiple_of", pad_to_multiple_of, minimum=1)
+    datasets = sys.modules.get("datasets")  # Data of that library can only exist if it has been imported.
+    if datasets is None or not isinstance(data, _dataset_types(datasets)):
+        from tf_hfwb.data.arrays import array_source
+
+        return array_source(data)
+    _check_dataset(data, datasets)
+    from tf_hfwb.data.collate import collated_source
+    from tf_hfwb.data.columns import columns_source
+
+    if data_collator is not None:
+        return collated_source(data, roles, data_collator)
+    return columns_source(data, roles, processing_class, pad_to_multiple_of)
+
+
+def _dataset_types(datasets: Any) -> tuple[type, ...]:
+    return datasets.Dataset, datasets.DatasetDict, datasets.IterableDataset, datasets.IterableDatasetDict
+
+
+def _check_dataset(data: Any, datasets: Any) -> None:
+    if isinstance(data, datasets.DatasetDict | datasets.IterableDatasetDict):
+        raise DataError(
+            f"A {type(data).__name__} with the splits {list(data)} was given. Expected one of its datasets. "
+            f"Pick a split, for example data[{next(iter(data), 'train')!r}]."
+        )
+    if isinstance(data, datasets.IterableDataset):
+        raise DataError(
+            "A datasets.IterableDataset was given, whose rows cannot be fetched by index. Expected a datasets.Dataset. "
+            "Load it without streaming=True, collect it with datasets.Dataset.from_generator, or pass a batched "
+            "tf.data.Dataset.from_generator(...)."
+        )
+    if len(data) == 0:
+        raise DataError(
+            f"The dataset has no rows (columns {data.column_names}). Expected at least one. "
+            f"Check the split and the filters."
+        )
+
+
+def _batches(source: Source, order: Order, steps: tf.data.Dataset) -> Batches:
+    import tensorflow as tf
+
+    def batch(step: tf.Tensor) -> Any:
+        return source.gather(order.indices(step))
+
+    # Python collators run one after the other: threads would only contend for the interpreter and mix up randomness.
+    dataset = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE if source.is_graph else None)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    dataset = dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return Batches(dataset, order.steps_per_epoch, source.num_samples, source.fingerprint)
+
+
+def _is_tf_data(data: Any) -> bool:
+    tensorflow = sys.modules.get("tensorflow")  # As for datasets: no import needed to say no.
+    return tensorflow is not None and isinstance(data, tensorflow.data.Dataset)
+
+
+def _batches_of_tf_data(stream: tf.data.Dataset, steps_per_epoch: int | None) -> Batches:
+    import tensorflow as tf
+
+    return Batches(stream.prefetch(tf.data.AUTOTUNE), steps_per_epoch, num_samples=None, fingerprint=None)
+
+
+def _integer(name: str, value: int, minimum: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < minimum:
+        raise DataError(f"{name}={value!r} cannot be used. Expected an integer >= {minimum}. Pass such a number.")
+    return operator.index(value)  # Of NumPy's integers, which JSON does not know.
+
+
+def _check_start(start_step: int, num_epochs: int | None, steps_per_epoch: int | None) -> None:
+    if num_epochs is None or steps_per_epoch is None:
+        return
+    total = num_epochs * steps_per_epoch
+    if start_step > total:
+        raise DataError(
+            f"start_step={start_step} lies behind the end. Expected at most {total}: {num_epochs} epochs of "
+            f"{steps_per_epoch} steps. Raise num_epochs, or check that data and batch_size are unchanged."
+        )
