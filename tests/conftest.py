@@ -31,5 +31,5 @@ def _clean_world(monkeypatch, tmp_path):
         import wandb
 
         if wandb.run is not None:
-            wandb.finish(quiet=True)
+            wandb.finish()
         wandb.teardown()

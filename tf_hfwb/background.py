@@ -48,6 +48,7 @@ class Worker:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._waiting = 0
         self._error: BaseException | None = None
 
     def submit(self, job: Callable[..., Any], *args: Any) -> None:
@@ -72,17 +73,19 @@ class Worker:
         if self._thread is not None and threading.current_thread() is not self._thread:
             done = threading.Event()
             self._jobs.append((done.set, ()))
+            self._waiting += 1
             self._wake.set()
             finished = done.wait(timeout)
+            self._waiting -= 1
         error, self._error = self._error, None
         if error is not None:
             raise error
         return finished
 
-    def close(self, timeout: float | None = None) -> bool:
+    def close(self, timeout: float | None = None) -> None:
         """Flush, then end the thread."""
         try:
-            return self.flush(timeout)
+            self.flush(timeout)
         finally:
             with self._lock:
                 thread, self._thread = self._thread, None
@@ -107,7 +110,7 @@ class Worker:
                     job(*args)
                 except BaseException as error:
                     self._error = self._error or error
-                if not self._wake.is_set():
+                if not self._waiting:
                     time.sleep(self._pause)
             if self._closing:
                 return

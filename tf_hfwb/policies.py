@@ -59,8 +59,8 @@ def is_better(value: float, best: float | None, *, higher: bool) -> bool:
     """Whether ``value`` beats ``best``. NaN never does; anything else beats no value.
 
     Example:
-        >>> is_better(0.0, None, higher=True), is_better(float("nan"), 0.1, higher=True), is_better(0.2, 0.1, higher=False)
-        (True, False, False)
+        >>> is_better(0.0, None, higher=True), is_better(float("nan"), 0.1, higher=True)
+        (True, False)
     """
     if math.isnan(value):
         return False

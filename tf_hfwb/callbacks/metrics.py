@@ -9,14 +9,15 @@ from typing import Any, Literal
 from tf_hfwb.callbacks.clock import StepClock
 from tf_hfwb.callbacks.names import evaluation_metrics, training_metrics
 from tf_hfwb.callbacks.rows import Evaluation, EvaluationRows, Moment, TrainRows
+from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import Callback, Host, Logs, host_of
+from tf_hfwb.keras_compat import Logs, host_of
 from tf_hfwb.policies import EverySteps, Never
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, open_tracker
 
 
-class WandbMetricsLogger(Callback):
+class WandbMetricsLogger(StepCallback):
     """Log the metrics of ``fit`` and ``evaluate`` to Weights & Biases, for tf_keras and Keras 3 models.
 
     The run is opened at the first event, not here; a run that you opened with ``wandb.init`` is used. Every row carries
@@ -30,8 +31,9 @@ class WandbMetricsLogger(Callback):
 
     Args:
         log_freq: ``"epoch"`` for a row at each epoch's end; ``"batch"`` for a row at every step; a number n for a row
-            at every multiple of n steps, and one at the last step. Under ``steps_per_execution=k`` a row falls on the
-            first boundary at or after the multiple and carries the true step.
+            at every multiple of n steps, and one at the last step; ``"no"`` for evaluations and the summary only.
+            Under ``steps_per_execution=k`` a row falls on the first boundary at or after the multiple and carries the
+            true step.
         initial_global_step: The global step at which training starts, when the optimizer's counter does not know it.
         log_first_step: Also a row at the very first step.
         project: The run's project; else ``WANDB_PROJECT``, else ``huggingface``.
@@ -51,7 +53,7 @@ class WandbMetricsLogger(Callback):
 
     def __init__(
         self,
-        log_freq: Literal["epoch", "batch"] | int = "epoch",
+        log_freq: Literal["epoch", "batch", "no"] | int = "epoch",
         initial_global_step: int = 0,
         *,
         log_first_step: bool = False,
@@ -59,20 +61,18 @@ class WandbMetricsLogger(Callback):
         run_name: str | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(initial_global_step)
         self._by_epochs = log_freq == "epoch"
+        self._by_steps = not isinstance(log_freq, str) or log_freq == "batch"
         self._policy = _policy(log_freq, log_first_step)
         if isinstance(initial_global_step, bool) or not isinstance(initial_global_step, int) or initial_global_step < 0:
             raise SettingError("initial_global_step", initial_global_step, expected="a number of steps, 0 or more")
-        self._initial_global_step = initial_global_step
         self._settings = Settings.resolve(project=project)
         self._run_name = run_name
         self._config = dict(config or {})
         self._tracker = Tracker()
         self._evaluations = EvaluationRows(self._tracker)
         self._pending_evaluation: Evaluation | None = None
-        self._epoch, self._epoch_batches = 0, 0
-        self._steps_per_epoch: int | None = None
         self._training = False
 
     @property
@@ -84,16 +84,13 @@ class WandbMetricsLogger(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the run and let the model record its steps."""
+        super().on_train_begin(logs)
         self._open()
         # All workers read the recorder, in step: reading it sums over them.
         self._training = self._tracker.active or self._host.is_multi_worker
         if not self._training:
             return
         self._recorder = self._host.record_steps()
-        self._clock = StepClock(self._host, self._initial_global_step)
-        self._stride = self._host.steps_per_execution
-        self._steps_per_epoch = self.params.get("steps")
-        self._begin_epoch(0)
         self._unread = 0
         self._evaluating = 0.0
         self._epoch_logs: Logs = {}
@@ -103,22 +100,17 @@ class WandbMetricsLogger(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start counting the epoch's batches."""
-        if self._training:
-            self._begin_epoch(epoch)
+        super().on_epoch_begin(epoch, logs)
+        self._coming: Moment | None = None
+        self._awaited: dict[int, Moment] = {}
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """The step before has ended: write its row if one is due.
-
-        Here and not at the step's end, because Keras 3 calls ``on_train_batch_end`` on other threads, late and in any
-        order, or else synchronises every step. The state of a step can still be read where the next one begins.
-        """
+        """Write the row of the step before, if one is due, and see whether one will be for the coming step."""
         if not self._training:
             return
-        if self._begun is not None:
-            self._advance(batch - self._begun)
-            if self._pending_evaluation is not None:
-                self._write_evaluation({})
-        self._begun = batch
+        super().on_train_batch_begin(batch, logs)
+        if self._pending_evaluation is not None:
+            self._write_evaluation({})
         clock = self._clock
         if self._policy.due(clock.step, clock.after(self._stride)) or not clock.predictable:
             self._coming = self._awaited[batch + self._stride - 1] = Moment()
@@ -126,12 +118,9 @@ class WandbMetricsLogger(Callback):
             self._coming = None
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Keep the logs of a step for which a row is due. Keras 3 calls this on a thread of its own."""
-        if not self._training:
-            return
-        if batch > self._ended:
-            self._ended = batch
-        if self._awaited:
+        """Keep the logs of a step for which a row will be due."""
+        super().on_train_batch_end(batch, logs)
+        if self._training and self._awaited:
             moment = self._awaited.pop(batch, None)
             if moment is not None:
                 moment.logs = logs or {}
@@ -142,72 +131,43 @@ class WandbMetricsLogger(Callback):
             return
         logs = logs or {}
         self._epoch_logs = training_metrics(logs)
-        self._finish_epoch()
+        self._coming = None
+        super().on_epoch_end(epoch, logs)
         if self._by_epochs:
-            self._write(self._moment(self._epoch_logs))
+            self._write(self._moment())
         self._write_evaluation(evaluation_metrics(logs))
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Write the last step's row and the summary, and wait for the worker."""
+        super().on_train_end(logs)
         if not self._training:
             return
-        moment = self._moment(self._epoch_logs)
-        if moment.step > self._row_step:
+        moment = self._moment()
+        if self._by_steps and moment.step > self._row_step:
             self._write(moment)
         self._write_evaluation({})
         self._tracker.submit(self._rows.summarize, moment)
+        # A model may be built by its first batch only.
         self._tracker.update_config(self._host.describe())
-        self._clock.stop()
         self._training = False
         self._tracker.flush()
 
-    def _begin_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-        self._epoch_batches = 0
-        self._epoch_start = self._clock.iterations
-        self._begun: int | None = None
-        self._ended = -1
-        self._coming: Moment | None = None
-        self._awaited: dict[int, Moment] = {}
-
-    def _advance(self, batches: int, logs: Logs | None = None) -> None:
-        """So many batches were trained on since the last look: write a row if one is due."""
+    def on_steps_end(self, previous: int, batches: int) -> None:
+        """Write a row if one is due."""
         clock = self._clock
-        previous = clock.step
-        clock.advance(batches)
-        self._epoch_batches += batches
         self._unread += batches
         if self._policy.due(previous, clock.step):
             clock.confirm()
         if self._policy.due(previous, clock.step):
-            self._write(self._moment(logs, self._coming))
+            self._write(self._moment(self._coming))
         elif self._unread + self._stride > self._recorder.size:
             self._unread = 0
             self._tracker.submit(self._rows.take, self._recorder.capture())
 
-    def _finish_epoch(self) -> None:
-        """The epoch's last execution: it may have been shorter than Keras says, or none at all."""
-        if self._begun is None:
-            return
-        batches = max(0, self._ended - self._begun + 1)
-        if self._clock.counts_batches:
-            batches = self._clock.uncounted_batches()
-        elif self._steps_per_epoch is not None:
-            batches = min(batches, self._steps_per_epoch - self._epoch_batches)
-        self._coming = None
-        self._advance(batches, self._epoch_logs)
-        self._begun = None
-        if self._steps_per_epoch is None:
-            self._steps_per_epoch = self._epoch_batches
-
-    @property
-    def _epoch_reached(self) -> float:
-        """The epoch with its fraction; without one while the number of batches is unknown, as with a generator."""
-        return self._epoch + (self._epoch_batches / self._steps_per_epoch if self._steps_per_epoch else 0.0)
-
-    def _moment(self, logs: Logs | None = None, moment: Moment | None = None) -> Moment:
-        """The training as of now."""
-        moment = Moment(logs=logs or {}) if moment is None else moment
+    def _moment(self, moment: Moment | None = None) -> Moment:
+        """The training as of now; ``moment`` has the step's logs, or will have them, else the epoch's are taken."""
+        if moment is None:
+            moment = Moment(logs=self._epoch_logs)
         moment.step = self._clock.step
         moment.epoch = self._epoch_reached
         moment.time = time.monotonic()
@@ -247,6 +207,22 @@ class WandbMetricsLogger(Callback):
             self._write_evaluation({})
             self._tracker.flush()
 
+    def log_evaluation(self, metrics: Mapping[str, Any], seconds: float = 0.0) -> None:
+        """Write a row of evaluation metrics that were computed elsewhere.
+
+        Args:
+            metrics: Named ``eval_...`` or ``test_...``.
+            seconds: How long it took; inside ``fit`` this does not count as training time.
+        """
+        if self._training:
+            self._evaluating += seconds
+        else:
+            self._open()
+            self._clock = StepClock(self._host, self._initial_global_step)
+        self._write_evaluation(evaluation_metrics(metrics))
+        if not self._training:
+            self._tracker.flush()
+
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Open the run."""
         if not self._training:
@@ -262,7 +238,7 @@ class WandbMetricsLogger(Callback):
     # -- the run ---------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        self._host: Host = host_of(self.model)
+        self._host = host_of(self.model)
         tracker = open_tracker(
             self._settings,
             name=self._run_name,
@@ -275,10 +251,10 @@ class WandbMetricsLogger(Callback):
 
 
 def _policy(log_freq: str | int, first: bool) -> EverySteps | Never:
-    if log_freq == "epoch":
+    if log_freq in ("epoch", "no"):
         return Never()
     if log_freq == "batch":
         return EverySteps(1)
     if isinstance(log_freq, int) and not isinstance(log_freq, bool) and log_freq >= 1:
         return EverySteps(log_freq, first=first)
-    raise SettingError("log_freq", log_freq, expected="'epoch', 'batch' or a number of steps, 1 or more")
+    raise SettingError("log_freq", log_freq, expected="'epoch', 'batch', 'no' or a number of steps, 1 or more")

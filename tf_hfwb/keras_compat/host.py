@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,36 @@ class Host:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+
+    @property
+    def keras(self) -> Any:
+        """The Keras of the model."""
+        return importlib.import_module(self.package)
+
+    @property
+    def ops(self) -> Any:
+        """Tensor functions by their common names: ``cast``, ``minimum``, ``where``, ``cos``, ``clip``."""
+        raise NotImplementedError
+
+    # -- compiling -----------------------------------------------------------------------------------------------
+
+    @property
+    def is_transformers(self) -> bool:
+        """Whether the model is one of transformers' TF classes, which bring a loss of their own."""
+        return hasattr(self.model, "hf_compute_loss")
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether ``compile`` was called."""
+        raise NotImplementedError
+
+    def set_optimizer(self, optimizer: Any) -> None:
+        """Train with ``optimizer`` from now on; loss and metrics stay as they were compiled."""
+        if not self.is_compiled:
+            self.model.compile(optimizer=optimizer, loss="auto")  # The loss of transformers' own classes.
+            return
+        self.model.optimizer = optimizer
+        self.model.train_function = None
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -98,10 +130,9 @@ class Host:
 
     def describe(self) -> dict[str, Any]:
         """The model, its optimizer, the versions and the distribution, for the run's config."""
-        config = getattr(self.model, "config", None)
         facts: dict[str, Any] = {}
-        if hasattr(config, "to_dict"):
-            facts.update(config.to_dict())
+        if self.is_transformers:
+            facts.update(self.model.config.to_dict())
         facts["model/class"] = type(self.model).__name__
         if self.model.built:
             facts["model/num_parameters"] = int(self.model.count_params())
@@ -118,6 +149,18 @@ class Host:
 
 class _TFKerasHost(Host):
     package = "tf_keras"
+
+    @property
+    def ops(self) -> Any:
+        import tensorflow as tf
+
+        return types.SimpleNamespace(
+            cast=tf.cast, minimum=tf.minimum, clip=tf.clip_by_value, where=tf.where, cos=tf.cos
+        )
+
+    @property
+    def is_compiled(self) -> bool:
+        return bool(self.model._is_compiled)
 
     @property
     def steps_per_execution(self) -> int:
@@ -143,6 +186,14 @@ class _TFKerasHost(Host):
 
 class _Keras3Host(Host):
     package = "keras"
+
+    @property
+    def ops(self) -> Any:
+        return self.keras.ops
+
+    @property
+    def is_compiled(self) -> bool:
+        return bool(self.model.compiled)
 
     @property
     def accumulation_steps(self) -> int:
@@ -268,7 +319,7 @@ def undisturbed_metrics(model: Any) -> Iterator[None]:
     variables = [variable for metric in model.metrics for variable in metric.variables]
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
-    values = [np.array(variable) for variable in variables]
+    values = [np.array(variable.numpy()) for variable in variables]
     history, stop = getattr(model, "history", None), model.stop_training
     try:
         yield
@@ -276,5 +327,3 @@ def undisturbed_metrics(model: Any) -> Iterator[None]:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         model.history, model.stop_training = history, stop
-
-

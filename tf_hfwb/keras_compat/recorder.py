@@ -181,9 +181,9 @@ class _Keras3Recorder(StepRecorder):
     def capture(self) -> Any:
         if self._keras.backend.backend() == "tensorflow":
             return read(self._variable.value)
-        model = self._model()
+        model: Any = self._model()
         # JAX carries the state outside the model during fit, and its buffers are donated to the next step: copy.
-        state = None if model is None or model._jax_state_synced else getattr(model, "_jax_state", None)
+        state = None if model._jax_state_synced else getattr(model, "_jax_state", None)
         if state:
             index = next(i for i, v in enumerate(model.metrics_variables) if v is self._variable)
             return np.array(state["metrics_variables"][index])

@@ -1,0 +1,77 @@
+"""Plain helpers: what a run's log says, and small models of both Kerases."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+KERASES = ("tf_keras", "keras")
+
+
+def records(directory=None) -> list[dict]:
+    """The records of a run's transaction log, as the client's own ``wandb leet inspect`` prints them."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *([str(directory)] if directory else [])]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def history(directory=None) -> list[dict]:
+    """The rows of a run's history, without the client's own columns; "NaN" and the like as floats."""
+    words = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+    rows = [record["history"]["item"] for record in records(directory) if record["type"] == "history"]
+    return [
+        {key: words.get(value, value) if isinstance(value, str) else value for key, value in row.items() if key[0] != "_"}
+        for row in rows
+    ]
+
+
+def finish() -> str:
+    """Finish the current run; returns its directory."""
+    import wandb
+
+    directory = os.path.dirname(wandb.run.dir)
+    wandb.finish()
+    return directory
+
+
+def train_rows(rows: list[dict]) -> list[dict]:
+    return [row for row in rows if "train/loss" in row]
+
+
+def eval_rows(rows: list[dict]) -> list[dict]:
+    return [row for row in rows if any(name.startswith("eval/") for name in row)]
+
+
+def classifier(kind: str, *, learning_rate=0.0, optimizer=None, metrics=("accuracy",), **compile_options):
+    """A small classifier on 4 features. With a rate of 0 the loss of every batch can be computed by hand."""
+    keras = importlib.import_module(kind)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(3)]
+    )
+    model.compile(
+        optimizer=optimizer or keras.optimizers.SGD(learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=list(metrics),
+        **compile_options,
+    )
+    return model
+
+
+def samples(number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(number, 4)).astype("float32") * 2
+    return x, (np.argmax(x[:, :3], axis=1)).astype("int64")
+
+
+def losses_by_hand(model, x, y, batch_size: int, weights=None) -> np.ndarray:
+    """The loss of each batch in order, in float64 from the model's logits."""
+    logits = np.asarray(model.predict(x, verbose=0), dtype=np.float64)
+    log_probabilities = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
+    each = -log_probabilities[np.arange(len(y)), y] * (1.0 if weights is None else weights)
+    return np.array([each[i : i + batch_size].mean() for i in range(0, len(y), batch_size)])

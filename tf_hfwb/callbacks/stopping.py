@@ -1,0 +1,29 @@
+"""End a fit after a number of steps that is no multiple of an epoch's."""
+
+from __future__ import annotations
+
+from tf_hfwb.callbacks.step import StepCallback
+from tf_hfwb.keras_compat import Logs
+
+
+class StopAfterSteps(StepCallback):
+    """Stop after so many steps.
+
+    Args:
+        steps: Optimizer steps, counted from the begin of the fit.
+    """
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Note the last step."""
+        super().on_train_begin(logs)
+        self._last_step = self._clock.step + self._steps
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Both Kerases look at ``stop_training`` after the step that now begins."""
+        super().on_train_batch_begin(batch, logs)
+        if self._clock.after(self._stride) >= self._last_step:
+            self.model.stop_training = True

@@ -1,0 +1,69 @@
+"""The optimizer and the schedule that training arguments describe, for either Keras."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tf_hfwb.keras_compat import Host
+from tf_hfwb.training_args import TFTrainingArguments
+
+# Searched in the names of variables. tf_keras names a variable by its path, Keras 3 by its last part.
+_NOT_DECAYED = [r"bias", r"[Ll]ayer_?[Nn]orm", r"[Rr][Mm][Ss]_?[Nn]orm", r"gamma", r"beta", r"\bln_", r"\bscale\b"]
+
+
+def create_schedule(host: Host, kind: str, peak: float, warmup_steps: int, total_steps: int) -> Any:
+    """A learning-rate schedule of the model's own Keras, with the values of transformers' schedules.
+
+    Args:
+        host: The model.
+        kind: ``"linear"``, ``"cosine"``, ``"constant"`` or ``"constant_with_warmup"``.
+        peak: The highest rate.
+        warmup_steps: Steps over which the rate rises from 0.
+        total_steps: The step at which ``"linear"`` and ``"cosine"`` reach 0.
+
+    Returns:
+        A ``LearningRateSchedule``, or ``peak`` itself when it is constant.
+
+    Follows ``transformers.get_scheduler``.
+    """
+    if kind == "constant":
+        return peak
+    ops = host.ops
+
+    class WarmupSchedule(host.keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc, name-defined]
+        def __call__(self, step: Any) -> Any:
+            step = ops.cast(step, "float32")
+            rising = step / max(1, warmup_steps)
+            if kind == "constant_with_warmup":
+                return peak * ops.minimum(rising, 1.0)
+            progress = ops.clip((step - warmup_steps) / max(1, total_steps - warmup_steps), 0.0, 1.0)
+            falling = 1.0 - progress if kind == "linear" else 0.5 * (1.0 + ops.cos(math.pi * progress))
+            return peak * ops.where(step < warmup_steps, rising, falling)
+
+        def get_config(self) -> dict[str, Any]:
+            return {"kind": kind, "peak": peak, "warmup_steps": warmup_steps, "total_steps": total_steps}
+
+    return WarmupSchedule()
+
+
+def create_optimizer(host: Host, args: TFTrainingArguments, learning_rate: Any) -> Any:
+    """AdamW of the model's own Keras, without decay of biases and normalisation weights.
+
+    Args:
+        host: The model.
+        args: Decay, betas, epsilon and clipping.
+        learning_rate: A rate or a schedule.
+
+    Follows ``Trainer.create_optimizer`` of transformers.
+    """
+    optimizer = host.keras.optimizers.AdamW(
+        learning_rate=learning_rate,
+        weight_decay=args.weight_decay,
+        beta_1=args.adam_beta1,
+        beta_2=args.adam_beta2,
+        epsilon=args.adam_epsilon,
+        global_clipnorm=args.max_grad_norm or None,
+    )
+    optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
+    return optimizer

@@ -1,0 +1,366 @@
+"""``TFTrainer``: transformers' ``Trainer`` for TensorFlow and Keras, on top of ``model.fit``."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tf_hfwb.callbacks.evaluation import EvaluateDuringFit
+from tf_hfwb.callbacks.metrics import WandbMetricsLogger
+from tf_hfwb.callbacks.stopping import StopAfterSteps
+from tf_hfwb.data import Batches, evaluation_batches, training_batches
+from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.keras_compat import host_of, undisturbed_metrics
+from tf_hfwb.optimization import create_optimizer, create_schedule
+from tf_hfwb.policies import EverySteps, Never
+from tf_hfwb.predictions import predict_batches
+from tf_hfwb.training_args import TFTrainingArguments, steps_of
+
+if TYPE_CHECKING:
+    from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOutput
+
+
+class TFTrainer:
+    """Train, evaluate and use a model as transformers' ``Trainer`` does.
+
+    A model of transformers brings its own loss; a plain Keras model must have been compiled with one. A loss and
+    metrics that the model was compiled with stay; the optimizer is the trainer's, described by ``args`` or given by
+    ``optimizers``.
+
+    Args:
+        model: A TF model of transformers, or a model of tf_keras or Keras 3.
+        args: What to do; the defaults of :class:`~tf_hfwb.TFTrainingArguments` when None.
+        train_dataset: A ``datasets.Dataset`` with tokenised columns, a batched ``tf.data.Dataset``, or arrays
+            ``(x, y)``.
+        eval_dataset: The same, or a dict of them by name.
+        processing_class: The tokenizer or processor: it says how to pad, and is saved with the model.
+        data_collator: Makes a batch (a dict of arrays) from a list of samples, instead of padding by
+            ``processing_class``.
+        compute_metrics: From an ``EvalPrediction`` (``predictions``, ``label_ids`` as arrays) to a dict of metrics.
+        callbacks: More Keras callbacks; those of this package work for both Kerases.
+        optimizers: An optimizer and a learning-rate schedule; either may be None. An optimizer has its own schedule.
+
+    Raises:
+        SettingError: A plain Keras model without a loss, or arguments that contradict each other.
+
+    Example:
+        >>> import numpy as np, keras
+        >>> x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+        >>> y = (x[:, 0] > 0).astype("int64")
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        >>> args = TFTrainingArguments(num_train_epochs=2, report_to="none", disable_tqdm=True)
+        >>> trainer = TFTrainer(model, args, train_dataset=(x, y), eval_dataset=(x, y))
+        >>> trainer.train().global_step
+        16
+        >>> sorted(trainer.evaluate())[:2]
+        ['eval_accuracy', 'eval_loss']
+
+    Follows ``transformers.Trainer`` in arguments, names of metrics and return values.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        args: TFTrainingArguments | None = None,
+        *,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        data_collator: Any = None,
+        compute_metrics: Callable[[EvalPrediction], Mapping[str, float]] | None = None,
+        callbacks: Sequence[Any] = (),
+        optimizers: tuple[Any, Any] = (None, None),
+    ) -> None:
+        self.args = TFTrainingArguments() if args is None else args
+        self.model = model
+        self.train_dataset = train_dataset
+        self.eval_dataset = eval_dataset
+        self.processing_class = processing_class
+        self.data_collator = data_collator
+        self.compute_metrics = compute_metrics
+        self.callbacks = list(callbacks)
+        self._host = host_of(model)
+        self._optimizer, self._schedule = optimizers
+        self._logger: WandbMetricsLogger | None = None
+        self._fitting = False
+        if self._optimizer is not None and self._schedule is not None:
+            raise SettingError(
+                "optimizers",
+                optimizers,
+                expected="an optimizer or a schedule: in Keras an optimizer is made with its schedule",
+                advice="Pass (optimizer, None) with the schedule inside, or (None, schedule) for AdamW.",
+            )
+        if not (self._host.is_compiled or self._host.is_transformers):
+            raise SettingError(
+                "model",
+                type(model).__name__,
+                expected="a compiled model: a plain Keras model has no loss of its own",
+                advice="Call model.compile(loss=..., metrics=[...]) first; the trainer brings the optimizer.",
+            )
+        if self.args.eval_strategy != "no" and eval_dataset is None:
+            raise SettingError(
+                "eval_dataset",
+                None,
+                expected=f"a dataset, because eval_strategy={self.args.eval_strategy!r}",
+                advice="Pass eval_dataset, or set eval_strategy='no'.",
+            )
+        if not self._host.is_compiled:
+            self._host.set_optimizer(self._new_optimizer(self.args.learning_rate))
+        self._report("no", {})
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def train(self) -> TrainOutput:
+        """Train as ``args`` say.
+
+        Returns:
+            ``global_step``, ``training_loss`` (mean over all steps) and ``metrics`` (runtime and rates).
+
+        Raises:
+            DataError: There is no training data, or its length is unknown and ``max_steps`` is not given.
+        """
+        from transformers.trainer_utils import TrainOutput, speed_metrics
+
+        args = self.args
+        if self.train_dataset is None:
+            raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
+        self._host.keras.utils.set_random_seed(args.seed)
+        batches = training_batches(
+            self.train_dataset,
+            args.per_device_train_batch_size * self._host.num_replicas,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            drop_remainder=args.dataloader_drop_last,
+            **self._data_options(),
+        )
+        total_steps, epochs = self._length(batches)
+        self._host.set_optimizer(self._optimizer or self._new_optimizer(self._new_schedule(total_steps)))
+        logging_freq = {
+            "no": "no",
+            "epoch": "epoch",
+            "steps": steps_of(args.logging_steps, total_steps),
+        }[args.logging_strategy]
+        self._report(logging_freq, _facts("train_dataset", batches))
+        began = time.time()
+        before = self._host.iterations() or 0
+        with self._run_marked_if_it_fails():
+            history = self.model.fit(
+                batches.dataset,
+                steps_per_epoch=batches.steps_per_epoch,
+                epochs=epochs,
+                callbacks=self._fit_callbacks(total_steps),
+                shuffle=False,  # The batches are shuffled.
+                verbose=0 if args.disable_tqdm else "auto",
+            )
+        steps = (self._host.iterations() or 0) - before
+        metrics = speed_metrics("train", began, num_samples=_samples(batches, steps), num_steps=steps)
+        loss = _mean_loss(history.history.get("loss", ()), steps, batches.steps_per_epoch)
+        metrics["train_loss"] = loss
+        return TrainOutput(steps, loss, metrics)
+
+    def _length(self, batches: Batches) -> tuple[int, int]:
+        """Steps and epochs to train."""
+        args = self.args
+        if batches.steps_per_epoch is None:
+            if args.max_steps <= 0:
+                raise DataError(
+                    "The length of train_dataset is unknown. Expected a tf.data.Dataset with a cardinality, or "
+                    "max_steps. Set max_steps, or call dataset.apply(tf.data.experimental.assert_cardinality(n))."
+                )
+            return args.max_steps, args.max_steps
+        if args.max_steps > 0:
+            return args.max_steps, math.ceil(args.max_steps / batches.steps_per_epoch)
+        return math.ceil(args.num_train_epochs * batches.steps_per_epoch), math.ceil(args.num_train_epochs)
+
+    def _new_schedule(self, total_steps: int) -> Any:
+        if self._schedule is not None:
+            return self._schedule
+        args = self.args
+        return create_schedule(
+            self._host, args.lr_scheduler_type, args.learning_rate, args.warmup(total_steps), total_steps
+        )
+
+    def _new_optimizer(self, learning_rate: Any) -> Any:
+        return create_optimizer(self._host, self.args, learning_rate)
+
+    def _fit_callbacks(self, total_steps: int) -> list[Any]:
+        """In the order that works: metrics first, then the evaluation, then what looks at it, then the end."""
+        args = self.args
+        callbacks: list[Any] = [] if self._logger is None else [self._logger]
+        if args.eval_strategy != "no":
+            by_steps = EverySteps(steps_of(args.eval_interval, total_steps))
+            policy = by_steps if args.eval_strategy == "steps" else Never()
+            callbacks.append(EvaluateDuringFit(self.evaluate, policy, each_epoch=args.eval_strategy == "epoch"))
+        return [*callbacks, *self.callbacks, StopAfterSteps(total_steps)]
+
+    # -- evaluation and prediction ---------------------------------------------------------------------------------
+
+    def evaluate(self, eval_dataset: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Evaluate the model; a training that is under way is left exactly as it is.
+
+        Args:
+            eval_dataset: Instead of the trainer's own; a dict of datasets is evaluated one by one, and each metric
+                carries the name of its dataset.
+            metric_key_prefix: The first word of each metric's name.
+
+        Returns:
+            The metrics, ``{prefix}_loss`` among them, and ``{prefix}_runtime`` in seconds with its rates.
+
+        Raises:
+            DataError: There is no data, or it cannot be used.
+        """
+        data = self.eval_dataset if eval_dataset is None else eval_dataset
+        if data is None:
+            raise DataError("eval_dataset=None: there is nothing to evaluate on. Pass it here or to TFTrainer.")
+        named = data if _is_named(data) else {"": data}
+        metrics: dict[str, float] = {}
+        for name, dataset in named.items():
+            prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
+            with self._run_marked_if_it_fails():
+                metrics |= self._evaluate_one(dataset, prefix)
+        return metrics
+
+    def _evaluate_one(self, data: Any, prefix: str) -> dict[str, float]:
+        from transformers.trainer_utils import EvalPrediction, speed_metrics
+
+        batches = self._evaluation_batches(data)
+        began = time.time()
+        with undisturbed_metrics(self.model):
+            results = self.model.evaluate(batches.dataset, return_dict=True, verbose=0)
+        if self.compute_metrics is not None:
+            predictions, labels = predict_batches(self.model, batches.dataset)
+            results = {**results, **self.compute_metrics(EvalPrediction(predictions, labels))}
+        metrics = {_prefixed(name, prefix): float(value) for name, value in results.items()}
+        metrics |= speed_metrics(prefix, began, batches.num_samples, batches.steps_per_epoch)
+        if self._logger is not None:
+            self._logger.log_evaluation(metrics, seconds=time.time() - began)
+        return metrics
+
+    def predict(self, test_dataset: Any, metric_key_prefix: str = "test") -> PredictionOutput:
+        """Predict, and evaluate where the data has labels.
+
+        Args:
+            test_dataset: Data as for ``evaluate``.
+            metric_key_prefix: The first word of each metric's name.
+
+        Returns:
+            ``predictions`` and ``label_ids`` (arrays, padded with -100 where batches differ in width; label_ids is
+            None without labels), and ``metrics``.
+        """
+        from transformers.trainer_utils import EvalPrediction, PredictionOutput, speed_metrics
+
+        batches = self._evaluation_batches(test_dataset)
+        if self._logger is not None:
+            self._logger.on_predict_begin()
+        began = time.time()
+        with self._run_marked_if_it_fails():
+            predictions, labels = predict_batches(self.model, batches.dataset)
+            results: dict[str, Any] = {}
+            if labels is not None:
+                with undisturbed_metrics(self.model):
+                    results = dict(self.model.evaluate(batches.dataset, return_dict=True, verbose=0))
+                if self.compute_metrics is not None:
+                    results |= self.compute_metrics(EvalPrediction(predictions, labels))
+        metrics = {_prefixed(name, metric_key_prefix): float(value) for name, value in results.items()}
+        metrics |= speed_metrics(metric_key_prefix, began, batches.num_samples, batches.steps_per_epoch)
+        if self._logger is not None:
+            self._logger.log_evaluation(metrics)
+        return PredictionOutput(predictions, labels, metrics)
+
+    # -- saving ----------------------------------------------------------------------------------------------------
+
+    def save_model(self, output_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
+        """Write the model, the tokenizer and the arguments into a directory that stock tools open.
+
+        Args:
+            output_dir: Instead of ``args.output_dir``.
+
+        Returns:
+            The directory: for a transformers model what ``from_pretrained`` takes, else one with ``model.keras``.
+        """
+        directory = pathlib.Path(output_dir or self.args.output_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        if self._host.is_transformers:
+            self.model.save_pretrained(directory, safe_serialization=True)
+        else:
+            self.model.save(directory / "model.keras")
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(directory)
+        (directory / "training_args.json").write_text(self.args.to_json_string() + "\n")
+        return directory
+
+    # -- what the parts share --------------------------------------------------------------------------------------
+
+    @property
+    def run_directory(self) -> str | None:
+        """The folder of the W&B run on disk; None without a run."""
+        return None if self._logger is None else self._logger.tracker.directory
+
+    def _data_options(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "processing_class": self.processing_class,
+            "data_collator": self.data_collator,
+            "label_names": self.args.label_names,
+            "remove_unused_columns": self.args.remove_unused_columns,
+        }
+
+    def _evaluation_batches(self, data: Any) -> Batches:
+        batch_size = self.args.per_device_eval_batch_size * self._host.num_replicas
+        return evaluation_batches(data, batch_size, **self._data_options())
+
+    def _report(self, log_freq: Any, facts: Mapping[str, Any]) -> None:
+        if "wandb" in (self.args.report_to or ()):
+            self._logger = WandbMetricsLogger(
+                log_freq,
+                log_first_step=self.args.logging_first_step,
+                run_name=self.args.run_name,
+                config={**self.args.to_dict(), **facts},
+            )
+            self._logger.set_model(self.model)
+
+    @contextlib.contextmanager
+    def _run_marked_if_it_fails(self) -> Iterator[None]:
+        """A run that we opened ends as killed after an interrupt and as failed after any other exception."""
+        try:
+            yield
+        except BaseException as error:
+            if self._logger is not None:
+                self._logger.tracker.finish(exit_code=255 if isinstance(error, KeyboardInterrupt) else 1)
+            raise
+
+
+def _is_named(data: Any) -> bool:
+    """Whether it is a dict of datasets, and not the columns of one."""
+    return isinstance(data, Mapping) and not any(hasattr(value, "shape") for value in data.values())
+
+
+def _prefixed(name: str, prefix: str) -> str:
+    return name if name.startswith(f"{prefix}_") else f"{prefix}_{name}"
+
+
+def _facts(name: str, batches: Batches) -> dict[str, Any]:
+    return {f"{name}/fingerprint": batches.fingerprint, f"{name}/num_samples": batches.num_samples}
+
+
+def _samples(batches: Batches, steps: int) -> int | None:
+    """The number of samples trained on in so many steps."""
+    if batches.num_samples is None or batches.steps_per_epoch is None:
+        return None
+    return round(batches.num_samples * steps / batches.steps_per_epoch)
+
+
+def _mean_loss(epoch_losses: Sequence[float], steps: int, steps_per_epoch: int | None) -> float:
+    """The mean over all steps, from the means of the epochs; the last epoch may have been a short one."""
+    if not epoch_losses:
+        return math.nan
+    if steps_per_epoch is None:
+        return sum(epoch_losses) / len(epoch_losses)
+    weights = [steps_per_epoch] * (len(epoch_losses) - 1)
+    weights.append(steps - sum(weights))
+    return sum(loss * weight for loss, weight in zip(epoch_losses, weights, strict=True)) / sum(weights)

@@ -1,0 +1,179 @@
+"""``TFTrainingArguments``: what a ``TFTrainer`` does, as plain values that a command line can set."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tf_hfwb.errors import SettingError
+
+# HfArgumentParser makes the choices of a flag of a Literal.
+Strategy = Literal["no", "steps", "epoch"]
+Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+
+INTEGRATIONS = ("wandb",)
+
+
+def _option(default: Any, help: str) -> Any:
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class TFTrainingArguments:
+    """The arguments of a training, named as in transformers' ``TrainingArguments`` and with its defaults.
+
+    An argument of the PyTorch ``Trainer`` that is missing here is not supported yet; nothing is accepted and ignored.
+    Steps are optimizer steps. An interval below 1 is a share of all steps.
+
+    Args:
+        output_dir: Where ``save_model`` writes.
+        do_train: For scripts: whether to train. The trainer does not read it.
+        do_eval: For scripts: whether to evaluate. The trainer does not read it.
+        do_predict: For scripts: whether to predict. The trainer does not read it.
+        eval_strategy: When to evaluate: ``"no"``, every ``eval_steps`` ``"steps"``, or each ``"epoch"``.
+        eval_steps: The interval of evaluations, for ``"steps"``; ``logging_steps`` when None.
+        per_device_train_batch_size: Samples of one step on one device.
+        per_device_eval_batch_size: Samples of one evaluation step on one device.
+        learning_rate: The highest rate of the schedule.
+        weight_decay: The decay of all weights except biases and those of normalisation layers.
+        adam_beta1: The first decay rate of AdamW.
+        adam_beta2: The second.
+        adam_epsilon: The stabiliser of AdamW.
+        max_grad_norm: The global norm to which gradients are clipped; 0 does not clip.
+        num_train_epochs: Epochs to train, fractions included.
+        max_steps: Steps to train, if positive; wins over ``num_train_epochs``.
+        lr_scheduler_type: ``"linear"``, ``"cosine"``, ``"constant"`` or ``"constant_with_warmup"``.
+        warmup_ratio: The share of all steps over which the rate rises from 0.
+        warmup_steps: The same in steps; wins over ``warmup_ratio``.
+        logging_strategy: When to log: ``"no"``, every ``logging_steps`` ``"steps"``, or each ``"epoch"``.
+        logging_first_step: Also log the first step.
+        logging_steps: The interval of logging, for ``"steps"``.
+        seed: The seed of initialisation, dropout and, without ``data_seed``, of the order of the samples.
+        data_seed: The seed of the order of the samples.
+        dataloader_drop_last: Drop the last batch of an epoch when it is smaller.
+        run_name: The W&B run's name.
+        report_to: ``"wandb"``, ``"none"``, ``"all"``, or a list of them; all when None.
+        remove_unused_columns: Drop columns of a dataset that the model's ``call`` does not take.
+        label_names: The columns that are labels; found by the model's class when None.
+        disable_tqdm: No progress bar; the name is transformers', the bar is Keras's.
+
+    Raises:
+        SettingError: A value is out of range; it names the argument, the value and what was expected.
+
+    Example:
+        >>> args = TFTrainingArguments(output_dir="out", learning_rate=3e-5, eval_strategy="epoch", run_name="bert")
+        >>> args.report_to
+        ['wandb']
+    """
+
+    output_dir: str = _option("trainer_output", "Where the model is written.")
+    do_train: bool = _option(False, "For scripts: whether to train.")
+    do_eval: bool = _option(False, "For scripts: whether to evaluate.")
+    do_predict: bool = _option(False, "For scripts: whether to predict.")
+    eval_strategy: Strategy = _option("no", "When to evaluate.")
+    eval_steps: float | None = _option(None, "Steps between evaluations; below 1 a share of all steps.")
+    per_device_train_batch_size: int = _option(8, "Samples of one step on one device.")
+    per_device_eval_batch_size: int = _option(8, "Samples of one evaluation step on one device.")
+    learning_rate: float = _option(5e-5, "The highest learning rate.")
+    weight_decay: float = _option(0.0, "Weight decay of AdamW.")
+    adam_beta1: float = _option(0.9, "Beta 1 of AdamW.")
+    adam_beta2: float = _option(0.999, "Beta 2 of AdamW.")
+    adam_epsilon: float = _option(1e-8, "Epsilon of AdamW.")
+    max_grad_norm: float = _option(1.0, "Global norm to which gradients are clipped; 0 does not clip.")
+    num_train_epochs: float = _option(3.0, "Epochs to train.")
+    max_steps: int = _option(-1, "Steps to train, if positive; wins over num_train_epochs.")
+    lr_scheduler_type: Schedule = _option("linear", "How the learning rate falls.")
+    warmup_ratio: float = _option(0.0, "Share of all steps over which the learning rate rises from 0.")
+    warmup_steps: int = _option(0, "Steps over which the learning rate rises from 0; wins over warmup_ratio.")
+    logging_strategy: Strategy = _option("steps", "When to log.")
+    logging_first_step: bool = _option(False, "Also log the first step.")
+    logging_steps: float = _option(500, "Steps between rows; below 1 a share of all steps.")
+    seed: int = _option(42, "Seed of initialisation, dropout and sample order.")
+    data_seed: int | None = _option(None, "Seed of the sample order.")
+    dataloader_drop_last: bool = _option(False, "Drop the smaller last batch of an epoch.")
+    run_name: str | None = _option(None, "Name of the W&B run.")
+    report_to: str | list[str] | None = _option(None, "wandb, none, all, or a list.")
+    remove_unused_columns: bool = _option(True, "Drop columns that the model does not take.")
+    label_names: list[str] | None = _option(None, "Columns that are labels.")
+    disable_tqdm: bool = _option(False, "No progress bar.")
+
+    def __post_init__(self) -> None:
+        """Check every value before any time is spent."""
+        self.output_dir = os.path.expanduser(self.output_dir)
+        self.report_to = _integrations(self.report_to)
+        for name in ("eval_strategy", "logging_strategy"):
+            self._one_of(name, "no", "steps", "epoch")
+        self._one_of("lr_scheduler_type", "linear", "cosine", "constant", "constant_with_warmup")
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+            self._check(name, lambda v: isinstance(v, int) and v >= 1, "a number of samples, 1 or more")
+        for name in ("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm"):
+            self._check(name, lambda v: math.isfinite(v) and v >= 0, "a finite number, 0 or more")
+        for name in ("adam_beta1", "adam_beta2", "warmup_ratio"):
+            self._check(name, lambda v: 0 <= v <= 1, "a number between 0 and 1")
+        self._check("warmup_steps", lambda v: v >= 0, "a number of steps, 0 or more")
+        self._check("num_train_epochs", lambda v: math.isfinite(v) and v > 0, "a number of epochs above 0")
+        self._check("logging_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
+        if self.eval_steps is not None:
+            self._check("eval_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
+
+    def _one_of(self, name: str, *words: str) -> None:
+        if getattr(self, name) not in words:
+            raise SettingError(name, getattr(self, name), accepted=words)
+
+    def _check(self, name: str, is_good: Any, expected: str) -> None:
+        value = getattr(self, name)
+        try:
+            good = is_good(value)
+        except TypeError:
+            good = False
+        if not good:
+            raise SettingError(name, value, expected=expected)
+
+    @property
+    def eval_interval(self) -> float:
+        """The interval of evaluations by steps."""
+        return self.logging_steps if self.eval_steps is None else self.eval_steps
+
+    def warmup(self, total_steps: int) -> int:
+        """The number of warm-up steps among ``total_steps``, as transformers counts them."""
+        return self.warmup_steps if self.warmup_steps > 0 else math.ceil(total_steps * self.warmup_ratio)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All arguments as plain values."""
+        return dataclasses.asdict(self)
+
+    def to_json_string(self) -> str:
+        """All arguments as JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+
+def steps_of(interval: float, total_steps: int) -> int:
+    """An interval in steps: a share below 1 is taken of all steps.
+
+    Example:
+        >>> steps_of(500, 1000), steps_of(0.1, 1000)
+        (500, 100)
+    """
+    return int(interval) if interval >= 1 else max(1, math.ceil(interval * total_steps))
+
+
+def _is_interval(value: float) -> bool:
+    return value > 0 and (value < 1 or float(value).is_integer())
+
+
+def _integrations(report_to: str | list[str] | None) -> list[str]:
+    if report_to is None or report_to in ("all", ["all"]):
+        return list(INTEGRATIONS)
+    if report_to in ("none", ["none"], []):
+        return []
+    names = [report_to] if isinstance(report_to, str) else list(report_to)
+    for name in names:
+        if name not in INTEGRATIONS:
+            raise SettingError("report_to", name, accepted=[*INTEGRATIONS, "none", "all"])
+    return names
