@@ -25,7 +25,11 @@ def history(directory=None) -> list[dict]:
     words = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
     rows = [record["history"]["item"] for record in records(directory) if record["type"] == "history"]
     return [
-        {key: words.get(value, value) if isinstance(value, str) else value for key, value in row.items() if key[0] != "_"}
+        {
+            key: words.get(value, value) if isinstance(value, str) else value
+            for key, value in row.items()
+            if key[0] != "_"
+        }
         for row in rows
     ]
 

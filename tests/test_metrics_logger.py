@@ -137,9 +137,9 @@ def test_compiling_anew_does_not_turn_the_clock_back(kind):
     keras = importlib.import_module(kind)
     x, y = samples(12)
     model = classifier(kind)
-    model.fit(x, y, batch_size=4, verbose=0, callbacks=[WandbMetricsLogger("batch")])
+    model.fit(x, y, batch_size=4, verbose=0, shuffle=False, callbacks=[WandbMetricsLogger("batch")])
     model.compile(keras.optimizers.SGD(0.0), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(x, y, batch_size=4, verbose=0, callbacks=[WandbMetricsLogger("batch")])
+    model.fit(x, y, batch_size=4, verbose=0, shuffle=False, callbacks=[WandbMetricsLogger("batch")])
     rows = train_rows(history(finish()))
     assert [row[STEP] for row in rows] == [1, 2, 3, 4, 5, 6]
     np.testing.assert_allclose([row["train/loss"] for row in rows[3:]], losses_by_hand(model, x, y, 4), rtol=1e-5)
@@ -157,6 +157,8 @@ def test_a_fit_without_the_logger_in_between_is_not_in_its_interval(kind):
 
 @pytest.mark.parametrize("steps_per_execution", [1, 4])
 def test_generator_of_unknown_length(kind, steps_per_execution):
+    if kind == "tf_keras" and steps_per_execution > 1:
+        pytest.skip("tf_keras itself refuses data of unknown length with steps_per_execution > 1")
     x, y = samples(30)
     model = classifier(kind, steps_per_execution=steps_per_execution)
     tf = importlib.import_module("tensorflow")
@@ -217,16 +219,20 @@ def test_several_outputs_and_regularisation(kind):
 
 
 def test_nan_and_infinity_stay_in_their_own_rows(kind):
-    x, y = samples(40)
-    x[8] = np.nan
-    weights = np.ones(40, dtype="float32")
-    weights[20] = np.inf
-    rows = train_rows(logged(classifier(kind), x, y, WandbMetricsLogger(2), sample_weight=weights))
-    losses = [row["train/loss"] for row in rows]
-    assert math.isnan(losses[1])
-    assert losses[2] == math.inf
-    clean = losses_by_hand(classifier(kind), x, y, 4)
-    np.testing.assert_allclose(losses[3:], [clean[6:8].mean(), clean[8:10].mean()], rtol=1e-5)
+    tf = importlib.import_module("tensorflow")
+
+    def loss(wanted, predicted):
+        """The loss that the label says, with a gradient of zero, so that the weights stay finite."""
+        return tf.squeeze(tf.cast(wanted, tf.float32), -1) + 0.0 * tf.reduce_sum(predicted, axis=-1)
+
+    model = classifier(kind)
+    model.compile("sgd", loss=loss)
+    losses = [1.0, 2.0, 3.0, math.nan, 5.0, math.inf, 7.0, 8.0, -math.inf, 10.0, math.inf, -math.inf, 13.0]
+    x = np.zeros((13, 4), "float32")
+    rows = train_rows(logged(model, x, np.array(losses, "float32")[:, None], WandbMetricsLogger(2), batch_size=1))
+    np.testing.assert_array_equal(
+        [row["train/loss"] for row in rows], [1.5, math.nan, math.inf, 7.5, -math.inf, math.nan, 13.0]
+    )
 
 
 def test_evaluation_inside_the_epoch_does_not_touch_the_interval(kind):
@@ -291,7 +297,9 @@ def test_learning_rates(kind):
 
     model = classifier(kind, learning_rate=0.4)
     logger = WandbMetricsLogger("batch")
-    model.fit(x, y, batch_size=12, epochs=2, verbose=0, callbacks=[keras.callbacks.LearningRateScheduler(halved), logger])
+    model.fit(
+        x, y, batch_size=12, epochs=2, verbose=0, callbacks=[keras.callbacks.LearningRateScheduler(halved), logger]
+    )
     rows = train_rows(history(finish()))
     np.testing.assert_allclose([row["train/learning_rate"] for row in rows], [0.2, 0.2, 0.1, 0.1], rtol=1e-6)
 

@@ -1,9 +1,11 @@
 """The global step, counted without asking the model at every step.
 
 Reading the optimizer's counter waits for the device. So between two looks the clock trusts the batches that Keras
-reports, and asks the counter where they can be wrong: under ``steps_per_execution`` (Keras 3 overshoots at the end of
-an epoch), with loss scaling (skipped steps), at the end of an epoch (a generator's last batch may not have been one),
-and at the first two looks of a fit, where a train step that updates the optimizer more than once shows itself.
+reports, and asks where they can be wrong: the step recorder at the end of an epoch (under ``steps_per_execution``
+Keras 3 overshoots there, and a generator ends where another batch was begun), and the optimizer's counter with loss
+scaling (skipped steps) and at the first two looks of a fit, where a train step that updates the optimizer more than
+once shows itself. The optimizer's counter is not trusted at the end of a generator: TensorFlow increments it in the
+very step that then finds no data.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from tf_hfwb.keras_compat import Host
+import numpy as np
+
+from tf_hfwb.keras_compat import Host, StepRecorder, difference
 
 # The last global step of each model: compiling anew starts the optimizer's counter, but not the clock, at zero.
 _last_steps: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -22,57 +26,73 @@ class StepClock:
 
     Args:
         host: The model that is trained.
+        recorder: What it has really trained on.
         initial_step: The global step at the start, when the optimizer's counter does not know it.
 
     Attributes:
-        iterations: The optimizer's own counter, in batches.
         predictable: Whether :meth:`after` can be trusted never to be too low.
     """
 
-    def __init__(self, host: Host, initial_step: int = 0) -> None:
+    def __init__(self, host: Host, recorder: StepRecorder | None = None, initial_step: int = 0) -> None:
         self._host = host
+        self._recorder = recorder
+        self._captured = None if recorder is None else np.asarray(recorder.capture())
+        self._recorded = 0
+        self._batches = 0
         self._accumulation = host.accumulation_steps
-        self._must_confirm = host.may_skip_steps or host.steps_per_execution > 1
         self._looks = 0
         counted = host.iterations()
         self._has_counter = counted is not None
-        self.iterations = counted or 0
+        self._updates = counted or 0  # The optimizer's counter, in batches, as far as we count it.
+        self._spurious = 0  # By how much the counter itself is ahead of that.
         self.predictable = True
         known = max(_last_steps.get(host.model, 0), initial_step)
-        self._offset = max(0, known - self.iterations // self._accumulation)
+        self._offset = max(0, known - self._updates // self._accumulation)
 
     @property
     def step(self) -> int:
         """The number of optimizer updates since the very first start."""
         return self.after(0)
 
+    @property
+    def iterations(self) -> int:
+        """The optimizer's own counter, which its schedule is a function of."""
+        return self._updates + self._spurious
+
     def after(self, batches: int) -> int:
         """The global step expected after so many more batches."""
-        return (self.iterations + batches) // self._accumulation + self._offset
+        return (self._updates + batches) // self._accumulation + self._offset
 
     def advance(self, batches: int) -> None:
         """So many more batches have been trained on."""
-        expected = self.iterations + batches
+        self._batches += batches
+        expected = self._updates + batches
         if self._has_counter and (self._looks < 2 or not self.predictable):
             self._looks += 1
-            self.iterations = self._host.iterations() or 0
-            self.predictable = self.predictable and self.iterations <= expected
+            counted = (self._host.iterations() or 0) - self._spurious
+            self.predictable = self.predictable and counted <= expected
+            self._updates = counted
         else:
-            self.iterations = expected
-
-    @property
-    def counts_batches(self) -> bool:
-        """Whether the optimizer's counter moves by one with each batch."""
-        return self._has_counter and self.predictable and not self._host.may_skip_steps
+            self._updates = expected
 
     def confirm(self) -> None:
-        """Before a row is written: ask the optimizer where counting batches may be wrong. Waits for the device."""
-        if self._must_confirm and self._has_counter:
-            self.iterations = self._host.iterations() or 0
+        """Before a row is written: ask the optimizer where it may have skipped updates. Waits for the device."""
+        if self._has_counter and self._host.may_skip_steps:
+            self._updates = (self._host.iterations() or 0) - self._spurious
 
-    def uncounted_batches(self) -> int:
-        """The batches that the optimizer has counted and this clock has not. Waits for the device."""
-        return (self._host.iterations() or 0) - self.iterations
+    def uncounted_batches(self) -> int | None:
+        """The batches trained on that this clock has not counted; None if nobody knows. Waits for the device."""
+        if self._recorder is None:
+            return None
+        captured = np.asarray(self._recorder.capture())
+        self._recorded += difference(self._captured, captured, self._host.num_replicas).train_batches
+        self._captured = captured
+        return self._recorded - self._batches if self._recorded else None
+
+    def finish_epoch(self) -> None:
+        """See whether the optimizer counted a step for which there was no batch."""
+        if self._has_counter and self.predictable and not self._host.may_skip_steps:
+            self._spurious = max(0, (self._host.iterations() or 0) - self._updates)
 
     def stop(self) -> None:
         """Remember the step for the model's next fit."""

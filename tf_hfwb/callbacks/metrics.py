@@ -84,13 +84,12 @@ class WandbMetricsLogger(StepCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the run and let the model record its steps."""
-        super().on_train_begin(logs)
         self._open()
         # All workers read the recorder, in step: reading it sums over them.
         self._training = self._tracker.active or self._host.is_multi_worker
         if not self._training:
             return
-        self._recorder = self._host.record_steps()
+        super().on_train_begin(logs)
         self._unread = 0
         self._evaluating = 0.0
         self._epoch_logs: Logs = {}
@@ -139,9 +138,9 @@ class WandbMetricsLogger(StepCallback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Write the last step's row and the summary, and wait for the worker."""
-        super().on_train_end(logs)
         if not self._training:
             return
+        super().on_train_end(logs)
         moment = self._moment()
         if self._by_steps and moment.step > self._row_step:
             self._write(moment)
@@ -203,7 +202,7 @@ class WandbMetricsLogger(StepCallback):
         if self._training:
             self._evaluating += seconds
         else:
-            self._clock = StepClock(self._host, self._initial_global_step)
+            self._clock = StepClock(self._host, initial_step=self._initial_global_step)
             self._write_evaluation({})
             self._tracker.flush()
 
@@ -218,7 +217,7 @@ class WandbMetricsLogger(StepCallback):
             self._evaluating += seconds
         else:
             self._open()
-            self._clock = StepClock(self._host, self._initial_global_step)
+            self._clock = StepClock(self._host, initial_step=self._initial_global_step)
         self._write_evaluation(evaluation_metrics(metrics))
         if not self._training:
             self._tracker.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tf_hfwb.callbacks.clock import StepClock
-from tf_hfwb.keras_compat import Callback, Host, Logs, host_of
+from tf_hfwb.keras_compat import Callback, Host, Logs, StepRecorder, host_of
 
 
 class StepCallback(Callback):
@@ -17,6 +17,7 @@ class StepCallback(Callback):
     """
 
     _host: Host
+    _recorder: StepRecorder
     _clock: StepClock
 
     def __init__(self, initial_global_step: int = 0) -> None:
@@ -35,7 +36,8 @@ class StepCallback(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start the clock."""
         self._host = host_of(self.model)
-        self._clock = StepClock(self._host, self._initial_global_step)
+        self._recorder = self._host.record_steps()
+        self._clock = StepClock(self._host, self._recorder, self._initial_global_step)
         self._stride = self._host.steps_per_execution
         self._steps_per_epoch = self.params.get("steps")
         self.on_epoch_begin(0)
@@ -48,7 +50,7 @@ class StepCallback(Callback):
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """The step before has ended."""
         if self._begun is not None:
-            self._advance(batch - self._begun)
+            self._advance(self._batches_between(self._begun, batch))
         self._begun = batch
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -60,12 +62,11 @@ class StepCallback(Callback):
         """The epoch's last execution has ended; it may have been shorter than Keras says, or none at all."""
         if self._begun is None:
             return
-        batches = max(0, self._ended - self._begun + 1)
-        if self._clock.counts_batches:
-            batches = self._clock.uncounted_batches()
-        elif self._steps_per_epoch is not None:
-            batches = min(batches, self._steps_per_epoch - self._epoch_batches)
+        batches = self._clock.uncounted_batches()
+        if batches is None:
+            batches = self._batches_between(self._begun, max(self._begun, self._ended + 1))
         self._advance(batches)
+        self._clock.finish_epoch()
         self._begun = None
         if self._steps_per_epoch is None:
             self._steps_per_epoch = self._epoch_batches
@@ -73,6 +74,20 @@ class StepCallback(Callback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Remember the step for the model's next fit."""
         self._clock.stop()
+
+    def _batches_between(self, begin: int, end: int) -> int:
+        """The batches trained on between two looks, which Keras numbers so.
+
+        The last execution of an epoch may be shorter than ``steps_per_execution``, which Keras 3 does not tell.
+        """
+        told = self.params.get("steps")
+        if self._stride > 1 and told is not None:
+            return min(end - begin, told - self._epoch_batches)
+        if self._stride > 1:
+            recorded = self._clock.uncounted_batches()
+            if recorded is not None:
+                return recorded
+        return end - begin
 
     @property
     def _epoch_reached(self) -> float:
