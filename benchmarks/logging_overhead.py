@@ -6,7 +6,8 @@
 One process, offline runs. Every variant trains a model of its own, built alike; the variants take turns, and each
 number is a median over the turns. Columns:
 
-* ``hooks``: microseconds per step that the training thread spends in callback hooks, over a bare fit;
+* ``thread``: microseconds per step that the training thread spends between two calls of the compiled train function,
+  over a bare fit of the same turn: callbacks, and whatever else a logger does there;
 * ``wall``: microseconds per step of the whole fit over the bare fit of the same turn, which includes what the logger
   adds to the training graph and what its worker thread takes away;
 * ``cpu``: CPU time of the process, as a ratio to the bare fit of the same turn.
@@ -83,62 +84,73 @@ def data(steps: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensors(({"input_ids": tokens}, labels)).repeat(steps)
 
 
-def timed(callback_list):
-    """A CallbackList of either Keras that adds up the time spent in its batch hooks."""
+class Gaps:
+    """Adds up the time between two calls of a model's compiled train function."""
 
-    class Timed(callback_list):
-        seconds = 0.0
+    def __init__(self, model):
+        self._model, self._make = model, model.make_train_function
+        self.reset()
+        model.make_train_function = self._make_timed
 
-        def on_train_batch_begin(self, *args, **kwargs):
-            begin = time.perf_counter()
-            super().on_train_batch_begin(*args, **kwargs)
-            self.seconds += time.perf_counter() - begin
+    def reset(self) -> None:
+        self.seconds, self._returned = 0.0, None
 
-        def on_train_batch_end(self, *args, **kwargs):
-            begin = time.perf_counter()
-            super().on_train_batch_end(*args, **kwargs)
-            self.seconds += time.perf_counter() - begin
+    def _make_timed(self, force=False):
+        self._make(force=force)
+        if not hasattr(self._model.train_function, "is_timed"):
+            if hasattr(self._model.train_function, "recorder"):
+                return self._model.train_function  # It has a timed one inside.
+            self._model.train_function = self._timed(self._model.train_function)
+        return self._model.train_function
 
-    return Timed
+    def _timed(self, function):
+        def timed(iterator):
+            if self._returned is not None:
+                self.seconds += time.perf_counter() - self._returned
+            outputs = function(iterator)
+            self._returned = time.perf_counter()
+            return outputs
+
+        timed.is_timed = True
+        return timed
 
 
-def fit(model, callback_list, callback, dataset, steps: int) -> tuple[float, float, float]:
-    """Seconds per step: in the hooks, in all, and of CPU."""
-    callbacks = [] if callback is None else [callback]
-    hooks = timed(callback_list)(callbacks, add_history=True, model=model, epochs=1, steps=steps, verbose=0)
-    # The first steps open the run and trace the graph; they are not the matter here.
+def fit(model, gaps, callback, dataset, steps: int) -> tuple[float, float, float]:
+    """Seconds per step: of the training thread between two steps, in all, and of CPU."""
+    gaps.reset()
     wall, cpu = time.perf_counter(), time.process_time()
-    model.fit(dataset, epochs=1, callbacks=hooks, verbose=0)
-    return hooks.seconds / steps, (time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps
+    model.fit(dataset, callbacks=[] if callback is None else [callback], shuffle=False, verbose=0)
+    return gaps.seconds / steps, (time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps
 
 
-def measure(name, build, callback_list, theirs, steps: int, repeats: int) -> None:
+def measure(name, build, theirs, steps: int, repeats: int) -> None:
     variants = {"bare": None}
     for interval in INTERVALS:
         variants[f"tf_hfwb, every {interval}"] = lambda interval=interval: WandbMetricsLogger(interval)
         variants[f"W&B's own, every {interval}"] = lambda interval=interval: theirs(interval)
     models = {variant: build() for variant in variants}
+    gaps = {variant: Gaps(model) for variant, model in models.items()}
     dataset = data(steps)
     rows = {variant: [] for variant in variants}
-    for repeat in range(-1, repeats):
+    for repeat in range(-1, repeats):  # The first turn traces the graphs and does not count.
         order = list(variants)
         shift = repeat % len(order)
         for variant in order[shift:] + order[:shift]:
             make = variants[variant]
             with wandb.init(project="benchmark", reinit="finish_previous"):
-                result = fit(models[variant], callback_list, make() if make else None, dataset, steps)
+                result = fit(models[variant], gaps[variant], make() if make else None, dataset, steps)
             if repeat >= 0:
                 rows[variant].append(result)
     bare = rows["bare"]
     print(f"\n{name}: {1e3 * statistics.median(wall for _, wall, _ in bare):.1f} ms a step, {repeats} x {steps} steps")
-    print(f"{'':26}{'hooks':>10}{'wall':>10}{'cpu':>8}")
-    print(f"{'bare fit':26}{1e6 * statistics.median(hook for hook, _, _ in bare):8.1f} µs{'':10}{'1.00':>8}")
+    print(f"{'':26}{'thread':>11}{'wall':>11}{'cpu':>8}")
+    print(f"{'bare fit':26}{1e6 * statistics.median(gap for gap, _, _ in bare):8.1f} µs{'':11}{'1.00':>8}")
     for variant in list(variants)[1:]:
         pairs = list(zip(rows[variant], bare, strict=True))
-        hooks = 1e6 * statistics.median(ours[0] - none[0] for ours, none in pairs)
+        thread = 1e6 * statistics.median(ours[0] - none[0] for ours, none in pairs)
         wall = 1e6 * statistics.median(ours[1] - none[1] for ours, none in pairs)
         cpu = statistics.median(ours[2] / none[2] for ours, none in pairs)
-        print(f"{variant:26}{hooks:+8.1f} µs{wall:+8.0f} µs{cpu:8.2f}")
+        print(f"{variant:26}{thread:+8.1f} µs{wall:+8.0f} µs{cpu:8.2f}")
 
 
 def main() -> None:
@@ -148,12 +160,8 @@ def main() -> None:
     arguments = parser.parse_args()
     os.chdir(tempfile.mkdtemp())
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, wandb {wandb.__version__}, {os.cpu_count()} cores")
-    from keras.src.callbacks.callback_list import CallbackList as Keras3List
-    from tf_keras.src.callbacks import CallbackList as TFKerasList
-
-    run = (arguments.steps, arguments.repeats)
-    measure("transformers' BERT on tf_keras", transformers_model, TFKerasList, WandbsOnTFKeras, *run)
-    measure("a transformer on Keras 3", keras3_model, Keras3List, WandbsOwn, *run)
+    measure("transformers' BERT on tf_keras", transformers_model, WandbsOnTFKeras, arguments.steps, arguments.repeats)
+    measure("a transformer on Keras 3", keras3_model, WandbsOwn, arguments.steps, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -22,16 +22,9 @@ def records(directory=None) -> list[dict]:
 
 def history(directory=None) -> list[dict]:
     """The rows of a run's history, without the client's own columns; "NaN" and the like as floats."""
-    words = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+    words = {word: float(word) for word in ("NaN", "Infinity", "-Infinity")}
     rows = [record["history"]["item"] for record in records(directory) if record["type"] == "history"]
-    return [
-        {
-            key: words.get(value, value) if isinstance(value, str) else value
-            for key, value in row.items()
-            if key[0] != "_"
-        }
-        for row in rows
-    ]
+    return [{key: words.get(str(value), value) for key, value in row.items() if key[0] != "_"} for row in rows]
 
 
 def finish() -> str:
@@ -79,3 +72,13 @@ def losses_by_hand(model, x, y, batch_size: int, weights=None) -> np.ndarray:
     log_probabilities = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
     each = -log_probabilities[np.arange(len(y)), y] * (1.0 if weights is None else weights)
     return np.array([each[i : i + batch_size].mean() for i in range(0, len(y), batch_size)])
+
+
+def python(*arguments: str, check: bool = True, **environment: str | None) -> subprocess.CompletedProcess[str]:
+    """Run Python as a user does; variables that are None are taken out of the environment."""
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+    variables = {name: value for name, value in variables.items() if value is not None}
+    finished = subprocess.run([sys.executable, *arguments], env=variables, capture_output=True, text=True, timeout=300)
+    if check and finished.returncode:
+        raise AssertionError(f"exit status {finished.returncode}\n{finished.stdout}\n{finished.stderr}")
+    return finished

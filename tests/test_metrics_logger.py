@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 
 import numpy as np
@@ -296,12 +297,29 @@ def test_learning_rates(kind):
         return rate / 2
 
     model = classifier(kind, learning_rate=0.4)
-    logger = WandbMetricsLogger("batch")
-    model.fit(
-        x, y, batch_size=12, epochs=2, verbose=0, callbacks=[keras.callbacks.LearningRateScheduler(halved), logger]
-    )
+    logger, scheduler = WandbMetricsLogger("batch"), keras.callbacks.LearningRateScheduler(halved)
+    model.fit(x, y, batch_size=12, epochs=2, verbose=0, callbacks=[scheduler, logger])
     rows = train_rows(history(finish()))
     np.testing.assert_allclose([row["train/learning_rate"] for row in rows], [0.2, 0.2, 0.1, 0.1], rtol=1e-6)
+
+
+def test_both_kerases_in_one_process_with_one_class(kind):
+    x, y = samples(12)
+    for name in KERASES if kind == "keras" else KERASES[::-1]:
+        model = classifier(name)
+        rows = train_rows(logged(model, x, y, WandbMetricsLogger("batch")))
+        np.testing.assert_allclose([row["train/loss"] for row in rows], losses_by_hand(model, x, y, 4), rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 4])
+def test_mixed_precision(kind, steps_per_execution):
+    keras = importlib.import_module(kind)
+    x, y = samples(44)
+    scaled = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD(0.0))
+    model = classifier(kind, optimizer=scaled, steps_per_execution=steps_per_execution)
+    rows = logged(model, x, y, WandbMetricsLogger(4), epochs=2)
+    assert [row[STEP] for row in train_rows(rows)][-1] == 22
+    assert_interval_losses(rows, np.tile(losses_by_hand(model, x, y, 4), 2))
 
 
 def test_stopping_early_writes_the_last_step(kind):
@@ -340,3 +358,50 @@ def test_saved_models_do_not_contain_the_recorder(kind, tmp_path):
 def test_bad_log_freq_fails_in_the_constructor(kind, value):
     with pytest.raises(SettingError, match=r"log_freq=.* is not recognised. Expected 'epoch', 'batch'"):
         WandbMetricsLogger(value)
+
+
+def test_gradient_accumulation_counts_optimizer_steps(kind):
+    if kind == "tf_keras":
+        pytest.skip("tf_keras's optimizers do not accumulate")
+    keras = importlib.import_module(kind)
+    x, y = samples(52)  # 13 batches an epoch
+    schedule = keras.optimizers.schedules.PolynomialDecay(0.0, 100, end_learning_rate=0.0)
+    optimizer = keras.optimizers.SGD(schedule, gradient_accumulation_steps=3)
+    model = classifier(kind, optimizer=optimizer)
+    losses = np.tile(losses_by_hand(model, x, y, 4), 2)
+    rows = train_rows(logged(model, x, y, WandbMetricsLogger(2), epochs=2))
+    assert [row[STEP] for row in rows] == [2, 4, 6, 8]
+    batches = [0, 6, 12, 18, 24]
+    for row, (begin, end) in zip(rows, itertools.pairwise(batches), strict=True):
+        assert row["train/loss"] == pytest.approx(losses[begin:end].mean(), rel=1e-5)
+        assert row["train/epoch"] == pytest.approx(end / 13)
+
+
+def test_skipped_updates_are_no_steps(kind):
+    """Keras 3's loss scaling skips updates with infinite gradients; tf_keras counts them."""
+    if kind == "tf_keras":
+        pytest.skip("tf_keras counts a skipped update as a step")
+    keras = importlib.import_module(kind)
+    x, y = samples(40)
+    weights = np.ones(40, "float32")
+    weights[8:16] = np.inf  # Batches 3 and 4.
+    scaled = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD(0.0))
+    rows = train_rows(logged(classifier(kind, optimizer=scaled), x, y, WandbMetricsLogger(2), sample_weight=weights))
+    assert [row[STEP] for row in rows] == [2, 4, 6, 8]
+    assert [row["train/epoch"] for row in rows] == pytest.approx([0.2, 0.6, 0.8, 1.0])
+    assert [math.isfinite(row["train/loss"]) for row in rows] == [True, False, True, True]
+
+
+def test_two_updates_in_one_train_step_are_two_steps(kind):
+    keras = importlib.import_module(kind)
+
+    class Twice(keras.Sequential):
+        def train_step(self, data):
+            super().train_step(data)
+            return super().train_step(data)
+
+    x, y = samples(40)
+    model = Twice([keras.layers.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    rows = train_rows(logged(model, x, y, WandbMetricsLogger(5)))
+    assert [row[STEP] for row in rows] == [6, 10, 16, 20]

@@ -35,11 +35,14 @@ def create_schedule(host: Host, kind: str, peak: float, warmup_steps: int, total
         def __call__(self, step: Any) -> Any:
             step = ops.cast(step, "float32")
             rising = step / max(1, warmup_steps)
-            if kind == "constant_with_warmup":
-                return peak * ops.minimum(rising, 1.0)
-            progress = ops.clip((step - warmup_steps) / max(1, total_steps - warmup_steps), 0.0, 1.0)
-            falling = 1.0 - progress if kind == "linear" else 0.5 * (1.0 + ops.cos(math.pi * progress))
-            return peak * ops.where(step < warmup_steps, rising, falling)
+            span = max(1, total_steps - warmup_steps)
+            if kind == "linear":
+                then = ops.clip((total_steps - step) / span, 0.0, 1.0)
+            elif kind == "cosine":
+                then = 0.5 * (1.0 + ops.cos(math.pi * ops.clip((step - warmup_steps) / span, 0.0, 1.0)))
+            else:
+                then = 1.0
+            return peak * ops.where(step < warmup_steps, rising, then)
 
         def get_config(self) -> dict[str, Any]:
             return {"kind": kind, "peak": peak, "warmup_steps": warmup_steps, "total_steps": total_steps}
@@ -57,13 +60,14 @@ def create_optimizer(host: Host, args: TFTrainingArguments, learning_rate: Any) 
 
     Follows ``Trainer.create_optimizer`` of transformers.
     """
-    optimizer = host.keras.optimizers.AdamW(
-        learning_rate=learning_rate,
-        weight_decay=args.weight_decay,
-        beta_1=args.adam_beta1,
-        beta_2=args.adam_beta2,
-        epsilon=args.adam_epsilon,
-        global_clipnorm=args.max_grad_norm or None,
-    )
+    with host.scope():
+        optimizer = host.keras.optimizers.AdamW(
+            learning_rate=learning_rate,
+            weight_decay=args.weight_decay,
+            beta_1=args.adam_beta1,
+            beta_2=args.adam_beta2,
+            epsilon=args.adam_epsilon,
+            global_clipnorm=args.max_grad_norm or None,
+        )
     optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
     return optimizer

@@ -33,6 +33,10 @@ class EverySteps:
         """Whether a multiple of the interval lies in ``(previous, step]``."""
         return step // self.steps > previous // self.steps or (self.first and previous <= 0 < step)
 
+    def next_due(self, step: int) -> int | None:
+        """The first step after ``step`` at which it will be due."""
+        return 1 if self.first and step <= 0 else (step // self.steps + 1) * self.steps
+
 
 @dataclass(frozen=True)
 class Never:
@@ -41,6 +45,32 @@ class Never:
     def due(self, previous: int, step: int) -> bool:
         """False."""
         return False
+
+    def next_due(self, step: int) -> int | None:
+        """None."""
+        return None
+
+
+@dataclass(frozen=True)
+class Once:
+    """Due at one step.
+
+    Attributes:
+        step: That step.
+    """
+
+    step: int
+
+    def due(self, previous: int, step: int) -> bool:
+        """Whether the step lies in ``(previous, step]``."""
+        return previous < self.step <= step
+
+    def next_due(self, step: int) -> int | None:
+        """The step, as long as it lies ahead."""
+        return self.step if step < self.step else None
+
+
+Policy = EverySteps | Never | Once
 
 
 def higher_is_better(metric: str) -> bool:

@@ -1,7 +1,11 @@
-"""Predictions over a whole data set, batches of unequal width included."""
+"""One pass over a data set: the loss, the metrics that a model was compiled with, predictions and labels."""
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,41 +13,222 @@ import numpy as np
 PADDING = -100  # As the Trainer of transformers pads what it gathers.
 
 
-def predict_batches(model: Any, dataset: Any) -> tuple[Any, Any]:
-    """Run ``model`` over ``dataset`` and gather what it gives, and the labels.
+@dataclass
+class Pass:
+    """What a pass over a data set gave.
+
+    Attributes:
+        metrics: ``loss`` and the metrics that the model was compiled with; without labels there are none.
+        predictions: An array [num_samples, ...], or a tuple of them when the model gives several; None if not asked
+            for. Batches that differ in another axis than the first are padded with -100.
+        labels: The same of the labels; None without labels.
+    """
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    predictions: Any = None
+    labels: Any = None
+
+
+class BatchRunner:
+    """Runs a model over data sets, and remembers what it has compiled for that.
+
+    A model of transformers that computes its own loss gives loss and logits in one forward pass, as in the ``Trainer``
+    of transformers: labels go in (T5 makes its decoder's inputs of them), and the loss is the mean over the samples of
+    the losses of their batches. For any other model Keras evaluates and predicts.
 
     Args:
-        model: A Keras model, of transformers or plain.
-        dataset: A ``tf.data.Dataset`` of ``inputs`` or ``(inputs, labels, ...)``.
-
-    Returns:
-        Predictions and labels: an array [num_samples, ...], or a tuple of them when there are several; labels are None
-        when there are none. Batches that differ in another axis than the first are padded with -100.
+        model: A compiled model.
     """
-    predictions: list[tuple[np.ndarray, ...]] = []
-    labels: list[tuple[np.ndarray, ...]] = []
-    ignored = {"loss", *getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", ())}
-    for batch in dataset:
-        inputs, targets = (batch[0], batch[1]) if isinstance(batch, tuple) else (batch, None)
-        predictions.append(_arrays(model.predict_on_batch(inputs), ignored))
-        if targets is not None:
-            labels.append(_arrays(targets, set()))
-    return _gathered(predictions), _gathered(labels)
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._own_loss: _OwnLossStep | None = None
+
+    @property
+    def has_own_loss(self) -> bool:
+        """Whether the model is one of transformers and computes its loss itself."""
+        return bool(getattr(self._model, "_using_dummy_loss", False))
+
+    def lacks_labels(self, dataset: Any) -> bool:
+        """Whether the model needs labels for its loss, and the data set has none."""
+        if not self.has_own_loss or _can_return_loss(self._model):
+            return False
+        return split_batch(self._model, dataset.element_spec)[1] is None
+
+    def evaluate(self, dataset: Any, *, predict: bool) -> Pass:
+        """Evaluate, and predict on the way if asked to. Metrics of the model are reset and updated.
+
+        Args:
+            dataset: A ``tf.data.Dataset`` of ``inputs`` or ``(inputs, labels, ...)``.
+            predict: Whether to gather predictions and labels.
+        """
+        if self.has_own_loss:
+            return self._run_own_loss(dataset, predict=predict)
+        done = self._predict_with_keras(dataset) if predict else Pass()
+        done.metrics = dict(self._model.evaluate(dataset, return_dict=True, verbose=0))
+        return done
+
+    def predict(self, dataset: Any) -> Pass:
+        """Predict, and evaluate where there are labels."""
+        if self.has_own_loss or split_batch(self._model, dataset.element_spec)[1] is not None:
+            return self.evaluate(dataset, predict=True)
+        return self._predict_with_keras(dataset)
+
+    def _run_own_loss(self, dataset: Any, *, predict: bool) -> Pass:
+        import tensorflow as tf
+
+        model = self._model
+        if self._own_loss is None or self._own_loss.metrics is not model.compiled_metrics:
+            self._own_loss = _OwnLossStep(model)
+        run = self._own_loss.with_predictions if predict else self._own_loss.without_predictions
+        losses, predictions, labels = [], [], []
+        with model.distribute_strategy.scope(), contextlib.suppress(StopIteration, tf.errors.OutOfRangeError):
+            model.reset_metrics()
+            iterator = iter(model.distribute_strategy.experimental_distribute_dataset(dataset))
+            while True:
+                loss, samples, outputs, targets = run(iterator)
+                if loss is not None:
+                    losses.append((float(loss), int(samples)))
+                predictions.append(tuple(map(np.asarray, outputs)))
+                labels.append(tuple(map(np.asarray, targets)))
+        metrics: dict[str, Any] = {}
+        if losses:
+            metrics["loss"] = sum(loss for loss, _ in losses) / sum(samples for _, samples in losses)
+            for metric in model.compiled_metrics.metrics:
+                result = metric.result()
+                metrics |= result if isinstance(result, dict) else {metric.name: result}
+        return Pass(metrics, _gathered(predictions), _gathered(labels))
+
+    def _predict_with_keras(self, dataset: Any) -> Pass:
+        ignored = _ignored_outputs(self._model)
+        predictions, labels = [], []
+        for batch in dataset:
+            inputs, targets, _ = split_batch(self._model, batch)
+            samples = _num_samples(inputs)
+            outputs = _tensors(self._model.predict_on_batch(inputs), ignored)
+            # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
+            predictions.append(tuple(np.asarray(value)[:samples] for value in outputs))
+            labels.append(tuple(map(np.asarray, _tensors(targets))))
+        return Pass({}, _gathered(predictions), _gathered(labels))
 
 
-def _arrays(outputs: Any, ignored: set[str]) -> tuple[np.ndarray, ...]:
-    if hasattr(outputs, "items"):
-        outputs = [value for name, value in outputs.items() if name not in ignored and value is not None]
+class _OwnLossStep:
+    """The forward pass of a transformers model with its labels, compiled."""
+
+    def __init__(self, model: Any) -> None:
+        import tensorflow as tf
+
+        self.metrics = model.compiled_metrics
+        strategy = model.distribute_strategy
+
+        def step(batch: Any) -> Any:
+            """The sum of the losses of this replica's samples, their number, the outputs and the labels."""
+            inputs, labels, weights = split_batch(model, batch)
+            samples = tf.shape(tf.nest.flatten(inputs)[0])[0]
+            options = {"return_loss": True} if _can_return_loss(model) else {}
+            outputs = model(_with_labels(model, inputs, labels), training=False, **options)
+            loss = outputs.get("loss")
+            if loss is not None:
+                loss = tf.cast(loss, tf.float32)
+                loss = tf.reduce_mean(loss if weights is None else loss * tf.cast(weights, tf.float32))
+                # A replica gets no samples when the last batch has fewer samples than there are replicas.
+                loss = tf.where(samples > 0, loss * tf.cast(samples, tf.float32), 0.0)
+                if self.metrics.metrics or not self.metrics.built:
+                    self.metrics.update_state(*_matched(model, labels, outputs), weights)
+            return loss, samples, _tensors(outputs, _ignored_outputs(model)), _tensors(labels)
+
+        def run(iterator: Any, *, predict: bool) -> Any:
+            loss, samples, outputs, labels = strategy.run(step, args=(next(iterator),))
+            if loss is not None:
+                loss = strategy.reduce("SUM", loss, axis=None)
+            samples = strategy.reduce("SUM", samples, axis=None)
+            if not predict:
+                return loss, samples, [], []
+            return loss, samples, *([strategy.gather(v, axis=0) for v in values] for values in (outputs, labels))
+
+        # Fed with the iterator, as Keras does it: batches of different widths share one trace.
+        self.with_predictions = tf.function(lambda iterator: run(iterator, predict=True))
+        self.without_predictions = tf.function(lambda iterator: run(iterator, predict=False))
+
+
+def split_batch(model: Any, batch: Any) -> tuple[Any, Any, Any]:
+    """Inputs, labels and sample weights of a batch, or of the specification of one.
+
+    Labels may stand among the inputs of a transformers model, where ``to_tf_dataset`` may put them.
+    """
+    if isinstance(batch, tuple):
+        inputs, labels, weights = (*batch, None, None)[:3]
+        return inputs, labels, weights
+    if not (hasattr(model, "hf_compute_loss") and isinstance(batch, Mapping)):
+        return batch, None, None
+    names = [name for name in _label_arguments(model) if name in batch]
+    inputs = {name: value for name, value in batch.items() if name not in names}
+    if len(names) == 1:
+        return inputs, batch[names[0]], None
+    return inputs, {name: batch[name] for name in names} or None, None
+
+
+def _with_labels(model: Any, inputs: Any, labels: Any) -> Any:
+    """The inputs and labels as the arguments of ``model.call``, as ``test_step`` of transformers joins them."""
+    arguments = _arguments(model)
+    if labels is None:
+        return inputs
+    if not isinstance(inputs, Mapping):
+        inputs = {arguments[0]: inputs}
+    if not isinstance(labels, Mapping):
+        labels = dict.fromkeys(_label_arguments(model)[:1], labels)
+    names = {output: label for label, output in model.get_label_to_output_name_mapping().items()}
+    labels = {names.get(name, name): value for name, value in labels.items()}
+    return {**{name: value for name, value in labels.items() if name in arguments}, **inputs}
+
+
+def _matched(model: Any, labels: Any, outputs: Any) -> tuple[Any, Any]:
+    """Labels and the outputs that metrics compare them with, as ``test_step`` of transformers matches them."""
+    if not isinstance(labels, Mapping):
+        return labels, next(value for name, value in outputs.items() if name != "loss")
+    names = model.get_label_to_output_name_mapping()
+    labels = {names.get(name, name): value for name, value in labels.items()}
+    return labels, {name: outputs[name] for name in labels}
+
+
+def _arguments(model: Any) -> list[str]:
+    return list(inspect.signature(model.call).parameters)
+
+
+def _label_arguments(model: Any) -> list[str]:
+    from transformers.utils import find_labels
+
+    return list(find_labels(type(model)))
+
+
+def _can_return_loss(model: Any) -> bool:
+    """Whether the model has a loss without labels, as CLIP has."""
+    return "return_loss" in _arguments(model)
+
+
+def _ignored_outputs(model: Any) -> set[str]:
+    return {"loss", *getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", ())}
+
+
+def _num_samples(inputs: Any) -> int:
+    import tensorflow as tf
+
+    return int(tf.nest.flatten(inputs)[0].shape[0])
+
+
+def _tensors(outputs: Any, ignored: Collection[str] = ()) -> list[Any]:
+    """The outputs that are tensors; tuples inside are hidden states or caches of layers, which no metric takes."""
+    if isinstance(outputs, Mapping):
+        outputs = [value for name, value in outputs.items() if name not in ignored]
     elif not isinstance(outputs, (list, tuple)):
         outputs = [outputs]
-    # Tuples inside are hidden states or caches of layers, which no metric takes.
-    return tuple(np.asarray(value) for value in outputs if not isinstance(value, (list, tuple)))
+    return [value for value in outputs if value is not None and not isinstance(value, (list, tuple))]
 
 
 def _gathered(batches: list[tuple[np.ndarray, ...]]) -> Any:
-    if not batches:
-        return None
     columns = tuple(_concatenated(list(column)) for column in zip(*batches, strict=True))
+    if not columns:
+        return None
     return columns[0] if len(columns) == 1 else columns
 
 

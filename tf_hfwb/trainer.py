@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.callbacks.evaluation import EvaluateDuringFit
 from tf_hfwb.callbacks.metrics import WandbMetricsLogger
 from tf_hfwb.callbacks.stopping import StopAfterSteps
+from tf_hfwb.callbacks.totals import TrainingTotals
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
 from tf_hfwb.errors import DataError, SettingError
-from tf_hfwb.keras_compat import host_of, undisturbed_metrics
+from tf_hfwb.keras_compat import host_of, number, undisturbed_metrics
 from tf_hfwb.optimization import create_optimizer, create_schedule
 from tf_hfwb.policies import EverySteps, Never
-from tf_hfwb.predictions import predict_batches
+from tf_hfwb.predictions import BatchRunner, Pass
 from tf_hfwb.training_args import TFTrainingArguments, steps_of
 
 if TYPE_CHECKING:
@@ -86,9 +87,9 @@ class TFTrainer:
         self.compute_metrics = compute_metrics
         self.callbacks = list(callbacks)
         self._host = host_of(model)
+        self._runner = BatchRunner(model)
         self._optimizer, self._schedule = optimizers
         self._logger: WandbMetricsLogger | None = None
-        self._fitting = False
         if self._optimizer is not None and self._schedule is not None:
             raise SettingError(
                 "optimizers",
@@ -138,44 +139,51 @@ class TFTrainer:
             drop_remainder=args.dataloader_drop_last,
             **self._data_options(),
         )
+        self._check_labels("train_dataset", batches)
+        evaluations = self._named_batches(self.eval_dataset) if args.eval_strategy != "no" else {}
+        if self._optimizer is not None:
+            self._host.set_optimizer(self._optimizer)
         total_steps, epochs = self._length(batches)
-        self._host.set_optimizer(self._optimizer or self._new_optimizer(self._new_schedule(total_steps)))
-        logging_freq = {
+        if self._optimizer is None:
+            self._host.set_optimizer(self._new_optimizer(self._new_schedule(total_steps)))
+        log_freq: dict[str, Any] = {
             "no": "no",
             "epoch": "epoch",
             "steps": steps_of(args.logging_steps, total_steps),
-        }[args.logging_strategy]
-        self._report(logging_freq, _facts("train_dataset", batches))
+        }
+        facts = _facts("train_dataset", batches)
+        for name, evaluation in evaluations.items():
+            facts |= _facts(f"eval_dataset/{name}" if name else "eval_dataset", evaluation)
+        self._report(log_freq[args.logging_strategy], facts)
+        totals = TrainingTotals()
         began = time.time()
-        before = self._host.iterations() or 0
         with self._run_marked_if_it_fails():
-            history = self.model.fit(
+            self.model.fit(
                 batches.dataset,
                 steps_per_epoch=batches.steps_per_epoch,
                 epochs=epochs,
-                callbacks=self._fit_callbacks(total_steps),
+                callbacks=self._fit_callbacks(total_steps, evaluations, totals),
                 shuffle=False,  # The batches are shuffled.
                 verbose=0 if args.disable_tqdm else "auto",
             )
-        steps = (self._host.iterations() or 0) - before
-        metrics = speed_metrics("train", began, num_samples=_samples(batches, steps), num_steps=steps)
-        loss = _mean_loss(history.history.get("loss", ()), steps, batches.steps_per_epoch)
-        metrics["train_loss"] = loss
-        return TrainOutput(steps, loss, metrics)
+        metrics = speed_metrics("train", began, num_samples=totals.samples, num_steps=totals.steps)
+        metrics["train_loss"] = totals.loss
+        return TrainOutput(totals.steps, totals.loss, metrics)
 
     def _length(self, batches: Batches) -> tuple[int, int]:
         """Steps and epochs to train."""
-        args = self.args
+        args, accumulation = self.args, self._host.accumulation_steps
         if batches.steps_per_epoch is None:
             if args.max_steps <= 0:
                 raise DataError(
                     "The length of train_dataset is unknown. Expected a tf.data.Dataset with a cardinality, or "
                     "max_steps. Set max_steps, or call dataset.apply(tf.data.experimental.assert_cardinality(n))."
                 )
-            return args.max_steps, args.max_steps
+            return args.max_steps, args.max_steps * accumulation  # As if an epoch were a single batch.
         if args.max_steps > 0:
-            return args.max_steps, math.ceil(args.max_steps / batches.steps_per_epoch)
-        return math.ceil(args.num_train_epochs * batches.steps_per_epoch), math.ceil(args.num_train_epochs)
+            return args.max_steps, math.ceil(args.max_steps * accumulation / batches.steps_per_epoch)
+        steps = math.ceil(args.num_train_epochs * batches.steps_per_epoch / accumulation)
+        return steps, math.ceil(args.num_train_epochs)
 
     def _new_schedule(self, total_steps: int) -> Any:
         if self._schedule is not None:
@@ -188,19 +196,23 @@ class TFTrainer:
     def _new_optimizer(self, learning_rate: Any) -> Any:
         return create_optimizer(self._host, self.args, learning_rate)
 
-    def _fit_callbacks(self, total_steps: int) -> list[Any]:
+    def _fit_callbacks(self, total_steps: int, evaluations: Mapping[str, Batches], totals: TrainingTotals) -> list[Any]:
         """In the order that works: metrics first, then the evaluation, then what looks at it, then the end."""
         args = self.args
         callbacks: list[Any] = [] if self._logger is None else [self._logger]
         if args.eval_strategy != "no":
             by_steps = EverySteps(steps_of(args.eval_interval, total_steps))
             policy = by_steps if args.eval_strategy == "steps" else Never()
-            callbacks.append(EvaluateDuringFit(self.evaluate, policy, each_epoch=args.eval_strategy == "epoch"))
-        return [*callbacks, *self.callbacks, StopAfterSteps(total_steps)]
+            callbacks.append(
+                EvaluateDuringFit(
+                    lambda: self._evaluate(evaluations, "eval"), policy, each_epoch=args.eval_strategy == "epoch"
+                )
+            )
+        return [*callbacks, *self.callbacks, totals, StopAfterSteps(total_steps)]
 
     # -- evaluation and prediction ---------------------------------------------------------------------------------
 
-    def evaluate(self, eval_dataset: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
+    def evaluate(self, eval_dataset: Any = None, metric_key_prefix: str = "eval") -> dict[str, Any]:
         """Evaluate the model; a training that is under way is left exactly as it is.
 
         Args:
@@ -217,29 +229,36 @@ class TFTrainer:
         data = self.eval_dataset if eval_dataset is None else eval_dataset
         if data is None:
             raise DataError("eval_dataset=None: there is nothing to evaluate on. Pass it here or to TFTrainer.")
-        named = data if _is_named(data) else {"": data}
-        metrics: dict[str, float] = {}
-        for name, dataset in named.items():
+        return self._evaluate(self._named_batches(data), metric_key_prefix)
+
+    def _named_batches(self, data: Any) -> dict[str, Batches]:
+        """The batches of each data set that is to be evaluated; the name is empty when there is only one."""
+        named = {name: self._evaluation_batches(dataset) for name, dataset in _named(data).items()}
+        for name, batches in named.items():
+            self._check_labels(f"eval_dataset[{name!r}]" if name else "eval_dataset", batches)
+        return named
+
+    def _evaluate(self, named: Mapping[str, Batches], metric_key_prefix: str) -> dict[str, Any]:
+        metrics: dict[str, Any] = {}
+        for name, batches in named.items():
             prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
-            with self._run_marked_if_it_fails():
-                metrics |= self._evaluate_one(dataset, prefix)
+            began = time.time()
+            with undisturbed_metrics(self.model):
+                done = self._runner.evaluate(batches.dataset, predict=self.compute_metrics is not None)
+            found = self._metrics(done, prefix, began, batches)
+            if self._logger is not None:
+                self._logger.log_evaluation(found, seconds=time.time() - began)
+            metrics |= found
         return metrics
 
-    def _evaluate_one(self, data: Any, prefix: str) -> dict[str, float]:
+    def _metrics(self, done: Pass, prefix: str, began: float, batches: Batches) -> dict[str, Any]:
         from transformers.trainer_utils import EvalPrediction, speed_metrics
 
-        batches = self._evaluation_batches(data)
-        began = time.time()
-        with undisturbed_metrics(self.model):
-            results = self.model.evaluate(batches.dataset, return_dict=True, verbose=0)
-        if self.compute_metrics is not None:
-            predictions, labels = predict_batches(self.model, batches.dataset)
-            results = {**results, **self.compute_metrics(EvalPrediction(predictions, labels))}
-        metrics = {_prefixed(name, prefix): float(value) for name, value in results.items()}
-        metrics |= speed_metrics(prefix, began, batches.num_samples, batches.steps_per_epoch)
-        if self._logger is not None:
-            self._logger.log_evaluation(metrics, seconds=time.time() - began)
-        return metrics
+        results = dict(done.metrics)
+        if self.compute_metrics is not None and done.labels is not None:
+            results |= self.compute_metrics(EvalPrediction(done.predictions, done.labels))
+        metrics = {_prefixed(name, prefix): _plain(value) for name, value in results.items()}
+        return metrics | speed_metrics(prefix, began, batches.num_samples, batches.steps_per_epoch)
 
     def predict(self, test_dataset: Any, metric_key_prefix: str = "test") -> PredictionOutput:
         """Predict, and evaluate where the data has labels.
@@ -252,25 +271,18 @@ class TFTrainer:
             ``predictions`` and ``label_ids`` (arrays, padded with -100 where batches differ in width; label_ids is
             None without labels), and ``metrics``.
         """
-        from transformers.trainer_utils import EvalPrediction, PredictionOutput, speed_metrics
+        from transformers.trainer_utils import PredictionOutput
 
         batches = self._evaluation_batches(test_dataset)
         if self._logger is not None:
             self._logger.on_predict_begin()
         began = time.time()
-        with self._run_marked_if_it_fails():
-            predictions, labels = predict_batches(self.model, batches.dataset)
-            results: dict[str, Any] = {}
-            if labels is not None:
-                with undisturbed_metrics(self.model):
-                    results = dict(self.model.evaluate(batches.dataset, return_dict=True, verbose=0))
-                if self.compute_metrics is not None:
-                    results |= self.compute_metrics(EvalPrediction(predictions, labels))
-        metrics = {_prefixed(name, metric_key_prefix): float(value) for name, value in results.items()}
-        metrics |= speed_metrics(metric_key_prefix, began, batches.num_samples, batches.steps_per_epoch)
+        with undisturbed_metrics(self.model):
+            done = self._runner.predict(batches.dataset)
+        metrics = self._metrics(done, metric_key_prefix, began, batches)
         if self._logger is not None:
             self._logger.log_evaluation(metrics)
-        return PredictionOutput(predictions, labels, metrics)
+        return PredictionOutput(done.predictions, done.labels, metrics)
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
@@ -314,6 +326,13 @@ class TFTrainer:
         batch_size = self.args.per_device_eval_batch_size * self._host.num_replicas
         return evaluation_batches(data, batch_size, **self._data_options())
 
+    def _check_labels(self, name: str, batches: Batches) -> None:
+        if self._runner.lacks_labels(batches.dataset):
+            raise DataError(
+                f"{name} has no labels. Expected them, because {type(self.model).__name__} computes its loss from "
+                f"them. Add a column 'labels', or name the columns with label_names."
+            )
+
     def _report(self, log_freq: Any, facts: Mapping[str, Any]) -> None:
         if "wandb" in (self.args.report_to or ()):
             self._logger = WandbMetricsLogger(
@@ -332,35 +351,25 @@ class TFTrainer:
         except BaseException as error:
             if self._logger is not None:
                 self._logger.tracker.finish(exit_code=255 if isinstance(error, KeyboardInterrupt) else 1)
+                self._report("no", {})  # What is evaluated from now on is not part of that training.
             raise
 
 
-def _is_named(data: Any) -> bool:
-    """Whether it is a dict of datasets, and not the columns of one."""
-    return isinstance(data, Mapping) and not any(hasattr(value, "shape") for value in data.values())
+def _named(data: Any) -> Mapping[str, Any]:
+    """A dict of data sets, and not the columns of one, by name; a single data set has the empty name."""
+    is_named = isinstance(data, Mapping) and not any(hasattr(value, "dtype") for value in data.values())
+    return data if is_named else {"": data}
 
 
 def _prefixed(name: str, prefix: str) -> str:
     return name if name.startswith(f"{prefix}_") else f"{prefix}_{name}"
 
 
+def _plain(value: Any) -> Any:
+    """A float, or the value itself when it is no single number, as a confusion matrix."""
+    plain = number(value)
+    return value if plain is None else plain
+
+
 def _facts(name: str, batches: Batches) -> dict[str, Any]:
     return {f"{name}/fingerprint": batches.fingerprint, f"{name}/num_samples": batches.num_samples}
-
-
-def _samples(batches: Batches, steps: int) -> int | None:
-    """The number of samples trained on in so many steps."""
-    if batches.num_samples is None or batches.steps_per_epoch is None:
-        return None
-    return round(batches.num_samples * steps / batches.steps_per_epoch)
-
-
-def _mean_loss(epoch_losses: Sequence[float], steps: int, steps_per_epoch: int | None) -> float:
-    """The mean over all steps, from the means of the epochs; the last epoch may have been a short one."""
-    if not epoch_losses:
-        return math.nan
-    if steps_per_epoch is None:
-        return sum(epoch_losses) / len(epoch_losses)
-    weights = [steps_per_epoch] * (len(epoch_losses) - 1)
-    weights.append(steps - sum(weights))
-    return sum(loss * weight for loss, weight in zip(epoch_losses, weights, strict=True)) / sum(weights)

@@ -98,7 +98,8 @@ class TFTrainingArguments:
     data_seed: int | None = _option(None, "Seed of the sample order.")
     dataloader_drop_last: bool = _option(False, "Drop the smaller last batch of an epoch.")
     run_name: str | None = _option(None, "Name of the W&B run.")
-    report_to: str | list[str] | None = _option(None, "wandb, none, all, or a list.")
+    # HfArgumentParser takes the second type of a union of three.
+    report_to: None | str | list[str] = _option(None, "wandb, none, all, or a list.")  # noqa: RUF036
     remove_unused_columns: bool = _option(True, "Drop columns that the model does not take.")
     label_names: list[str] | None = _option(None, "Columns that are labels.")
     disable_tqdm: bool = _option(False, "No progress bar.")
@@ -114,17 +115,23 @@ class TFTrainingArguments:
             self._check(name, lambda v: isinstance(v, int) and v >= 1, "a number of samples, 1 or more")
         for name in ("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm"):
             self._check(name, lambda v: math.isfinite(v) and v >= 0, "a finite number, 0 or more")
-        for name in ("adam_beta1", "adam_beta2", "warmup_ratio"):
-            self._check(name, lambda v: 0 <= v <= 1, "a number between 0 and 1")
-        self._check("warmup_steps", lambda v: v >= 0, "a number of steps, 0 or more")
+        for name in ("adam_beta1", "adam_beta2"):
+            self._check(name, lambda v: 0 <= v < 1, "a number from 0 to below 1")
+        self._check("warmup_ratio", lambda v: 0 <= v <= 1, "a number between 0 and 1")
+        self._check("warmup_steps", lambda v: isinstance(v, int) and v >= 0, "a number of steps, 0 or more")
+        self._check("max_steps", lambda v: isinstance(v, int), "a number of steps, or -1 to train by epochs")
+        self._check("seed", lambda v: isinstance(v, int) and 0 <= v < 2**32, "an integer from 0 to 2**32 - 1")
+        self._check("data_seed", lambda v: v is None or isinstance(v, int), "an integer, or None to take seed")
         self._check("num_train_epochs", lambda v: math.isfinite(v) and v > 0, "a number of epochs above 0")
         self._check("logging_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
         if self.eval_steps is not None:
             self._check("eval_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
 
     def _one_of(self, name: str, *words: str) -> None:
-        if getattr(self, name) not in words:
-            raise SettingError(name, getattr(self, name), accepted=words)
+        value = getattr(self, name)
+        if value not in words:
+            raise SettingError(name, value, accepted=words)
+        setattr(self, name, words[words.index(value)])  # A word of transformers' enums becomes a plain one.
 
     def _check(self, name: str, is_good: Any, expected: str) -> None:
         value = getattr(self, name)

@@ -36,7 +36,7 @@ class StepClock:
     def __init__(self, host: Host, recorder: StepRecorder | None = None, initial_step: int = 0) -> None:
         self._host = host
         self._recorder = recorder
-        self._captured = None if recorder is None else np.asarray(recorder.capture())
+        self._captured = np.zeros(0) if recorder is None else np.asarray(recorder.capture())
         self._recorded = 0
         self._batches = 0
         self._accumulation = host.accumulation_steps
@@ -62,6 +62,15 @@ class StepClock:
     def after(self, batches: int) -> int:
         """The global step expected after so many more batches."""
         return (self._updates + batches) // self._accumulation + self._offset
+
+    def batches_until(self, step: int) -> int:
+        """The batches expected until ``step`` is reached."""
+        return (step - self._offset) * self._accumulation - self._updates
+
+    @property
+    def settled(self) -> bool:
+        """Whether the first looks have shown how this fit counts, and counting is enough from now on."""
+        return self.predictable and (self._looks >= 2 or not self._has_counter)
 
     def advance(self, batches: int) -> None:
         """So many more batches have been trained on."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.keras_compat import Logs
-from tf_hfwb.policies import EverySteps, Never
+from tf_hfwb.policies import Policy
 
 
 class EvaluateDuringFit(StepCallback):
@@ -19,28 +19,33 @@ class EvaluateDuringFit(StepCallback):
         each_epoch: Also at the end of each epoch.
     """
 
-    def __init__(
-        self, evaluate: Callable[[], Mapping[str, Any]], policy: EverySteps | Never, *, each_epoch: bool = False
-    ) -> None:
-        super().__init__()
+    def __init__(self, evaluate: Callable[[], Mapping[str, Any]], policy: Policy, *, each_epoch: bool = False) -> None:
+        super().__init__(policy)
         self._evaluate = evaluate
-        self._policy = policy
         self._each_epoch = each_epoch
         self._metrics: Mapping[str, Any] = {}
+        self._is_due = False
 
-    def on_steps_end(self, previous: int, batches: int) -> None:
-        """Evaluate if it is due."""
-        if self._policy.due(previous, self._clock.step):
-            self._clock.confirm()
-        if self._policy.due(previous, self._clock.step):
-            self._metrics = self._evaluate()
+    def on_due_step_end(self, logs: Logs) -> None:
+        """Evaluate as soon as Keras has taken over the state of the step: on JAX it has not yet."""
+        self._is_due = True
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Evaluate what the step before has trained."""
+        if self._is_due:
+            self._evaluate_now()
+
+    def _evaluate_now(self) -> None:
+        self._is_due = False
+        self._metrics = self._evaluate()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Evaluate if that is each epoch's, and hand on the newest metrics."""
         super().on_epoch_end(epoch, logs)
-        if self._each_epoch:
-            self._metrics = self._evaluate()
+        if self._each_epoch or self._is_due:
+            self._evaluate_now()
         if isinstance(logs, dict):
             # Both Kerases hand one dict through all callbacks, History included.
-            logs.update({f"val_{name.removeprefix('eval_')}": value for name, value in self._metrics.items()})
+            numbers = {name: value for name, value in self._metrics.items() if isinstance(value, (int, float))}
+            logs.update({f"val_{name.removeprefix('eval_')}": value for name, value in numbers.items()})
         self._metrics = {}

@@ -61,10 +61,9 @@ class WandbMetricsLogger(StepCallback):
         run_name: str | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(initial_global_step)
+        super().__init__(_policy(log_freq, log_first_step), initial_global_step)
         self._by_epochs = log_freq == "epoch"
         self._by_steps = not isinstance(log_freq, str) or log_freq == "batch"
-        self._policy = _policy(log_freq, log_first_step)
         if isinstance(initial_global_step, bool) or not isinstance(initial_global_step, int) or initial_global_step < 0:
             raise SettingError("initial_global_step", initial_global_step, expected="a number of steps, 0 or more")
         self._settings = Settings.resolve(project=project)
@@ -73,6 +72,7 @@ class WandbMetricsLogger(StepCallback):
         self._tracker = Tracker()
         self._evaluations = EvaluationRows(self._tracker)
         self._pending_evaluation: Evaluation | None = None
+        self._epoch_reached = 0.0
         self._training = False
 
     @property
@@ -90,39 +90,19 @@ class WandbMetricsLogger(StepCallback):
         if not self._training:
             return
         super().on_train_begin(logs)
+        # The recorder forgets what is older than its size; a look may come late by as much again.
+        self._longest_quiet = self._recorder.size // 2
         self._unread = 0
         self._evaluating = 0.0
         self._epoch_logs: Logs = {}
-        start = self._moment()
+        start = self._moment({})
         self._row_step = start.step
         self._rows = TrainRows(self._tracker, start, self._host.num_replicas)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start counting the epoch's batches."""
-        super().on_epoch_begin(epoch, logs)
-        self._coming: Moment | None = None
-        self._awaited: dict[int, Moment] = {}
-
-    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Write the row of the step before, if one is due, and see whether one will be for the coming step."""
-        if not self._training:
-            return
-        super().on_train_batch_begin(batch, logs)
-        if self._pending_evaluation is not None:
-            self._write_evaluation({})
-        clock = self._clock
-        if self._policy.due(clock.step, clock.after(self._stride)) or not clock.predictable:
-            self._coming = self._awaited[batch + self._stride - 1] = Moment()
-        else:
-            self._coming = None
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Keep the logs of a step for which a row will be due."""
-        super().on_train_batch_end(batch, logs)
-        if self._training and self._awaited:
-            moment = self._awaited.pop(batch, None)
-            if moment is not None:
-                moment.logs = logs or {}
+        if self._training:
+            super().on_epoch_begin(epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write what is due of the epoch's last step, the epoch's row, and the row of its validation."""
@@ -130,10 +110,11 @@ class WandbMetricsLogger(StepCallback):
             return
         logs = logs or {}
         self._epoch_logs = training_metrics(logs)
-        self._coming = None
-        super().on_epoch_end(epoch, logs)
+        super().on_epoch_end(epoch, self._epoch_logs)
         if self._by_epochs:
-            self._write(self._moment())
+            self._write(self._epoch_logs)
+        if self._pending_evaluation is not None and self._pending_evaluation.step < self._clock.step:
+            self._write_evaluation({})
         self._write_evaluation(evaluation_metrics(logs))
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -141,44 +122,41 @@ class WandbMetricsLogger(StepCallback):
         if not self._training:
             return
         super().on_train_end(logs)
-        moment = self._moment()
-        if self._by_steps and moment.step > self._row_step:
-            self._write(moment)
+        if self._by_steps and self._clock.step > self._row_step:
+            self._write(self._epoch_logs)
         self._write_evaluation({})
-        self._tracker.submit(self._rows.summarize, moment)
+        self._tracker.submit(self._rows.summarize, self._moment({}))
         # A model may be built by its first batch only.
         self._tracker.update_config(self._host.describe())
         self._training = False
         self._tracker.flush()
 
-    def on_steps_end(self, previous: int, batches: int) -> None:
-        """Write a row if one is due."""
-        clock = self._clock
+    def on_due_step_end(self, logs: Logs) -> None:
+        """Write the step's row."""
+        if self._pending_evaluation is not None:
+            self._write_evaluation({})
+        self._write(dict(logs))
+
+    def on_quiet_look(self, batches: int) -> None:
+        """Hand over the losses before the recorder forgets them."""
         self._unread += batches
-        if self._policy.due(previous, clock.step):
-            clock.confirm()
-        if self._policy.due(previous, clock.step):
-            self._write(self._moment(self._coming))
-        elif self._unread + self._stride > self._recorder.size:
+        if self._unread >= self._longest_quiet:
             self._unread = 0
-            self._tracker.submit(self._rows.take, self._recorder.capture())
+            self._tracker.submit(self._rows.take, self._recorder.latest())
 
-    def _moment(self, moment: Moment | None = None) -> Moment:
-        """The training as of now; ``moment`` has the step's logs, or will have them, else the epoch's are taken."""
-        if moment is None:
-            moment = Moment(logs=self._epoch_logs)
-        moment.step = self._clock.step
-        moment.epoch = self._epoch_reached
-        moment.time = time.monotonic()
-        moment.evaluating = self._evaluating
-        moment.steps = self._recorder.capture()
-        moment.learning_rate = self._host.learning_rate(self._clock.iterations)
-        return moment
-
-    def _write(self, moment: Moment) -> None:
+    def _write(self, logs: Logs) -> None:
+        """Write a row for the training as of now."""
+        moment = self._moment(logs)
         self._row_step = moment.step
         self._unread = 0
         self._tracker.submit(self._rows.write, moment)
+
+    def _moment(self, logs: Logs) -> Moment:
+        recorder, clock = self._recorder, self._clock
+        steps = recorder.latest()
+        rate = None if recorder.hands_out_rates else self._host.learning_rate(clock.iterations)
+        step, self._epoch_reached = self._position()
+        return Moment(step, self._epoch_reached, time.monotonic(), self._evaluating, steps, rate, logs)
 
     # -- evaluation and prediction ---------------------------------------------------------------------------------
 
@@ -198,11 +176,12 @@ class WandbMetricsLogger(StepCallback):
         seconds = time.monotonic() - began
         if self._pending_evaluation is not None:
             self._write_evaluation({})
-        self._pending_evaluation = Evaluation(before, self._recorder.capture(), seconds, dict(logs or {}))
+        step, epoch = self._now()
+        after = self._recorder.capture()
+        self._pending_evaluation = Evaluation(step, epoch, seconds, before, after, dict(logs or {}))
         if self._training:
             self._evaluating += seconds
         else:
-            self._clock = StepClock(self._host, initial_step=self._initial_global_step)
             self._write_evaluation({})
             self._tracker.flush()
 
@@ -217,8 +196,8 @@ class WandbMetricsLogger(StepCallback):
             self._evaluating += seconds
         else:
             self._open()
-            self._clock = StepClock(self._host, initial_step=self._initial_global_step)
-        self._write_evaluation(evaluation_metrics(metrics))
+        step, epoch = self._now()
+        self._tracker.submit(self._evaluations.write, evaluation_metrics(metrics), step, epoch)
         if not self._training:
             self._tracker.flush()
 
@@ -227,12 +206,20 @@ class WandbMetricsLogger(StepCallback):
         if not self._training:
             self._open()
 
+    def _now(self) -> tuple[int, float]:
+        """The global step and the epoch, of the fit that is under way or of the last one."""
+        if self._training:
+            return self._position()
+        return StepClock(self._host, initial_step=self._initial_global_step).step, self._epoch_reached
+
     def _write_evaluation(self, more: Mapping[str, Any]) -> None:
         """Write the pending evaluation, and metrics that other callbacks added to the logs of the epoch."""
         evaluation, self._pending_evaluation = self._pending_evaluation, None
-        if evaluation is not None or more:
-            step, replicas = self._clock.step, self._host.num_replicas
-            self._tracker.submit(self._evaluations.write, evaluation, more, replicas, step, self._epoch_reached)
+        if evaluation is not None:
+            replicas = self._host.num_replicas
+            self._tracker.submit(self._evaluations.write_evaluation, evaluation, more, replicas)
+        elif more:
+            self._tracker.submit(self._evaluations.write, more, *self._now())
 
     # -- the run ---------------------------------------------------------------------------------------------------
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tf_hfwb.callbacks.names import training_metrics
-from tf_hfwb.keras_compat import Reading, difference, number
+from tf_hfwb.keras_compat import Reading, difference, number, rate_of
 from tf_hfwb.policies import higher_is_better, is_better
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.run import STEP
 
-_LOGS_TIMEOUT = 10.0  # Seconds. Keras 3's thread pool delivers a step's logs within milliseconds.
 
-
-@dataclass
-class Moment:
+class Moment(NamedTuple):
     """One point of the training, as the training thread saw it. Values may still be tensors.
 
     Attributes:
@@ -28,24 +24,17 @@ class Moment:
         time: Seconds on the monotonic clock.
         evaluating: Seconds spent in evaluations since the fit began.
         steps: The step recorder's value.
-        learning_rate: The rate used by the step, for :func:`~tf_hfwb.keras_compat.number`.
-        logs: Keras's metrics; None until they are delivered.
+        learning_rate: The rate used by the step, for :func:`~tf_hfwb.keras_compat.number`, if ``steps`` has it not.
+        logs: Keras's metrics.
     """
 
-    step: int = 0
-    epoch: float = 0.0
-    time: float = 0.0
-    evaluating: float = 0.0
-    steps: Any = None
-    learning_rate: Any = None
-    logs: Mapping[str, Any] | None = None
-
-    def delivered_logs(self) -> Mapping[str, Any]:
-        """The logs, waited for."""
-        deadline = time.monotonic() + _LOGS_TIMEOUT
-        while self.logs is None and time.monotonic() < deadline:
-            time.sleep(0.001)
-        return self.logs or {}
+    step: int
+    epoch: float
+    time: float
+    evaluating: float
+    steps: Any
+    learning_rate: Any
+    logs: Mapping[str, Any]
 
 
 @dataclass
@@ -99,11 +88,12 @@ class TrainRows:
         """Write a row for the steps since the row before."""
         self.take(moment.steps)
         row: dict[str, Any] = {}
-        for name, value in training_metrics(moment.delivered_logs()).items():
+        for name, value in training_metrics(moment.logs).items():
             row[name] = number(value)
         if self._interval.mean is not None:
             row["train/loss"] = self._interval.mean
-        row["train/learning_rate"] = _rounded(number(moment.learning_rate))
+        rate = rate_of(self._captured)
+        row["train/learning_rate"] = _rounded(number(moment.learning_rate) if rate is None else rate)
         row.update(self._rates(self._last, moment, self._interval))
         self.tracker.log({**_known(row), "train/epoch": moment.epoch, STEP: moment.step})
         self._interval = _Losses()
@@ -140,11 +130,12 @@ class EvaluationRows:
     tracker: Tracker
     _best: dict[str, float] = field(default_factory=dict)
 
-    def write(
-        self, evaluation: Evaluation | None, more: Mapping[str, Any], replicas: int, step: int, epoch: float
-    ) -> None:
+    def write_evaluation(self, evaluation: Evaluation, more: Mapping[str, Any], replicas: int) -> None:
+        """Write the row of an evaluation by Keras, together with ``more`` metrics under the row's names."""
+        self.write({**more, **evaluation.metrics(replicas)}, evaluation.step, evaluation.epoch)
+
+    def write(self, metrics: Mapping[str, Any], step: int, epoch: float) -> None:
         """Write a row and, where a metric is the best so far, its value and step into the summary."""
-        metrics = {**more, **(evaluation.metrics(replicas) if evaluation is not None else {})}
         row = _known({name: number(value) for name, value in metrics.items()})
         self.tracker.log({**row, "train/epoch": epoch, STEP: step})
         best: dict[str, float] = {}
@@ -157,27 +148,30 @@ class EvaluationRows:
             self.tracker.summarize(best)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One evaluation, as the training thread saw it.
+class Evaluation(NamedTuple):
+    """One evaluation by Keras, as the training thread saw it.
 
     Attributes:
-        before: The step recorder's value at its begin; None when the model does not record.
-        after: And at its end.
+        step: The global step.
+        epoch: The epoch, with its fraction.
         seconds: How long it took.
+        before: The step recorder's value at its begin.
+        after: And at its end.
         logs: Keras's metrics, without a prefix.
     """
 
+    step: int
+    epoch: float
+    seconds: float
     before: Any
     after: Any
-    seconds: float
     logs: Mapping[str, Any]
 
     def metrics(self, replicas: int) -> dict[str, Any]:
         """The metrics and rates under the row's names; reads tensors, so it belongs on the worker."""
         metrics = {name if "/" in name else f"eval/{name}": value for name, value in self.logs.items()}
         metrics["eval/runtime"] = self.seconds
-        if self.before is not None and self.seconds > 0:
+        if self.seconds > 0:
             reading = difference(np.asarray(self.before), np.asarray(self.after), replicas)
             if reading.test_batches:
                 metrics["eval/samples_per_second"] = reading.test_samples / self.seconds

@@ -4,98 +4,140 @@ from __future__ import annotations
 
 from tf_hfwb.callbacks.clock import StepClock
 from tf_hfwb.keras_compat import Callback, Host, Logs, StepRecorder, host_of
+from tf_hfwb.policies import Never, Policy
+
+_LONGEST_QUIET = 2**31
 
 
 class StepCallback(Callback):
-    """Calls :meth:`on_steps_end` on the training thread whenever steps have ended.
+    """Calls :meth:`on_due_step_end` on the training thread when a step has ended for which the policy is due.
 
-    A step is seen to end where the next one begins, or at the end of the epoch, because Keras 3 calls
-    ``on_train_batch_end`` on other threads, late and in any order, or else synchronises every step. The state of a
-    step can still be read there: nothing has been trained in between.
+    Steps are not seen through Keras's batch hooks: having one costs tf_keras some 20 µs a step, whatever it does, and
+    Keras 3 calls ``on_train_batch_end`` on other threads, late and in any order, or else synchronises every step. The
+    step recorder calls instead, when an execution of the train function has returned. Between two executions that
+    matter that costs a countdown: :meth:`_plan` says when to look again.
 
-    Subclasses that override a hook call it on this class too. ``stride`` batches pass between two calls.
+    Subclasses that override a hook call it on this class too.
+
+    Args:
+        policy: When to act. A subclass may set it later, until its ``on_train_begin`` returns.
+        initial_global_step: The global step at which training starts, when the optimizer's counter does not know it.
     """
 
     _host: Host
     _recorder: StepRecorder
     _clock: StepClock
 
-    def __init__(self, initial_global_step: int = 0) -> None:
+    def __init__(self, policy: Policy | None = None, initial_global_step: int = 0) -> None:
         super().__init__()
+        self._policy: Policy = policy or Never()
         self._initial_global_step = initial_global_step
+        self._longest_quiet = _LONGEST_QUIET
         self._steps_per_epoch: int | None = None
         self._stride = 1
+        self._executions = self._countdown = 0  # How many until the next look, and how many of them are left.
         self._epoch = 0
         self._epoch_batches = 0
-        self._begun: int | None = None
-        self._ended = -1
 
-    def on_steps_end(self, previous: int, batches: int) -> None:
-        """The global step has moved from ``previous`` to ``self._clock.step``, with so many batches."""
+    # -- for subclasses --------------------------------------------------------------------------------------------
+
+    def on_due_step_end(self, logs: Logs) -> None:
+        """A step for which the policy is due has ended; it is ``self._clock.step``.
+
+        Args:
+            logs: What the train function returned, or at the end of an epoch the epoch's logs. Values may be tensors.
+        """
+
+    def on_quiet_look(self, batches: int) -> None:
+        """So many batches were trained on and nothing is due; called after ``_longest_quiet`` batches at the latest."""
+
+    # -- hooks -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start the clock."""
         self._host = host_of(self.model)
         self._recorder = self._host.record_steps()
+        self._recorder.listeners.append(self._execution_ended)
         self._clock = StepClock(self._host, self._recorder, self._initial_global_step)
         self._stride = self._host.steps_per_execution
         self._steps_per_epoch = self.params.get("steps")
-        self.on_epoch_begin(0)
+        self._executions = self._countdown = 0
+        self._epoch = self._epoch_batches = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start counting the epoch's batches."""
         self._epoch, self._epoch_batches = epoch, 0
-        self._begun, self._ended = None, -1
-
-    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """The step before has ended."""
-        if self._begun is not None:
-            self._advance(self._batches_between(self._begun, batch))
-        self._begun = batch
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Note that the step was taken: a generator may end where Keras had begun another one."""
-        if batch > self._ended:
-            self._ended = batch
+        self._plan()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """The epoch's last execution has ended; it may have been shorter than Keras says, or none at all."""
-        if self._begun is None:
-            return
+        """Count the epoch's last batches, which nobody has looked at or even told of."""
         batches = self._clock.uncounted_batches()
         if batches is None:
-            batches = self._batches_between(self._begun, max(self._begun, self._ended + 1))
-        self._advance(batches)
+            batches = self._batches(self._executions - self._countdown)
+        self._countdown = self._executions
+        self._advance(batches, logs or {})
         self._clock.finish_epoch()
-        self._begun = None
         if self._steps_per_epoch is None:
             self._steps_per_epoch = self._epoch_batches
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Remember the step for the model's next fit."""
         self._clock.stop()
+        self._recorder.listeners.remove(self._execution_ended)
 
-    def _batches_between(self, begin: int, end: int) -> int:
-        """The batches trained on between two looks, which Keras numbers so.
+    # -- counting --------------------------------------------------------------------------------------------------
 
-        The last execution of an epoch may be shorter than ``steps_per_execution``, which Keras 3 does not tell.
+    def _position(self) -> tuple[int, float]:
+        """The global step and the epoch as of now, between two looks too.
+
+        The epoch has a fraction, except while the number of its batches is unknown, as with a generator.
         """
-        told = self.params.get("steps")
-        if self._stride > 1 and told is not None:
-            return min(end - begin, told - self._epoch_batches)
-        if self._stride > 1:
-            recorded = self._clock.uncounted_batches()
-            if recorded is not None:
-                return recorded
-        return end - begin
+        batches = self._batches(self._executions - self._countdown)
+        fraction = (self._epoch_batches + batches) / self._steps_per_epoch if self._steps_per_epoch else 0.0
+        return self._clock.after(batches), self._epoch + fraction
+
+    def _execution_ended(self, logs: Logs) -> None:
+        self._countdown -= 1
+        if self._countdown <= 0:
+            batches = self._batches(self._executions)
+            self._countdown = self._executions
+            self._advance(batches, logs)
+            self._plan()
+
+    def _plan(self) -> None:
+        """Find the execution that will reach the next step that is due."""
+        clock = self._clock
+        if clock.settled and not self._is_surprising:
+            step = self._policy.next_due(clock.step)
+            batches = self._longest_quiet if step is None else clock.batches_until(step)
+            self._executions = max(1, -(-min(batches, self._longest_quiet) // self._stride))
+        else:
+            self._executions = 1
+        self._countdown = self._executions
 
     @property
-    def _epoch_reached(self) -> float:
-        """The epoch with its fraction; without one while the number of batches is unknown, as with a generator."""
-        return self._epoch + (self._epoch_batches / self._steps_per_epoch if self._steps_per_epoch else 0.0)
+    def _is_surprising(self) -> bool:
+        """Whether an execution may end early, and nobody says so: several batches of unknown data."""
+        return self._stride > 1 and self.params.get("steps") is None
 
-    def _advance(self, batches: int) -> None:
-        previous = self._clock.step
-        self._clock.advance(batches)
+    def _batches(self, executions: int) -> int:
+        """The batches in so many executions; the last of an epoch may be a shorter one."""
+        batches = executions * self._stride
+        if self._stride == 1:
+            return batches
+        if self._is_surprising:
+            recorded = self._clock.uncounted_batches()
+            return batches if recorded is None else recorded
+        return min(batches, self.params["steps"] - self._epoch_batches)
+
+    def _advance(self, batches: int, logs: Logs) -> None:
+        clock = self._clock
+        previous = clock.step
+        clock.advance(batches)
         self._epoch_batches += batches
-        self.on_steps_end(previous, batches)
+        if self._policy.due(previous, clock.step):
+            clock.confirm()
+            if self._policy.due(previous, clock.step):
+                self.on_due_step_end(logs)
+                return
+        self.on_quiet_look(batches)

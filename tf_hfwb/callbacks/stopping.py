@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.keras_compat import Logs
+from tf_hfwb.policies import Once
 
 
 class StopAfterSteps(StepCallback):
@@ -18,12 +19,10 @@ class StopAfterSteps(StepCallback):
         self._steps = steps
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Note the last step."""
+        """Find the last step."""
         super().on_train_begin(logs)
-        self._last_step = self._clock.step + self._steps
+        self._policy = Once(self._clock.step + self._steps)
 
-    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Both Kerases look at ``stop_training`` after the step that now begins."""
-        super().on_train_batch_begin(batch, logs)
-        if self._clock.after(self._stride) >= self._last_step:
-            self.model.stop_training = True
+    def on_due_step_end(self, logs: Logs) -> None:
+        """Both Kerases look at ``stop_training`` after each execution."""
+        self.model.stop_training = True

@@ -7,7 +7,7 @@
 
 from tf_hfwb.keras_compat.callback import Callback, Logs
 from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number, undisturbed_metrics
-from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference
+from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference, rate_of
 
 __all__ = [
     "Callback",
@@ -19,5 +19,6 @@ __all__ = [
     "difference",
     "host_of",
     "number",
+    "rate_of",
     "undisturbed_metrics",
 ]

@@ -60,11 +60,16 @@ class Host:
 
     def set_optimizer(self, optimizer: Any) -> None:
         """Train with ``optimizer`` from now on; loss and metrics stay as they were compiled."""
-        if not self.is_compiled:
-            self.model.compile(optimizer=optimizer, loss="auto")  # The loss of transformers' own classes.
-            return
-        self.model.optimizer = optimizer
+        with self.scope():
+            if not self.is_compiled:
+                self.model.compile(optimizer=optimizer, loss="auto")  # The loss of transformers' own classes.
+                return
+            self.model.optimizer = self._scaling_loss(optimizer)
         self.model.train_function = None
+
+    def _scaling_loss(self, optimizer: Any) -> Any:
+        """The optimizer, with the loss scaling that ``compile`` adds to it under float16."""
+        raise NotImplementedError
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -124,6 +129,10 @@ class Host:
         resolver = getattr(self._strategy, "cluster_resolver", None)
         return resolver is not None and len(resolver.cluster_spec().as_dict().get("worker", ())) > 1
 
+    def scope(self) -> Any:
+        """Where variables of the model's distribution are made."""
+        return contextlib.nullcontext() if self._strategy is None else self._strategy.scope()
+
     @property
     def _strategy(self) -> Any:
         return getattr(self.model, "distribute_strategy", None)
@@ -162,6 +171,9 @@ class _TFKerasHost(Host):
     def is_compiled(self) -> bool:
         return bool(self.model._is_compiled)
 
+    def _scaling_loss(self, optimizer: Any) -> Any:
+        return self.model._get_optimizer(optimizer)
+
     @property
     def steps_per_execution(self) -> int:
         steps = self.model._steps_per_execution
@@ -172,14 +184,24 @@ class _TFKerasHost(Host):
         return None if optimizer is None else int(read(optimizer.iterations).numpy())
 
     def record_steps(self) -> StepRecorder:
-        return recorder.attach(self.model, keras3=False, steps_per_execution=self.steps_per_execution)
+        return recorder.attach(
+            self.model, keras3=False, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
+        )
+
+    def _rate_in_graph(self) -> Any:
+        rate = self.model.optimizer.learning_rate
+        if hasattr(rate, "read_value"):
+            return rate.read_value()
+        return rate(self.model.optimizer.iterations - 1) if callable(rate) else rate
 
     def learning_rate(self, iterations: int) -> Any:
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is None:
             return None
         rate = optimizer.learning_rate
-        if hasattr(rate, "handle"):  # Constant, or a schedule of the new optimizers: a variable holds the rate used.
+        if hasattr(
+            rate, "read_value"
+        ):  # Constant, or a schedule of the new optimizers: a variable holds the rate used.
             return read(rate)
         return (lambda: rate(iterations - 1)) if callable(rate) else rate
 
@@ -194,6 +216,13 @@ class _Keras3Host(Host):
     @property
     def is_compiled(self) -> bool:
         return bool(self.model.compiled)
+
+    def _scaling_loss(self, optimizer: Any) -> Any:
+        optimizers = self.keras.optimizers
+        optimizer = optimizers.get(optimizer)
+        if self.model.dtype_policy.name == "mixed_float16" and _inner(optimizer) is optimizer:
+            return optimizers.LossScaleOptimizer(optimizer)
+        return optimizer
 
     @property
     def accumulation_steps(self) -> int:
@@ -214,7 +243,16 @@ class _Keras3Host(Host):
         return None if optimizer is None else int(np.asarray(self._value(_inner(optimizer)._iterations)))
 
     def record_steps(self) -> StepRecorder:
-        return recorder.attach(self.model, keras3=True, steps_per_execution=self.steps_per_execution)
+        return recorder.attach(
+            self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
+        )
+
+    def _rate_in_graph(self) -> Any:
+        optimizer = _inner(self.model.optimizer)
+        rate = optimizer._learning_rate
+        if hasattr(rate, "path"):
+            return rate.value
+        return rate(optimizer._iterations - 1) if _takes_step(rate) else rate()
 
     def learning_rate(self, iterations: int) -> Any:
         optimizer = getattr(self.model, "optimizer", None)

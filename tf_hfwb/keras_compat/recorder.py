@@ -2,19 +2,24 @@
 
 Keras reports running means of the epoch. Differencing them in float32 loses digits with every step (about 3e-4 after
 5,000 steps), a NaN poisons the rest of the epoch, and an evaluation resets them. So one small variable records the
-steps themselves: it is updated inside the train step, a few scalar operations, and read only when a row is due.
+steps themselves: it is updated inside the train step by a few scalar operations.
 
 The variable holds four counters and the losses of the last ``size`` training steps, newest last::
 
-    [train batches, train samples, test batches, test samples, loss, loss, ..., loss]
+    [rate, train batches, train samples, test batches, test samples, loss, loss, ..., loss]
 
 Counters run modulo 2**23, where float32 still counts exactly; only differences are used. Under a distribution
 strategy every replica keeps its own and reading sums them, as for Keras's metrics.
 
-The model is observed at two seams, both per instance: its ``train_step`` and ``test_step`` (which of the two is
-running, and how many samples), and ``update_state`` of its loss tracker (the loss). They act while Keras traces the
-step, are never removed (removing them would mean tracing the model again for the next ``fit``), add nothing to what
-is saved with the model, and end with the next ``compile``.
+On TensorFlow with one replica the train function hands the variable's value out with each step, the learning rate of
+that step in front: then nothing has to be read at all, and a read costs the training thread more than all the rest.
+Otherwise the rate is -1, and the variable is read when a row is due.
+
+The model is observed at three seams, all per instance: its ``train_step`` and ``test_step`` (which of the two is
+running, and how many samples), ``update_state`` of its loss tracker (the loss), and its ``train_function`` (when steps
+have ended, and what they hand out). The first two act while Keras traces the step. They are never removed, which
+would mean tracing the model again for the next ``fit``; they add nothing to what is saved with the model, and end with
+the next ``compile``.
 """
 
 from __future__ import annotations
@@ -26,7 +31,8 @@ from typing import Any
 
 import numpy as np
 
-_COUNTERS = 4
+_FIRST = 5  # The first of the losses.
+_KEY = "tf_hfwb_steps"
 _MODULUS = 2.0**23
 _MINIMUM_SIZE = 1024
 
@@ -54,13 +60,13 @@ def difference(before: np.ndarray, after: np.ndarray, replicas: int) -> Reading:
     """What happened between two captured values of the recorder's variable.
 
     Args:
-        before: The earlier value, shape ``[4 + size]``.
+        before: The earlier value, shape ``[5 + size]``.
         after: The later value.
         replicas: The number of replicas that both are summed over.
     """
-    counts = np.rint(np.mod(after[:_COUNTERS].astype(np.float64) - before[:_COUNTERS], _MODULUS * replicas))
+    counts = np.rint(np.mod(after[1:_FIRST].astype(np.float64) - before[1:_FIRST], _MODULUS * replicas))
     train_batches = int(counts[0]) // replicas
-    losses = after[_COUNTERS:].astype(np.float64) / replicas
+    losses = after[_FIRST:].astype(np.float64) / replicas
     return Reading(
         train_losses=losses[max(0, len(losses) - train_batches) :],
         train_batches=train_batches,
@@ -70,15 +76,30 @@ def difference(before: np.ndarray, after: np.ndarray, replicas: int) -> Reading:
     )
 
 
+def rate_of(captured: np.ndarray) -> float | None:
+    """The learning rate of the last step, if it was handed out with the value."""
+    return float(captured[0]) if captured[0] >= 0 else None
+
+
 class StepRecorder:
     """Records the steps of one model. Made by :func:`attach`; subclasses know where the variable lives.
 
+    Args:
+        model: The model.
+        size: The number of losses kept; look at least that often.
+        rate: Gives the learning rate of the step that was just taken, inside the graph; None if nothing does.
+
     Attributes:
-        size: The number of losses kept; capture at least that often.
+        listeners: Called with the logs, on the training thread, whenever the train function has returned. A fit begins
+            without any, also after one that ended in an exception.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
         self.size = size
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
+        self._model = weakref.ref(model)
+        self._rate = rate
+        self._latest: Any = None
         self._running: str | None = None
         self._batch_size: Any = 1
         self._recorded = False
@@ -87,8 +108,21 @@ class StepRecorder:
         """The variable's value as of now, for :func:`numpy.asarray`. Nothing is synchronised on TensorFlow."""
         raise NotImplementedError
 
+    def latest(self) -> Any:
+        """The value after the last training step: what the step handed out, or else read now."""
+        return self.capture() if self._latest is None else self._latest
+
+    @property
+    def hands_out_rates(self) -> bool:
+        """Whether :func:`rate_of` the latest value is known."""
+        return self._latest is not None and self._rate is not None
+
     def _record(self, loss: Any, samples: Any, *, training: bool) -> None:
         raise NotImplementedError
+
+    def _handed_out(self) -> Any:
+        """The value to hand out with a step, inside the graph; None where it must be read."""
+        return None
 
     def _batch_size_of(self, data: Any) -> Any:
         raise NotImplementedError
@@ -104,6 +138,9 @@ class StepRecorder:
                     self._record_reported(outputs)
             finally:
                 self._running = None
+            if kind == "train" and self._recorded and isinstance(outputs, dict) and self._watches_function():
+                value = self._handed_out()
+                return outputs if value is None else {**outputs, _KEY: value}
             return outputs
 
         observed_step.recorder, observed_step.original = self, step  # type: ignore[attr-defined]
@@ -121,24 +158,56 @@ class StepRecorder:
         observed_update.recorder, observed_update.original = self, update_state  # type: ignore[attr-defined]
         return observed_update
 
+    def watch_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a train function: take out of the logs what the step hands out, and tell the listeners."""
+
+        def observed_function(*args: Any) -> Any:
+            outputs = function(*args)
+            logs = self._logs_of(outputs)
+            self._latest = logs.pop(_KEY, None)
+            for listener in self.listeners:
+                listener(logs)
+            return outputs
+
+        observed_function.recorder, observed_function.original = self, function  # type: ignore[attr-defined]
+        return observed_function
+
+    def watch_maker(self, make: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap ``make_train_function``, which every fit calls before its callbacks begin."""
+
+        def observed_maker(*args: Any, **kwargs: Any) -> Any:
+            self.listeners.clear()
+            return make(*args, **kwargs)
+
+        observed_maker.original = make  # type: ignore[attr-defined]
+        return observed_maker
+
+    def _logs_of(self, outputs: Any) -> dict[str, Any]:
+        return outputs
+
+    def _watches_function(self) -> bool:
+        """Whether the train function that is being traced is one that takes the value out again."""
+        return getattr(getattr(self._model(), "train_function", None), "recorder", None) is self
+
     def _record_reported(self, outputs: Any) -> None:
         """A custom step without a tracker named "loss": take the loss that it reports."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else None
         if loss is not None:
+            self._recorded = True
             self._record(loss, self._batch_size, training=self._running == "train")
 
 
 class _TFKerasRecorder(StepRecorder):
     """The variable is the recorder's own, outside the model: tf_keras checkpoints what hangs on a model."""
 
-    def __init__(self, model: Any, size: int) -> None:
+    def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
         import tensorflow as tf
 
-        super().__init__(size)
+        super().__init__(model, size, rate)
         self._tf = tf
         with model.distribute_strategy.scope():
             self._variable = tf.Variable(
-                tf.zeros([_COUNTERS + size]),
+                tf.zeros([_FIRST + size]),
                 trainable=False,
                 synchronization=tf.VariableSynchronization.ON_READ,
                 aggregation=tf.VariableAggregation.SUM,
@@ -148,34 +217,36 @@ class _TFKerasRecorder(StepRecorder):
     def capture(self) -> Any:
         return read(self._variable)
 
+    def _handed_out(self) -> Any:
+        return _with_rate(self._variable, self._rate)
+
     def _batch_size_of(self, data: Any) -> Any:
         return _tensorflow_batch_size(self._tf.nest.flatten(data))
 
     def _record(self, loss: Any, samples: Any, *, training: bool) -> None:
         tf = self._tf
         value = self._variable.read_value()
-        one, samples = tf.ones([]), tf.cast(samples, tf.float32)
-        added = tf.stack([one, samples, 0.0, 0.0] if training else [0.0, 0.0, one, samples])
-        counters = tf.math.floormod(value[:_COUNTERS] + added, _MODULUS)
-        losses = value[_COUNTERS:]
+        samples = tf.cast(samples, tf.float32)
+        added = tf.stack([1.0, samples, 0.0, 0.0] if training else [0.0, 0.0, 1.0, samples])
+        counters = tf.math.floormod(value[1:_FIRST] + added, _MODULUS)
+        losses = value[_FIRST:]
         if training:
             loss = tf.reduce_mean(tf.cast(loss, tf.float32))
             losses = tf.concat([losses[1:], [loss]], axis=0)
-        self._variable.assign(tf.concat([counters, losses], axis=0))
+        self._variable.assign(tf.concat([[-1.0], counters, losses], axis=0))
 
 
 class _Keras3Recorder(StepRecorder):
     """The variable belongs to the loss tracker: on JAX only what belongs to a metric is carried from step to step."""
 
-    def __init__(self, model: Any, size: int) -> None:
+    def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
         import keras
 
-        super().__init__(size)
+        super().__init__(model, size, rate)
         self._keras = keras
-        self._model = weakref.ref(model)
         with model.distribute_strategy.scope() if keras.backend.backend() == "tensorflow" else _Nothing():
             self._variable = model._loss_tracker.add_variable(
-                (_COUNTERS + size,), initializer="zeros", dtype="float32", name="tf_hfwb_steps"
+                (_FIRST + size,), initializer="zeros", dtype="float32", name="tf_hfwb_steps"
             )
 
     def capture(self) -> Any:
@@ -188,6 +259,20 @@ class _Keras3Recorder(StepRecorder):
             index = next(i for i, v in enumerate(model.metrics_variables) if v is self._variable)
             return np.array(state["metrics_variables"][index])
         return np.array(self._variable.value)
+
+    def _logs_of(self, outputs: Any) -> dict[str, Any]:
+        if not isinstance(outputs, tuple):
+            return outputs
+        # On JAX the state comes along. Keras will put it here in a moment; listeners look for it now.
+        logs, state = outputs
+        kinds = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+        model: Any = self._model()
+        model._jax_state = dict(zip(kinds, state, strict=True))
+        return logs
+
+    def _handed_out(self) -> Any:
+        # Not on JAX, where the buffer would be donated to the next step.
+        return _with_rate(self._variable.value, self._rate) if self._keras.backend.backend() == "tensorflow" else None
 
     def _batch_size_of(self, data: Any) -> Any:
         leaves = [leaf for leaf in self._keras.tree.flatten(data) if leaf is not None]
@@ -206,12 +291,12 @@ class _Keras3Recorder(StepRecorder):
         samples = ops.cast(samples, "float32")
         one, zero = ops.ones(()), ops.zeros(())
         added = ops.stack([one, samples, zero, zero] if training else [zero, zero, one, samples])
-        counters = ops.mod(value[:_COUNTERS] + added, _MODULUS)
-        losses = value[_COUNTERS:]
+        counters = ops.mod(value[1:_FIRST] + added, _MODULUS)
+        losses = value[_FIRST:]
         if training:
             loss = ops.reshape(ops.mean(ops.cast(loss, "float32")), (1,))
             losses = ops.concatenate([losses[1:], loss])
-        self._variable.assign(ops.concatenate([counters, losses]))
+        self._variable.assign(ops.concatenate([-ops.ones((1,)), counters, losses]))
 
 
 class _Nothing:
@@ -233,6 +318,18 @@ def _tensorflow_batch_size(leaves: list[Any]) -> Any:
     return tf.shape(leaf)[0] if leaf.shape.rank != 0 else 1
 
 
+def _with_rate(variable: Any, rate: Callable[[], Any] | None) -> Any:
+    """The variable's value with the learning rate in front; None where several replicas would have to be summed."""
+    import tensorflow as tf
+
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        return None
+    value = variable.read_value()
+    if rate is None:
+        return value
+    return tf.concat([tf.reshape(tf.cast(rate(), tf.float32), [1]), value[1:]], axis=0)
+
+
 def read(variable: Any) -> Any:
     """The value of a TensorFlow variable as of now, without a copy and without waiting for it.
 
@@ -245,30 +342,34 @@ def read(variable: Any) -> Any:
     return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
 
 
-def attach(model: Any, *, keras3: bool, steps_per_execution: int) -> StepRecorder:
+def attach(
+    model: Any, *, keras3: bool, steps_per_execution: int, rate: Callable[[], Any] | None = None
+) -> StepRecorder:
     """Record the steps of ``model``; a model that is recorded already keeps its recorder.
 
     Args:
         model: A compiled model.
         keras3: Whether it is a Keras 3 model.
         steps_per_execution: The steps between two looks of a callback.
+        rate: Gives the learning rate of the step that was just taken, inside the graph.
     """
     trackers = _loss_trackers(model, keras3)
-    recorder = getattr(model.train_step, "recorder", None)
-    watched = [tracker for tracker in trackers if getattr(tracker.update_state, "recorder", None) is recorder]
-    if recorder is not None and len(watched) == len(trackers) and recorder.size >= 2 * steps_per_execution:
-        return recorder
-    size = max(_MINIMUM_SIZE, 2 * steps_per_execution)
-    recorder = _Keras3Recorder(model, size) if keras3 else _TFKerasRecorder(model, size)
-    for tracker in trackers:
-        tracker.update_state = recorder.watch_tracker(_unwrapped(tracker.update_state))
-    model.train_step = recorder.watch_step(_unwrapped(model.train_step), "train")
-    model.test_step = recorder.watch_step(_unwrapped(model.test_step), "test")
-    # Whatever was traced before does not record.
-    if model.train_function is not None:
+    recorder: StepRecorder | None = getattr(model.train_step, "recorder", None)
+    watched = all(getattr(tracker.update_state, "recorder", None) is recorder for tracker in trackers)
+    if recorder is None or not watched or recorder.size < 2 * steps_per_execution:
+        size = max(_MINIMUM_SIZE, 2 * steps_per_execution)
+        recorder = (_Keras3Recorder if keras3 else _TFKerasRecorder)(model, size, rate)
+        for tracker in trackers:
+            tracker.update_state = recorder.watch_tracker(_unwrapped(tracker.update_state))
+        model.train_step = recorder.watch_step(_unwrapped(model.train_step), "train")
+        model.test_step = recorder.watch_step(_unwrapped(model.test_step), "test")
+        model.make_train_function = recorder.watch_maker(_unwrapped(model.make_train_function))
+        # What was traced before does not record.
+        if model.test_function is not None:
+            model.make_test_function(force=True)
+    if model.train_function is not None and getattr(model.train_function, "recorder", None) is not recorder:
         model.make_train_function(force=True)
-    if model.test_function is not None:
-        model.make_test_function(force=True)
+        model.train_function = recorder.watch_function(model.train_function)
     return recorder
 
 

@@ -7,6 +7,7 @@ opened offline; when that fails too, the fit goes on without a run.
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import netrc
 import os
@@ -121,12 +122,7 @@ def open_tracker(
     """
     global _current
     if settings.disabled:
-        warnings.warn(
-            "WANDB_DISABLED is set: no W&B run is opened and nothing is logged. It is deprecated; "
-            'write report_to="none", or set WANDB_MODE=disabled, and unset WANDB_DISABLED.',
-            FutureWarning,
-            stacklevel=2,
-        )
+        _warn_that_it_is_disabled()
         return Tracker()
     if not chief:
         return Tracker()
@@ -140,6 +136,16 @@ def open_tracker(
         _guard("defining the W&B metrics", lambda: _define_metrics(_current.run))
         _current.update_config(config or {})
     return _current
+
+
+@functools.cache  # Once in a process, however many callbacks and fits there are.
+def _warn_that_it_is_disabled() -> None:
+    warnings.warn(
+        "WANDB_DISABLED is set: no W&B run is opened and nothing is logged. It is deprecated; "
+        'write report_to="none", or set WANDB_MODE=disabled, and unset WANDB_DISABLED.',
+        FutureWarning,
+        stacklevel=3,
+    )
 
 
 def _define_metrics(run: Any) -> None:

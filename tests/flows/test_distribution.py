@@ -1,0 +1,92 @@
+"""Several replicas and several workers: one run, and the loss of all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import pytest
+from helpers import KERASES, history, python, train_rows
+
+pytestmark = pytest.mark.slow
+
+MIRRORED = """
+import sys, numpy as np, tensorflow as tf
+from helpers import classifier, losses_by_hand, samples
+from tf_hfwb import WandbMetricsLogger
+kind, steps_per_execution = sys.argv[1], int(sys.argv[2])
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+x, y = samples(48)
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    model = classifier(kind, steps_per_execution=steps_per_execution)
+dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+model.fit(dataset, epochs=2, verbose=0, validation_data=dataset, callbacks=[WandbMetricsLogger(5)])
+print(list(losses_by_hand(model, x, y, 4)))
+"""
+
+
+@pytest.mark.parametrize("steps_per_execution", ["1", "4"])
+@pytest.mark.parametrize("kind", KERASES)
+def test_replicas_are_averaged_and_their_samples_added(kind, steps_per_execution):
+    losses = json.loads(python("-c", MIRRORED, kind, steps_per_execution).stdout.splitlines()[-1]) * 2
+    (directory,) = pathlib.Path("wandb").glob("offline-run-*")
+    rows = train_rows(history(directory))
+    steps = [5, 10, 15, 20, 24] if steps_per_execution == "1" else [8, 12, 16, 20, 24]
+    assert [row["train/global_step"] for row in rows] == steps
+    previous = 0
+    for row in rows:
+        step = row["train/global_step"]
+        assert row["train/loss"] == pytest.approx(sum(losses[previous:step]) / (step - previous), rel=1e-5)
+        assert row["train/samples_per_second"] / row["train/steps_per_second"] == pytest.approx(4)
+        previous = step
+
+
+WORKER = """
+import json, os, sys
+import tensorflow as tf
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+from helpers import classifier, losses_by_hand, samples
+from tf_hfwb import WandbMetricsLogger
+x, y = samples(48)
+with strategy.scope():
+    model = classifier("tf_keras")
+dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+options = tf.data.Options()
+options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+logger = WandbMetricsLogger(5)
+model.fit(dataset.with_options(options), epochs=2, verbose=0, callbacks=[logger])
+print("\\n" + json.dumps({"active": logger.tracker.active, "replicas": strategy.num_replicas_in_sync}))
+"""
+
+
+def free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def test_of_several_workers_the_chief_opens_the_run():
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    processes = []
+    for index in range(2):
+        cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CONFIG": json.dumps(cluster)}
+        processes.append(
+            subprocess.Popen([sys.executable, "-c", WORKER], env=environment, stdout=subprocess.PIPE, text=True)
+        )
+    said = [json.loads(process.communicate(timeout=240)[0].splitlines()[-1]) for process in processes]
+    assert said == [{"active": True, "replicas": 2}, {"active": False, "replicas": 2}]
+    (directory,) = pathlib.Path("wandb").glob("offline-run-*")
+    rows = train_rows(history(directory))
+    assert [row["train/global_step"] for row in rows] == [5, 10, 15, 20, 24]
+    for row in rows:
+        assert row["train/samples_per_second"] / row["train/steps_per_second"] == pytest.approx(4)

@@ -1,0 +1,35 @@
+"""The command line, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+
+import wandb
+from helpers import python
+
+from tf_hfwb.cli import main
+
+
+def test_show_prints_the_summary_without_a_terminal(capfd):
+    with wandb.init(name="seen") as run:
+        run.summary["accuracy"] = 0.75
+    assert main(["show"]) == 0
+    printed = capfd.readouterr().out
+    assert "seen" in printed
+    assert "0.75" in printed
+    assert main(["show", "--json", "wandb/latest-run"]) == 0
+    assert json.loads(capfd.readouterr().out)["summary"]["accuracy"] == 0.75
+
+
+def test_show_says_what_is_missing(capsys):
+    assert main(["show"]) == 2
+    assert "there is no run at 'wandb/latest-run'" in capsys.readouterr().err
+    assert main(["show", "nowhere"]) == 2
+    assert "'nowhere'" in capsys.readouterr().err
+
+
+def test_help_and_version():
+    call = "import sys; from tf_hfwb.cli import main; main(sys.argv[1:])"
+    assert "look at a local run" in python("-c", call, "--help").stdout
+    assert python("-c", call, "--version").stdout.startswith("tf-hfwb 0.")
+    assert python("-c", call, check=False).returncode == 2

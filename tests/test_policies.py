@@ -1,0 +1,42 @@
+"""Decisions without effects."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tf_hfwb.policies import EverySteps, Never, higher_is_better, is_better
+
+
+@pytest.mark.parametrize("stride", [1, 3, 4, 7, 50])
+def test_every_multiple_is_met_once_at_the_first_boundary_at_or_after_it(stride):
+    boundaries = range(0, 1000, stride)
+    due = [b for a, b in zip(boundaries, boundaries[1:], strict=False) if EverySteps(10).due(a, b)]
+    expected = sorted({-(-multiple // stride) * stride for multiple in range(10, 1000, 10)})
+    assert due == [boundary for boundary in expected if boundary <= boundaries[-1]]
+
+
+def test_first():
+    assert EverySteps(10, first=True).due(0, 1)
+    assert not EverySteps(10, first=True).due(1, 2)
+    assert not EverySteps(10).due(0, 1)
+    assert not Never().due(0, 1000)
+
+
+@pytest.mark.parametrize("name", ["loss", "val_loss", "eval/loss", "mae", "val_rmse", "eval/perplexity", "eval/wer"])
+def test_lower_is_better(name):
+    assert not higher_is_better(name)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "eval/f1", "val_auc", "eval/bleu", "eval/power", "matthews_correlation"])
+def test_higher_is_better(name):
+    assert higher_is_better(name)
+
+
+def test_better():
+    assert is_better(0.0, None, higher=True)
+    assert is_better(-1.0, 0.0, higher=False)
+    assert not is_better(0.0, 0.0, higher=True)
+    assert not is_better(math.nan, None, higher=True)
+    assert is_better(math.inf, 1.0, higher=True)

@@ -1,0 +1,202 @@
+"""TFTrainingArguments: the defaults of transformers, every flag of a command line, and each refusal."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+from transformers import HfArgumentParser, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy, SchedulerType
+
+import tf_hfwb
+from tf_hfwb import TFTrainingArguments
+from tf_hfwb.errors import SettingError
+from tf_hfwb.training_args import steps_of
+
+FOR_SCRIPTS = {"do_train", "do_eval", "do_predict"}
+
+
+def parsed(*flags: str) -> TFTrainingArguments:
+    return HfArgumentParser(TFTrainingArguments).parse_args_into_dataclasses([*flags])[0]
+
+
+def test_names_and_defaults_are_those_of_transformers():
+    theirs = {field.name: field for field in dataclasses.fields(TrainingArguments)}
+    for field in dataclasses.fields(TFTrainingArguments):
+        assert field.name in theirs
+        default = theirs[field.name].default
+        if field.name == "output_dir":
+            assert (default, TrainingArguments().output_dir) == (None, field.default)
+        elif field.name == "report_to":  # "all" to both; transformers counts other trackers in.
+            assert default in (None, "none", "all")
+        elif field.name == "disable_tqdm":  # None there means: by the level of logging.
+            assert (default, field.default) == (None, False)
+        else:
+            assert field.default == (default.value if hasattr(default, "value") else default), field.name
+
+
+def test_every_argument_is_read_somewhere():
+    """Nothing is accepted and ignored."""
+    read: set[str] = set()
+    for path in Path(tf_hfwb.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+            owners = {"args", "self.args"}
+            if path.name == "training_args.py" and function.name != "__post_init__":  # To check is not to use.
+                owners.add("self")
+            for node in ast.walk(function):
+                if isinstance(node, ast.Attribute) and ast.unparse(node.value) in owners:
+                    read.add(node.attr)
+    assert {"eval_interval", "warmup"} <= read  # Through which the trainer reads four of them.
+    names = {field.name for field in dataclasses.fields(TFTrainingArguments)}
+    assert names - read == FOR_SCRIPTS
+
+
+def test_every_field_has_a_help_and_a_description():
+    for field in dataclasses.fields(TFTrainingArguments):
+        assert field.metadata["help"].endswith(".")
+        assert f"        {field.name}: " in TFTrainingArguments.__doc__
+
+
+def test_flags():
+    args = parsed(
+        *("--output_dir", "out", "--report_to", "wandb", "--run_name", "bert", "--do_train"),
+        *("--eval_strategy", "steps", "--eval_steps", "0.25", "--logging_steps", "0.1", "--logging_first_step"),
+        *("--label_names", "a", "b", "--lr_scheduler_type", "cosine", "--learning_rate", "3e-5", "--max_steps", "7"),
+        *("--num_train_epochs", "2.5", "--remove_unused_columns", "False", "--data_seed", "3"),
+    )
+    assert args == TFTrainingArguments(
+        output_dir="out",
+        report_to="wandb",
+        run_name="bert",
+        do_train=True,
+        eval_strategy="steps",
+        eval_steps=0.25,
+        logging_steps=0.1,
+        logging_first_step=True,
+        label_names=["a", "b"],
+        lr_scheduler_type="cosine",
+        learning_rate=3e-5,
+        max_steps=7,
+        num_train_epochs=2.5,
+        remove_unused_columns=False,
+        data_seed=3,
+    )
+    assert args.report_to == ["wandb"]
+    assert parsed() == TFTrainingArguments()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, ["wandb"]),
+        ("all", ["wandb"]),
+        (["all"], ["wandb"]),
+        ("wandb", ["wandb"]),
+        (["wandb"], ["wandb"]),
+        ("none", []),
+        (["none"], []),
+        ([], []),
+    ],
+)
+def test_report_to(value, expected):
+    assert TFTrainingArguments(report_to=value).report_to == expected
+
+
+def test_help_names_every_flag(capsys):
+    with pytest.raises(SystemExit) as error:
+        parsed("--help")
+    assert error.value.code == 0
+    printed = capsys.readouterr().out
+    for field in dataclasses.fields(TFTrainingArguments):
+        assert f"--{field.name}" in printed
+
+
+def test_unknown_flags_are_refused():
+    with pytest.raises(ValueError, match=r"not used by the HfArgumentParser.*gradient_accumulation_steps"):
+        parsed("--gradient_accumulation_steps", "2")
+
+
+def test_unknown_choices_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        parsed("--eval_strategy", "daily")
+    assert "'daily' (choose from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"eval_strategy": "daily"}, "eval_strategy='daily' is not recognised. Expected one of 'no', 'steps', 'epoch'"),
+        ({"logging_strategy": None}, "logging_strategy=None is not recognised. Expected one of 'no', 'steps', 'epoch'"),
+        (
+            {"lr_scheduler_type": "polynomial"},
+            "lr_scheduler_type='polynomial' is not recognised. Expected one of 'linear', 'cosine', 'constant'",
+        ),
+        ({"report_to": "tensorboard"}, "report_to='tensorboard' is not recognised. Expected one of 'wandb', 'none', "),
+        ({"report_to": ["wandb", "mlflow"]}, "report_to='mlflow' is not recognised. Expected one of 'wandb', 'none', "),
+        (
+            {"per_device_train_batch_size": 0},
+            "per_device_train_batch_size=0 is not recognised. Expected a number of samples, 1 or more",
+        ),
+        ({"per_device_eval_batch_size": 2.5}, "per_device_eval_batch_size=2.5 is not recognised. Expected a number of"),
+        ({"learning_rate": "5e-5"}, "learning_rate='5e-5' is not recognised. Expected a finite number, 0 or more"),
+        ({"learning_rate": math.nan}, "learning_rate=nan is not recognised. Expected a finite number, 0 or more"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1 is not recognised. Expected a finite number, 0 or more"),
+        ({"max_grad_norm": None}, "max_grad_norm=None is not recognised. Expected a finite number, 0 or more"),
+        ({"adam_beta1": 1.0}, "adam_beta1=1.0 is not recognised. Expected a number from 0 to below 1"),
+        ({"warmup_ratio": 1.5}, "warmup_ratio=1.5 is not recognised. Expected a number between 0 and 1"),
+        ({"warmup_steps": 0.1}, "warmup_steps=0.1 is not recognised. Expected a number of steps, 0 or more"),
+        ({"max_steps": 2.5}, "max_steps=2.5 is not recognised. Expected a number of steps, or -1"),
+        ({"num_train_epochs": 0}, "num_train_epochs=0 is not recognised. Expected a number of epochs above 0"),
+        ({"logging_steps": 0}, "logging_steps=0 is not recognised. Expected a number of steps, 1 or more, or a share"),
+        ({"logging_steps": 2.5}, "logging_steps=2.5 is not recognised. Expected a number of steps, 1 or more, or a"),
+        ({"eval_steps": -1}, "eval_steps=-1 is not recognised. Expected a number of steps, 1 or more, or a share"),
+        ({"seed": -1}, "seed=-1 is not recognised. Expected an integer from 0 to"),
+        ({"data_seed": "x"}, "data_seed='x' is not recognised. Expected an integer, or None to take seed"),
+    ],
+)
+def test_bad_values_say_what_was_expected(values, message):
+    with pytest.raises(SettingError) as error:
+        TFTrainingArguments(**values)
+    assert str(error.value).startswith(message)
+    assert error.value.name == next(iter(values))
+    assert isinstance(error.value, ValueError)
+
+
+def test_enums_of_transformers_are_words():
+    args = TFTrainingArguments(
+        eval_strategy=IntervalStrategy.STEPS,
+        logging_strategy=IntervalStrategy.EPOCH,
+        lr_scheduler_type=SchedulerType.COSINE,
+    )
+    for value, word in [
+        (args.eval_strategy, "steps"),
+        (args.logging_strategy, "epoch"),
+        (args.lr_scheduler_type, "cosine"),
+    ]:
+        assert (type(value), value) == (str, word)
+
+
+@pytest.mark.parametrize(("steps", "ratio"), [(0, 0.0), (5, 0.0), (0, 0.1), (5, 0.1), (0, 1.0)])
+def test_warmup_is_counted_as_transformers_counts_it(steps, ratio):
+    ours = TFTrainingArguments(warmup_steps=steps, warmup_ratio=ratio)
+    theirs = TrainingArguments(warmup_steps=steps, warmup_ratio=ratio, report_to="none", use_cpu=True)
+    for total in (1, 7, 99, 1000):
+        assert ours.warmup(total) == theirs.get_warmup_steps(total)
+
+
+def test_intervals():
+    assert [steps_of(value, 7) for value in (1, 3, 500.0, 0.5, 0.1, 0.999)] == [1, 3, 500, 4, 1, 7]
+    assert TFTrainingArguments(logging_steps=7).eval_interval == 7
+    assert TFTrainingArguments(logging_steps=7, eval_steps=3).eval_interval == 3
+
+
+def test_json():
+    args = TFTrainingArguments(output_dir="~/out", label_names=["a"])
+    assert json.loads(args.to_json_string()) == args.to_dict()
+    assert args.output_dir == str(Path.home() / "out")
+    assert TFTrainingArguments(**args.to_dict()) == args

@@ -1,0 +1,57 @@
+"""What a whole fit amounts to: steps, samples and the mean of the losses of all its steps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tf_hfwb.callbacks.step import StepCallback
+from tf_hfwb.keras_compat import Logs, difference
+
+
+class TrainingTotals(StepCallback):
+    """Add up a fit, also where nothing is logged.
+
+    Attributes:
+        steps: Optimizer steps.
+        samples: Samples trained on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+        self.samples = 0
+        self._losses: list[np.ndarray] = []
+
+    @property
+    def loss(self) -> float:
+        """The mean over the steps, each of the same weight; NaN without steps."""
+        return float(np.mean(np.concatenate(self._losses))) if self.steps else math.nan
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Note where the fit begins."""
+        super().on_train_begin(logs)
+        self._first_step = self._clock.step
+        self._longest_quiet = self._recorder.size // 2
+        self._unread = 0
+        self._captured = np.asarray(self._recorder.capture())
+
+    def on_quiet_look(self, batches: int) -> None:
+        """Read the recorder before it forgets."""
+        self._unread += batches
+        if self._unread >= self._longest_quiet:
+            self._read()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Sum up."""
+        super().on_train_end(logs)
+        self._read()
+        self.steps = self._clock.step - self._first_step
+
+    def _read(self) -> None:
+        captured = np.asarray(self._recorder.capture())
+        reading = difference(self._captured, captured, self._host.num_replicas)
+        self._captured, self._unread = captured, 0
+        self._losses.append(reading.train_losses)
+        self.samples += reading.train_samples
