@@ -27,7 +27,7 @@ SPLIT_SEED = 0  # Not --seed: runs with other seeds are evaluated on the same te
 
 @dataclass
 class DataTrainingArguments:
-    """Which texts to train and evaluate on. Without any, questions of the package chatterbot-corpus are sorted by topic."""
+    """Which texts to train and evaluate on; without any, the questions of chatterbot-corpus by topic."""
 
     dataset_name: str | None = field(default=None, metadata={"help": "A dataset of the Hugging Face hub, or a folder."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "The dataset's configuration."})
@@ -130,12 +130,12 @@ def load_texts(args: DataTrainingArguments, wanted: Collection[str], **hub: Any)
         texts["train"] = corpus_texts()
     if "validation" in needed - texts.keys() and "train" in texts:
         texts["train"], texts["validation"] = hold_out(texts["train"])
-    missing = [name for name in wanted if name not in texts]
-    if missing:
-        raise DataError(
-            f"{args.dataset_name or 'The files given'} cannot be used: no {missing[0]} texts among them. Expected some, "
-            f"because of a --do_... flag. Pass --{missing[0]}_file, or leave out the flag."
-        )
+    for name in wanted:
+        if name not in texts:
+            where = f"a {name} split in {args.dataset_name}" if args.dataset_name else f"a --{name}_file"
+            raise DataError(
+                f"There are no {name} texts. Expected {where}, because of the --do_... flags. Change either."
+            )
     return {name: _limited(texts[name], args, name) for name in wanted}
 
 
@@ -244,14 +244,14 @@ def _csv_columns(name: str, text: str) -> dict[str, list[Any]]:
         for row in reader:
             if row and len(row) != len(header):
                 raise DataError(
-                    f"{name} has {len(row)} fields in line {reader.line_num}, but {len(header)} in its header. Expected "
-                    "as many. Put texts with commas or line breaks between double quotes."
+                    f"{name} has {len(row)} fields in line {reader.line_num}, but {len(header)} in its header. "
+                    "Expected as many. Put texts with commas or line breaks between double quotes."
                 )
             rows += [row] if row else []
     except csv.Error as error:
         raise DataError(
-            f"{name} is not CSV at line {reader.line_num}: {error}. Expected commas between fields, double quotes around "
-            "texts with commas, and those inside texts doubled. Correct the line."
+            f"{name} is not CSV at line {reader.line_num}: {error}. Expected commas between fields, double quotes "
+            "around texts with commas, and those inside texts doubled. Correct the line."
         ) from error
     return {column: [row[i] for row in rows] for i, column in enumerate(header)}
 
@@ -365,8 +365,8 @@ def _strings(table: Table, column: str) -> list[str]:
     for number, value in enumerate(values, start=1):
         if value is not None and not isinstance(value, str | int | float):
             raise DataError(
-                f"The column {column!r} of {table.source} has a {type(value).__name__} in row {number}. Expected texts. "
-                "Name another column with --text_column_names."
+                f"The column {column!r} of {table.source} has a {type(value).__name__} in row {number}. Expected "
+                "texts. Name another column with --text_column_names."
             )
     return ["" if value is None else str(value) for value in values]
 
@@ -387,8 +387,9 @@ def _labels(table: Table, column: str, name: str) -> list[str] | None:
             f"first is row {missing[0] + 1}). Expected a word or a whole number. Fill them in, or remove these rows."
         )
     if all(re.fullmatch(r"-?\d*\.?\d+", label) for label in labels) and any("." in label for label in labels):
+        fraction = next(label for label in labels if "." in label)
         raise DataError(
-            f"The label column {column!r} of {table.source} has fractions, such as {next(x for x in labels if '.' in x)}: "
+            f"The label column {column!r} of {table.source} has fractions, such as {fraction}: "
             "that is a regression, which this script does not do. Expected words or whole numbers. Sort the numbers "
             "into classes, or name another column with --label_column_name."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -12,7 +13,7 @@ from tf_hfwb.policies import EverySteps, Never, higher_is_better, is_better
 @pytest.mark.parametrize("stride", [1, 3, 4, 7, 50])
 def test_every_multiple_is_met_once_at_the_first_boundary_at_or_after_it(stride):
     boundaries = range(0, 1000, stride)
-    due = [b for a, b in zip(boundaries, boundaries[1:], strict=False) if EverySteps(10).due(a, b)]
+    due = [b for a, b in itertools.pairwise(boundaries) if EverySteps(10).due(a, b)]
     expected = sorted({-(-multiple // stride) * stride for multiple in range(10, 1000, 10)})
     assert due == [boundary for boundary in expected if boundary <= boundaries[-1]]
 

@@ -48,7 +48,7 @@ def test_other_words_are_errors_that_list_the_accepted_ones():
     assert (caught.value.name, caught.value.value) == ("WANDB_LOG_MODEL", "always")
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, TFHFWBError)
-    with pytest.raises(SettingError, match="watch='weights' is not recognised. Expected one of 'false', 'gradients'"):
+    with pytest.raises(SettingError, match=r"watch='weights' is not recognised. Expected one of 'false', 'gradients'"):
         Settings.resolve({}, watch="weights")
     with pytest.raises(SettingError, match="WANDB_WATCH"):
         Settings.resolve({"WANDB_WATCH": "true"})

@@ -96,7 +96,8 @@ class BatchRunner:
             metrics["loss"] = sum(loss for loss, _ in losses) / sum(samples for _, samples in losses)
             for metric in model.compiled_metrics.metrics:
                 result = metric.result()
-                metrics |= result if isinstance(result, dict) else {metric.name: result}
+                result = result if isinstance(result, dict) else {metric.name: result}
+                metrics |= {name: value.numpy() for name, value in result.items()}
         return Pass(metrics, _gathered(predictions), _gathered(labels))
 
     def _predict_with_keras(self, dataset: Any) -> Pass:

@@ -12,7 +12,7 @@ from tf_hfwb.callbacks.rows import Evaluation, EvaluationRows, Moment, TrainRows
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Logs, host_of
-from tf_hfwb.policies import EverySteps, Never
+from tf_hfwb.policies import EverySteps, Never, Once, Policy
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, open_tracker
 
@@ -236,9 +236,9 @@ class WandbMetricsLogger(StepCallback):
             self._evaluations = EvaluationRows(tracker)
 
 
-def _policy(log_freq: str | int, first: bool) -> EverySteps | Never:
+def _policy(log_freq: str | int, first: bool) -> Policy:
     if log_freq in ("epoch", "no"):
-        return Never()
+        return Once(1) if first else Never()
     if log_freq == "batch":
         return EverySteps(1)
     if isinstance(log_freq, int) and not isinstance(log_freq, bool) and log_freq >= 1:
