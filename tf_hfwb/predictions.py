@@ -106,7 +106,7 @@ class BatchRunner:
         for batch in dataset:
             inputs, targets, _ = split_batch(self._model, batch)
             samples = _num_samples(inputs)
-            outputs = _tensors(self._model.predict_on_batch(inputs), ignored)
+            outputs = _tensors(self._model.predict_on_batch(_as_arrays(inputs)), ignored)
             # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
             predictions.append(tuple(np.asarray(value)[:samples] for value in outputs))
             labels.append(tuple(map(np.asarray, _tensors(targets))))
@@ -215,6 +215,13 @@ def _num_samples(inputs: Any) -> int:
     import tensorflow as tf
 
     return int(tf.nest.flatten(inputs)[0].shape[0])
+
+
+def _as_arrays(inputs: Any) -> Any:
+    """Inputs as every backend of Keras 3 takes them."""
+    import tensorflow as tf
+
+    return tf.nest.map_structure(lambda value: value.numpy() if isinstance(value, tf.Tensor) else value, inputs)
 
 
 def _tensors(outputs: Any, ignored: Collection[str] = ()) -> list[Any]:

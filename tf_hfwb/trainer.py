@@ -7,7 +7,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.callbacks.evaluation import EvaluateDuringFit
@@ -15,6 +15,7 @@ from tf_hfwb.callbacks.metrics import WandbMetricsLogger
 from tf_hfwb.callbacks.stopping import StopAfterSteps
 from tf_hfwb.callbacks.totals import TrainingTotals
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
+from tf_hfwb.data.tf_data import is_endless
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.keras_compat import host_of, number, undisturbed_metrics
 from tf_hfwb.optimization import create_optimizer, create_schedule
@@ -143,7 +144,7 @@ class TFTrainer:
         evaluations = self._named_batches(self.eval_dataset) if args.eval_strategy != "no" else {}
         if self._optimizer is not None:
             self._host.set_optimizer(self._optimizer)
-        total_steps, epochs = self._length(batches)
+        total_steps, epochs, batches_per_epoch = self._length(batches)
         if self._optimizer is None:
             self._host.set_optimizer(self._new_optimizer(self._new_schedule(total_steps)))
         log_freq: dict[str, Any] = {
@@ -157,33 +158,40 @@ class TFTrainer:
         self._report(log_freq[args.logging_strategy], facts)
         totals = TrainingTotals()
         began = time.time()
-        with self._run_marked_if_it_fails():
+        try:
             self.model.fit(
                 batches.dataset,
-                steps_per_epoch=batches.steps_per_epoch,
+                steps_per_epoch=batches_per_epoch,
                 epochs=epochs,
                 callbacks=self._fit_callbacks(total_steps, evaluations, totals),
                 shuffle=False,  # The batches are shuffled.
                 verbose=0 if args.disable_tqdm else "auto",
             )
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # Which would hide the error.
+                totals.on_interrupt()
+            self._end_failed_run(error)
+            raise
         metrics = speed_metrics("train", began, num_samples=totals.samples, num_steps=totals.steps)
         metrics["train_loss"] = totals.loss
         return TrainOutput(totals.steps, totals.loss, metrics)
 
-    def _length(self, batches: Batches) -> tuple[int, int]:
-        """Steps and epochs to train."""
-        args, accumulation = self.args, self._host.accumulation_steps
-        if batches.steps_per_epoch is None:
-            if args.max_steps <= 0:
-                raise DataError(
-                    "The length of train_dataset is unknown. Expected a tf.data.Dataset with a cardinality, or "
-                    "max_steps. Set max_steps, or call dataset.apply(tf.data.experimental.assert_cardinality(n))."
-                )
-            return args.max_steps, args.max_steps * accumulation  # As if an epoch were a single batch.
-        if args.max_steps > 0:
-            return args.max_steps, math.ceil(args.max_steps * accumulation / batches.steps_per_epoch)
-        steps = math.ceil(args.num_train_epochs * batches.steps_per_epoch / accumulation)
-        return steps, math.ceil(args.num_train_epochs)
+    def _length(self, batches: Batches) -> tuple[int, int, int | None]:
+        """Steps and epochs to train, and the batches of an epoch."""
+        args, accumulation, batches_per_epoch = self.args, self._host.accumulation_steps, batches.steps_per_epoch
+        if batches_per_epoch is not None and args.max_steps <= 0:
+            steps = math.ceil(args.num_train_epochs * batches_per_epoch / accumulation)
+            return steps, math.ceil(args.num_train_epochs), batches_per_epoch
+        if args.max_steps <= 0:
+            raise DataError(
+                "The length of train_dataset is unknown. Expected a tf.data.Dataset with a cardinality, or "
+                "max_steps. Set max_steps, or call dataset.apply(tf.data.experimental.assert_cardinality(n))."
+            )
+        num_batches = args.max_steps * accumulation
+        if batches_per_epoch is None and is_endless(batches.dataset):
+            return args.max_steps, 1, num_batches
+        # Of unknown length: there may be a single batch in an epoch.
+        return args.max_steps, math.ceil(num_batches / (batches_per_epoch or 1)), batches_per_epoch
 
     def _new_schedule(self, total_steps: int) -> Any:
         if self._schedule is not None:
@@ -343,16 +351,11 @@ class TFTrainer:
             )
             self._logger.set_model(self.model)
 
-    @contextlib.contextmanager
-    def _run_marked_if_it_fails(self) -> Iterator[None]:
+    def _end_failed_run(self, error: BaseException) -> None:
         """A run that we opened ends as killed after an interrupt and as failed after any other exception."""
-        try:
-            yield
-        except BaseException as error:
-            if self._logger is not None:
-                self._logger.tracker.finish(exit_code=255 if isinstance(error, KeyboardInterrupt) else 1)
-                self._report("no", {})  # What is evaluated from now on is not part of that training.
-            raise
+        if self._logger is not None:
+            self._logger.tracker.finish(exit_code=255 if isinstance(error, KeyboardInterrupt) else 1)
+            self._report("no", {})  # What is evaluated from now on is not part of that training.
 
 
 def _named(data: Any) -> Mapping[str, Any]:

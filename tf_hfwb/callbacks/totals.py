@@ -49,6 +49,11 @@ class TrainingTotals(StepCallback):
         self._read()
         self.steps = self._clock.step - self._first_step
 
+    def on_interrupt(self) -> None:
+        """An exception ended the fit: count what it has done, and remember the step for the model's next fit."""
+        self.on_epoch_end(self._epoch)
+        self.on_train_end()
+
     def _read(self) -> None:
         captured = np.asarray(self._recorder.capture())
         reading = difference(self._captured, captured, self._host.num_replicas)

@@ -231,7 +231,7 @@ class _TFKerasRecorder(StepRecorder):
         counters = tf.math.floormod(value[1:_FIRST] + added, _MODULUS)
         losses = value[_FIRST:]
         if training:
-            loss = tf.reduce_mean(tf.cast(loss, tf.float32))
+            loss = _share(tf.reduce_mean(tf.cast(loss, tf.float32)), samples)
             losses = tf.concat([losses[1:], [loss]], axis=0)
         self._variable.assign(tf.concat([[-1.0], counters, losses], axis=0))
 
@@ -294,7 +294,10 @@ class _Keras3Recorder(StepRecorder):
         counters = ops.mod(value[1:_FIRST] + added, _MODULUS)
         losses = value[_FIRST:]
         if training:
-            loss = ops.reshape(ops.mean(ops.cast(loss, "float32")), (1,))
+            loss = ops.mean(ops.cast(loss, "float32"))
+            if self._keras.backend.backend() == "tensorflow":
+                loss = _share(loss, samples)
+            loss = ops.reshape(loss, (1,))
             losses = ops.concatenate([losses[1:], loss])
         self._variable.assign(ops.concatenate([-ops.ones((1,)), counters, losses]))
 
@@ -316,6 +319,20 @@ def _tensorflow_batch_size(leaves: list[Any]) -> Any:
     if isinstance(leaf, tf.SparseTensor):
         return leaf.dense_shape[0]
     return tf.shape(leaf)[0] if leaf.shape.rank != 0 else 1
+
+
+def _share(loss: Any, samples: Any) -> Any:
+    """A replica's part of the loss of a step, so that the sum over replicas is their number times the samples' mean.
+
+    The last batch of an epoch may leave a replica with fewer samples than the others, or with none.
+    """
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return loss
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, samples)
+    return tf.where(samples > 0, loss * samples * context.num_replicas_in_sync / total, 0.0)
 
 
 def _with_rate(variable: Any, rate: Callable[[], Any] | None) -> Any:
