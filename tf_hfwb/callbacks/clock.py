@@ -30,7 +30,10 @@ class StepClock:
         initial_step: The global step at the start, when the optimizer's counter does not know it.
 
     Attributes:
-        predictable: Whether :meth:`after` can be trusted never to be too low.
+        step: The number of optimizer updates since the very first start.
+        settled: Whether the first looks have shown that an update never counts for more than a batch, so that
+            :meth:`after` can be trusted never to be too low.
+        must_confirm: Whether :meth:`confirm` can change anything.
     """
 
     def __init__(self, host: Host, recorder: StepRecorder | None = None, initial_step: int = 0) -> None:
@@ -40,19 +43,16 @@ class StepClock:
         self._recorded = 0
         self._batches = 0
         self._accumulation = host.accumulation_steps
-        self._looks = 0
         counted = host.iterations()
         self._has_counter = counted is not None
+        self._looks_left = 2 if self._has_counter else 0
+        self.must_confirm = self._has_counter and host.may_skip_steps
+        self.settled = not self._has_counter
         self._updates = counted or 0  # The optimizer's counter, in batches, as far as we count it.
         self._spurious = 0  # By how much the counter itself is ahead of that.
-        self.predictable = True
         known = max(_last_steps.get(host.model, 0), initial_step)
         self._offset = max(0, known - self._updates // self._accumulation)
-
-    @property
-    def step(self) -> int:
-        """The number of optimizer updates since the very first start."""
-        return self.after(0)
+        self.step = self.after(0)
 
     @property
     def iterations(self) -> int:
@@ -67,27 +67,24 @@ class StepClock:
         """The batches expected until ``step`` is reached."""
         return (step - self._offset) * self._accumulation - self._updates
 
-    @property
-    def settled(self) -> bool:
-        """Whether the first looks have shown how this fit counts, and counting is enough from now on."""
-        return self.predictable and (self._looks >= 2 or not self._has_counter)
-
     def advance(self, batches: int) -> None:
         """So many more batches have been trained on."""
         self._batches += batches
         expected = self._updates + batches
-        if self._has_counter and (self._looks < 2 or not self.predictable):
-            self._looks += 1
-            counted = (self._host.iterations() or 0) - self._spurious
-            self.predictable = self.predictable and counted <= expected
-            self._updates = counted
-        else:
+        if self.settled:
             self._updates = expected
+        else:
+            self._updates = (self._host.iterations() or 0) - self._spurious
+            self._looks_left -= 1
+            # A train step that has once updated the optimizer more than once is asked at every look.
+            self._looks_left = 2**63 if self._updates > expected else self._looks_left
+            self.settled = self._looks_left <= 0
+        self.step = self._updates // self._accumulation + self._offset
 
     def confirm(self) -> None:
         """Before a row is written: ask the optimizer where it may have skipped updates. Waits for the device."""
-        if self._has_counter and self._host.may_skip_steps:
-            self._updates = (self._host.iterations() or 0) - self._spurious
+        self._updates = (self._host.iterations() or 0) - self._spurious
+        self.step = self.after(0)
 
     def uncounted_batches(self) -> int | None:
         """The batches trained on that this clock has not counted; None if nobody knows. Waits for the device."""
@@ -100,7 +97,7 @@ class StepClock:
 
     def finish_epoch(self) -> None:
         """See whether the optimizer counted a step for which there was no batch."""
-        if self._has_counter and self.predictable and not self._host.may_skip_steps:
+        if self._has_counter and self.settled and not self.must_confirm:
             self._spurious = max(0, (self._host.iterations() or 0) - self._updates)
 
     def stop(self) -> None:

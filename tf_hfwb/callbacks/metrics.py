@@ -146,17 +146,16 @@ class WandbMetricsLogger(StepCallback):
 
     def _write(self, logs: Logs) -> None:
         """Write a row for the training as of now."""
-        moment = self._moment(logs)
-        self._row_step = moment.step
+        self._row_step = self._clock.step
         self._unread = 0
-        self._tracker.submit(self._rows.write, moment)
+        self._tracker.submit(self._rows.write, self._moment(logs))
 
     def _moment(self, logs: Logs) -> Moment:
         recorder, clock = self._recorder, self._clock
-        steps = recorder.latest()
         rate = None if recorder.hands_out_rates else self._host.learning_rate(clock.iterations)
-        step, self._epoch_reached = self._position()
-        return Moment(step, self._epoch_reached, time.monotonic(), self._evaluating, steps, rate, logs)
+        fraction = self._epoch_batches / self._steps_per_epoch if self._steps_per_epoch else 0.0
+        self._epoch_reached = epoch = self._epoch + fraction
+        return Moment(clock.step, epoch, time.monotonic(), self._evaluating, recorder.latest(), rate, logs)
 
     # -- evaluation and prediction ---------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ class StepCallback(Callback):
         self._longest_quiet = _LONGEST_QUIET
         self._steps_per_epoch: int | None = None
         self._stride = 1
+        self._surprising = False
         self._executions = self._countdown = 0  # How many until the next look, and how many of them are left.
         self._epoch = 0
         self._epoch_batches = 0
@@ -61,6 +62,8 @@ class StepCallback(Callback):
         self._clock = StepClock(self._host, self._recorder, self._initial_global_step)
         self._stride = self._host.steps_per_execution
         self._steps_per_epoch = self.params.get("steps")
+        # An execution of several batches of unknown data may end early, and nobody says so.
+        self._surprising = self._stride > 1 and self._steps_per_epoch is None
         self._executions = self._countdown = 0
         self._epoch = self._epoch_batches = 0
 
@@ -92,14 +95,15 @@ class StepCallback(Callback):
 
         The epoch has a fraction, except while the number of its batches is unknown, as with a generator.
         """
-        batches = self._batches(self._executions - self._countdown)
+        executions = self._executions - self._countdown
+        batches = self._batches(executions) if executions else 0
         fraction = (self._epoch_batches + batches) / self._steps_per_epoch if self._steps_per_epoch else 0.0
         return self._clock.after(batches), self._epoch + fraction
 
     def _execution_ended(self, logs: Logs) -> None:
         self._countdown -= 1
         if self._countdown <= 0:
-            batches = self._batches(self._executions)
+            batches = self._executions if self._stride == 1 else self._batches(self._executions)
             self._countdown = self._executions
             self._advance(batches, logs)
             self._plan()
@@ -107,7 +111,7 @@ class StepCallback(Callback):
     def _plan(self) -> None:
         """Find the execution that will reach the next step that is due."""
         clock = self._clock
-        if clock.settled and not self._is_surprising:
+        if clock.settled and not self._surprising:
             step = self._policy.next_due(clock.step)
             batches = self._longest_quiet if step is None else clock.batches_until(step)
             self._executions = max(1, -(-min(batches, self._longest_quiet) // self._stride))
@@ -115,29 +119,26 @@ class StepCallback(Callback):
             self._executions = 1
         self._countdown = self._executions
 
-    @property
-    def _is_surprising(self) -> bool:
-        """Whether an execution may end early, and nobody says so: several batches of unknown data."""
-        return self._stride > 1 and self.params.get("steps") is None
-
     def _batches(self, executions: int) -> int:
         """The batches in so many executions; the last of an epoch may be a shorter one."""
         batches = executions * self._stride
         if self._stride == 1:
             return batches
-        if self._is_surprising:
+        if self._surprising:
             recorded = self._clock.uncounted_batches()
             return batches if recorded is None else recorded
         return min(batches, self.params["steps"] - self._epoch_batches)
 
     def _advance(self, batches: int, logs: Logs) -> None:
-        clock = self._clock
+        clock, policy = self._clock, self._policy
         previous = clock.step
         clock.advance(batches)
         self._epoch_batches += batches
-        if self._policy.due(previous, clock.step):
+        due = policy.due(previous, clock.step)
+        if due and clock.must_confirm:
             clock.confirm()
-            if self._policy.due(previous, clock.step):
-                self.on_due_step_end(logs)
-                return
-        self.on_quiet_look(batches)
+            due = policy.due(previous, clock.step)
+        if due:
+            self.on_due_step_end(logs)
+        else:
+            self.on_quiet_look(batches)
