@@ -22,7 +22,7 @@ import shlex
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ from text_data import DataTrainingArguments, Texts, label_names, load_texts
 from transformers import HfArgumentParser
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, from_pretrained
-from tf_hfwb.errors import SettingError, TFHFWBError
+from tf_hfwb.errors import DataError, SettingError, TFHFWBError
 
 SCRIPT_DEFAULTS = {"eval_strategy": "epoch", "logging_steps": 10}
 # A small new model learns from few texts in larger steps and more epochs than a pretrained one is tuned in.
@@ -72,7 +72,9 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataTrainingArguments, T
         except SettingError:
             raise
         except (OSError, ValueError, AttributeError) as error:
-            raise SettingError(argv[0], str(error), expected="a JSON file with an object of arguments") from error
+            raise DataError(
+                f"{argv[0]} cannot be used: {error}. Expected a JSON object of arguments by name. Correct the file."
+            ) from error
     parser.set_defaults(**SCRIPT_DEFAULTS)
     if not parser.parse_known_args(argv)[0].model_name_or_path:
         parser.set_defaults(**NEW_MODEL_DEFAULTS)
@@ -82,6 +84,48 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataTrainingArguments, T
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)} (--help lists all)")
     return tuple(arguments)
+
+
+def run(model_args: ModelArguments, data_args: DataTrainingArguments, args: TFTrainingArguments) -> None:
+    """Load, train, evaluate, predict, save, and say how it went."""
+    if not (args.do_train or args.do_eval or args.do_predict):
+        args.do_train = args.do_eval = True
+    if not args.do_eval:
+        args.eval_strategy = "no"
+    if not (args.do_train or model_args.model_name_or_path):
+        raise SettingError("model_name_or_path", None, expected="a trained model, because there is no --do_train")
+
+    wanted = {"train": args.do_train, "validation": args.do_eval, "test": args.do_predict}
+    hub = {"cache_dir": model_args.cache_dir, "token": model_args.token}
+    texts = load_texts(data_args, [name for name, is_wanted in wanted.items() if is_wanted], **hub)
+
+    hub["revision"] = model_args.model_revision
+    config = load_config(model_args, texts.get("train"), **hub)
+    tokenizer = load_tokenizer(model_args, texts.get("train"), **hub)
+    longest = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    max_length = min(data_args.max_seq_length, tokenizer.model_max_length, longest)
+    datasets = {name: tokenize(some, tokenizer, max_length, config.label2id) for name, some in texts.items()}
+    print(", ".join(f"{name}: {len(some)} texts" for name, some in texts.items()) + f"; {config.num_labels} labels")
+
+    model = load_model(model_args, config, tokenizer, args.seed, **hub)
+    trainer = TFTrainer(
+        model,
+        args,
+        train_dataset=datasets.get("train"),
+        eval_dataset=datasets.get("validation"),
+        processing_class=tokenizer,
+        compute_metrics=compute_metrics,
+    )
+    if args.do_train:
+        result = f"Trained {trainer.train().global_step} steps; there was nothing to evaluate on."
+        print(f"The model and its tokenizer are in {shlex.quote(str(trainer.save_model()))}")
+    if args.do_predict:
+        file = write_predictions(trainer, datasets["test"], config.id2label)
+        result = f"Predicted {len(datasets['test'])} texts; there was nothing to evaluate on."
+        print(f"The predictions are in {shlex.quote(str(file))}")
+    if args.do_eval:
+        result = learnt(trainer.evaluate()["eval_accuracy"], texts["validation"], config.num_labels)
+    print("", result, *where_the_run_is(trainer.run_directory), sep="\n")
 
 
 def load(auto_class: Any, flag: str, name: str, **hub: Any) -> Any:
@@ -104,11 +148,10 @@ def load_config(args: ModelArguments, train: Texts | None, **hub: Any) -> Any:
         config = load(AutoConfig, "model_name_or_path", args.model_name_or_path, **hub)
     else:
         config = BertConfig(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=256)
-    if train is not None:
-        labels = label_names(train)
-        if set(labels) != set(config.label2id):  # Else it was trained for these labels, in an order of its own.
-            config.id2label = dict(enumerate(labels))
-            config.label2id = {label: i for i, label in enumerate(labels)}
+    labels = config.id2label
+    if train is not None and set(label_names(train)) != set(labels.values()):
+        labels = dict(enumerate(label_names(train)))  # Else it knows these labels, in an order of its own.
+    config.id2label, config.label2id = labels, {label: number for number, label in labels.items()}
     return config
 
 
@@ -120,17 +163,29 @@ def load_tokenizer(args: ModelArguments, train: Texts | None, **hub: Any) -> Any
         return load(AutoTokenizer, "tokenizer_name", args.tokenizer_name, **hub)
     if args.model_name_or_path:
         return load(AutoTokenizer, "model_name_or_path", args.model_name_or_path, **hub)
+    return fit_tokenizer(text for row in train.rows for text in row)
 
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+def fit_tokenizer(texts: Iterable[str], most_words: int = 8000) -> Any:
+    """A WordPiece tokenizer that knows the words seen twice or more, and spells the others.
+
+    The trainer of the tokenizers library makes another vocabulary each time (its issue 1794); this does not.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertTokenizerFast
 
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts = Counter(w for text in texts for w, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    letters = sorted({letter for word in counts for letter in word})
+    words = [word for word, count in counts.most_common(most_words) if count > 1]
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=1000, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator((text for row in train.rows for text in row), trainer)
-    tokenizer.post_processor = processors.BertProcessing(sep=("[SEP]", 3), cls=("[CLS]", 2))
+    pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *words])
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.post_processor = processors.BertProcessing(
+        sep=("[SEP]", vocabulary["[SEP]"]), cls=("[CLS]", vocabulary["[CLS]"])
+    )
     return BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=512)
 
 
@@ -153,9 +208,9 @@ def load_model(args: ModelArguments, config: Any, tokenizer: Any, seed: int, **h
 
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
-    """Hide what TensorFlow's C++ code prints while it is imported, unless that fails; TF_CPP_MIN_LOG_LEVEL does not.
+    """Hide what TensorFlow's C++ code prints while it is imported, which TF_CPP_MIN_LOG_LEVEL alone does not.
 
-    Set TF_CPP_MIN_LOG_LEVEL to see everything.
+    It is shown when the import fails, and when TF_CPP_MIN_LOG_LEVEL is set.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
@@ -169,7 +224,7 @@ def quiet_import() -> Iterator[None]:
             import tensorflow  # noqa: F401
 
             yield
-        except BaseException:
+        except Exception:
             hidden.seek(0)
             os.write(stderr, hidden.read())
             raise
@@ -190,8 +245,7 @@ def compute_metrics(prediction: Any) -> dict[str, float]:
     """The accuracy, and the mean over the labels of their F1 scores."""
     import numpy as np
 
-    logits, labels = prediction.predictions, prediction.label_ids
-    guesses = (logits[0] if isinstance(logits, tuple) else logits).argmax(axis=-1)
+    guesses, labels = guesses_of(prediction), prediction.label_ids
     hits = guesses == labels
     f1 = [
         2 * np.sum(hits & (labels == label)) / (np.sum(labels == label) + np.sum(guesses == label))
@@ -200,55 +254,18 @@ def compute_metrics(prediction: Any) -> dict[str, float]:
     return {"accuracy": float(np.mean(hits)), "f1_macro": float(np.mean(f1))}
 
 
-def run(model_args: ModelArguments, data_args: DataTrainingArguments, args: TFTrainingArguments) -> None:
-    """Load, train, evaluate, predict, save, and say how it went."""
-    if not (args.do_train or args.do_eval or args.do_predict):
-        args.do_train = args.do_eval = True
-    if not args.do_eval:
-        args.eval_strategy = "no"
-    if not (args.do_train or model_args.model_name_or_path):
-        raise SettingError("model_name_or_path", None, expected="a trained model, because there is no --do_train")
-
-    wanted = {"train": args.do_train, "validation": args.do_eval, "test": args.do_predict}
-    hub = {"cache_dir": model_args.cache_dir, "token": model_args.token}
-    texts = load_texts(data_args, [name for name, is_wanted in wanted.items() if is_wanted], **hub)
-
-    hub["revision"] = model_args.model_revision
-    config = load_config(model_args, texts.get("train"), **hub)
-    tokenizer = load_tokenizer(model_args, texts.get("train"), **hub)
-    max_length = min(data_args.max_seq_length, tokenizer.model_max_length)
-    datasets = {name: tokenize(some, tokenizer, max_length, config.label2id) for name, some in texts.items()}
-    print(", ".join(f"{name}: {len(some)} texts" for name, some in texts.items()) + f"; {config.num_labels} labels")
-
-    model = load_model(model_args, config, tokenizer, args.seed, **hub)
-    trainer = TFTrainer(
-        model,
-        args,
-        train_dataset=datasets.get("train"),
-        eval_dataset=datasets.get("validation"),
-        processing_class=tokenizer,
-        compute_metrics=compute_metrics,
-    )
-    lines = []
-    if args.do_train:
-        steps = trainer.train().global_step
-        lines = [f"Trained {steps} steps; there was nothing to evaluate on."]
-        print(f"The model and its tokenizer are in {trainer.save_model()}")
-    if args.do_predict:
-        file = write_predictions(trainer, datasets["test"], config.id2label)
-        lines = [f"The predictions are in {file}"]
-    if args.do_eval:
-        lines = [learnt(trainer.evaluate()["eval_accuracy"], texts["validation"], config.num_labels)]
-    print("", *lines, *where_the_run_is(trainer.run_directory), sep="\n")
+def guesses_of(prediction: Any) -> Any:
+    """The likeliest label of each text; some models return more than logits."""
+    logits = prediction.predictions
+    return (logits[0] if isinstance(logits, tuple) else logits).argmax(axis=-1)
 
 
 def write_predictions(trainer: TFTrainer, dataset: Any, id2label: dict[int, str]) -> pathlib.Path:
     """One line for each text, as run_glue.py writes them."""
-    output = trainer.predict(dataset)
-    logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+    guesses = guesses_of(trainer.predict(dataset))
     file = pathlib.Path(trainer.args.output_dir, "predict_results.txt")
     file.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f"{index}\t{id2label[int(guess)]}" for index, guess in enumerate(logits.argmax(axis=-1))]
+    lines = [f"{index}\t{id2label[int(guess)]}" for index, guess in enumerate(guesses)]
     file.write_text("\n".join(["index\tprediction", *lines]) + "\n", encoding="utf-8")
     return file
 
@@ -264,11 +281,11 @@ def learnt(accuracy: float, texts: Texts, num_labels: int) -> str:
 
 def where_the_run_is(directory: str | None) -> list[str]:
     """How to look at the run and how to sync it."""
-    if directory is None:
-        return ["No W&B run was recorded (--report_to wandb does it)."]
     import wandb
 
-    url = wandb.run.url
+    if directory is None or wandb.run.disabled:
+        return ["No W&B run was recorded (see --report_to, WANDB_MODE and WANDB_DISABLED)."]
+    url = None if wandb.run.offline else wandb.run.url
     wandb.finish()  # Its own last words come before ours.
     shown = shlex.quote(os.path.relpath(directory))
     sync = f"The run is on the server: {url}" if url else f"Sync it with: wandb sync {shown}"

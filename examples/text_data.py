@@ -129,13 +129,12 @@ def load_texts(args: DataTrainingArguments, wanted: Collection[str], **hub: Any)
     if not (args.dataset_name or args.train_file or args.validation_file) and needed & {"train", "validation"}:
         texts["train"] = corpus_texts()
     if "validation" in needed - texts.keys() and "train" in texts:
+        label_names(texts["train"])  # A single label is told of while all rows are there.
         texts["train"], texts["validation"] = hold_out(texts["train"])
     for name in wanted:
         if name not in texts:
-            where = f"a {name} split in {args.dataset_name}" if args.dataset_name else f"a --{name}_file"
-            raise DataError(
-                f"There are no {name} texts. Expected {where}, because of the --do_... flags. Change either."
-            )
+            where = f"a split {name!r} in {args.dataset_name}" if args.dataset_name else f"--{name}_file"
+            raise DataError(f"There are no {name} texts. Expected {where}. Pass it, or change the --do_... flags.")
     return {name: _limited(texts[name], args, name) for name in wanted}
 
 
@@ -337,7 +336,12 @@ def _find_columns(table: Table, args: DataTrainingArguments, must_be_labelled: b
     others = [name for name in table.names if name != label]
     texts = named or usual or (others if len(others) == 1 else None)
     if texts is None:
-        raise _no_column(table, "text", f"one named {_listed(names[0] for names in TEXT_COLUMNS)}", "text_column_names")
+        raise _no_column(
+            table,
+            "text",
+            f"one named {_listed(names[0] for names in TEXT_COLUMNS if len(names) == 1)}",
+            "text_column_names",
+        )
     rest = [name for name in table.names if name not in texts]
     if label is None and len(rest) == 1:
         label = rest[0]

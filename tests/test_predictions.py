@@ -99,9 +99,9 @@ def test_batches_of_different_widths_share_one_trace():
 
 def test_metrics_that_a_transformers_model_was_compiled_with():
     model = own_loss(tiny.bert(), metrics=["accuracy"])
-    dataset = batches_of(model, tiny.classified())
     runner = BatchRunner(model)
-    for _ in range(2):  # Nothing is left from the pass before.
+    for number in (2, 11):  # Nothing is left from the pass before.
+        dataset = batches_of(model, tiny.classified(number))
         done = runner.predict(dataset)
         right = np.argmax(done.predictions, axis=-1) == done.labels
         assert done.metrics["accuracy"] == pytest.approx(right.mean())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
-import math
 import pathlib
 
 import datasets
@@ -177,20 +177,20 @@ def test_the_mean_loss_of_a_long_training():
 
 # 11 samples in batches of 4: 3 steps an epoch.
 @pytest.mark.parametrize(
-    ("options", "steps", "last"),
+    ("kind", "options", "steps", "last"),
     [
-        ({"max_steps": 2, "logging_steps": 1}, [1, 2], 2),
-        ({"max_steps": 7, "logging_steps": 3}, [3, 6, 7], 7),
-        ({"num_train_epochs": 2.5, "logging_steps": 0.25}, [2, 4, 6, 8], 8),
-        ({"num_train_epochs": 2, "dataloader_drop_last": True, "logging_steps": 3}, [3, 4], 4),
-        ({"num_train_epochs": 2, "logging_steps": 4, "logging_first_step": True}, [1, 4, 6], 6),
-        ({"num_train_epochs": 2.5, "logging_strategy": "epoch"}, [3, 6, 8], 8),
-        ({"num_train_epochs": 2, "logging_strategy": "epoch", "logging_first_step": True}, [1, 3, 6], 6),
-        ({"num_train_epochs": 1, "logging_strategy": "no"}, [], 3),
-        ({"num_train_epochs": 1, "logging_strategy": "no", "logging_first_step": True}, [1], 3),
+        ("tf_keras", {"max_steps": 2, "logging_steps": 1}, [1, 2], 2),
+        ("keras", {"max_steps": 7, "logging_steps": 3}, [3, 6, 7], 7),
+        ("tf_keras", {"num_train_epochs": 2.5, "logging_steps": 0.25}, [2, 4, 6, 8], 8),
+        ("keras", {"num_train_epochs": 2.5, "logging_steps": 0.25}, [2, 4, 6, 8], 8),
+        ("tf_keras", {"num_train_epochs": 2, "dataloader_drop_last": True, "logging_steps": 3}, [3, 4], 4),
+        ("keras", {"num_train_epochs": 2, "logging_steps": 4, "logging_first_step": True}, [1, 4, 6], 6),
+        ("tf_keras", {"num_train_epochs": 2.5, "logging_strategy": "epoch"}, [3, 6, 8], 8),
+        ("keras", {"num_train_epochs": 2, "logging_strategy": "epoch", "logging_first_step": True}, [1, 3, 6], 6),
+        ("tf_keras", {"num_train_epochs": 1, "logging_strategy": "no"}, [], 3),
+        ("keras", {"num_train_epochs": 1, "logging_strategy": "no", "logging_first_step": True}, [1], 3),
     ],
 )
-@pytest.mark.parametrize("kind", KERASES)
 def test_rows_of_a_training(kind, options, steps, last):
     trainer = trainer_of(tiny.functional(kind), named(), report_to="wandb", **options)
     assert trainer.train().global_step == last
@@ -201,18 +201,18 @@ def test_rows_of_a_training(kind, options, steps, last):
 
 
 @pytest.mark.parametrize(
-    ("eval_options", "steps"),
+    ("kind", "options", "steps"),
     [
-        ({"eval_strategy": "no"}, []),
-        ({"eval_strategy": "steps", "eval_steps": 2}, [2, 4, 6, 8]),
-        ({"eval_strategy": "steps", "eval_steps": 0.4}, [4, 8]),
-        ({"eval_strategy": "steps", "logging_steps": 5}, [5]),
-        ({"eval_strategy": "epoch"}, [3, 6, 8]),
+        ("tf_keras", {"eval_strategy": "no"}, []),
+        ("keras", {"eval_strategy": "steps", "eval_steps": 2}, [2, 4, 6, 8]),
+        ("tf_keras", {"eval_strategy": "steps", "eval_steps": 0.4}, [4, 8]),
+        ("keras", {"eval_strategy": "steps", "logging_steps": 5}, [5]),
+        ("tf_keras", {"eval_strategy": "epoch"}, [3, 6, 8]),
+        ("keras", {"eval_strategy": "epoch"}, [3, 6, 8]),
     ],
 )
-@pytest.mark.parametrize("kind", KERASES)
-def test_evaluations_of_a_training(kind, eval_options, steps):
-    trainer = trainer_of(tiny.functional(kind), named(), max_steps=8, report_to="wandb", **eval_options)
+def test_evaluations_of_a_training(kind, options, steps):
+    trainer = trainer_of(tiny.functional(kind), named(), max_steps=8, report_to="wandb", **options)
     trainer.train()
     rows = eval_rows(history(finish()))
     assert steps_of(rows) == steps
@@ -320,16 +320,17 @@ def test_an_optimizer_or_a_schedule_of_ones_own(kind):
         trainer_of(model, optimizers=(optimizer, schedule))
 
 
-@pytest.mark.parametrize(("options", "batches"), [({"max_steps": 2}, 4), ({"num_train_epochs": 2}, 6)])
-def test_steps_are_those_of_the_optimizer_under_gradient_accumulation(options, batches):
+@pytest.mark.parametrize(
+    ("options", "batches", "steps"), [({"max_steps": 2}, 4, [1, 2]), ({"num_train_epochs": 2}, 6, [2, 3])]
+)
+def test_steps_are_those_of_the_optimizer_under_gradient_accumulation(options, batches, steps):
     keras = importlib.import_module("keras")
     model = tiny.functional("keras")
     optimizer = keras.optimizers.SGD(0.0, gradient_accumulation_steps=2)
-    trainer = trainer_of(model, named(), optimizers=(optimizer, None), logging_steps=1, report_to="wandb", **options)
+    trainer = trainer_of(model, named(), optimizers=(optimizer, None), logging_steps=0.5, report_to="wandb", **options)
     assert trainer.train().global_step == batches // 2
     assert int(optimizer._iterations) == batches
-    rows = train_rows(history(finish()))
-    assert steps_of(rows) == list(range(1, batches // 2 + 1))
+    assert steps_of(train_rows(history(finish()))) == steps
 
 
 # The run
@@ -526,8 +527,11 @@ def test_data_of_unknown_length_is_trained_on_for_max_steps(make, kind):
 
 @pytest.mark.parametrize("kind", KERASES)
 def test_seeds(kind):
+    others = itertools.count()
+
     def losses(**options):
         model = tiny.functional(kind, dropout=0.3)
+        importlib.import_module(kind).utils.set_random_seed(next(others))  # What came before does not matter.
         trainer_of(model, named(40), max_steps=10, logging_steps=1, report_to="wandb", **options).train()
         return [row["train/loss"] for row in train_rows(history(finish()))]
 
@@ -571,7 +575,7 @@ def test_evaluation_leaves_every_bit_of_a_training():
 
 
 MIRRORED = """
-import json, sys
+import json
 import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -579,108 +583,111 @@ import tiny
 from helpers import samples
 from tf_hfwb import TFTrainer, TFTrainingArguments
 
-name = sys.argv[1]
-# Keras halves the loss of a batch that one of two replicas has no samples of: so none in training.
-data, test_data = [tiny.classified(n) if name == "bert" else tiny.named(samples(n)) for n in (8, 9)]
-tokenizer = tiny.tokenizer() if name == "bert" else None
-
-def used(batch_size):
-    model = tiny.bert() if name == "bert" else tiny.functional(name)
-    if name == "bert":
-        model.compile("sgd", metrics=["accuracy"])
+def used(name, batch_size, strategy):
+    is_bert = name == "bert"
+    # Keras halves the loss of a batch that one of two replicas has no samples of: so none in training.
+    data, test_data = [tiny.classified(n) if is_bert else tiny.named(samples(n)) for n in (8, 9)]
+    with strategy.scope():
+        model = tiny.bert() if is_bert else tiny.functional(name)
+        if is_bert:
+            model.compile("sgd", metrics=["accuracy"])
     args = TFTrainingArguments(max_steps=5, per_device_train_batch_size=batch_size, learning_rate=0.01,
         per_device_eval_batch_size=batch_size, disable_tqdm=True, report_to="none", eval_strategy="steps", eval_steps=2,
         max_grad_norm=0.0 if name == "keras" else 1.0)  # Keras 3 clips the gradients of each replica apart.
-    trainer = TFTrainer(model, args, train_dataset=data, eval_dataset=test_data, processing_class=tokenizer,
+    trainer = TFTrainer(model, args, train_dataset=data, eval_dataset=test_data,
+        processing_class=tiny.tokenizer() if is_bert else None,
         compute_metrics=lambda p: {"right": np.mean(np.argmax(p.predictions, axis=-1) == p.label_ids)})
     result, metrics, test = trainer.train(), trainer.evaluate(), trainer.predict(test_data)
     kept = {k: v for k, v in metrics.items() if k in ("eval_loss", "eval_accuracy", "eval_right")}
     return [result.global_step, result.training_loss, kept, test.predictions.tolist(), test.label_ids.tolist()]
 
-with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-    two = used(2)
-print(json.dumps([used(4), two]))
+one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+print(json.dumps({name: [used(name, 4, one), used(name, 2, two)] for name in ("bert", "tf_keras", "keras")}))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bert", *KERASES])
-def test_two_replicas_do_what_one_does(name):
-    one, two = json.loads(python("-c", MIRRORED, name).stdout.splitlines()[-1])
-    assert two[0] == one[0] == 5
-    assert two[1] == pytest.approx(one[1], rel=1e-4)
-    assert two[2] == pytest.approx(one[2], rel=1e-4)
-    np.testing.assert_allclose(two[3], one[3], rtol=1e-3, atol=1e-3)
-    assert two[4] == one[4]
+def test_two_replicas_do_what_one_does():
+    results = json.loads(python("-c", MIRRORED).stdout.splitlines()[-1])
+    for name, (one, two) in results.items():
+        assert two[0] == one[0] == 5, name
+        assert two[1] == pytest.approx(one[1], rel=1e-4), name
+        assert two[2] == pytest.approx(one[2], rel=1e-4), name
+        np.testing.assert_allclose(two[3], one[3], rtol=1e-3, atol=1e-3, err_msg=name)
+        assert two[4] == one[4], name
 
 
-JAX = """
-import json, sys
-import numpy as np, keras
-import tiny
+JAX_LOGGER = """
+import json, os, sys
+import keras, wandb
 from helpers import classifier, losses_by_hand, samples
-from tf_hfwb import TFTrainer, TFTrainingArguments, WandbMetricsLogger
+from tf_hfwb import WandbMetricsLogger
 assert keras.backend.backend() == "jax"
 x, y = samples(42)
-case, value = sys.argv[1], int(sys.argv[2])
-if case == "trainer":
+for options in json.loads(sys.argv[1]):
+    optimizer = keras.optimizers.SGD(0.0, gradient_accumulation_steps=options.pop("accumulation", None))
+    model = classifier("keras", optimizer=optimizer, **options)
+    model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0, validation_data=(x, y),
+              callbacks=[WandbMetricsLogger(3)])
+    directory = os.path.dirname(wandb.run.dir)
+    wandb.finish()
+    print(json.dumps([directory, losses_by_hand(model, x, y, 4).tolist(), losses_by_hand(model, x, y, 42)[0]]))
+"""
+
+
+@pytest.mark.slow
+def test_the_metrics_logger_on_jax():
+    pytest.importorskip("jax")
+    # 42 samples in batches of 4: 11 steps an epoch.
+    cases = [
+        ({"steps_per_execution": 1}, [3, 6, 9, 12, 15, 18, 21, 22], [11, 22]),
+        ({"steps_per_execution": 4}, [4, 8, 11, 15, 19, 22], [11, 22]),
+        ({"accumulation": 2}, [3, 6, 9, 11], [5, 11]),
+    ]
+    options = json.dumps([options for options, _, _ in cases])
+    printed = python("-c", JAX_LOGGER, options, KERAS_BACKEND="jax").stdout.splitlines()[-len(cases) :]
+    for (options, steps, evaluated), line in zip(cases, printed, strict=True):
+        directory, losses, whole = json.loads(line)
+        rows = history(directory)
+        assert steps_of(train_rows(rows)) == steps
+        losses, previous = np.tile(losses, 2), 0
+        for row in train_rows(rows):
+            last = row[STEP] * options.get("accumulation", 1)
+            assert row["train/loss"] == pytest.approx(np.mean(losses[previous:last]), rel=1e-5)
+            previous = last
+        assert steps_of(eval_rows(rows)) == evaluated
+        assert [row["eval/loss"] for row in eval_rows(rows)] == pytest.approx([whole, whole], rel=1e-5)
+
+
+JAX_TRAINER = """
+import json
+import keras, tiny
+from helpers import samples
+from tf_hfwb import TFTrainer, TFTrainingArguments
+assert keras.backend.backend() == "jax"
+
+def trained(**options):
     model = tiny.functional("keras")
     args = TFTrainingArguments(max_steps=8, per_device_train_batch_size=4, per_device_eval_batch_size=4,
-        learning_rate=0.01, logging_steps=3, eval_strategy="steps", eval_steps=2, disable_tqdm=True)
-    args.eval_strategy = "steps" if value else "no"
+        learning_rate=0.01, logging_steps=3, disable_tqdm=True, **options)
     data = tiny.named(samples(11))
     trainer = TFTrainer(model, args, train_dataset=data, eval_dataset=data)
     result, test = trainer.train(), trainer.predict(data)
-    weights = [w.tolist() for w in model.get_weights()]
-    print(json.dumps([result.global_step, result.training_loss, weights, test.metrics["test_loss"]]))
-else:
-    optimizer = keras.optimizers.SGD(0.0, gradient_accumulation_steps=value) if case == "accumulation" else None
-    model = classifier("keras", optimizer=optimizer, steps_per_execution=value if case == "execution" else 1)
-    model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0, validation_data=(x, y),
-              callbacks=[WandbMetricsLogger(3)])
-    print(json.dumps([losses_by_hand(model, x, y, 4).tolist(), losses_by_hand(model, x, y, 42)[0]]))
+    weights = [weight.tolist() for weight in model.get_weights()]
+    return result.global_step, result.training_loss, weights, test.metrics["test_loss"], trainer.run_directory
+
+print(json.dumps([trained(report_to="none"), trained(eval_strategy="steps", eval_steps=2)]))
 """
-
-
-def on_jax(case: str, value: int):
-    pytest.importorskip("jax")
-    printed = python("-c", JAX, case, str(value), KERAS_BACKEND="jax").stdout
-    directories = sorted(pathlib.Path("wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime)
-    return json.loads(printed.splitlines()[-1]), history(directories[-1])
-
-
-# 42 samples in batches of 4: 11 steps an epoch.
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("case", "value", "steps", "evaluated"),
-    [
-        ("execution", 1, [3, 6, 9, 12, 15, 18, 21, 22], [11, 22]),
-        ("execution", 4, [4, 8, 11, 15, 19, 22], [11, 22]),
-        ("accumulation", 2, [3, 6, 9, 11], [5, 11]),
-    ],
-)
-def test_the_metrics_logger_on_jax(case, value, steps, evaluated):
-    (losses, whole), rows = on_jax(case, value)
-    assert steps_of(train_rows(rows)) == steps
-    losses, previous = np.tile(losses, 2), 0
-    batches_per_step = value if case == "accumulation" else 1
-    for row in train_rows(rows):
-        last = row[STEP] * batches_per_step
-        assert row["train/loss"] == pytest.approx(np.mean(losses[previous:last]), rel=1e-5)
-        previous = last
-    assert steps_of(eval_rows(rows)) == evaluated
-    assert [row["eval/loss"] for row in eval_rows(rows)] == pytest.approx([whole, whole], rel=1e-5)
 
 
 @pytest.mark.slow
 def test_the_trainer_on_jax():
-    (steps, loss, weights, test_loss), rows = on_jax("trainer", 1)
+    pytest.importorskip("jax")
+    printed = python("-c", JAX_TRAINER, KERAS_BACKEND="jax").stdout.splitlines()[-1]
+    bare, (steps, loss, weights, test_loss, directory) = json.loads(printed)
+    assert [steps, loss, weights] == bare[:3]
+    rows = history(directory)
     assert steps == 8
     assert steps_of(train_rows(rows)) == [3, 6, 8]
     assert steps_of(eval_rows(rows)) == [2, 4, 6, 8]
     assert eval_rows(rows)[-1]["eval/loss"] == pytest.approx(test_loss, rel=1e-5)
-    assert math.isfinite(loss)
-    (_, bare_loss, bare_weights, _), _ = on_jax("trainer", 0)
-    assert bare_loss == loss
-    for weight, bare_weight in zip(weights, bare_weights, strict=True):
-        np.testing.assert_array_equal(weight, bare_weight)
