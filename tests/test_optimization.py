@@ -110,6 +110,20 @@ def test_gradients_are_clipped_to_their_common_norm(package, max_grad_norm, clip
         np.testing.assert_allclose(np.asarray(variable), expected, rtol=1e-5)
 
 
+def normalised(package: str):
+    """Names of layers that say nothing of normalisation."""
+    keras = importlib.import_module(package)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Input((4,)),
+            layers.Dense(4, name="a"),
+            layers.LayerNormalization(name="b"),
+            layers.BatchNormalization(name="c"),
+        ]
+    )
+
+
 MODELS = {
     "bert": tiny.bert,
     "gpt2": tiny.gpt2,
@@ -117,6 +131,8 @@ MODELS = {
     "vit": tiny.vit,
     "tf_keras": lambda: tiny.functional("tf_keras"),
     "keras": lambda: tiny.functional("keras"),
+    "tf_keras_names": lambda: normalised("tf_keras"),
+    "keras_names": lambda: normalised("keras"),
 }
 
 

@@ -245,3 +245,22 @@ def test_secrets_are_masked():
     }
     open_tracker(Settings.resolve(), config=config)
     assert key not in str(records(finish()))
+
+
+def test_each_run_has_one_worker_thread_and_ends_it():
+    import threading
+
+    def workers() -> int:
+        return sum(thread.name == "tf_hfwb-tracking" for thread in threading.enumerate())
+
+    others = workers()
+    for _ in range(3):
+        tracker = open_tracker(Settings.resolve())
+        tracker.submit(tracker.log, {"a": 1})
+        tracker.flush()
+        wandb.finish()
+    assert workers() <= others + 1
+    tracker = open_tracker(Settings.resolve())
+    tracker.submit(tracker.log, {"a": 1})
+    tracker.finish()
+    assert workers() == 0

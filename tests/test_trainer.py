@@ -248,6 +248,7 @@ def test_evaluation_shows_in_history_and_to_later_callbacks(kind):
     assert [logs["val_loss"] for logs in seen] == model.history.history["val_loss"]
     assert {"loss", "accuracy", "val_accuracy"} <= set(seen[0])
     assert seen[0]["val_half"] == 0.5
+    assert "val_table" not in seen[0]
     assert trainer.evaluate()["eval_table"] == [[1, 2], [3, 4]]
 
 

@@ -46,6 +46,10 @@ class EvaluateDuringFit(StepCallback):
             self._evaluate_now()
         if isinstance(logs, dict):
             # Both Kerases hand one dict through all callbacks, History included.
-            numbers = {name: value for name, value in self._metrics.items() if isinstance(value, (int, float))}
-            logs.update({f"val_{name.removeprefix('eval_')}": value for name, value in numbers.items()})
+            logs.update(
+                (f"val_{name.removeprefix('eval_')}", value)
+                for name, value in self._metrics.items()
+                # Rates are nothing to monitor, and long in the progress bar.
+                if isinstance(value, (int, float)) and not name.endswith(("_runtime", "_per_second"))
+            )
         self._metrics = {}

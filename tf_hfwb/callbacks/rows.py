@@ -121,14 +121,13 @@ class TrainRows:
 
 @dataclass
 class EvaluationRows:
-    """The evaluation rows of one logger, and the best value of each metric.
+    """The evaluation rows of a run, and the best value of each metric.
 
     Args:
         tracker: The run.
     """
 
     tracker: Tracker
-    _best: dict[str, float] = field(default_factory=dict)
 
     def write_evaluation(self, evaluation: Evaluation, more: Mapping[str, Any], replicas: int) -> None:
         """Write the row of an evaluation by Keras, together with ``more`` metrics under the row's names."""
@@ -141,8 +140,8 @@ class EvaluationRows:
         best: dict[str, float] = {}
         for name, value in row.items():
             rate = name.endswith(("/runtime", "_per_second"))
-            if not rate and is_better(value, self._best.get(name), higher=higher_is_better(name)):
-                self._best[name] = value
+            if not rate and is_better(value, self.tracker.best.get(name), higher=higher_is_better(name)):
+                self.tracker.best[name] = value
                 best |= {f"best/{name}": value, f"best/{name}_step": step}
         if best:
             self.tracker.summarize(best)

@@ -43,7 +43,7 @@ class Host:
 
     @property
     def ops(self) -> Any:
-        """Tensor functions by their common names: ``cast``, ``minimum``, ``where``, ``cos``, ``clip``."""
+        """Tensor functions by their common names: ``cast``, ``where``, ``cos``, ``clip``."""
         raise NotImplementedError
 
     # -- compiling -----------------------------------------------------------------------------------------------
@@ -60,11 +60,10 @@ class Host:
 
     def set_optimizer(self, optimizer: Any) -> None:
         """Train with ``optimizer`` from now on; loss and metrics stay as they were compiled."""
-        with self.scope():
-            if not self.is_compiled:
-                self.model.compile(optimizer=optimizer, loss="auto")  # The loss of transformers' own classes.
-                return
-            self.model.optimizer = self._scaling_loss(optimizer)
+        if not self.is_compiled:
+            self.model.compile(optimizer=optimizer, loss="auto")  # The loss of transformers' own classes.
+            return
+        self.model.optimizer = self._scaling_loss(optimizer)
         self.model.train_function = None
 
     def _scaling_loss(self, optimizer: Any) -> Any:
@@ -163,9 +162,7 @@ class _TFKerasHost(Host):
     def ops(self) -> Any:
         import tensorflow as tf
 
-        return types.SimpleNamespace(
-            cast=tf.cast, minimum=tf.minimum, clip=tf.clip_by_value, where=tf.where, cos=tf.cos
-        )
+        return types.SimpleNamespace(cast=tf.cast, clip=tf.clip_by_value, where=tf.where, cos=tf.cos)
 
     @property
     def is_compiled(self) -> bool:

@@ -32,11 +32,13 @@ class Tracker:
     Attributes:
         run: The run, or None when nothing is tracked: every method then does nothing.
         owned: Whether we opened the run, and so may finish it.
+        best: The best value so far of each evaluation metric, whichever callback logs it.
     """
 
     def __init__(self, run: Any = None, *, owned: bool = False) -> None:
         self.run = run
         self.owned = owned
+        self.best: dict[str, float] = {}
         self._worker = Worker("tf_hfwb-tracking")
         self._lost = 0
         if run is not None:
@@ -50,8 +52,8 @@ class Tracker:
 
     @property
     def directory(self) -> str | None:
-        """The run's folder on disk, which ``wandb sync`` and ``wandb leet`` take."""
-        return None if self.run is None else os.path.dirname(self.run.dir)
+        """The run's folder on disk, which ``wandb sync`` and ``wandb leet`` take; None if there is none."""
+        return None if self.run is None or self.run.disabled else os.path.dirname(self.run.dir)
 
     def submit(self, job: Callable[..., Any], *args: Any) -> None:
         """Run ``job(*args)`` on the worker thread, where :meth:`log` and :meth:`summarize` belong."""
@@ -98,8 +100,13 @@ class Tracker:
         self.flush()
         if self.run is not None and self.owned:
             _guard("finishing the W&B run", lambda: self.run.finish(exit_code=exit_code))
-            atexit.unregister(self.flush)
+            self.close()
             self.run = None
+
+    def close(self) -> None:
+        """End the worker thread; it starts again with the next job."""
+        atexit.unregister(self.flush)
+        self._worker.close(timeout=1.0)
 
 
 _current = Tracker()
@@ -128,10 +135,9 @@ def open_tracker(
         return Tracker()
     import wandb
 
-    if wandb.run is None:
-        _current = Tracker(_init(settings, name), owned=True)
-    elif _current.run is not wandb.run:
-        _current = Tracker(wandb.run)
+    if wandb.run is None or _current.run is not wandb.run:
+        _current.close()
+        _current = Tracker(_init(settings, name), owned=True) if wandb.run is None else Tracker(wandb.run)
     if _current.active:
         _guard("defining the W&B metrics", lambda: _define_metrics(_current.run))
         _current.update_config(config or {})
