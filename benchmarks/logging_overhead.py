@@ -16,6 +16,7 @@ number is a median over the turns. Columns:
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import statistics
 import tempfile
@@ -36,7 +37,7 @@ from wandb.integration.keras import WandbMetricsLogger as WandbsOwn
 from tf_hfwb import WandbMetricsLogger
 
 INTERVALS = (1, 10, 100)
-BATCH, LENGTH, WIDTH, WORDS = 8, 32, 64, 1000
+BATCH, LENGTH, WIDTH, LAYERS, WORDS = 8, 32, 64, 1, 1000
 
 
 class WandbsOnTFKeras(WandbsOwn):
@@ -56,7 +57,11 @@ class WandbsOnTFKeras(WandbsOwn):
 
 def transformers_model():
     config = transformers.BertConfig(
-        vocab_size=WORDS, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, intermediate_size=2 * WIDTH
+        vocab_size=WORDS,
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        intermediate_size=2 * WIDTH,
     )
     model = transformers.TFBertForSequenceClassification(config)
     loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -67,7 +72,7 @@ def transformers_model():
 def keras3_model():
     tokens = keras.Input((LENGTH,), dtype="int32", name="input_ids")
     x = keras.layers.Embedding(WORDS, WIDTH)(tokens)
-    for _ in range(2):
+    for _ in range(LAYERS):
         x = keras.layers.LayerNormalization()(x + keras.layers.MultiHeadAttention(2, WIDTH // 2, dropout=0.1)(x, x))
         x = keras.layers.LayerNormalization()(x + keras.layers.Dense(WIDTH)(keras.layers.Dense(2 * WIDTH, "gelu")(x)))
     x = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x))
@@ -118,6 +123,8 @@ class Gaps:
 def fit(model, gaps, callback, dataset, steps: int) -> tuple[float, float, float]:
     """Seconds per step: of the training thread between two steps, in all, and of CPU."""
     gaps.reset()
+    gc.collect()
+    gc.freeze()  # Else a collection of all that TensorFlow has made falls into some fits, and not into others.
     wall, cpu = time.perf_counter(), time.process_time()
     model.fit(dataset, callbacks=[] if callback is None else [callback], shuffle=False, verbose=0)
     return gaps.seconds / steps, (time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps
