@@ -17,7 +17,7 @@ from tf_hfwb import TFTrainingArguments
 from tf_hfwb.errors import SettingError
 from tf_hfwb.training_args import steps_of
 
-FOR_SCRIPTS = {"do_train", "do_eval", "do_predict"}
+FOR_SCRIPTS = {"do_train", "do_eval", "do_predict", "resume_from_checkpoint"}
 
 
 def parsed(*flags: str) -> TFTrainingArguments:

@@ -106,14 +106,21 @@ def distilbert():
     return seeded(transformers.TFDistilBertForTokenClassification, config)
 
 
-def gpt2():
+def gpt2(dropout: float = 0.0):
     config = transformers.GPT2Config(
-        vocab_size=VOCAB_SIZE, n_positions=32, n_embd=16, n_layer=1, n_head=2, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
+        vocab_size=VOCAB_SIZE,
+        n_positions=32,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
     )
     return seeded(transformers.TFGPT2LMHeadModel, config)
 
 
-def t5():
+def t5(dropout: float = 0.0):
     config = transformers.T5Config(
         vocab_size=VOCAB_SIZE,
         d_model=16,
@@ -121,21 +128,21 @@ def t5():
         d_ff=16,
         num_layers=1,
         num_heads=2,
-        dropout_rate=0.0,
+        dropout_rate=dropout,
         decoder_start_token_id=0,
         pad_token_id=0,
     )
     return seeded(transformers.TFT5ForConditionalGeneration, config)
 
 
-def vit():
+def vit(dropout: float = 0.0):
     config = transformers.ViTConfig(
         image_size=8,
         patch_size=4,
         num_labels=3,
         **TEXT,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
     return seeded(transformers.TFViTForImageClassification, config)
 

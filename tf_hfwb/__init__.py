@@ -10,8 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
     from tf_hfwb.callbacks.metrics import WandbMetricsLogger
+    from tf_hfwb.data import training_batches
     from tf_hfwb.pretrained import from_pretrained
+    from tf_hfwb.resume import load_model, restore
     from tf_hfwb.trainer import TFTrainer
     from tf_hfwb.training_args import TFTrainingArguments
 
@@ -21,10 +24,23 @@ _HOMES = {
     "WandbMetricsLogger": "tf_hfwb.callbacks.metrics",
     "TFTrainer": "tf_hfwb.trainer",
     "TFTrainingArguments": "tf_hfwb.training_args",
+    "WandbModelCheckpoint": "tf_hfwb.callbacks.checkpoint",
     "from_pretrained": "tf_hfwb.pretrained",
+    "load_model": "tf_hfwb.resume",
+    "restore": "tf_hfwb.resume",
+    "training_batches": "tf_hfwb.data",
 }
 
-__all__ = ["TFTrainer", "TFTrainingArguments", "WandbMetricsLogger", "from_pretrained"]
+__all__ = [
+    "TFTrainer",
+    "TFTrainingArguments",
+    "WandbMetricsLogger",
+    "WandbModelCheckpoint",
+    "from_pretrained",
+    "load_model",
+    "restore",
+    "training_batches",
+]
 
 
 def __getattr__(name: str) -> Any:

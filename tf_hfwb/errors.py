@@ -39,3 +39,41 @@ class DataError(TFHFWBError, ValueError):
 
 class WeightsError(TFHFWBError, OSError):
     """Pretrained weights cannot be found, read or matched to the model."""
+
+
+class ArtifactNotFoundError(TFHFWBError, FileNotFoundError):
+    """A name that stands for an artifact leads to no directory.
+
+    Attributes:
+        reference: The name that was looked for.
+        known: What could have been meant instead: names or aliases.
+    """
+
+    def __init__(self, reference: str, message: str, known: Sequence[str] = ()):
+        self.reference = reference
+        self.known = tuple(known)
+        super().__init__(message)
+
+
+class CheckpointError(TFHFWBError):
+    """Base class of what can be wrong with a checkpoint."""
+
+
+class NotACheckpointError(CheckpointError, FileNotFoundError):
+    """There is no committed checkpoint at that place."""
+
+
+class CorruptCheckpointError(CheckpointError, ValueError):
+    """A checkpoint's files are not those that were written."""
+
+
+class CheckpointWriteError(CheckpointError, OSError):
+    """A checkpoint could not be written; the ones before it are untouched."""
+
+
+class DirectoryInUseError(CheckpointError, RuntimeError):
+    """Another process saves its checkpoints into the directory."""
+
+
+class StateMismatchError(CheckpointError, ValueError):
+    """A checkpoint does not fit the model it is to be put into."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
 from tf_hfwb.callbacks.evaluation import EvaluateDuringFit
+from tf_hfwb.callbacks.guests import GuestStates
 from tf_hfwb.callbacks.metrics import WandbMetricsLogger
 from tf_hfwb.callbacks.stopping import StopAfterSteps
 from tf_hfwb.callbacks.totals import TrainingTotals
+from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
 from tf_hfwb.data.tf_data import is_endless
 from tf_hfwb.errors import DataError, SettingError
@@ -21,7 +25,12 @@ from tf_hfwb.keras_compat import host_of, number, undisturbed_metrics
 from tf_hfwb.optimization import create_optimizer, create_schedule
 from tf_hfwb.policies import EverySteps, Never
 from tf_hfwb.predictions import BatchRunner, Pass
+from tf_hfwb.resume import find_checkpoint, restore
+from tf_hfwb.resumption import Position
 from tf_hfwb.training_args import TFTrainingArguments, steps_of
+from tf_hfwb.training_state import loss_of, position_of
+
+_logger = logging.getLogger("tf_hfwb")
 
 if TYPE_CHECKING:
     from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOutput
@@ -118,26 +127,39 @@ class TFTrainer:
 
     # -- training --------------------------------------------------------------------------------------------------
 
-    def train(self) -> TrainOutput:
+    def train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None = None) -> TrainOutput:
         """Train as ``args`` say.
+
+        Args:
+            resume_from_checkpoint: Go on from a checkpoint: its directory, the name of its artifact, or True for the
+                newest good one in ``args.output_dir``, where finding none means a fresh start.
 
         Returns:
             ``global_step``, ``training_loss`` (mean over all steps) and ``metrics`` (runtime and rates).
 
         Raises:
             DataError: There is no training data, or its length is unknown and ``max_steps`` is not given.
+            CheckpointError: There is no checkpoint there, or it is damaged or does not fit the model.
         """
         from transformers.trainer_utils import TrainOutput, speed_metrics
 
         args = self.args
         if self.train_dataset is None:
             raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
+        checkpoint = None
+        if resume_from_checkpoint:
+            source = True if resume_from_checkpoint in ("True", "true") else resume_from_checkpoint
+            checkpoint = find_checkpoint(source, output_dir=args.output_dir)
+        position = Position() if checkpoint is None else position_of(checkpoint)
+        if args.full_determinism:
+            self._host.make_deterministic()
         self._host.keras.utils.set_random_seed(args.seed)
         batches = training_batches(
             self.train_dataset,
             args.per_device_train_batch_size * self._host.num_replicas,
             seed=args.seed if args.data_seed is None else args.data_seed,
             drop_remainder=args.dataloader_drop_last,
+            start_step=position.batches,
             **self._data_options(),
         )
         self._check_labels("train_dataset", batches)
@@ -156,6 +178,10 @@ class TFTrainer:
         for name, evaluation in evaluations.items():
             facts |= _facts(f"eval_dataset/{name}" if name else "eval_dataset", evaluation)
         self._report(log_freq[args.logging_strategy], facts)
+        if checkpoint is not None:
+            restore(self.model, checkpoint.path)
+            if position.step >= total_steps:
+                return self._trained_already(checkpoint, total_steps)
         totals = TrainingTotals()
         began = time.time()
         try:
@@ -174,7 +200,18 @@ class TFTrainer:
             raise
         metrics = speed_metrics("train", began, num_samples=totals.samples, num_steps=totals.steps)
         metrics["train_loss"] = totals.loss
-        return TrainOutput(totals.steps, totals.loss, metrics)
+        return TrainOutput(position.step + totals.steps, totals.loss, metrics)
+
+    def _trained_already(self, checkpoint: Checkpoint, total_steps: int) -> TrainOutput:
+        from transformers.trainer_utils import TrainOutput
+
+        _logger.warning(
+            "%s has all %d steps already: nothing is trained. To go on, raise num_train_epochs or max_steps.",
+            checkpoint.path,
+            total_steps,
+        )
+        position = position_of(checkpoint)
+        return TrainOutput(position.step, loss_of(checkpoint), {})
 
     def _length(self, batches: Batches) -> tuple[int, int, int | None]:
         """Steps and epochs to train, and the batches of an epoch."""
@@ -216,7 +253,31 @@ class TFTrainer:
                     lambda: self._evaluate(evaluations, "eval"), policy, each_epoch=args.eval_strategy == "epoch"
                 )
             )
-        return [*callbacks, *self.callbacks, totals, StopAfterSteps(total_steps)]
+        callbacks += self.callbacks
+        if args.save_strategy != "no":
+            callbacks += [GuestStates(self.callbacks), totals, self._checkpoints(total_steps)]
+        else:
+            callbacks.append(totals)
+        return [*callbacks, StopAfterSteps(total_steps)]
+
+    def _checkpoints(self, total_steps: int) -> WandbModelCheckpoint:
+        args = self.args
+        strategy, interval = args.save_strategy, args.save_steps
+        if strategy == "best":
+            strategy, interval = args.eval_strategy, args.eval_interval
+        modes: dict[bool | None, Literal["auto", "min", "max"]] = {None: "auto", True: "max", False: "min"}
+        metric = args.metric_for_best_model
+        return WandbModelCheckpoint(
+            args.output_dir,
+            save_freq="epoch" if strategy == "epoch" else steps_of(interval, total_steps),
+            monitor=None if metric is None else f"eval_{metric.removeprefix('eval_')}",
+            mode=modes[args.greater_is_better],
+            save_best_only=args.save_strategy == "best",
+            save_total_limit=args.save_total_limit,
+            processing_class=self.processing_class,
+            load_best_at_end=args.load_best_model_at_end,
+            arguments=args.to_dict(),
+        )
 
     # -- evaluation and prediction ---------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from tf_hfwb.errors import SettingError
 
 # HfArgumentParser makes the choices of a flag of a Literal.
 Strategy = Literal["no", "steps", "epoch"]
+SaveStrategy = Literal["no", "steps", "epoch", "best"]
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 INTEGRATIONS = ("wandb",)
@@ -32,7 +33,7 @@ class TFTrainingArguments:
     Steps are optimizer steps. An interval below 1 is a share of all steps.
 
     Args:
-        output_dir: Where ``save_model`` writes.
+        output_dir: Where ``save_model`` writes, and where the checkpoints are.
         do_train: For scripts: whether to train. The trainer does not read it.
         do_eval: For scripts: whether to evaluate. The trainer does not read it.
         do_predict: For scripts: whether to predict. The trainer does not read it.
@@ -54,6 +55,17 @@ class TFTrainingArguments:
         logging_strategy: When to log: ``"no"``, every ``logging_steps`` ``"steps"``, or each ``"epoch"``.
         logging_first_step: Also log the first step.
         logging_steps: The interval of logging, for ``"steps"``.
+        save_strategy: When to save a checkpoint: ``"no"``, every ``save_steps`` ``"steps"`` and at the last one, each
+            ``"epoch"``, or at each evaluation that is the ``"best"`` so far.
+        save_steps: The interval of checkpoints, for ``"steps"``.
+        save_total_limit: How many checkpoints to keep; the newest and the best stay in any case.
+        load_best_model_at_end: Put the weights of the best checkpoint into the model when training ends; evaluations
+            and checkpoints must then fall on the same steps.
+        metric_for_best_model: The metric that tells what is best, with or without ``eval_``; ``"loss"`` for
+            ``load_best_model_at_end`` when None.
+        greater_is_better: Whether more of it is better; by its name when None.
+        resume_from_checkpoint: For scripts: what to pass to ``train``. The trainer does not read it.
+        full_determinism: Let TensorFlow compute the same bits every time, at the cost of speed.
         seed: The seed of initialisation, dropout and, without ``data_seed``, of the order of the samples.
         data_seed: The seed of the order of the samples.
         dataloader_drop_last: Drop the last batch of an epoch when it is smaller.
@@ -94,6 +106,14 @@ class TFTrainingArguments:
     logging_strategy: Strategy = _option("steps", "When to log.")
     logging_first_step: bool = _option(False, "Also log the first step.")
     logging_steps: float = _option(500, "Steps between rows; below 1 a share of all steps.")
+    save_strategy: SaveStrategy = _option("steps", "When to save a checkpoint.")
+    save_steps: float = _option(500, "Steps between checkpoints; below 1 a share of all steps.")
+    save_total_limit: int | None = _option(None, "How many checkpoints to keep.")
+    load_best_model_at_end: bool = _option(False, "End with the weights of the best checkpoint.")
+    metric_for_best_model: str | None = _option(None, "The metric that tells what is best.")
+    greater_is_better: bool | None = _option(None, "Whether more of it is better; by its name when not given.")
+    resume_from_checkpoint: str | None = _option(None, "For scripts: a checkpoint to go on from, or True.")
+    full_determinism: bool = _option(False, "Compute the same bits every time.")
     seed: int = _option(42, "Seed of initialisation, dropout and sample order.")
     data_seed: int | None = _option(None, "Seed of the sample order.")
     dataloader_drop_last: bool = _option(False, "Drop the smaller last batch of an epoch.")
@@ -110,6 +130,14 @@ class TFTrainingArguments:
         self.report_to = _integrations(self.report_to)
         for name in ("eval_strategy", "logging_strategy"):
             self._one_of(name, "no", "steps", "epoch")
+        self._one_of("save_strategy", "no", "steps", "epoch", "best")
+        self._check("save_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
+        self._check(
+            "save_total_limit",
+            lambda v: v is None or (isinstance(v, int) and v >= 1),
+            "a number of checkpoints, 1 or more, or None to keep all",
+        )
+        self._check_best()
         self._one_of("lr_scheduler_type", "linear", "cosine", "constant", "constant_with_warmup")
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
             self._check(name, lambda v: isinstance(v, int) and v >= 1, "a number of samples, 1 or more")
@@ -126,6 +154,31 @@ class TFTrainingArguments:
         self._check("logging_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
         if self.eval_steps is not None:
             self._check("eval_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
+
+    def _check_best(self) -> None:
+        """What is best must be known when it is saved."""
+        if self.load_best_model_at_end and self.metric_for_best_model is None:
+            self.metric_for_best_model = "loss"
+        if self.save_strategy == "best":
+            if self.metric_for_best_model is None:
+                raise SettingError("metric_for_best_model", None, expected="a metric, with save_strategy='best'")
+            if self.eval_strategy == "no":
+                raise SettingError("eval_strategy", "no", expected="'steps' or 'epoch', with save_strategy='best'")
+        elif self.load_best_model_at_end:
+            if self.save_strategy != self.eval_strategy or self.save_strategy == "no":
+                raise SettingError(
+                    "save_strategy",
+                    self.save_strategy,
+                    expected=f"the same as eval_strategy={self.eval_strategy!r}, and not 'no', with "
+                    "load_best_model_at_end",
+                    advice="Only a checkpoint at an evaluated step can be the best one.",
+                )
+            if self.save_strategy == "steps" and not _is_multiple(self.save_steps, self.eval_interval):
+                raise SettingError(
+                    "save_steps",
+                    self.save_steps,
+                    expected=f"a multiple of eval_steps={self.eval_interval}, with load_best_model_at_end",
+                )
 
     def _one_of(self, name: str, *words: str) -> None:
         value = getattr(self, name)
@@ -168,6 +221,11 @@ def steps_of(interval: float, total_steps: int) -> int:
         (500, 100)
     """
     return int(interval) if interval >= 1 else max(1, math.ceil(interval * total_steps))
+
+
+def _is_multiple(interval: float, of: float) -> bool:
+    ratio = interval / of
+    return (interval < 1) == (of < 1) and abs(ratio - round(ratio)) < 1e-9
 
 
 def _is_interval(value: float) -> bool:

@@ -28,6 +28,7 @@ class StepClock:
         host: The model that is trained.
         recorder: What it has really trained on.
         initial_step: The global step at the start, when the optimizer's counter does not know it.
+        resumed_step: The global step that a restored training has reached, whatever the counters say.
 
     Attributes:
         step: The number of optimizer updates since the very first start.
@@ -36,7 +37,13 @@ class StepClock:
         must_confirm: Whether :meth:`confirm` can change anything.
     """
 
-    def __init__(self, host: Host, recorder: StepRecorder | None = None, initial_step: int = 0) -> None:
+    def __init__(
+        self,
+        host: Host,
+        recorder: StepRecorder | None = None,
+        initial_step: int = 0,
+        resumed_step: int | None = None,
+    ) -> None:
         self._host = host
         self._recorder = recorder
         self._captured = np.zeros(0) if recorder is None else np.asarray(recorder.capture())
@@ -52,6 +59,8 @@ class StepClock:
         self._spurious = 0  # By how much the counter itself is ahead of that.
         known = max(_last_steps.get(host.model, 0), initial_step)
         self._offset = max(0, known - self._updates // self._accumulation)
+        if resumed_step is not None:
+            self._offset = resumed_step - self._updates // self._accumulation
         self.step = self.after(0)
 
     @property

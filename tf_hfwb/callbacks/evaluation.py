@@ -26,6 +26,17 @@ class EvaluateDuringFit(StepCallback):
         self._metrics: Mapping[str, Any] = {}
         self._is_due = False
 
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Show the others that evaluations by Keras are not all there is."""
+        super().on_train_begin(logs)
+        self._recorder.evaluated = self._clock.step, {}
+        self._metrics = self._resumed("EvaluateDuringFit").get("metrics", {})
+        self._recorder.participants["EvaluateDuringFit"] = self._state
+
+    def _state(self) -> Callable[[], dict[str, Any]]:
+        metrics = {name: value for name, value in self._metrics.items() if isinstance(value, (int, float))}
+        return lambda: {"metrics": metrics}
+
     def on_due_step_end(self, logs: Logs) -> None:
         """Evaluate as soon as Keras has taken over the state of the step: on JAX it has not yet."""
         self._is_due = True
@@ -38,6 +49,7 @@ class EvaluateDuringFit(StepCallback):
     def _evaluate_now(self) -> None:
         self._is_due = False
         self._metrics = self._evaluate()
+        self._recorder.evaluated = self._clock.step, dict(self._metrics)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Evaluate if that is each epoch's, and hand on the newest metrics."""

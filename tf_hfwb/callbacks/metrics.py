@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, Literal
 
 from tf_hfwb.callbacks.clock import StepClock
 from tf_hfwb.callbacks.names import evaluation_metrics, training_metrics
 from tf_hfwb.callbacks.rows import Evaluation, EvaluationRows, Moment, TrainRows
+from tf_hfwb.callbacks.run import open_run
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Logs, host_of
 from tf_hfwb.policies import EverySteps, Never, Once, Policy
 from tf_hfwb.settings import Settings
-from tf_hfwb.tracking import Tracker, open_tracker
+from tf_hfwb.tracking import Tracker
 
 
 class WandbMetricsLogger(StepCallback):
@@ -98,6 +101,36 @@ class WandbMetricsLogger(StepCallback):
         start = self._moment({})
         self._row_step = start.step
         self._rows = TrainRows(self._tracker, start, self._host.num_replicas)
+        self._recorder.participants["WandbMetricsLogger"] = self._state
+        resumed = self._resumed("WandbMetricsLogger")
+        if resumed:
+            self._rows.resume(resumed["rows"])
+            self._row_step = resumed["rows"]["row"]["step"]
+            self._tracker.best.update(resumed["best"])
+            self._tracker.history[:] = map(json.dumps, resumed["log_history"])
+            self._tracker.fill_gaps()
+
+    def _state(self) -> Callable[[], dict[str, Any]]:
+        """What a checkpoint needs, as of now; to be called for the values on another thread."""
+        if not self._tracker.active:
+            return dict
+        answer: Future[dict[str, Any]] = Future()
+        self._tracker.submit(self._answer, answer, self._rows, self._moment({}))
+
+        def answered() -> dict[str, Any]:
+            self._tracker.flush()
+            return answer.result(timeout=60.0)
+
+        return answered
+
+    def _answer(self, answer: Future[dict[str, Any]], rows: TrainRows, moment: Moment) -> None:
+        try:
+            tracker = self._tracker
+            answer.set_result(
+                {"rows": rows.state(moment), "best": dict(tracker.best), "log_history": list(tracker.history)}
+            )
+        except Exception as error:
+            answer.set_exception(error)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start counting the epoch's batches."""
@@ -224,12 +257,7 @@ class WandbMetricsLogger(StepCallback):
 
     def _open(self) -> None:
         self._host = host_of(self.model)
-        tracker = open_tracker(
-            self._settings,
-            name=self._run_name,
-            config={**self._host.describe(), **self._config},
-            chief=self._host.is_chief,
-        )
+        tracker = open_run(self._host, self._settings, name=self._run_name, config=self._config)
         if tracker is not self._tracker:
             self._tracker = tracker
             self._evaluations = EvaluationRows(tracker)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +75,32 @@ class TrainRows:
     def __post_init__(self) -> None:
         self._last = self.start
         self._captured = np.asarray(self.start.steps)
+
+    def state(self, moment: Moment) -> dict[str, Any]:
+        """What another process needs to go on with the next row as if it were this one."""
+        self.take(moment.steps)
+        return {
+            "interval": asdict(self._interval),
+            "fit": asdict(self._fit),
+            "row": self._since(self._last, moment),
+            "begin": self._since(self.start, moment),
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from another process's :meth:`state`; the start is the moment at which this one goes on."""
+        now = self.start
+        self._interval, self._fit = _Losses(**state["interval"]), _Losses(**state["fit"])
+        self._last = self._before(now, state["row"])
+        self.start = self._before(now, state["begin"])
+
+    @staticmethod
+    def _since(past: Moment, now: Moment) -> dict[str, float]:
+        seconds = (now.time - past.time) - (now.evaluating - past.evaluating)
+        return {"step": past.step, "epoch": past.epoch, "seconds": seconds}
+
+    @staticmethod
+    def _before(now: Moment, state: Mapping[str, Any]) -> Moment:
+        return now._replace(step=state["step"], epoch=state["epoch"], time=now.time - state["seconds"])
 
     def take(self, steps: Any) -> None:
         """Add the steps since the last capture to the interval."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tf_hfwb.callbacks.clock import StepClock
 from tf_hfwb.keras_compat import Callback, Host, Logs, StepRecorder, host_of
 from tf_hfwb.policies import Never, Policy
+from tf_hfwb.resumption import Position, Resumption, resumption_of
 
 _LONGEST_QUIET = 2**31
 
@@ -38,7 +41,10 @@ class StepCallback(Callback):
         self._surprising = False
         self._executions = self._countdown = 0  # How many until the next look, and how many of them are left.
         self._epoch = 0
-        self._epoch_batches = 0
+        self._epoch_batches = 0  # Trained on in this epoch, and
+        self._batches_so_far = 0  # in all of them, since the very first start.
+        self._skipped_batches = 0  # Of the epoch in which a restored training goes on.
+        self._resumption: Resumption | None = None
 
     # -- for subclasses --------------------------------------------------------------------------------------------
 
@@ -52,6 +58,10 @@ class StepCallback(Callback):
     def on_quiet_look(self, batches: int) -> None:
         """So many batches were trained on and nothing is due; called after ``_longest_quiet`` batches at the latest."""
 
+    def _resumed(self, name: str) -> Any:
+        """What a checkpoint holds of the participant of that name; empty in a fit that begins anew."""
+        return {} if self._resumption is None else self._resumption.states.get(name) or {}
+
     # -- hooks -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -59,17 +69,22 @@ class StepCallback(Callback):
         self._host = host_of(self.model)
         self._recorder = self._host.record_steps()
         self._recorder.listeners.append(self._execution_ended)
-        self._clock = StepClock(self._host, self._recorder, self._initial_global_step)
+        self._resumption = resumption_of(self.model)
+        position = Position() if self._resumption is None else self._resumption.position
+        resumed_step = None if self._resumption is None else position.step
+        self._clock = StepClock(self._host, self._recorder, self._initial_global_step, resumed_step)
         self._stride = self._host.steps_per_execution
         self._steps_per_epoch = self.params.get("steps")
         # An execution of several batches of unknown data may end early, and nobody says so.
         self._surprising = self._stride > 1 and self._steps_per_epoch is None
         self._executions = self._countdown = 0
-        self._epoch = self._epoch_batches = 0
+        self._epoch = position.epoch
+        self._epoch_batches = self._skipped_batches = position.batch
+        self._batches_so_far = position.batches
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start counting the epoch's batches."""
-        self._epoch, self._epoch_batches = epoch, 0
+        self._epoch, self._epoch_batches, self._skipped_batches = epoch, self._skipped_batches, 0
         self._plan()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -99,6 +114,15 @@ class StepCallback(Callback):
         batches = self._batches(executions) if executions else 0
         fraction = (self._epoch_batches + batches) / self._steps_per_epoch if self._steps_per_epoch else 0.0
         return self._clock.after(batches), self._epoch + fraction
+
+    def _settle(self) -> None:
+        """Count what has been trained on since the last look, now."""
+        executions = self._executions - self._countdown
+        if executions:
+            batches = self._batches(executions)
+            self._countdown = self._executions
+            self._advance(batches, {})
+            self._plan()
 
     def _execution_ended(self, logs: Logs) -> None:
         self._countdown -= 1
@@ -134,6 +158,7 @@ class StepCallback(Callback):
         previous = clock.step
         clock.advance(batches)
         self._epoch_batches += batches
+        self._batches_so_far += batches
         due = policy.due(previous, clock.step)
         if due and clock.must_confirm:
             clock.confirm()

@@ -11,7 +11,7 @@ class StopAfterSteps(StepCallback):
     """Stop after so many steps.
 
     Args:
-        steps: Optimizer steps, counted from the begin of the fit.
+        steps: Optimizer steps, counted from the begin of the fit, or of the one that it goes on with.
     """
 
     def __init__(self, steps: int) -> None:
@@ -21,7 +21,8 @@ class StopAfterSteps(StepCallback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Find the last step."""
         super().on_train_begin(logs)
-        self._policy = Once(self._clock.step + self._steps)
+        done = 0 if self._resumption is None else self._resumption.position.step
+        self._policy = Once(self._clock.step - done + self._steps)
 
     def on_due_step_end(self, logs: Logs) -> None:
         """Both Kerases look at ``stop_training`` after each execution."""

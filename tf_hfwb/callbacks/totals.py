@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -14,20 +15,21 @@ class TrainingTotals(StepCallback):
     """Add up a fit, also where nothing is logged.
 
     Attributes:
-        steps: Optimizer steps.
-        samples: Samples trained on.
+        steps: Optimizer steps of this fit.
+        samples: Samples that this fit trained on.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.steps = 0
         self.samples = 0
-        self._losses: list[np.ndarray] = []
+        self._losses = 0.0
+        self._averaged = 0
 
     @property
     def loss(self) -> float:
-        """The mean over the steps, each of the same weight; NaN without steps."""
-        return float(np.mean(np.concatenate(self._losses))) if self.steps else math.nan
+        """The mean over all batches, those before a resume too; NaN without any."""
+        return self._losses / self._averaged if self._averaged else math.nan
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Note where the fit begins."""
@@ -36,6 +38,14 @@ class TrainingTotals(StepCallback):
         self._longest_quiet = self._recorder.size // 2
         self._unread = 0
         self._captured = np.asarray(self._recorder.capture())
+        resumed = self._resumed("TrainingTotals")
+        self._losses, self._averaged = resumed.get("losses", 0.0), resumed.get("batches", 0)
+        self._recorder.participants["TrainingTotals"] = self._state
+
+    def _state(self) -> Callable[[], dict[str, float]]:
+        self._read()
+        state = {"losses": self._losses, "batches": self._averaged}
+        return lambda: state
 
     def on_quiet_look(self, batches: int) -> None:
         """Read the recorder before it forgets."""
@@ -58,5 +68,6 @@ class TrainingTotals(StepCallback):
         captured = np.asarray(self._recorder.capture())
         reading = difference(self._captured, captured, self._host.num_replicas)
         self._captured, self._unread = captured, 0
-        self._losses.append(reading.train_losses)
+        self._losses += float(np.sum(reading.train_losses))
+        self._averaged += len(reading.train_losses)
         self.samples += reading.train_samples

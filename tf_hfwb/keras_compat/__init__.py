@@ -3,10 +3,14 @@
 * ``callback.py``: the callback base class that both accept.
 * ``host.py``: a model's step counter, learning rate and facts.
 * ``recorder.py``: the loss of every step, recorded in the training graph.
+* ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
+* ``model_files.py``: a model in a checkpoint's directory.
+* ``position.py``: begin a fit in the middle of an epoch.
 """
 
 from tf_hfwb.keras_compat.callback import Callback, Logs
 from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number, undisturbed_metrics
+from tf_hfwb.keras_compat.model_files import load_archive, texts_of, write_texts
 from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference, rate_of
 
 __all__ = [
@@ -18,7 +22,10 @@ __all__ = [
     "StepRecorder",
     "difference",
     "host_of",
+    "load_archive",
     "number",
     "rate_of",
+    "texts_of",
     "undisturbed_metrics",
+    "write_texts",
 ]

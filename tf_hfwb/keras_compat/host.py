@@ -9,14 +9,18 @@ import contextlib
 import importlib
 import importlib.metadata
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.errors import TFHFWBError
-from tf_hfwb.keras_compat import recorder
+from tf_hfwb.keras_compat import model_files, recorder, variables
+from tf_hfwb.keras_compat.model_files import KerasFiles, TransformersFiles
+from tf_hfwb.keras_compat.position import begin_keras3_fit_at, begin_tf_keras_fit_at
 from tf_hfwb.keras_compat.recorder import StepRecorder, read
+from tf_hfwb.keras_compat.snapshot import snapshot
+from tf_hfwb.keras_compat.variables import Variables, named
 
 
 class NotAKerasModelError(TFHFWBError, TypeError):
@@ -93,6 +97,59 @@ class Host:
 
     def record_steps(self) -> StepRecorder:
         """Let the training graph record the loss of every step."""
+        raise NotImplementedError
+
+    # -- the state of a training ---------------------------------------------------------------------------------
+
+    def make_deterministic(self) -> None:
+        """Let the backend compute the same bits every time."""
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+    def keep_random_state(self) -> None:
+        """Let dropout and the like draw from generators whose state can be saved; before the first step."""
+
+    def optimizer_variables(self) -> Variables:
+        """The optimizer's variables by name; they are made if they are not there yet."""
+        raise NotImplementedError
+
+    def random_variables(self) -> Variables:
+        """The states of the layers' random generators by name."""
+        raise NotImplementedError
+
+    def global_random_variable(self, *, make: bool = False) -> Any:
+        """The state of the global random generator; None if nobody has used it, and it shall not be made."""
+        raise NotImplementedError
+
+    def metric_variables(self) -> Variables:
+        """The accumulators of the running epoch by name."""
+        return variables.metric_variables(self.model, without=self.record_steps().in_metrics)
+
+    def model_files(self) -> TransformersFiles | KerasFiles:
+        """How the weights lie in a directory that stock tools open."""
+        raise NotImplementedError
+
+    def snapshot(self, variables: Sequence[Any]) -> list[Any]:
+        """The values of variables as of now, for :func:`numpy.asarray` on any thread; nothing waits for them."""
+        return snapshot(variables)
+
+    @staticmethod
+    def named(group: str, variables: Sequence[Any]) -> Variables:
+        """Names for variables, the same in every process that builds the same model."""
+        return named(group, variables)
+
+    def begin_next_fit_at(
+        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], None]
+    ) -> None:
+        """Let the next ``fit`` begin at a batch of an epoch, both from 0.
+
+        Args:
+            epoch: The epoch.
+            batch: The batch in it.
+            restore_metrics: Assigns the metrics of the epoch so far; called if ``batch`` is not 0, when they exist.
+            begun: Called when all callbacks have begun.
+        """
         raise NotImplementedError
 
     # -- learning rate -------------------------------------------------------------------------------------------
@@ -185,6 +242,29 @@ class _TFKerasHost(Host):
             self.model, keras3=False, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
         )
 
+    def keep_random_state(self) -> None:
+        if variables.keep_random_state(self.model):
+            recorder.trace_again(self.model)
+
+    def begin_next_fit_at(
+        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], None]
+    ) -> None:
+        begin_tf_keras_fit_at(self.model, epoch, batch, restore_metrics, begun)
+
+    def optimizer_variables(self) -> Variables:
+        return variables.tf_keras_optimizer(self.model)
+
+    def random_variables(self) -> Variables:
+        return variables.tf_keras_random(self.model)
+
+    def global_random_variable(self, *, make: bool = False) -> Any:
+        return variables.tf_keras_global(make=make)
+
+    def model_files(self) -> TransformersFiles | KerasFiles:
+        if self.is_transformers:
+            return TransformersFiles(self.model)
+        return KerasFiles(self.model, model_files.describe_tf_keras, model_files.lay_out_tf_keras)
+
     def _rate_in_graph(self) -> Any:
         rate = self.model.optimizer.learning_rate
         if hasattr(rate, "read_value"):
@@ -244,6 +324,44 @@ class _Keras3Host(Host):
             self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
         )
 
+    def begin_next_fit_at(
+        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], None]
+    ) -> None:
+        begin_keras3_fit_at(self.model, epoch, batch, restore_metrics, begun)
+
+    def optimizer_variables(self) -> Variables:
+        return variables.keras3_optimizer(self.model)
+
+    def random_variables(self) -> Variables:
+        return variables.keras3_random(self.model)
+
+    def global_random_variable(self, *, make: bool = False) -> Any:
+        return variables.keras3_global(make=make)
+
+    def model_files(self) -> TransformersFiles | KerasFiles:
+        return KerasFiles(self.model, model_files.describe_keras3, model_files.lay_out_keras3)
+
+    def snapshot(self, variables: Sequence[Any]) -> list[Any]:
+        if _keras3_backend() == "tensorflow":
+            return snapshot([variable.value for variable in variables])
+        carried = self._carried_state()
+        return [np.array(carried.get(id(variable), variable.value)) for variable in variables]
+
+    def _carried_state(self) -> dict[int, Any]:
+        """On JAX: the values that ``fit`` carries outside the variables, by the identity of the variable."""
+        model = self.model
+        state = None if getattr(model, "_jax_state_synced", True) else getattr(model, "_jax_state", None)
+        if not state:
+            return {}
+        owners = {
+            "trainable_variables": model.trainable_variables,
+            "non_trainable_variables": model.non_trainable_variables,
+            "optimizer_variables": model.optimizer.variables,
+            "metrics_variables": model.metrics_variables,
+        }
+        pairs = (pair for kind, owned in owners.items() for pair in zip(owned, state[kind], strict=True))
+        return {id(variable): value for variable, value in pairs}
+
     def _rate_in_graph(self) -> Any:
         optimizer = _inner(self.model.optimizer)
         rate = optimizer._learning_rate
@@ -267,12 +385,7 @@ class _Keras3Host(Host):
         """The variable's value as of now, also in the middle of ``fit``."""
         if _keras3_backend() == "tensorflow":
             return read(variable.value)
-        state = None if getattr(self.model, "_jax_state_synced", True) else getattr(self.model, "_jax_state", None)
-        if state:
-            for known, value in zip(self.model.optimizer.variables, state["optimizer_variables"], strict=True):
-                if known is variable:
-                    return np.array(value)
-        return np.array(variable.value)
+        return np.array(self._carried_state().get(id(variable), variable.value))
 
     @property
     def is_chief(self) -> bool:

@@ -90,13 +90,21 @@ class StepRecorder:
         rate: Gives the learning rate of the step that was just taken, inside the graph; None if nothing does.
 
     Attributes:
-        listeners: Called with the logs, on the training thread, whenever the train function has returned. A fit begins
-            without any, also after one that ended in an exception.
+        listeners: Called with the logs, on the training thread, whenever the train function has returned.
+        gates: Called on the training thread before the train function runs, when Keras has taken over what it
+            returned the last time.
+        participants: The callbacks of the running fit whose state a checkpoint holds, by name.
+        evaluated: The global step of the last evaluation in this fit, and its metrics.
+
+    A fit begins without any of these, also after one that ended in an exception.
     """
 
     def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
         self.size = size
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
+        self.gates: list[Callable[[], None]] = []
+        self.participants: dict[str, Any] = {}
+        self.evaluated: tuple[int, dict[str, Any]] | None = None
         self._model = weakref.ref(model)
         self._rate = rate
         self._latest: Any = None
@@ -106,6 +114,21 @@ class StepRecorder:
 
     def capture(self) -> Any:
         """The variable's value as of now, for :func:`numpy.asarray`. Nothing is synchronised on TensorFlow."""
+        raise NotImplementedError
+
+    @property
+    def in_metrics(self) -> Any:
+        """The variable, where it is one of the model's metric variables; else None."""
+        return None
+
+    def restore(self, value: np.ndarray) -> None:
+        """Go on from a captured value; the oldest losses are left out when that recorder kept more of them."""
+        losses = value[_FIRST:][-self.size :]
+        padding = np.zeros(self.size - len(losses), np.float32)
+        self._assign(np.concatenate([[-1.0], value[1:_FIRST], padding, losses]).astype(np.float32))
+        self._latest = None
+
+    def _assign(self, value: np.ndarray) -> None:
         raise NotImplementedError
 
     def latest(self) -> Any:
@@ -162,6 +185,8 @@ class StepRecorder:
         """Wrap a train function: take out of the logs what the step hands out, and tell the listeners."""
 
         def observed_function(*args: Any) -> Any:
+            for gate in self.gates:
+                gate()
             outputs = function(*args)
             logs = self._logs_of(outputs)
             self._latest = logs.pop(_KEY, None)
@@ -177,6 +202,9 @@ class StepRecorder:
 
         def observed_maker(*args: Any, **kwargs: Any) -> Any:
             self.listeners.clear()
+            self.gates.clear()
+            self.participants.clear()
+            self.evaluated = None
             return make(*args, **kwargs)
 
         observed_maker.original = make  # type: ignore[attr-defined]
@@ -216,6 +244,9 @@ class _TFKerasRecorder(StepRecorder):
 
     def capture(self) -> Any:
         return read(self._variable)
+
+    def _assign(self, value: np.ndarray) -> None:
+        self._variable.assign(value)
 
     def _handed_out(self) -> Any:
         return _with_rate(self._variable, self._rate)
@@ -259,6 +290,13 @@ class _Keras3Recorder(StepRecorder):
             index = next(i for i, v in enumerate(model.metrics_variables) if v is self._variable)
             return np.array(state["metrics_variables"][index])
         return np.array(self._variable.value)
+
+    @property
+    def in_metrics(self) -> Any:
+        return self._variable
+
+    def _assign(self, value: np.ndarray) -> None:
+        self._variable.assign(value)
 
     def _logs_of(self, outputs: Any) -> dict[str, Any]:
         if not isinstance(outputs, tuple):
@@ -388,6 +426,15 @@ def attach(
         model.make_train_function(force=True)
         model.train_function = recorder.watch_function(model.train_function)
     return recorder
+
+
+def trace_again(model: Any) -> None:
+    """Forget the traced train function, in the middle of a fit's begin too: the fit's listeners stay."""
+    if model.train_function is not None:
+        _unwrapped(model.make_train_function)(force=True)
+        recorder: StepRecorder | None = getattr(model.train_step, "recorder", None)
+        if recorder is not None:
+            model.train_function = recorder.watch_function(model.train_function)
 
 
 def _loss_trackers(model: Any, keras3: bool) -> list[Any]:

@@ -2,12 +2,17 @@
 
 Whatever goes wrong here, wandb's part is reported once and training goes on. A run that cannot be opened online is
 opened offline; when that fails too, the fit goes on without a run.
+
+A training that goes on continues its run: the same id, in a new local folder. Rows that the run has already are left
+out, as the client's logs on this machine tell, and those of a killed process that never reached the log can be added.
 """
 
 from __future__ import annotations
 
 import atexit
+import collections
 import functools
+import json
 import logging
 import netrc
 import os
@@ -15,32 +20,43 @@ import pathlib
 import urllib.parse
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from tf_hfwb.background import Worker
 from tf_hfwb.settings import Settings
+from tf_hfwb.tracking.history import STEP as STEP
+from tf_hfwb.tracking.history import add, logged_rows, run_folders, unwritten
 from tf_hfwb.tracking.secrets import masked
 
-STEP = "train/global_step"
+# Seconds between two writes to the run's log. A killed process loses what came since; the client's 15 s are many rows.
+FLUSH_INTERVAL = 0.1
 
 _logger = logging.getLogger("tf_hfwb")
 
 
 class Tracker:
-    """One W&B run and the worker thread that writes to it.
+    """One W&B run and the worker threads that write to it: one for rows, one for artifacts, which take longer.
 
     Attributes:
         run: The run, or None when nothing is tracked: every method then does nothing.
         owned: Whether we opened the run, and so may finish it.
         best: The best value so far of each evaluation metric, whichever callback logs it.
+        history: The numbers of every row of this training so far, each row a line of JSON.
+        already_logged: The names that the run had for each global step when training went on. The worker reads them
+            before the next row.
     """
 
     def __init__(self, run: Any = None, *, owned: bool = False) -> None:
         self.run = run
         self.owned = owned
         self.best: dict[str, float] = {}
+        self.history: list[str] = []
+        self.already_logged: dict[int, frozenset[str]] = {}
+        self._logged_here: dict[int, frozenset[str]] = {}
+        self._logged_before: dict[int, frozenset[str]] | None = None
         self._worker = Worker("tf_hfwb-tracking")
-        self._lost = 0
+        self._artifacts = Worker("tf_hfwb-artifacts")
+        self._lost: collections.Counter[str] = collections.Counter()
         if run is not None:
             # Registered after the client's own hook, so it runs before it: rows first, then the end of the run.
             atexit.register(self.flush)
@@ -55,27 +71,88 @@ class Tracker:
         """The run's folder on disk, which ``wandb sync`` and ``wandb leet`` take; None if there is none."""
         return None if self.run is None or self.run.disabled else os.path.dirname(self.run.dir)
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What finds the run again: ``id``, ``project``, ``entity`` and ``name``, as far as they are known."""
+        if self.run is None or self.run.disabled:
+            return {}
+        known = {name: getattr(self.run, name) for name in ("id", "project", "entity", "name")}
+        return {name: str(value) for name, value in known.items() if value}
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether what is logged stays on this machine until it is synced."""
+        return self.run is not None and bool(self.run.offline)
+
     def submit(self, job: Callable[..., Any], *args: Any) -> None:
         """Run ``job(*args)`` on the worker thread, where :meth:`log` and :meth:`summarize` belong."""
         if self.run is not None:
-            self._worker.submit(self._guarded, job, args)
+            self._worker.submit(self._guarded, "rows", "Writing to the W&B run", job, args)
 
-    def _guarded(self, job: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def submit_slow(self, what: str, job: Callable[..., Any], *args: Any) -> None:
+        """Run ``job(*args)`` on the second worker thread, whose jobs no row waits for.
+
+        Args:
+            what: What the job does, as a report of its failure begins.
+            job: The job.
+            *args: Its arguments.
+        """
+        if self.run is not None:
+            self._artifacts.submit(self._guarded, "artifacts", what, job, args)
+
+    def _guarded(self, lost: str, what: str, job: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
             job(*args)
         except Exception as error:
-            self._lost += 1
-            if self._lost == 1:
+            self._lost[lost] += 1
+            if self._lost[lost] == 1:
                 _logger.warning(
-                    "Writing to the W&B run failed (%s: %s). Training goes on; what could not be written is counted "
-                    "and reported at the end.",
+                    "%s failed (%s: %s). Training goes on; what could not be written is counted and reported at the "
+                    "end.",
+                    what,
                     type(error).__name__,
                     error,
                 )
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Write one row of the history. No ``step`` is passed: W&B would drop rows of the user's own in between."""
-        self.run.log(dict(row))
+        """Write one row of the history, without what the run already has of it when a training goes on.
+
+        No ``step`` is passed: W&B would drop rows of the user's own in between.
+        """
+        self.history.append(json.dumps({name: value for name, value in row.items() if isinstance(value, (int, float))}))
+        self._write(row)
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        rest = unwritten(row, self.already_logged)
+        if rest:
+            self.run.log(rest)
+            add(self._logged_here, row)
+
+    def skip_logged(self) -> None:
+        """From here on, leave out rows that the run has: of earlier processes by their logs, of this one by memory."""
+        self.submit(self._read_logged)
+
+    def _read_logged(self) -> None:
+        if self._logged_before is None and self.directory is not None:
+            self._logged_before = logged_rows(self.run.id, os.path.dirname(self.directory), skip=self.directory)
+        self.already_logged = dict(self._logged_before or {})
+        for step, names in self._logged_here.items():
+            self.already_logged[step] = names | self.already_logged.get(step, frozenset())
+
+    def fill_gaps(self) -> None:
+        """Write the rows of :attr:`history` that a killed process had logged but the client had not yet written.
+
+        To be called when a training goes on, with the checkpoint's rows in :attr:`history`. Where this machine has no
+        log of the run nothing is written: the rows are elsewhere.
+        """
+        self.submit(self._fill_gaps, list(self.history))
+
+    def _fill_gaps(self, rows: list[str]) -> None:
+        mine = self.directory
+        if mine is None or not set(run_folders(self.run.id, os.path.dirname(mine))) - {mine}:
+            rows = []
+        for row in map(json.loads, rows):
+            self._write(row)
 
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Set values of the run's summary."""
@@ -83,17 +160,30 @@ class Tracker:
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Merge ``config`` into the run's config, secrets masked."""
-        if self.run is None:
+        if self.run is None or not config:
             return
         self.submit(lambda: self.run.config.update(masked(dict(config)), allow_val_change=True))
 
     def flush(self, timeout: float | None = 60.0) -> None:
-        """Wait until everything submitted has been handed to the client."""
+        """Wait until everything submitted has been handed to the client.
+
+        Args:
+            timeout: Seconds to wait for rows at most; artifacts, whose files have to be read, may take ten times as
+                long. None waits without end.
+        """
         if not self._worker.flush(timeout):
             _logger.warning("The W&B client has not taken all rows within %.0f s; they are still waiting.", timeout)
-        if self._lost:
-            _logger.warning("%d rows could not be written to the W&B run.", self._lost)
-            self._lost = 0
+        patience = None if timeout is None else 10 * timeout
+        if not self._artifacts.flush(patience):
+            _logger.warning("Artifacts are still being read after %.0f s; they are still waiting.", patience)
+        for what, number in self._lost.items():
+            _logger.warning("%d %s could not be written to the W&B run.", number, what)
+        self._lost.clear()
+
+    def mark_preempting(self) -> None:
+        """Tell W&B at once that this process is about to be preempted, so that the run may be continued elsewhere."""
+        if self.run is not None:
+            _guard("marking the W&B run as preempting", self.run.mark_preempting)
 
     def finish(self, exit_code: int = 0) -> None:
         """End a run that we opened: 0 is finished, 255 killed by the user, anything else failed."""
@@ -104,12 +194,18 @@ class Tracker:
             self.run = None
 
     def close(self) -> None:
-        """End the worker thread; it starts again with the next job."""
+        """End the worker threads; they start again with the next job."""
         atexit.unregister(self.flush)
         self._worker.close(timeout=1.0)
+        self._artifacts.close(timeout=1.0)
 
 
 _current = Tracker()
+
+
+def current_tracker() -> Tracker:
+    """The tracker that :func:`open_tracker` opened last; one without a run when there is none."""
+    return _current
 
 
 def open_tracker(
@@ -118,6 +214,7 @@ def open_tracker(
     name: str | None = None,
     config: Mapping[str, Any] | None = None,
     chief: bool = True,
+    run_id: str | None = None,
 ) -> Tracker:
     """The tracker of the running W&B run; opens one when there is none.
 
@@ -126,6 +223,9 @@ def open_tracker(
         name: The name of a run that we open; W&B finds one when None.
         config: Merged into the run's config.
         chief: Whether this process speaks for all workers; others get a tracker without a run.
+        run_id: The run of a training that goes on. A run that we open, or opened for another training, continues it,
+            unless ``WANDB_RUN_ID`` says otherwise; a run of the user's is used as it is. Rows that the run has already
+            are left out from then on.
     """
     global _current
     if settings.disabled:
@@ -135,11 +235,17 @@ def open_tracker(
         return Tracker()
     import wandb
 
+    if run_id is not None and _current.owned and _current.run is wandb.run is not None:
+        chosen = wandb.setup().settings.run_id or run_id
+        if wandb.run.id != chosen:
+            _current.finish()
     if wandb.run is None or _current.run is not wandb.run:
         _current.close()
-        _current = Tracker(_init(settings, name), owned=True) if wandb.run is None else Tracker(wandb.run)
+        _current = Tracker(_init(settings, name, run_id), owned=True) if wandb.run is None else Tracker(wandb.run)
     if _current.active:
         _guard("defining the W&B metrics", lambda: _define_metrics(_current.run))
+        if run_id is not None:
+            _current.skip_logged()
         _current.update_config(config or {})
     return _current
 
@@ -159,25 +265,37 @@ def _define_metrics(run: Any) -> None:
     run.define_metric("*", step_metric=STEP, step_sync=True)
 
 
-def _init(settings: Settings, name: str | None) -> Any:
+def _init(settings: Settings, name: str | None, run_id: str | None) -> Any:
     import wandb
 
+    def init(mode: Literal["offline"] | None) -> Any:
+        return wandb.init(project=settings.project, name=name, mode=mode, **_options(run_id))
+
     keyless = settings.mode is None and not has_credentials()
-    run = _guard(
-        "opening the W&B run",
-        lambda: wandb.init(project=settings.project, name=name, mode="offline" if keyless else None),
-    )
+    run = _guard("opening the W&B run", lambda: init("offline" if keyless else None))
     if run is None and settings.mode != "offline" and not keyless:
-        run = _guard(
-            "opening the W&B run offline",
-            lambda: wandb.init(project=settings.project, name=name, mode="offline"),
-        )
+        run = _guard("opening the W&B run offline", lambda: init("offline"))
         keyless = run is not None
     if run is None:
         _logger.warning("Training goes on without a W&B run.")
     elif keyless:
         wandb.termlog(f"Offline run. Upload it later with: wandb login && wandb sync {os.path.dirname(run.dir)}")
     return run
+
+
+def _options(run_id: str | None) -> dict[str, Any]:
+    """What the client's settings, from the environment or its files, do not say already."""
+    import wandb
+
+    said = wandb.setup().settings
+    options: dict[str, Any] = {}
+    if run_id is not None and said.run_id is None:
+        options["id"] = run_id
+    if run_id is not None and said.resume is None:
+        options["resume"] = "allow"
+    if said.x_transaction_log_flush_interval == wandb.Settings().x_transaction_log_flush_interval:
+        options["settings"] = wandb.Settings(x_transaction_log_flush_interval=FLUSH_INTERVAL)
+    return options
 
 
 def _guard(what: str, action: Callable[[], Any]) -> Any:

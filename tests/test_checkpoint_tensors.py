@@ -1,0 +1,156 @@
+"""The safetensors files: read by the safetensors library, and the library's by us."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tf_hfwb.checkpoint.tensors import CHUNK, chunks, digest_of, read_tensors
+from tf_hfwb.errors import CorruptCheckpointError
+
+LIBRARY = [
+    *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+    *("float16", "float32", "float64", "bfloat16"),
+]
+SMALL = ["float8_e4m3fn", "float8_e5m2"]
+
+
+def written(path, tensors, metadata=None):
+    path.write_bytes(b"".join(chunks(tensors, metadata)))
+    return path
+
+
+def assert_same(found, expected):
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype.newbyteorder("="), name
+        assert found[name].shape == value.shape, name
+        assert found[name].tobytes() == value.astype(value.dtype.newbyteorder("<")).tobytes(), name
+
+
+def every_type(names):
+    numbers = np.arange(24).reshape(2, 3, 4)
+    return {name: (numbers % 2 if name == "bool" else numbers).astype(np.dtype(name)) for name in names}
+
+
+ODD = {
+    "0-d": np.float32(7) + np.zeros((), np.float32),
+    "0-d bfloat16": np.array(1.5, ml_dtypes.bfloat16),
+    "empty": np.zeros((0, 3), np.int64),
+    "empty inside": np.zeros((2, 0, 3), np.float16),
+    "transposed": np.arange(12, dtype=np.float32).reshape(3, 4).T,
+    "every second": np.arange(12, dtype=np.int32)[::2],
+    "reversed": np.arange(12, dtype=np.uint8)[::-1],
+    "fortran": np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+    "big endian": np.arange(5, dtype=">f4"),
+    "big endian 0-d": np.array(258, ">i2"),
+    "broadcast": np.broadcast_to(np.float64(3), (4, 2)),
+    "größe/重み": np.ones(1, bool),
+}
+
+
+def test_the_library_reads_what_we_write(tmp_path):
+    tensors = every_type(LIBRARY) | ODD
+    assert_same(safetensors.numpy.load_file(written(tmp_path / "file", tensors)), tensors)
+
+
+def test_we_read_what_the_library_writes(tmp_path):
+    tensors = {name: np.ascontiguousarray(value) for name, value in every_type(LIBRARY + SMALL).items()}
+    safetensors.numpy.save_file(tensors, tmp_path / "file", {"format": "np"})
+    assert_same(read_tensors(tmp_path / "file"), tensors)
+
+
+def test_we_read_what_we_write(tmp_path):
+    tensors = every_type(LIBRARY + SMALL) | ODD
+    found = read_tensors(written(tmp_path / "file", tensors))
+    assert_same(found, tensors)
+    for value in found.values():
+        value[...] = 0  # They are the caller's own.
+    assert read_tensors(written(tmp_path / "none", {})) == {}
+
+
+def test_the_layout_is_the_documented_one(tmp_path):
+    tensors = {"b": np.arange(3, dtype=np.float32), "a": np.array(True)}
+    data = written(tmp_path / "file", tensors, {"format": "tf"}).read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    assert length % 8 == 0
+    assert list(json.loads(data[8 : 8 + length]).items()) == [
+        ("__metadata__", {"format": "tf"}),
+        ("b", {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}),
+        ("a", {"dtype": "BOOL", "shape": [], "data_offsets": [12, 13]}),
+    ]
+    assert data[8 + length :] == tensors["b"].tobytes() + b"\1"
+    with safetensors.safe_open(tmp_path / "file", framework="np") as file:
+        assert file.metadata() == {"format": "tf"}
+
+
+def test_the_same_tensors_give_the_same_bytes_and_the_digest_without_writing(tmp_path):
+    tensors = every_type(LIBRARY + SMALL) | ODD
+    data = written(tmp_path / "file", tensors, {"format": "tf"}).read_bytes()
+    copies = {name: np.array(value, order="F") for name, value in tensors.items()}
+    assert written(tmp_path / "again", copies, {"format": "tf"}).read_bytes() == data
+    assert digest_of(tensors, {"format": "tf"}) == (len(data), hashlib.sha256(data).hexdigest())
+    assert digest_of(dict(reversed(tensors.items())), {"format": "tf"})[1] != hashlib.sha256(data).hexdigest()
+
+
+def test_large_tensors_come_in_chunks(tmp_path):
+    tensors = {"large": np.arange(2 * CHUNK + 4, dtype=np.uint8), "small": np.ones(2)}
+    sizes = [chunk.nbytes for chunk in chunks(tensors)]
+    assert sizes[1:] == [CHUNK, CHUNK, 4, 16]
+    seen = []
+    size, _ = digest_of(tensors, pace=seen.append)
+    assert seen == sizes
+    assert size == sum(sizes)
+    assert_same(safetensors.numpy.load_file(written(tmp_path / "file", tensors)), tensors)
+
+
+@pytest.mark.parametrize("value", [np.array(["text"]), np.array([None]), np.zeros(2, np.complex128)])
+def test_a_type_that_the_format_does_not_know_is_refused_by_name(value):
+    with pytest.raises(TypeError, match=r"^weird has the type .*Expected one of bool, int8.*Cast it first"):
+        digest_of({"weird": value})
+
+
+def test_the_reserved_name_is_refused():
+    with pytest.raises(ValueError, match="__metadata__"):
+        digest_of({"__metadata__": np.ones(1)})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:7],
+        lambda data: data[:30],
+        lambda data: data[:-1],
+        lambda data: data + b"more",
+        lambda data: b"\xff" * len(data),
+        lambda data: data[:8] + b"#" + data[9:],
+        lambda data: data.replace(b'"F32"', b'"F99"'),
+        lambda data: data.replace(b"[0,12]", b"[0,99]"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float8_e5m2"])
+def test_a_damaged_file_is_named(tmp_path, damage, dtype):
+    path = written(tmp_path / "weights.safetensors", {"x": np.ones(3, np.float32), "y": np.ones(3).astype(dtype)})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CorruptCheckpointError, match=r"weights\.safetensors cannot be read: .+ Expected a whole"):
+        read_tensors(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CorruptCheckpointError, match=r"nothing\.safetensors cannot be read"):
+        read_tensors(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize(("word", "shape"), [("F8_E8M0", [4]), ("F4", [8]), ("X1", [4])])
+def test_a_type_that_cannot_be_read_is_an_error_of_the_file(tmp_path, word, shape):
+    header = json.dumps({"x": {"dtype": word, "shape": shape, "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "new.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(CorruptCheckpointError, match=r"new\.safetensors cannot be read: .*"):
+        read_tensors(tmp_path / "new.safetensors")

@@ -1,0 +1,398 @@
+"""``WandbModelCheckpoint``: checkpoints that survive a kill, written while training goes on, logged as artifacts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+import signal
+import weakref
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from tf_hfwb.callbacks.names import evaluation_name
+from tf_hfwb.callbacks.preemption import SignalWatch
+from tf_hfwb.callbacks.run import open_run
+from tf_hfwb.callbacks.step import StepCallback
+from tf_hfwb.checkpoint.store import Checkpoint, Store
+from tf_hfwb.checkpoint.writer import BackgroundWriter, Pace
+from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import Logs, host_of, number, texts_of, write_texts
+from tf_hfwb.policies import EverySteps, Never, Policy, higher_is_better, is_better
+from tf_hfwb.settings import LogModel, Settings
+from tf_hfwb.tracking import Tracker, current_tracker
+from tf_hfwb.tracking.artifacts import log_directory
+from tf_hfwb.tracking.names import artifact_name, checked_artifact_name
+from tf_hfwb.training_state import StateCapture, TrainingState, load_weights
+
+_logger = logging.getLogger("tf_hfwb")
+
+FINAL = "model"  # The directory of the model at the end of training.
+
+
+class WandbModelCheckpoint(StepCallback):
+    """Save the whole state of a training, for tf_keras and Keras 3 models, and log it as W&B artifacts if asked to.
+
+    A checkpoint is a directory ``{output_dir}/checkpoint-{step}`` that stock tools open as a model
+    (``TFAutoModelFor....from_pretrained``, or ``model.keras`` in it with ``keras.models.load_model``) and from which
+    :func:`tf_hfwb.restore` goes on exactly where it was taken. It counts only when it is complete on disk, so whatever
+    kills the process leaves the one before it. Taking it costs the training thread a few milliseconds; a thread of
+    lowest priority writes it.
+
+    SIGTERM and the first Ctrl-C save a checkpoint when the running step has ended, close the W&B run and exit with the
+    conventional code (143, 130); a second signal exits at once. In notebooks signals are left alone.
+
+    Put it behind the callbacks whose work at the end of an epoch a checkpoint should hold.
+
+    Args:
+        output_dir: Where the checkpoints go; made if it is not there. One process at a time.
+        save_freq: ``"epoch"``, or a number of optimizer steps; then also the last step.
+        monitor: The metric that tells which checkpoint is best: ``val_x``, ``eval_x`` and ``eval/x`` are the same. It
+            is looked at when it was measured at the very step that is saved. None: none is best.
+        mode: ``"min"``, ``"max"``, or ``"auto"``, by the metric's name.
+        save_best_only: Save only when ``monitor`` is better than at every save before.
+        save_total_limit: How many checkpoints to keep; the newest and the best stay in any case.
+        log_model: ``"checkpoint"``, ``"end"`` or ``"false"``; else ``WANDB_LOG_MODEL``.
+        processing_class: The tokenizer or processor, saved with the model.
+        artifact_name: The artifacts' name without ``checkpoint-`` and ``model-``; else the run's name, else its id.
+        load_best_at_end: Put the weights of the best checkpoint into the model when training ends.
+        stop_on_error: Raise in ``fit`` when a checkpoint cannot be written. Else training goes on, with a warning.
+
+    Attributes:
+        best: The best value of ``monitor`` among the checkpoints; None without one.
+        best_checkpoint: Its directory; None without one.
+
+    Raises:
+        SettingError: An argument is out of range, or ``save_best_only`` or ``load_best_at_end`` without ``monitor``.
+        DirectoryInUseError: When ``fit`` begins: another process saves into ``output_dir``.
+        CheckpointWriteError: When ``fit`` begins: ``output_dir`` cannot be written. Later only with ``stop_on_error``.
+
+    Example:
+        >>> checkpoints = WandbModelCheckpoint("out", save_freq=500, monitor="val_loss", save_total_limit=2)
+        >>> # model.fit(dataset, callbacks=[WandbMetricsLogger(100), checkpoints])
+
+    Arguments follow ``keras.callbacks.ModelCheckpoint`` and the ``TrainingArguments`` of transformers.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        *,
+        save_freq: Literal["epoch"] | int = "epoch",
+        monitor: str | None = None,
+        mode: Literal["auto", "min", "max"] = "auto",
+        save_best_only: bool = False,
+        save_total_limit: int | None = None,
+        log_model: str | None = None,
+        processing_class: Any = None,
+        artifact_name: str | None = None,
+        load_best_at_end: bool = False,
+        stop_on_error: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(_policy(save_freq))
+        if mode not in ("auto", "min", "max"):
+            raise SettingError("mode", mode, accepted=("auto", "min", "max"))
+        if save_total_limit is not None and (not isinstance(save_total_limit, int) or save_total_limit < 1):
+            raise SettingError("save_total_limit", save_total_limit, expected="a number of checkpoints, 1 or more")
+        for name, value in (("save_best_only", save_best_only), ("load_best_at_end", load_best_at_end)):
+            if value and monitor is None:
+                raise SettingError(name, value, expected="False without a metric", advice="Pass monitor='val_loss'.")
+        self._settings = Settings.resolve(log_model=log_model)
+        self._artifact_name = None if artifact_name is None else checked_artifact_name(artifact_name)
+        self._store = Store(os.fspath(output_dir))
+        self._by_epochs = save_freq == "epoch"
+        self._monitor = None if monitor is None else _row_name(monitor)
+        self._higher = mode == "max" or (mode == "auto" and monitor is not None and higher_is_better(monitor))
+        self._best_only = save_best_only
+        self._limit = save_total_limit
+        self._processing_class = processing_class
+        self._load_best_at_end = load_best_at_end
+        self._stop_on_error = stop_on_error
+        self._arguments = dict(arguments or {})
+        self._writer = BackgroundWriter()
+        self._signals = SignalWatch()
+        self._lock: Any = None
+        self._previous: Checkpoint | None = None
+        self._has_looked_for_previous = False
+        self._is_due = False
+        self._saved_step = -1
+        self._failed = 0
+        self._uploading: set[int] = set()  # The steps whose files the client has not read yet.
+        self._has_warned = False
+        self.best: float | None = None
+        self._best_step: int | None = None
+
+    @property
+    def best_checkpoint(self) -> pathlib.Path | None:
+        """The directory of the best checkpoint."""
+        return None if self._best_step is None else self._store.path / f"checkpoint-{self._best_step}"
+
+    # -- the fit ---------------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Take the output directory, and find out what a checkpoint of this model consists of."""
+        self._host = host_of(self.model)
+        self._host.keep_random_state()
+        super().on_train_begin(logs)
+        self._writes = self._host.is_chief
+        if self._writes and self._lock is None:
+            self._lock = self._store.exclusive()
+            self._lock.__enter__()
+            # An exception in fit calls no hook; the directory is free again when this object is gone.
+            weakref.finalize(self, self._lock.__exit__, None, None, None)
+            self._store.sweep()
+        if self._settings.log_model is not LogModel.FALSE:
+            open_run(self._host, self._settings, name=self._artifact_name)
+        self._capture: StateCapture | None = None
+        processing = self._processing_class
+        self._processing = {} if processing is None else texts_of(processing.save_pretrained)
+        self._is_due = False
+        self._saved_step = self._clock.step
+        resumed = self._resumed("WandbModelCheckpoint")
+        self.best, self._best_step = resumed.get("best", self.best), resumed.get("best_step", self._best_step)
+        self._recorder.participants["WandbModelCheckpoint"] = self._state
+        self._recorder.gates.append(self._before_step)
+        self._signals.start()
+
+    def on_due_step_end(self, logs: Logs) -> None:
+        """Save before the next step, when evaluations of this one are done."""
+        self._is_due = True
+        self._due_logs = dict(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Save each epoch, or what is due of the epoch's last step."""
+        super().on_epoch_end(epoch, logs)
+        if self._is_at_end_of_epoch():
+            self._epoch, self._epoch_batches = epoch + 1, 0
+        if self._by_epochs or self._is_due or self._signals.received:
+            self._save(logs or {}, even_if_worse=bool(self._signals.received))
+        self._answer_signal()
+
+    def _is_at_end_of_epoch(self) -> bool:
+        """Not when something has stopped the fit in the middle of it."""
+        steps = self.params.get("steps")
+        return not self.model.stop_training if steps is None else self._epoch_batches >= steps
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Save the last step, wait until everything is on disk, and log the model."""
+        super().on_train_end(logs)
+        if not self._by_epochs and self._clock.step > self._saved_step:
+            self._save(logs or {})
+        self._writer.flush()
+        self._report_errors()
+        self._answer_signal()
+        self._signals.stop()
+        if self._failed:
+            _logger.warning(
+                "%d checkpoints could not be written to %s. The newest one there is %s.",
+                self._failed,
+                self._store.path,
+                self._previous.name if self._previous else "from before this training, if there is one",
+            )
+        if self._load_best_at_end:
+            self._load_best()
+        if self._writes and self._settings.log_model is not LogModel.FALSE:
+            self._log_final_model()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.__exit__(None, None, None)
+            self._lock = None
+
+    # -- between two steps -----------------------------------------------------------------------------------------
+
+    def _before_step(self) -> None:
+        if self._is_due:
+            self._save(self._due_logs)
+        if self._signals.received is not None:
+            self._settle()
+            self._save({}, even_if_worse=True)
+            self._answer_signal()
+        self._report_errors()
+
+    def _answer_signal(self) -> None:
+        received = self._signals.received
+        if received is None:
+            return
+        self._signals.stop()
+        self._writer.flush()
+        self._report_errors()
+        tracker = current_tracker()
+        if received == signal.SIGTERM:
+            tracker.mark_preempting()
+        tracker.finish(exit_code=128 + received)
+        self._release()
+        raise SystemExit(128 + received)
+
+    def _report_errors(self) -> None:
+        error = self._writer.take_error()
+        if error is None:
+            return
+        self._failed += 1
+        if self._stop_on_error:
+            raise error
+        _logger.warning("%s Training goes on.", error)
+
+    # -- saving ----------------------------------------------------------------------------------------------------
+
+    def _save(self, logs: Logs, *, even_if_worse: bool = False) -> None:
+        self._is_due = False
+        step = self._clock.step
+        if step == self._saved_step:
+            return
+        metrics = self._metrics(logs)
+        value = metrics.get(self._monitor) if self._monitor else None
+        is_best = value is not None and is_better(value, self.best, higher=self._higher)
+        if self._best_only and not is_best and not even_if_worse:
+            return
+        self._saved_step = step
+        if is_best:
+            self.best, self._best_step = value, step
+        if self._capture is None:
+            self._capture = StateCapture(self._host)
+        tracker = current_tracker()
+        epoch = self._epoch + (self._epoch_batches / self._steps_per_epoch if self._steps_per_epoch else 0.0)
+        facts = {
+            "global_step": step,
+            "epoch": epoch,
+            "position": {
+                "step": step,
+                "epoch": self._epoch,
+                "batch": self._epoch_batches,
+                "batches": self._batches_so_far,
+            },
+            "metrics": {name: value for name, value in metrics.items() if np.isfinite(value)},
+            "monitor": self._monitor,
+            "best_metric": self.best,
+            "best_step": self._best_step,
+            "run": tracker.identity,
+            "arguments": self._arguments,
+        }
+        state = self._capture.take(facts)  # On every worker: reading what replicas share needs all of them.
+        if self._writes:
+            self._writer.submit(lambda pace: self._write(state, facts, is_best, tracker, pace))
+
+    def _metrics(self, logs: Logs) -> dict[str, float]:
+        """What is known of this very step, under the rows' names."""
+        evaluated = self._recorder.evaluated
+        known = {name: value for name, value in logs.items() if evaluated is None or evaluation_name(name) is None}
+        if evaluated is not None and evaluated[0] == self._clock.step:
+            known |= evaluated[1]
+        named = {_row_name(name): number(value) for name, value in known.items()}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def _state(self) -> Any:
+        best = {"best": self.best, "best_step": self._best_step}
+        return lambda: best
+
+    def _write(self, state: TrainingState, facts: dict[str, Any], is_best: bool, tracker: Tracker, pace: Pace) -> None:
+        """On the writer's thread."""
+        if not self._has_looked_for_previous:  # Another process's, whose files may be linked if they are whole.
+            self._has_looked_for_previous = True
+            self._previous = self._store.newest_good()[0]
+        with self._store.draft(f"checkpoint-{facts['global_step']}", pace) as draft:
+            state.write(draft, self._previous)
+            write_texts(draft, self._processing)
+            self._previous = draft.commit()
+        if self._limit is not None:
+            self._prune(self._limit, facts["best_step"], tracker)
+        if self._settings.log_model is LogModel.CHECKPOINT and tracker.active:
+            step, epoch = facts["global_step"], facts["epoch"]
+            self._uploading.add(step)
+            aliases = [f"step-{step}", f"epoch-{epoch:.2f}", *(["best"] if is_best else [])]
+            self._log(tracker, self._previous, "checkpoint", aliases, facts)
+            tracker.submit_slow("Reading a checkpoint", self._uploading.discard, step)
+
+    def _prune(self, limit: int, best_step: int | None, tracker: Tracker) -> None:
+        gone = self._store.prune(limit, keep={*self._uploading, *(() if best_step is None else (best_step,))})
+        if gone and tracker.is_offline and self._settings.log_model is LogModel.CHECKPOINT and not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "save_total_limit=%d removes checkpoints that this offline run has logged, the first is %s: what is "
+                "gone when it is synced does not get to W&B. Keep them with a higher limit. This is said once.",
+                limit,
+                gone[0],
+            )
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _load_best(self) -> None:
+        if self.best_checkpoint is None:
+            _logger.warning(
+                "No checkpoint has a value of %s, so none is the best, and the model keeps its last weights. Expected "
+                "an evaluation at a step that is saved. Metrics of the last save: %s.",
+                self._monitor,
+                ", ".join(sorted(self._metrics({}))) or "none",
+            )
+            return
+        checkpoint = Checkpoint.open(self.best_checkpoint)
+        checkpoint.verify()
+        load_weights(self._host, checkpoint)
+
+    def _log_final_model(self) -> None:
+        tracker = current_tracker()
+        if not tracker.active:
+            return
+        capture = self._capture or StateCapture(self._host)
+        weights = capture.files.variables
+        values = {
+            name: np.asarray(v) for name, v in zip(weights, self._host.snapshot([*weights.values()]), strict=True)
+        }
+        is_best = self._load_best_at_end and self._best_step is not None
+        facts = {
+            "global_step": self._best_step if is_best else self._clock.step,
+            "epoch": float(self._epoch),
+            "metrics": {self._monitor: self.best} if is_best and self.best is not None else {},
+            "monitor": self._monitor,
+            "best_metric": self.best,
+        }
+
+        def write(pace: Pace) -> None:
+            with self._store.draft(FINAL, pace) as draft:
+                capture.files.write(draft, values, self._previous)
+                write_texts(draft, self._processing)
+                model = draft.commit()
+            self._log(tracker, model, "model", ["final", *(["best"] if is_best else [])], facts)
+
+        self._writer.submit(write)
+        self._writer.flush()
+        self._report_errors()
+        tracker.flush()
+
+    def _log(
+        self, tracker: Tracker, saved: Checkpoint, kind: Literal["checkpoint", "model"], aliases: list[str], facts: Any
+    ) -> None:
+        run = tracker.identity
+        log_directory(
+            tracker,
+            saved.path,
+            name=artifact_name(kind, self._artifact_name or run.get("name"), run.get("id", "")),
+            aliases=aliases,
+            metadata={
+                **facts["metrics"],
+                "global_step": facts["global_step"],
+                "epoch": facts["epoch"],
+                "monitor": self._monitor,
+                "monitor_value": facts["metrics"].get(self._monitor),
+                "mode": None if self._monitor is None else "max" if self._higher else "min",
+                "num_parameters": int(self.model.count_params()),
+                "run_id": run.get("id"),
+                "format_version": saved.version,
+            },
+        )
+
+
+def _row_name(metric: str) -> str:
+    return evaluation_name(metric) or (metric if metric.startswith("train/") else f"train/{metric}")
+
+
+def _policy(save_freq: str | int) -> Policy:
+    if save_freq == "epoch":
+        return Never()
+    if isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq >= 1:
+        return EverySteps(save_freq)
+    raise SettingError("save_freq", save_freq, expected="'epoch' or a number of steps, 1 or more")

@@ -1,0 +1,119 @@
+"""One thread that writes checkpoints while training goes on.
+
+Guarantees:
+
+* Jobs run one after the other, in the order of :meth:`BackgroundWriter.submit`.
+* At most one job waits while another one runs, so that no more than two states are held; a further ``submit`` blocks
+  until there is room, and says so once.
+* While training goes on the thread keeps out of its way: lowest priority, a rest after every few MiB. When somebody
+  waits for it, it hurries.
+* An exception ends its job only. It is handed out once by :meth:`BackgroundWriter.take_error`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+_logger = logging.getLogger("tf_hfwb")
+
+Pace = Callable[[int], None]
+
+_REST = 0.005  # Seconds after each chunk: without it a busy machine's worst training step doubles.
+
+
+class BackgroundWriter:
+    """Runs jobs that write files.
+
+    Example:
+        >>> writer = BackgroundWriter()
+        >>> done = []
+        >>> writer.submit(lambda pace: done.append(pace(4 << 20)))
+        >>> writer.close()
+        >>> done
+        [None]
+    """
+
+    def __init__(self) -> None:
+        self._jobs: queue.Queue[Callable[[Pace], None] | None] = queue.Queue(maxsize=1)
+        self._thread: threading.Thread | None = None
+        self._errors: list[Exception] = []
+        self._waiting = 0
+        self._has_said_that_it_blocks = False
+
+    def submit(self, job: Callable[[Pace], None]) -> None:
+        """Run ``job(pace)`` later; it calls ``pace`` with the number of bytes after every chunk that it writes."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="tf_hfwb-checkpoints", daemon=True)
+            self._thread.start()
+            atexit.register(self.flush)
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            if not self._has_said_that_it_blocks:
+                self._has_said_that_it_blocks = True
+                _logger.warning(
+                    "Checkpoints are made faster than they can be written: one is being written and one waits, so "
+                    "training waits too. Save less often, or to a faster disk. This is said once."
+                )
+            with self._hurrying():
+                self._jobs.put(job)
+
+    def flush(self) -> None:
+        """Wait until everything submitted is written, or has failed."""
+        if self._thread is not None and threading.current_thread() is not self._thread:
+            with self._hurrying():
+                self._jobs.join()
+
+    def take_error(self) -> Exception | None:
+        """The oldest exception that nobody has been told of yet."""
+        return self._errors.pop(0) if self._errors else None
+
+    def close(self) -> None:
+        """Flush, then end the thread; it starts again with the next job."""
+        self.flush()
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+            self._thread = None
+            atexit.unregister(self.flush)
+
+    @contextlib.contextmanager
+    def _hurrying(self) -> Iterator[None]:
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    def _pace(self, _bytes: int) -> None:
+        if not self._waiting:
+            time.sleep(_REST)
+
+    def _work(self) -> None:
+        _lower_priority()
+        while True:
+            job = self._jobs.get()
+            try:
+                if job is None:
+                    return
+                job(self._pace)
+            except Exception as error:
+                self._errors.append(error)
+            finally:
+                del job  # With the state that it holds.
+                self._jobs.task_done()
+
+
+def _lower_priority() -> None:
+    """On Linux a thread has a priority of its own; elsewhere it would be the whole process's."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

@@ -1,0 +1,310 @@
+"""The files of a model in a checkpoint: what stock tools open, written from values that were taken earlier.
+
+Neither Keras nor transformers can write a model from anything but its variables as they are now. So the structure (the
+configuration, and which variable lies where) is looked up once, on the training thread, and the files are written later
+on another one:
+
+* :class:`TransformersFiles`: ``config.json`` and safetensors, which ``TFAutoModelFor....from_pretrained`` opens. When
+  some layers are frozen there are two shards, one of what is trained and one of what is not; the second one does not
+  change from checkpoint to checkpoint and is linked, not written.
+* :class:`KerasFiles`: ``model.keras``, which ``keras.models.load_model`` opens, for models of tf_keras and Keras 3.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import json
+import logging
+import pathlib
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.checkpoint.store import Checkpoint, Draft
+from tf_hfwb.checkpoint.tensors import digest_of, read_tensors
+from tf_hfwb.errors import CorruptCheckpointError
+
+_logger = logging.getLogger("tf_hfwb")
+
+Arrays = dict[str, np.ndarray]
+
+
+class TransformersFiles:
+    """A TF model of transformers.
+
+    Args:
+        model: The model, built.
+
+    Attributes:
+        variables: Each weight by its name in the files.
+    """
+
+    def __init__(self, model: Any) -> None:
+        from transformers.modeling_tf_utils import strip_model_name_and_prefix
+
+        self.variables: dict[str, Any] = {strip_model_name_and_prefix(v.name): v for v in model.weights}
+        trained = {id(variable) for variable in model.trainable_variables}
+        self._frozen = [name for name, variable in self.variables.items() if id(variable) not in trained]
+        self._texts = texts_of(functools.partial(_save_configuration, model))
+
+    def write(self, draft: Draft, values: Arrays, previous: Checkpoint | None) -> None:
+        """Write the model.
+
+        Args:
+            draft: Where to.
+            values: Each weight by its name.
+            previous: An earlier checkpoint, whose files may be linked.
+        """
+        write_texts(draft, self._texts)
+        metadata = {"format": "tf"}
+        frozen = {name: values[name] for name in self._frozen}
+        trained = {name: value for name, value in values.items() if name not in frozen}
+        if not frozen or not trained:
+            draft.write_tensors("model.safetensors", values, metadata)
+            return
+        shards = {"model-00001-of-00002.safetensors": frozen, "model-00002-of-00002.safetensors": trained}
+        for file, tensors in shards.items():
+            known = None if previous is None or tensors is trained else previous.files.get(file)
+            if (
+                previous is not None
+                and known is not None
+                and digest_of(tensors, metadata) == (known.size, known.sha256)
+            ):
+                draft.reuse(file, previous)
+            else:
+                draft.write_tensors(file, tensors, metadata)
+        size = sum(value.nbytes for value in values.values())
+        files = {name: file for file, tensors in shards.items() for name in tensors}
+        draft.write_json("model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": files})
+
+    @staticmethod
+    def read(checkpoint: Checkpoint) -> Arrays:
+        """Each weight by its name.
+
+        Raises:
+            CorruptCheckpointError: A file is missing or cannot be read.
+        """
+        files: Iterable[str] = ["model.safetensors"]
+        if "model.safetensors.index.json" in checkpoint.files:
+            files = sorted(set(checkpoint.read_json("model.safetensors.index.json")["weight_map"].values()))
+        arrays: Arrays = {}
+        for file in files:
+            arrays |= read_tensors(checkpoint.path / file)
+        return arrays
+
+
+class KerasFiles:
+    """A plain model of tf_keras or Keras 3, as the archive that its own ``model.save`` writes, without the optimizer.
+
+    Args:
+        model: The model, built.
+        describe: Gives the configuration and the metadata of the archive, as JSON.
+        lay_out: Gives (path, key, variable) for everything that Keras would write.
+
+    Attributes:
+        variables: Each weight by its place in the archive.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        describe: Callable[[Any], tuple[str, str]],
+        lay_out: Callable[[Any], Iterable[tuple[str, str, Any]]],
+    ) -> None:
+        weights = {id(variable) for variable in model.weights}
+        self.variables: dict[str, Any] = {
+            f"{path}/{key}": variable for path, key, variable in lay_out(model) if id(variable) in weights
+        }
+        try:
+            self._configuration: tuple[str, str] | None = describe(model)
+        except Exception as error:
+            self._configuration = None
+            _logger.warning(
+                "%s cannot be written as model.keras (%s: %s). Its checkpoints hold model.weights.h5 instead, which "
+                "load_weights opens. To have the model in them, give it a get_config().",
+                type(model).__name__,
+                type(error).__name__,
+                error,
+            )
+
+    def write(self, draft: Draft, values: Arrays, previous: Checkpoint | None) -> None:
+        """Write the model.
+
+        Args:
+            draft: Where to.
+            values: Each weight by its place in the archive.
+            previous: Not used: an archive cannot share its parts.
+        """
+        weights = _as_h5(values)
+        if self._configuration is None:
+            with draft.open("model.weights.h5") as file:
+                file.write(weights)
+            return
+        config, metadata = self._configuration
+        with draft.open("model.keras") as file, zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("metadata.json", metadata)
+            archive.writestr("config.json", config)
+            with archive.open("model.weights.h5", "w", force_zip64=True) as entry:
+                entry.write(weights)
+
+    @staticmethod
+    def read(checkpoint: Checkpoint) -> Arrays:
+        """Each weight by its place in the archive.
+
+        Raises:
+            CorruptCheckpointError: The file is missing or cannot be read.
+        """
+        import h5py
+
+        try:
+            if "model.weights.h5" in checkpoint.files:
+                return _of_h5(checkpoint.path / "model.weights.h5")
+            archive = zipfile.ZipFile(checkpoint.path / "model.keras")
+            with archive, archive.open("model.weights.h5") as entry:
+                return _of_h5(entry)
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise CorruptCheckpointError(
+                f"The model in {checkpoint.path} cannot be read with h5py {h5py.__version__} ({error}). Expected "
+                f"model.keras as this package writes it. Resume from another checkpoint."
+            ) from error
+
+
+def _as_h5(values: Arrays) -> memoryview:
+    """The weights as Keras lays them out: a group ``{path}/vars`` for each layer."""
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for name, value in values.items():
+            path, _, key = name.rpartition("/")
+            place = f"{path}/vars/{key}".lstrip("/")
+            dataset = file.create_dataset(place, data=value)
+            if value.dtype.name == "bfloat16":
+                dataset.attrs["dtype"] = "bfloat16"
+    return buffer.getbuffer()
+
+
+def _of_h5(source: Any) -> Arrays:
+    import h5py
+    import ml_dtypes
+
+    arrays: Arrays = {}
+
+    def take(place: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            value = np.array(item)
+            if item.attrs.get("dtype") == "bfloat16":
+                value = value.view(ml_dtypes.bfloat16)
+            path, _, key = place.rpartition("/")
+            arrays[f"{path.removesuffix('vars').removesuffix('/')}/{key}"] = value
+
+    with h5py.File(source, "r") as file:
+        file.visititems(take)
+    return arrays
+
+
+# -- the structure, as each library describes it -----------------------------------------------------------------------
+
+
+def describe_tf_keras(model: Any) -> tuple[str, str]:
+    """The configuration and the metadata of a tf_keras archive."""
+    import tf_keras
+    from tf_keras.src.saving import saving_lib, serialization_lib
+
+    before = getattr(saving_lib._SAVING_V3_ENABLED, "value", False)
+    saving_lib._SAVING_V3_ENABLED.value = True
+    try:
+        with serialization_lib.ObjectSharingScope():
+            config = serialization_lib.serialize_keras_object(model)
+    finally:
+        saving_lib._SAVING_V3_ENABLED.value = before
+    return json.dumps(config), json.dumps({"keras_version": tf_keras.__version__})
+
+
+def describe_keras3(model: Any) -> tuple[str, str]:
+    """The configuration and the metadata of a Keras 3 archive."""
+    from keras.src.saving.saving_lib import _serialize_model_as_json
+
+    return _serialize_model_as_json(model)
+
+
+def lay_out_tf_keras(model: Any) -> list[tuple[str, str, Any]]:
+    """Where tf_keras writes each variable."""
+    from tf_keras.src.saving import saving_lib
+
+    places = _Places()
+    saving_lib._save_state(model, places, None, inner_path="", visited_trackables=set())
+    return places.found
+
+
+def lay_out_keras3(model: Any) -> list[tuple[str, str, Any]]:
+    """Where Keras 3 writes each variable."""
+    from keras.src.saving import saving_lib
+
+    class Places(_Places, saving_lib.H5IOStore):  # type: ignore[misc]  # Keras asks for one of its own classes.
+        pass
+
+    places = Places()
+    saving_lib._save_state(model, places, None, inner_path="", visited_saveables=set())
+    return places.found
+
+
+class _Places:
+    """Looks to Keras like a file that is open for writing; only remembers what would be written where."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, str, Any]] = []
+        self._path = ""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def make(self, path: str, metadata: Any = None) -> _Places:
+        self._path = path
+        return self
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.found.append((self._path, key, value))
+
+
+# -- small files that do not change during a training ------------------------------------------------------------------
+
+
+def _save_configuration(model: Any, directory: pathlib.Path) -> None:
+    from transformers.dynamic_module_utils import custom_object_save
+
+    model.config.architectures = [type(model).__name__.removeprefix("TF")]
+    if model._auto_class is not None:
+        custom_object_save(model, directory, config=model.config)
+    model.config.save_pretrained(directory)
+    if model.can_generate():
+        model.generation_config.save_pretrained(directory)
+
+
+def texts_of(save: Callable[[pathlib.Path], Any]) -> Mapping[str, bytes]:
+    """The small files that ``save`` writes into a directory, such as a configuration or a tokenizer."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        save(directory)
+        files = sorted(path for path in directory.rglob("*") if path.is_file())
+        return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
+
+
+def write_texts(draft: Draft, texts: Mapping[str, bytes]) -> None:
+    """Write them into a draft."""
+    for name, content in texts.items():
+        with draft.open(name) as file:
+            file.write(content)
+
+
+def load_archive(path: pathlib.Path, **options: Any) -> Any:
+    """Load ``model.keras`` with the Keras that wrote it."""
+    with zipfile.ZipFile(path) as archive:
+        version = json.loads(archive.read("metadata.json"))["keras_version"]
+    keras = importlib.import_module("tf_keras" if version.startswith("2.") else "keras")
+    return keras.models.load_model(path, **options)

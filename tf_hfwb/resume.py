@@ -1,0 +1,158 @@
+"""``restore`` and ``load_model``: from a checkpoint back to a training that goes on, or to a model that is used."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pathlib
+import zipfile
+from typing import Any
+
+from tf_hfwb.checkpoint.store import Checkpoint, Store
+from tf_hfwb.errors import NotACheckpointError, SettingError
+from tf_hfwb.keras_compat import host_of, load_archive
+from tf_hfwb.pretrained import from_pretrained
+from tf_hfwb.resumption import Position
+from tf_hfwb.tracking.artifacts import local_directory
+from tf_hfwb.tracking.names import looks_like_reference
+from tf_hfwb.training_state import put_back
+
+_logger = logging.getLogger("tf_hfwb")
+
+
+def restore(
+    model: Any, source: str | os.PathLike[str] | bool = True, *, output_dir: str | os.PathLike[str] | None = None
+) -> Position:
+    """Go on with a training exactly where a checkpoint was taken: the model's next ``fit`` does so.
+
+    Restores the weights, the optimizer with its schedule, the random generators, the metrics of the epoch and of the
+    log, and attaches the same W&B run. The data is yours to start at the right batch: see the example.
+
+    Args:
+        model: A model that is built and compiled as it was when the checkpoint was written.
+        source: A checkpoint's directory; a directory with checkpoints in it, whose newest good one is taken; the name
+            of an artifact, such as ``"checkpoint-my-run:best"``; or True for the newest one in ``output_dir``, where
+            finding none means a fresh start.
+        output_dir: Where the checkpoints are, for True.
+
+    Returns:
+        The position at which ``fit`` goes on; false when it is a fresh start.
+
+    Raises:
+        NotACheckpointError: There is no checkpoint at ``source``.
+        CorruptCheckpointError: The checkpoint that was named is damaged. In a directory of several the newest good one
+            is taken instead, with a warning.
+        ArtifactNotFoundError: No artifact of that name is known here.
+        StateMismatchError: It does not fit the model; nothing has been changed then.
+
+    Example:
+        >>> # position = restore(model, True, output_dir="out")     # the same command again goes on
+        >>> # batches = training_batches(data, 32, model=model, start_step=position.batches)
+        >>> # model.fit(batches.dataset, steps_per_epoch=batches.steps_per_epoch, epochs=3,
+        >>> #           callbacks=[WandbMetricsLogger(100), WandbModelCheckpoint("out", save_freq=500)])
+    """
+    checkpoint = find_checkpoint(source, output_dir=output_dir)
+    if checkpoint is None:
+        return Position()
+    host = host_of(model)
+    if not host.is_compiled:
+        raise SettingError(
+            "model",
+            type(model).__name__,
+            expected="a compiled model, whose optimizer the checkpoint restores",
+            advice="Call model.compile(...) first, as when the checkpoint was written.",
+        )
+    if not model.built and host.is_transformers:
+        model.build_in_name_scope()
+    if not model.built:
+        raise SettingError(
+            "model",
+            type(model).__name__,
+            expected="a built model, whose weights the checkpoint restores",
+            advice="Call it once on a batch, or call model.build(input_shape), first.",
+        )
+    position = put_back(host, checkpoint)
+    _logger.warning("Going on from %s: step %d, epoch %d.", checkpoint.path, position.step, position.epoch)
+    return position
+
+
+def find_checkpoint(
+    source: str | os.PathLike[str] | bool, *, output_dir: str | os.PathLike[str] | None = None
+) -> Checkpoint | None:
+    """The verified checkpoint that ``source`` of :func:`restore` means; None for a fresh start."""
+    if source is True:
+        if output_dir is None:
+            raise SettingError("output_dir", None, expected="the directory of the checkpoints, with source=True")
+        return _newest_good(pathlib.Path(output_dir))
+    if source is False or not isinstance(source, (str, os.PathLike)):
+        raise SettingError("source", source, expected="True, a directory, or the name of an artifact")
+    path = pathlib.Path(source).expanduser()
+    if not path.exists() and isinstance(source, str) and looks_like_reference(source):
+        path = pathlib.Path(local_directory(source))
+    if path.is_dir() and not (path / "manifest.json").exists():
+        found = _newest_good(path)
+        if found is not None:
+            return found
+    checkpoint = Checkpoint.open(path)
+    checkpoint.verify()
+    return checkpoint
+
+
+def _newest_good(directory: pathlib.Path) -> Checkpoint | None:
+    checkpoint, rejected = Store(directory).newest_good()
+    for path, reason in rejected:
+        _logger.warning("%s is not used: %s", path, reason)
+    if rejected:
+        instead = "a fresh start is made" if checkpoint is None else f"{checkpoint.path} is used"
+        _logger.warning("Instead %s.", instead)
+    return checkpoint
+
+
+def load_model(source: str | os.PathLike[str], **options: Any) -> Any:
+    """Load a model for use from an artifact's name or a directory; training goes on with :func:`restore` instead.
+
+    Args:
+        source: The name of an artifact, such as ``"model-my-run:best"``, a checkpoint's directory, or a directory that
+            ``save_model`` or transformers' ``save_pretrained`` wrote.
+        **options: For transformers' ``from_pretrained``, or Keras's ``load_model`` (``custom_objects``, ``compile``).
+
+    Returns:
+        The model: of the class that wrote it, for transformers; for plain Keras models of the Keras that wrote it.
+
+    Raises:
+        NotACheckpointError: There is no model at ``source``.
+        CorruptCheckpointError: The directory's files are not those that were written.
+        ArtifactNotFoundError: No artifact of that name is known here.
+
+    Example:
+        >>> # model = load_model("model-my-run:best")
+    """
+    path = pathlib.Path(source).expanduser()
+    if not path.exists() and isinstance(source, str) and looks_like_reference(source):
+        path = pathlib.Path(local_directory(source))
+    if (path / "manifest.json").exists():
+        Checkpoint.open(path).verify()
+    archive = path / "model.keras" if path.is_dir() else path
+    if zipfile.is_zipfile(archive):
+        return load_archive(archive, **options)
+    if not (path / "config.json").is_file():
+        raise NotACheckpointError(
+            f"{path} holds no model. Expected the name of an artifact, or a directory with config.json and "
+            f"model.safetensors, or with model.keras. Files there: "
+            f"{', '.join(sorted(p.name for p in path.iterdir())) if path.is_dir() else 'none'}."
+        )
+    return from_pretrained(_class_of(path), path, **options)
+
+
+def _class_of(path: pathlib.Path) -> Any:
+    import transformers
+
+    names = json.loads((path / "config.json").read_text()).get("architectures") or []
+    found = [getattr(transformers, f"TF{name}", None) for name in names]
+    if not found or found[0] is None:
+        raise NotACheckpointError(
+            f"{path / 'config.json'} names the architecture {names}, of which transformers has no TF class. Load it "
+            f"with from_pretrained(YourClass, {str(path)!r})."
+        )
+    return found[0]

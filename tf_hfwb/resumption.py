@@ -1,0 +1,69 @@
+"""What the next ``fit`` of a model goes on from; set by ``restore``, read by the callbacks as the fit begins."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Position:
+    """A point between two steps of a training. False when it is the very beginning.
+
+    Attributes:
+        step: The global step: optimizer updates so far.
+        epoch: The epoch that goes on, from 0.
+        batch: The batch of that epoch that comes next, from 0.
+        batches: The batches of all epochs so far; what ``training_batches`` takes as ``start_step``.
+
+    Example:
+        >>> Position(step=10, epoch=1, batch=2, batches=10)
+        Position(step=10, epoch=1, batch=2, batches=10)
+        >>> bool(Position())
+        False
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    batches: int = 0
+
+    def __bool__(self) -> bool:
+        return self.batches > 0
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A training that goes on.
+
+    Attributes:
+        position: Where.
+        run: ``id``, ``project``, ``entity`` and ``name`` of the W&B run; empty without one.
+        states: The state of each callback by its name.
+        source: The checkpoint's directory.
+    """
+
+    position: Position
+    run: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+
+_pending: weakref.WeakKeyDictionary[Any, Resumption] = weakref.WeakKeyDictionary()
+
+
+def set_resumption(model: Any, resumption: Resumption) -> None:
+    """Let the model's next ``fit`` go on from there."""
+    _pending[model] = resumption
+
+
+def resumption_of(model: Any) -> Resumption | None:
+    """What the fit that begins goes on from; None when it begins anew."""
+    return _pending.get(model)
+
+
+def clear_resumption(model: Any) -> None:
+    """The fit has begun."""
+    _pending.pop(model, None)

@@ -1,0 +1,143 @@
+"""Directories as artifacts of the run.
+
+Guarantees:
+
+* Nothing is copied: the files are hashed and uploaded from where they lie. They must stay there, unchanged, until they
+  are uploaded; of an offline run, until it is synced.
+* It happens on the tracker's second thread. A failure is reported and never reaches training.
+* What was logged is in the journal (:mod:`tf_hfwb.tracking.journal`), so its names resolve offline, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tf_hfwb.tracking import journal
+from tf_hfwb.tracking.names import LATEST, ArtifactReference
+from tf_hfwb.tracking.run import Tracker
+
+MAX_METADATA_KEYS = 100
+
+_logger = logging.getLogger("tf_hfwb")
+
+
+def log_directory(
+    tracker: Tracker,
+    path: str | os.PathLike[str],
+    *,
+    name: str,
+    type: str = "model",
+    aliases: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Log every file of a directory as a version of an artifact, in the background.
+
+    Args:
+        tracker: The run; without one, or when the client is disabled, nothing happens.
+        path: The directory. It must stay as it is until it is uploaded.
+        name: The artifact's name; see :func:`~tf_hfwb.tracking.names.artifact_name`.
+        type: The artifact's type.
+        aliases: Aliases of this version, besides ``latest``.
+        metadata: Numbers and words about it. ``global_step`` goes into the journal as well.
+    """
+    if tracker.directory is None:
+        return
+    path = os.path.abspath(path)
+    claimed = [alias for alias in dict.fromkeys(aliases) if alias != LATEST]
+    # Copied here: the caller may go on with its own.
+    tracker.submit_slow(
+        f"Logging artifact {name!r} from {path}", _log, tracker, path, name, type, claimed, plain(metadata or {})
+    )
+
+
+def _log(
+    tracker: Tracker, path: str, name: str, kind: str, aliases: Sequence[str], metadata: Mapping[str, Any]
+) -> None:
+    import wandb
+
+    run = tracker.run
+    artifact = wandb.Artifact(name, kind, metadata=dict(metadata))
+    files = list(_files(path))
+    if not files:
+        raise FileNotFoundError(f"{path} holds no file")
+    # One by one, not with add_dir: that hashes with eight threads, which training would feel, and prints.
+    for file in files:
+        inside = os.path.relpath(file, path).replace(os.sep, "/")
+        artifact.add_file(file, name=inside, policy="immutable", skip_cache=True)
+    run.log_artifact(artifact, aliases=list(aliases))
+    step = metadata.get("global_step")
+    entry = journal.Entry(
+        name=name,
+        type=kind,
+        path=path,
+        aliases=tuple(aliases),
+        entity=run.entity or None,
+        project=run.project or None,
+        run_id=run.id,
+        step=int(step) if isinstance(step, (int, float)) else None,
+    )
+    journal.record(os.path.dirname(os.path.dirname(run.dir)), entry)
+
+
+def _files(path: str) -> Iterator[str]:
+    for directory, folders, files in os.walk(path):
+        folders.sort()
+        for file in sorted(files):
+            yield os.path.join(directory, file)
+
+
+def local_directory(reference: ArtifactReference | str) -> str:
+    """The directory on this machine that an artifact's name stands for.
+
+    Raises:
+        ArtifactNotFoundError: There is no such name or alias, or its directory has gone.
+        SettingError: The reference is not of the form ``entity/project/name:alias``.
+    """
+    return journal.resolve(reference, runs_folder())
+
+
+def runs_folder() -> str:
+    """The folder in which the client puts its runs: the active run's, else where its settings say."""
+    import wandb
+
+    if wandb.run is not None and not wandb.run.disabled:
+        return os.path.dirname(os.path.dirname(wandb.run.dir))
+    return str(wandb.setup().settings.wandb_dir)
+
+
+def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """``metadata`` as the client accepts it: at most 100 keys, numbers of NumPy as Python's, NaN and infinity as words.
+
+    Where there are too many keys, metrics (names with a ``/``) are left out from the end, with a warning.
+
+    Example:
+        >>> plain({"eval/loss": float("nan"), "global_step": 5})
+        {'eval/loss': 'NaN', 'global_step': 5}
+    """
+    values = {str(name): _plain(value) for name, value in metadata.items() if value is not None}
+    if len(values) > MAX_METADATA_KEYS:
+        kept = sorted(values, key=lambda name: "/" in name)[:MAX_METADATA_KEYS]
+        _logger.warning(
+            "An artifact's metadata holds %d names, of which W&B takes %d; left out: %s.",
+            len(values),
+            MAX_METADATA_KEYS,
+            ", ".join(sorted(values.keys() - set(kept))),
+        )
+        values = {name: value for name, value in values.items() if name in set(kept)}
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -1,0 +1,109 @@
+"""What a run's history already says, read from the client's own logs on this machine.
+
+The logs are read by the client's ``wandb leet inspect``, whose output ends quietly where a killed process left an
+unfinished record. After a kill the log holds what the client had written until then (every 0.1 s in runs that we open,
+every 15 s otherwise) and nothing is added later.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+STEP = "train/global_step"
+EPOCH = "train/epoch"
+
+_logger = logging.getLogger("tf_hfwb")
+
+
+def logged_rows(
+    run_id: str, wandb_dir: str | os.PathLike[str], *, skip: str | None = None
+) -> dict[int, frozenset[str]]:
+    """The names that were written for each global step, in all local folders of a run: one for each resume.
+
+    A folder that cannot be read is reported and passed over: training is not held up by an old log.
+
+    Args:
+        run_id: The run's id.
+        wandb_dir: The folder of the client's run folders.
+        skip: A run folder to pass over: the one that is being written.
+    """
+    rows: dict[int, frozenset[str]] = {}
+    for directory in run_folders(run_id, wandb_dir):
+        if skip is None or os.path.abspath(directory) != os.path.abspath(skip):
+            for item in _items(directory):
+                add(rows, item)
+    return rows
+
+
+def run_folders(run_id: str, wandb_dir: str | os.PathLike[str]) -> list[str]:
+    """The folders of a run on this machine, oldest first."""
+    found = glob.glob(os.path.join(glob.escape(os.fspath(wandb_dir)), "*run-*", f"run-{glob.escape(run_id)}.wandb"))
+    folders = {os.path.dirname(path) for path in found}
+    return sorted(folders, key=lambda path: os.path.basename(path).removeprefix("offline-"))
+
+
+def add(rows: dict[int, frozenset[str]], row: Mapping[str, Any]) -> None:
+    """Add the names of ``row`` to those of its step; a row without a step is passed over."""
+    step = row.get(STEP)
+    if step is not None:
+        names = frozenset(name for name in row if not name.startswith("_"))
+        rows[int(step)] = _shared(rows.get(int(step), frozenset()) | names)
+
+
+def unwritten(row: Mapping[str, Any], rows: Mapping[int, frozenset[str]]) -> dict[str, Any]:
+    """What of ``row`` is not in ``rows`` yet; empty when that is nothing, or only rates, which vary.
+
+    Example:
+        >>> unwritten({"train/loss": 1.0, "train/global_step": 5}, {5: frozenset({"train/loss"})})
+        {}
+    """
+    step = row.get(STEP)
+    done = rows.get(int(step)) if step is not None else None
+    if done is None:
+        return dict(row)
+    rest = {name: value for name, value in row.items() if name not in done or name in (STEP, EPOCH)}
+    return {} if all(_varies(name) for name in rest) else rest
+
+
+def _varies(name: str) -> bool:
+    return name in (STEP, EPOCH) or name.endswith(("/runtime", "_per_second"))
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared(names: frozenset[str]) -> frozenset[str]:
+    """One set for all rows of equal names, of which a long run has many."""
+    return names
+
+
+def _items(directory: str) -> Iterator[dict[str, Any]]:
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", os.path.abspath(directory)]
+    with tempfile.TemporaryFile("w+") as complaints:
+        # Not in the current directory, where a file of the user's may be called like a module.
+        with subprocess.Popen(
+            command, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
+        ) as process:
+            yield from _parsed(process.stdout or ())
+        if process.returncode:
+            complaints.seek(0)
+            _logger.warning(
+                "The history in %s could not be read (%s). Steps that it holds may be written twice.",
+                directory,
+                complaints.read().strip()[-300:] or f"exit status {process.returncode}",
+            )
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        if '"type":"history"' in line and STEP in line:
+            item = json.loads(line)["history"]["item"]
+            if isinstance(item.get(STEP), (int, float)):
+                yield item

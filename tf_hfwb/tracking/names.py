@@ -1,0 +1,124 @@
+"""Names of artifacts, and references to them: pure text.
+
+W&B accepts ASCII letters, digits, ``_``, ``-`` and ``.``, at most 128 of them. A name that we make is brought into
+that form; a name that the user gives is checked and never changed behind his back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from tf_hfwb.errors import SettingError
+
+LATEST = "latest"
+MAX_LENGTH = 128
+_ALLOWED = re.compile(r"[A-Za-z0-9_.-]+")
+# A character that W&B does not accept, with the hyphens before it and whatever is replaced after it.
+_REPLACED = re.compile(r"-*[^A-Za-z0-9_.-][^A-Za-z0-9_.]*")
+_REFERENCE = re.compile(
+    r"(?:(?:(?P<entity>[^/:\\]+)/)?(?P<project>[^/:\\]+)/)?(?P<name>[^/:\\]+)(?::(?P<alias>[^/:\\]+))?"
+)
+
+
+def artifact_name(kind: Literal["checkpoint", "model"], run_name: str | None, run_id: str) -> str:
+    """The name of a run's checkpoints or models: ``{kind}-{run_name}``, or ``{kind}-{run_id}`` without a run name.
+
+    A name that is too long is cut and ends in a hash of the whole, so that two long names stay two.
+
+    Args:
+        kind: What the artifact holds.
+        run_name: The run's name as the user gave it.
+        run_id: The run's id.
+
+    Example:
+        >>> artifact_name("checkpoint", "org/bert (large)", "3xk9")
+        'checkpoint-org-bert-large'
+        >>> artifact_name("model", None, "3xk9")
+        'model-3xk9'
+    """
+    for given in (run_name, run_id):
+        cleaned = _REPLACED.sub("-", given or "").strip("-")
+        if given and cleaned:
+            name = f"{kind}-{cleaned}"
+            if len(name) > MAX_LENGTH:
+                digest = hashlib.sha256(given.encode()).hexdigest()[:8]
+                name = f"{name[: MAX_LENGTH - len(digest) - 1]}-{digest}"
+            return name
+    return kind
+
+
+def checked_artifact_name(name: str, argument: str = "artifact_name") -> str:
+    """``name``, a name that the user gave, if W&B accepts it.
+
+    Args:
+        name: The name.
+        argument: What the user knows it as.
+
+    Raises:
+        SettingError: The name is empty, too long, or has other characters.
+    """
+    if not _ALLOWED.fullmatch(name) or len(name) > MAX_LENGTH:
+        suggestion = _REPLACED.sub("-", name).strip("-")[:MAX_LENGTH]
+        raise SettingError(
+            argument,
+            name,
+            expected=f"1 to {MAX_LENGTH} ASCII letters, digits, '_', '-' or '.'",
+            advice=f"Write {suggestion!r}, for example." if suggestion else "Leave it out to have a name made.",
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class ArtifactReference:
+    """A version of an artifact by name.
+
+    Attributes:
+        entity: The user or team, or None.
+        project: The project, or None.
+        name: The artifact's name.
+        alias: The alias or version.
+    """
+
+    entity: str | None
+    project: str | None
+    name: str
+    alias: str = LATEST
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.entity, self.project, self.name) if part) + f":{self.alias}"
+
+
+def parse_reference(text: str) -> ArtifactReference:
+    """Take ``entity/project/name:alias`` apart; entity, project and alias may be left out.
+
+    Raises:
+        SettingError: The text is not of this form.
+
+    Example:
+        >>> parse_reference("glue/checkpoint-bert:best")
+        ArtifactReference(entity=None, project='glue', name='checkpoint-bert', alias='best')
+    """
+    match = _REFERENCE.fullmatch(text.strip())
+    if match is None:
+        raise SettingError(
+            "artifact",
+            text,
+            expected="'name', 'name:alias', 'project/name:alias' or 'entity/project/name:alias'",
+            advice=f"Without an alias, {LATEST!r} is meant.",
+        )
+    return ArtifactReference(match["entity"], match["project"], match["name"], match["alias"] or LATEST)
+
+
+def looks_like_reference(text: str) -> bool:
+    """Whether ``text`` can only mean an artifact: it names an alias, which no hub name does, and no path.
+
+    Example:
+        >>> looks_like_reference("glue/checkpoint-bert:best"), looks_like_reference("google-bert/bert-base-cased")
+        (True, False)
+    """
+    match = _REFERENCE.fullmatch(text.strip())
+    parts = (match["entity"], match["project"], match["name"]) if match else ()
+    return match is not None and match["alias"] is not None and not {".", "..", "~"}.intersection(filter(None, parts))

@@ -1,0 +1,243 @@
+"""The whole state of a training as one value: taken between two steps, written later, put back in another process.
+
+What belongs to it: the weights, the optimizer (slots, step, learning rate, loss scale, moving averages), the random
+generators (layers', TensorFlow's and Keras's global ones, NumPy's and Python's), the metric accumulators of the running
+epoch, the recorded losses, the state of the callbacks, and the position in the data.
+
+It lies in a checkpoint's directory as the model's own files, ``training_state.safetensors`` and ``trainer_state.json``;
+``docs/checkpoint-format.md`` describes them. Putting back is strict: everything is compared before anything is changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import random
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.checkpoint.store import Checkpoint, Draft
+from tf_hfwb.errors import StateMismatchError
+from tf_hfwb.keras_compat import Host
+from tf_hfwb.resumption import Position, Resumption, clear_resumption, set_resumption
+
+TENSORS = "training_state.safetensors"
+FACTS = "trainer_state.json"
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass
+class TrainingState:
+    """A state that was taken; values may still be tensors, whose buffers it holds.
+
+    Attributes:
+        files: The model's files, of ``Host.model_files``.
+        weights: The model's weights.
+        others: Everything else that is a tensor.
+        facts: Everything else.
+        callbacks: The state of each callback; called on the thread that writes. A state's ``log_history`` is a list of
+            rows that are JSON already.
+    """
+
+    files: Any
+    weights: dict[str, Any]
+    others: dict[str, Any]
+    facts: dict[str, Any]
+    callbacks: Mapping[str, Callable[[], dict[str, Any]]]
+
+    def write(self, draft: Draft, previous: Checkpoint | None) -> None:
+        """Write the state into a draft; each tensor is let go as soon as it is written.
+
+        Args:
+            draft: Where to.
+            previous: An earlier checkpoint whose files may be linked.
+        """
+        self.files.write(draft, {name: np.asarray(value) for name, value in self.weights.items()}, previous)
+        self.weights.clear()
+        draft.write_tensors(TENSORS, {name: np.asarray(value) for name, value in self.others.items()})
+        self.others.clear()
+        states = {name: state() for name, state in self.callbacks.items()}
+        rows = ",\n    ".join(row for state in states.values() for row in state.pop("log_history", ()))
+        facts = json.dumps(self.facts | {"callbacks": states}, indent=2).removesuffix("\n}")
+        with draft.open(FACTS) as file:
+            file.write(f'{facts},\n  "log_history": [\n    {rows}\n  ]\n}}\n'.encode())
+
+
+class StateCapture:
+    """Takes the state of one model's training, again and again.
+
+    Args:
+        host: The model; compiled and built.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.files = host.model_files()
+        self._fixed = {**host.optimizer_variables(), **host.random_variables(), **_unsaved_weights(host, self.files)}
+
+    def take(self, facts: Mapping[str, Any]) -> TrainingState:
+        """Take the state as of now: between two steps, or at the end of an epoch.
+
+        Args:
+            facts: More for ``trainer_state.json``.
+        """
+        recorder = self._host.record_steps()
+        variables = {**self._fixed, **self._host.metric_variables()}
+        shared = self._host.global_random_variable()
+        if shared is not None:
+            variables["random/global"] = shared
+        weights = self.files.variables
+        values = self._host.snapshot([*weights.values(), *variables.values()])
+        others = dict(zip(variables, values[len(weights) :], strict=True))
+        others["recorder"] = recorder.capture()
+        algorithm, keys, place, has_gauss, gauss = np.random.get_state()
+        others["random/numpy"] = np.array(keys)
+        version, state, gauss_next = random.getstate()
+        others["random/python"] = np.array(state, np.uint32)
+        drawn = {"numpy": [algorithm, place, has_gauss, gauss], "python": [version, gauss_next]}
+        return TrainingState(
+            files=self.files,
+            weights=dict(zip(weights, values, strict=False)),
+            others=others,
+            facts={"format": 1, **facts, "random": drawn},
+            callbacks={name: state() for name, state in recorder.participants.items()},
+        )
+
+
+def position_of(checkpoint: Checkpoint) -> Position:
+    """Where a checkpoint was taken."""
+    return Position(**checkpoint.read_json(FACTS)["position"])
+
+
+def loss_of(checkpoint: Checkpoint) -> float:
+    """The mean loss of all batches until a checkpoint; NaN when nobody has added them up."""
+    totals = checkpoint.read_json(FACTS)["callbacks"].get("TrainingTotals", {})
+    return totals["losses"] / totals["batches"] if totals.get("batches") else math.nan
+
+
+def put_back(host: Host, checkpoint: Checkpoint) -> Position:
+    """Put a checkpoint's state back into a model, and let the model's next ``fit`` go on from there.
+
+    Args:
+        host: The model; compiled and built, as it was when the checkpoint was written.
+        checkpoint: The checkpoint, verified.
+
+    Raises:
+        StateMismatchError: A tensor is missing, unknown or of another shape; nothing has been changed then.
+        CorruptCheckpointError: A file is missing or cannot be read.
+    """
+    facts = checkpoint.read_json(FACTS)
+    where = str(checkpoint.path)
+    host.keep_random_state()
+    files = host.model_files()
+    weights = files.read(checkpoint)
+    others = checkpoint.read_tensors(TENSORS)
+    optimizer, generators, unsaved = (
+        host.optimizer_variables(),
+        host.random_variables(),
+        _unsaved_weights(host, files),
+    )
+    pairs = [
+        *_matched(where, "weights", files.variables, weights),
+        *_matched(where, "optimizer", optimizer, _group(others, "optimizer/")),
+        *_matched(
+            where,
+            "random generators",
+            generators,
+            _group(others, "random/", without=("random/numpy", "random/python", "random/global")),
+        ),
+        *_matched(where, "other weights", unsaved, _group(others, "weights/")),
+    ]
+    for variable, value in pairs:
+        variable.assign(value)
+    if "random/global" in others:
+        host.global_random_variable(make=True).assign(others["random/global"])
+    position = Position(**facts["position"])
+    metrics = _group(others, "metrics/")
+
+    def restore_metrics() -> None:
+        for variable, value in _matched(where, "metrics", host.metric_variables(), metrics):
+            variable.assign(value)
+
+    recorder = host.record_steps()
+    recorder.restore(others["recorder"])
+    _put_back_drawn(facts["random"], others)
+    states = facts["callbacks"]
+    if "WandbMetricsLogger" in states:
+        states["WandbMetricsLogger"]["log_history"] = facts["log_history"]
+    set_resumption(host.model, Resumption(position, facts.get("run") or {}, states, where))
+    begun = functools.partial(clear_resumption, host.model)
+    host.begin_next_fit_at(position.epoch, position.batch, restore_metrics, begun)
+    return position
+
+
+def load_weights(host: Host, checkpoint: Checkpoint) -> None:
+    """Put only the weights of a checkpoint into a model.
+
+    Raises:
+        StateMismatchError: They do not fit; nothing has been changed then.
+        CorruptCheckpointError: A file is missing or cannot be read.
+    """
+    files = host.model_files()
+    for variable, value in _matched(str(checkpoint.path), "weights", files.variables, files.read(checkpoint)):
+        variable.assign(value)
+
+
+def _put_back_drawn(drawn: Mapping[str, Any], tensors: Arrays) -> None:
+    algorithm, place, has_gauss, gauss = drawn["numpy"]
+    np.random.set_state((algorithm, tensors["random/numpy"], place, has_gauss, gauss))
+    version, gauss_next = drawn["python"]
+    random.setstate((version, tuple(tensors["random/python"].tolist()), gauss_next))
+
+
+def _unsaved_weights(host: Host, files: Any) -> dict[str, Any]:
+    """Weights that the model's own files leave out."""
+    known = {id(variable) for variable in files.variables.values()}
+    missing = [variable for variable in host.model.weights if id(variable) not in known]
+    return host.named("weights", missing)
+
+
+def _group(tensors: Arrays, prefix: str, without: Collection[str] = ()) -> Arrays:
+    return {name: value for name, value in tensors.items() if name.startswith(prefix) and name not in without}
+
+
+def _matched(where: str, what: str, variables: Mapping[str, Any], found: Arrays) -> list[tuple[Any, np.ndarray]]:
+    """Each variable with its value.
+
+    Raises:
+        StateMismatchError: They do not fit each other.
+    """
+    missing = [name for name in variables if name not in found]
+    unknown = [name for name in found if name not in variables]
+    wrong = [
+        f"{name}: {_form(found[name])} in the checkpoint, {_form(variable)} in the model"
+        for name, variable in variables.items()
+        if name in found and _form(found[name]) != _form(variable)
+    ]
+    if missing or unknown or wrong:
+        parts = [
+            f"{len(names)} {phrase} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for names, phrase in (
+                (missing, "are in the model and not in the checkpoint"),
+                (unknown, "are in the checkpoint and not in the model"),
+                (wrong, "differ in shape or type"),
+            )
+            if names
+        ]
+        raise StateMismatchError(
+            f"The {what} of {where} do not fit the model: of {len(found)} in the checkpoint and {len(variables)} in "
+            f"the model, {'; '.join(parts)}. Expected the same model, optimizer and precision as when it was "
+            f"written; nothing has been changed. Build and compile the model as then, or load only its weights with "
+            f"load_model."
+        )
+    return [(variable, found[name]) for name, variable in variables.items()]
+
+
+def _form(value: Any) -> str:
+    dtype = getattr(value.dtype, "name", value.dtype)
+    return f"{dtype}{list(value.shape)}"
