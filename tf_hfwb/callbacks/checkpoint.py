@@ -146,7 +146,8 @@ class WandbModelCheckpoint(StepCallback):
             self._store.sweep()
         if self._settings.log_model is not LogModel.FALSE:
             open_run(self._host, self._settings, name=self._artifact_name)
-        self._capture: StateCapture | None = None
+        # What is made by the first batch only is looked up at the first save.
+        self._capture = StateCapture(self._host) if self.model.built else None
         processing = self._processing_class
         self._processing = {} if processing is None else texts_of(processing.save_pretrained)
         self._is_due = False

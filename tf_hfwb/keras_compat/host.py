@@ -345,7 +345,11 @@ class _Keras3Host(Host):
         if _keras3_backend() == "tensorflow":
             return snapshot([variable.value for variable in variables])
         carried = self._carried_state()
-        return [np.array(carried.get(id(variable), variable.value)) for variable in variables]
+
+        def value(variable: Any) -> Any:  # Where it is carried, the variable itself may have none.
+            return carried[id(variable)] if id(variable) in carried else variable.value
+
+        return [np.array(value(variable)) for variable in variables]
 
     def _carried_state(self) -> dict[int, Any]:
         """On JAX: the values that ``fit`` carries outside the variables, by the identity of the variable."""
@@ -385,7 +389,7 @@ class _Keras3Host(Host):
         """The variable's value as of now, also in the middle of ``fit``."""
         if _keras3_backend() == "tensorflow":
             return read(variable.value)
-        return np.array(self._carried_state().get(id(variable), variable.value))
+        return self.snapshot([variable])[0]
 
     @property
     def is_chief(self) -> bool:

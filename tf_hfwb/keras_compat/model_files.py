@@ -120,6 +120,14 @@ class KerasFiles:
         self.variables: dict[str, Any] = {
             f"{path}/{key}": variable for path, key, variable in lay_out(model) if id(variable) in weights
         }
+        if len(self.variables) < len(weights):
+            _logger.warning(
+                "%d of %d weights of %s are of layers that write them in a way of their own: they are in the training "
+                "state, and not in model.keras. restore takes both; a model loaded for use lacks them.",
+                len(weights) - len(self.variables),
+                len(weights),
+                type(model).__name__,
+            )
         try:
             self._configuration: tuple[str, str] | None = describe(model)
         except Exception as error:
@@ -180,6 +188,7 @@ def _as_h5(values: Arrays) -> memoryview:
 
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
+        file.create_group("vars")  # Of the model itself; tf_keras looks for it even when it is empty.
         for name, value in values.items():
             path, _, key = name.rpartition("/")
             place = f"{path}/vars/{key}".lstrip("/")
@@ -238,8 +247,9 @@ def lay_out_tf_keras(model: Any) -> list[tuple[str, str, Any]]:
     from tf_keras.src.saving import saving_lib
 
     places = _Places()
-    saving_lib._save_state(model, places, None, inner_path="", visited_trackables=set())
-    return places.found
+    visited = _Visited(model, places)
+    saving_lib._save_state(model, places, None, inner_path="", visited_trackables=visited)
+    return visited.found
 
 
 def lay_out_keras3(model: Any) -> list[tuple[str, str, Any]]:
@@ -270,6 +280,25 @@ class _Places:
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.found.append((self._path, key, value))
+
+
+class _Visited(set[int]):
+    """The layers that tf_keras has walked through. It writes the variables' values, which do not tell whose they are."""
+
+    def __init__(self, model: Any, places: _Places) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str, Any]] = []
+        self._places = places
+        self._layers = {id(layer): layer for layer in [model, *model.submodules]}
+
+    def add(self, identity: int) -> None:
+        """Called when the variables of a layer have been written."""
+        super().add(identity)
+        layer = self._layers.get(identity)
+        written, self._places.found = self._places.found, []
+        variables = [*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())]
+        if [key for _, key, _ in written] == [str(index) for index in range(len(variables))]:
+            self.found += [(path, key, variable) for (path, key, _), variable in zip(written, variables, strict=True)]
 
 
 # -- small files that do not change during a training ------------------------------------------------------------------

@@ -16,24 +16,27 @@ from typing import Any
 Variables = dict[str, Any]
 
 
-def named(group: str, variables: Sequence[Any], owner: str = "") -> Variables:
-    """The variables under ``{group}/{index}/{name}``; a first part of the name that is the owner's is left out.
+def named(group: str, variables: Sequence[Any], parts: int | None = None) -> Variables:
+    """The variables under ``{group}/{index}/{name}``.
+
+    Args:
+        group: The first part of the name.
+        variables: The variables.
+        parts: How many parts of a variable's own name to take, from the end; all of them when None. An optimizer's
+            slots are called after the optimizers and graphs around them, depending on when they are made.
 
     Example:
         >>> import types
         >>> list(named("optimizer", [types.SimpleNamespace(name="Adam/m/dense_3/kernel:0")]))
         ['optimizer/0000/Adam/m/dense/kernel']
     """
-    names = (_plain_name(variable).removeprefix(f"{owner}/") for variable in variables)
-    return {
-        f"{group}/{index:04d}/{name}": variable
-        for index, (name, variable) in enumerate(zip(names, variables, strict=True))
-    }
+    names = ("/".join(_plain_name(variable).split("/")[-(parts or 99) :]) for variable in variables)
+    return {f"{group}/{index:04d}/{name}": v for index, (name, v) in enumerate(zip(names, variables, strict=True))}
 
 
 def _plain_name(variable: Any) -> str:
     name = getattr(variable, "path", None) or getattr(variable, "name", "variable")
-    return "/".join(re.sub(r"_\d+$", "", part) for part in str(name).partition(":")[0].split("/"))
+    return re.sub(r"_\d+(?=_|/|$)", "", str(name).partition(":")[0])
 
 
 # -- tf_keras ----------------------------------------------------------------------------------------------------------
@@ -56,8 +59,7 @@ def tf_keras_optimizer(model: Any) -> Variables:
     scale: Any = getattr(optimizer, "_loss_scale", None)
     if hasattr(scale, "_weights"):
         variables += [scale.current_loss_scale, scale.counter]
-    # Slots that are made in the first step carry the optimizer's name, others do not.
-    return named("optimizer", variables, owner=getattr(inner, "name", None) or inner._name)
+    return named("optimizer", variables, parts=3)
 
 
 def tf_keras_generators(model: Any) -> Iterator[tuple[Any, Any]]:
@@ -127,7 +129,7 @@ def keras3_optimizer(model: Any) -> Variables:
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
-    return named("optimizer", model.optimizer.variables)
+    return named("optimizer", model.optimizer.variables, parts=1)
 
 
 def keras3_random(model: Any) -> Variables:

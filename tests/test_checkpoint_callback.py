@@ -1,0 +1,487 @@
+"""``WandbModelCheckpoint``, ``restore`` and ``load_model`` on plain ``fit``, within one process."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+import signal
+import sys
+
+import numpy as np
+import pytest
+import tf_keras
+import tiny
+import transformers
+from helpers import KERASES, finish, python, records
+
+from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, load_model, restore, training_batches
+from tf_hfwb.checkpoint.store import Store
+from tf_hfwb.errors import (
+    ArtifactNotFoundError,
+    CheckpointError,
+    CheckpointWriteError,
+    NotACheckpointError,
+    SettingError,
+    StateMismatchError,
+)
+
+
+def data(number: int = 20, seed: int = 0):
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(number, 4)).astype("float32")
+    return {"x": x}, np.argmax(x[:, :3], axis=1)
+
+
+def model_of(kind: str, optimizer=None, **options):
+    keras = importlib.import_module(kind)
+    return tiny.functional(kind, dropout=0.2, optimizer=optimizer or keras.optimizers.Adam(1e-2), **options)
+
+
+def train(model, callbacks, *, epochs=2, start=0, number=20):
+    batches = training_batches(data(number), 4, model=model, start_step=start)
+    return model.fit(
+        batches.dataset,
+        steps_per_epoch=batches.steps_per_epoch,
+        epochs=epochs,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=0,
+    )
+
+
+def steps_in(directory) -> list[int]:
+    return [checkpoint.step for checkpoint in Store(directory).checkpoints()]
+
+
+def weights(model) -> list[np.ndarray]:
+    return [np.array(weight) for weight in model.get_weights()]
+
+
+def same(left, right) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+# -- when ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize(
+    ("save_freq", "steps"), [("epoch", [5, 10]), (3, [3, 6, 9, 10]), (5, [5, 10]), (1, list(range(1, 11)))]
+)
+def test_saves_at_every_multiple_and_at_the_last_step(kind, save_freq, steps):
+    train(model_of(kind), [WandbModelCheckpoint("out", save_freq=save_freq)])
+    assert steps_in("out") == steps
+    for checkpoint in Store("out").checkpoints():
+        checkpoint.verify()
+        facts = checkpoint.read_json("trainer_state.json")
+        batches = facts["position"]["batches"]
+        assert (facts["position"]["epoch"], facts["position"]["batch"]) == divmod(batches, 5)
+        assert checkpoint.step == facts["global_step"] == batches
+        assert facts["epoch"] == pytest.approx(batches / 5)
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_only_the_better_ones_and_a_limit(kind):
+    model = model_of(kind)
+    values = [0.5, 0.6, 0.4, float("nan"), 0.4, 0.0, 0.3]
+    callback = WandbModelCheckpoint("out", monitor="val_loss", save_best_only=True)
+    train(model, [evaluated(model, "val_loss", values), callback], epochs=len(values))
+    assert steps_in("out") == [5, 15, 30]
+    assert (callback.best, callback.best_checkpoint) == (0.0, pathlib.Path("out/checkpoint-30"))
+
+    callback = WandbModelCheckpoint("limited", monitor="eval/loss", save_total_limit=2)
+    train(model_of(kind), [evaluated(model, "val_loss", [0.5, 0.1, 0.6, 0.7]), callback], epochs=4)
+    assert steps_in("limited") == [10, 20]
+
+
+def evaluated(model, name, values):
+    """What a validation adds to the logs of each epoch."""
+    module = importlib.import_module(type(model).__module__.partition(".")[0])
+
+    class Evaluated(module.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs[name] = values[epoch]
+
+    return Evaluated()
+
+
+# -- artifacts -----------------------------------------------------------------------------------------------------
+
+
+def logged(directory) -> list[dict]:
+    return [record["artifact"] for record in records(directory) if record["type"] == "artifact"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "monitor", "values", "best"),
+    [
+        ("auto", "val_accuracy", [0.5, 0.4, float("nan"), 0.6, 0.6], [5, 20]),
+        ("auto", "val_loss", [0.0, 0.1, 0.0, -1.0, 5.0], [5, 20]),
+        ("max", "eval_score", [float("nan"), 0.0, 0.0, -1.0, 0.1], [10, 25]),
+    ],
+)
+def test_best_sits_on_the_best(mode, monitor, values, best, monkeypatch):
+    monkeypatch.setenv("WANDB_LOG_MODEL", "checkpoint")
+    monkeypatch.setenv("WANDB_NAME", "org/run")
+    model = model_of("tf_keras")
+    callback = WandbModelCheckpoint("out", monitor=monitor, mode=mode)
+    train(model, [WandbMetricsLogger(), evaluated(model, monitor, values), callback], epochs=5)
+    versions = logged(finish())
+    assert [version["name"] for version in versions] == ["checkpoint-org-run"] * 5 + ["model-org-run"]
+    aliases = [set(version["aliases"]) for version in versions]
+    assert [step for step, names in zip(range(5, 30, 5), aliases, strict=False) if "best" in names] == best
+    assert aliases[0] >= {"latest", "step-5", "epoch-1.00"}
+    assert aliases[-1] == {"latest", "final"}
+    metadata = [json.loads(version["metadata"]) for version in versions]
+    assert metadata[0]["global_step"] == 5
+    assert metadata[0]["num_parameters"] == model.count_params()
+    assert metadata[3]["monitor_value"] == metadata[3][callback._monitor] == values[3]
+    assert metadata[0]["run_id"]
+    assert metadata[0]["format_version"] == 1
+
+    # Offline the names lead to the directories.
+    found = restore(model_of("tf_keras"), "checkpoint-org-run:best")
+    assert found.step == best[-1]
+    assert restore(model_of("tf_keras"), "checkpoint-org-run:latest").step == 25
+    assert same(weights(load_model("model-org-run:final")), weights(model))
+    with pytest.raises(ArtifactNotFoundError, match=r"checkpoint-org-run.*model-org-run|model-org-run"):
+        load_model("model-other:best")
+
+
+def test_modes_of_logging(monkeypatch):
+    train(model_of("keras"), [WandbModelCheckpoint("false")])
+    assert not pathlib.Path("wandb").exists()
+    train(model_of("keras"), [WandbModelCheckpoint("end", log_model="end", artifact_name="mine")])
+    assert [version["name"] for version in logged(finish())] == ["model-mine"]
+    with pytest.raises(SettingError, match="checkpoint"):
+        WandbModelCheckpoint("out", log_model="sometimes")
+    with pytest.raises(SettingError, match="org-name"):
+        WandbModelCheckpoint("out", artifact_name="org/name")
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_ends_with_the_best_weights(kind):
+    model = model_of(kind)
+    callback = WandbModelCheckpoint("out", monitor="val_loss", load_best_at_end=True, log_model="end")
+    train(model, [evaluated(model, "val_loss", [0.5, 0.1, 0.6]), callback], epochs=3)
+    assert same(weights(model), weights(load_model("out/checkpoint-10")))
+    (version,) = logged(finish())
+    assert set(version["aliases"]) == {"latest", "final", "best"}
+
+
+# -- going on --------------------------------------------------------------------------------------------------------
+
+
+OPTIMIZERS = {
+    "tf_keras": {
+        "adam": lambda: tf_keras.optimizers.Adam(1e-2),
+        "adamw_ema": lambda: tf_keras.optimizers.AdamW(1e-2, weight_decay=0.01, use_ema=True),
+        "sgd_schedule": lambda: tf_keras.optimizers.SGD(
+            tf_keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.9), momentum=0.9
+        ),
+        "legacy_adam": lambda: tf_keras.optimizers.legacy.Adam(1e-2),
+        "legacy_sgd": lambda: tf_keras.optimizers.legacy.SGD(1e-2, momentum=0.9),
+        "transformers": lambda: transformers.create_optimizer(1e-2, 50, 5, weight_decay_rate=0.01)[0],
+        "loss_scale": lambda: tf_keras.mixed_precision.LossScaleOptimizer(
+            tf_keras.optimizers.Adam(1e-2), initial_scale=2.0**10, dynamic_growth_steps=3
+        ),
+        "legacy_loss_scale": lambda: tf_keras.mixed_precision.LossScaleOptimizer(
+            tf_keras.optimizers.legacy.Adam(1e-2), initial_scale=2.0**10, dynamic_growth_steps=3
+        ),
+    },
+    "keras": {
+        "adam": lambda: importlib.import_module("keras").optimizers.Adam(1e-2),
+        "adamw_ema": lambda: importlib.import_module("keras").optimizers.AdamW(1e-2, use_ema=True),
+        "accumulating": lambda: importlib.import_module("keras").optimizers.Lion(1e-2, gradient_accumulation_steps=2),
+        "loss_scale": lambda: importlib.import_module("keras").optimizers.LossScaleOptimizer(
+            importlib.import_module("keras").optimizers.RMSprop(1e-2), initial_scale=2.0**10, dynamic_growth_steps=3
+        ),
+    },
+}
+CASES = [(kind, name) for kind, names in OPTIMIZERS.items() for name in names]
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_goes_on_as_if_nothing_had_happened(kind, name):
+    """Straight, and from a checkpoint in the middle of the last epoch into a model that is a stranger to it."""
+    make = OPTIMIZERS[kind][name]
+    straight = model_of(kind, make())
+    history = train(straight, [WandbModelCheckpoint("out", save_freq=1)])
+    step = [step for step in steps_in("out") if step < steps_in("out")[-1]][-1]
+
+    other = model_of(kind, make())
+    other.set_weights([weight + 1 for weight in other.get_weights()])
+    position = restore(other, f"out/checkpoint-{step}")
+    assert position.step == step
+    assert 5 < position.batches < 10
+    assert position.epoch == 1
+    resumed = train(other, [WandbModelCheckpoint("again", save_freq=1)], start=position.batches)
+    assert same(weights(straight), weights(other))
+    variables = [model.optimizer.variables for model in (straight, other)]
+    values = [[np.array(v) for v in (some() if callable(some) else some)] for some in variables]
+    assert same(*values)
+    assert {key: found[-1] for key, found in history.history.items()} == {
+        key: found[-1] for key, found in resumed.history.items()
+    }
+    assert steps_in("again") == [found for found in steps_in("out") if found > step]
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_goes_on_twice_within_an_epoch_and_at_its_end(kind):
+    straight = model_of(kind)
+    train(straight, [WandbModelCheckpoint("out", save_freq=1)], epochs=3)
+    for stops in ((6, 7), (5,), (5, 10), (1, 2, 3)):
+        position, model = None, None
+        for stop in stops:
+            model = model_of(kind)
+            position = restore(model, f"out/checkpoint-{stop}")
+            assert position.step == stop
+        train(model, [], epochs=3, start=position.batches)
+        assert same(weights(straight), weights(model)), stops
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_the_next_fit_begins_anew(kind):
+    model = model_of(kind)
+    train(model, [WandbModelCheckpoint("out", save_freq=7)])
+    other = model_of(kind)
+    position = restore(other, "out/checkpoint-7")
+    assert len(train(other, [], start=position.batches).epoch) == 1
+    assert train(other, []).epoch == [0, 1]
+
+
+def test_nothing_to_restore():
+    model = model_of("keras")
+    assert not restore(model, True, output_dir="nowhere")
+    with pytest.raises(SettingError, match="output_dir"):
+        restore(model, True)
+    with pytest.raises(NotACheckpointError, match="nowhere"):
+        restore(model, "nowhere")
+    with pytest.raises(SettingError, match="source=3"):
+        restore(model, 3)
+    pathlib.Path("empty").mkdir()
+    with pytest.raises(NotACheckpointError, match="empty"):
+        restore(model, "empty")
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_what_does_not_fit_is_refused_and_changes_nothing(kind):
+    keras = importlib.import_module(kind)
+    train(model_of(kind), [WandbModelCheckpoint("out", save_freq=7)])
+    other_optimizer = model_of(kind, keras.optimizers.SGD(1e-2))
+    before = weights(other_optimizer)
+    with pytest.raises(StateMismatchError, match=r"optimizer of .*checkpoint-7.* do not fit.*not in the model"):
+        restore(other_optimizer, "out/checkpoint-7")
+    assert same(before, weights(other_optimizer))
+
+    x = keras.Input((4,), name="x")
+    wide = keras.Model({"x": x}, keras.layers.Dense(3)(keras.layers.Dense(9)(x)))
+    wide.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(StateMismatchError, match="weights"):
+        restore(wide, "out/checkpoint-7")
+
+    more_metrics = model_of(kind, metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2)])
+    position = restore(more_metrics, "out/checkpoint-7")
+    with pytest.raises(StateMismatchError, match="metrics of"):
+        train(more_metrics, [], start=position.batches)
+
+    uncompiled = keras.Sequential([keras.layers.Dense(2)])
+    with pytest.raises(SettingError, match="compile"):
+        restore(uncompiled, "out/checkpoint-7")
+    uncompiled.compile("adam", "mse")
+    with pytest.raises(SettingError, match="built"):
+        restore(uncompiled, "out/checkpoint-7")
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_other_data_is_refused_before_any_time_is_spent(kind):
+    train(model_of(kind), [WandbModelCheckpoint("out", save_freq=4)], epochs=1)
+    model = model_of(kind)
+    position = restore(model, "out/checkpoint-4")
+    with pytest.raises(SettingError, match="more than 4"):
+        train(model, [], number=12, start=position.batches % 3)
+    model = model_of(kind)
+    restore(model, "out/checkpoint-4")
+    x, y = data()
+    generated = importlib.import_module("tensorflow").data.Dataset.from_generator(
+        lambda: iter([(x["x"][:4], y[:4])] * 5),
+        output_types=("float32", "int64"),
+        output_shapes=((None, 4), (None,)),
+    )
+    with pytest.raises(SettingError, match="steps_per_epoch"):
+        model.fit(generated, epochs=2, verbose=0)
+
+
+# -- the directory ---------------------------------------------------------------------------------------------------
+
+
+def test_stock_tools_open_a_checkpoint_of_transformers():
+    model = tiny.bert()
+    model.compile(tf_keras.optimizers.Adam(1e-3))
+    tokenizer = tiny.tokenizer()
+    batches = training_batches(tiny.classified(), 4, model=model, processing_class=tokenizer)
+    model.fit(
+        batches.dataset,
+        steps_per_epoch=batches.steps_per_epoch,
+        callbacks=[WandbModelCheckpoint("out", processing_class=tokenizer)],
+        verbose=0,
+    )
+    directory = "out/checkpoint-3"
+    stock = transformers.TFAutoModelForSequenceClassification.from_pretrained(directory)
+    assert same(weights(stock), weights(model))
+    assert transformers.AutoTokenizer.from_pretrained(directory)("the cat") == tokenizer("the cat")
+    assert same(weights(load_model(directory)), weights(model))
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_stock_keras_opens_a_checkpoint(kind, recwarn):
+    keras = importlib.import_module(kind)
+    model = model_of(kind)
+    train(model, [WandbModelCheckpoint("out")], epochs=1)
+    stock = keras.models.load_model("out/checkpoint-5/model.keras")
+    x, y = data()
+    assert np.array_equal(stock.predict(x["x"], verbose=0), model.predict(x["x"], verbose=0))
+    assert stock.evaluate(x["x"], y, verbose=0) == model.evaluate(x["x"], y, verbose=0)
+
+
+def test_frozen_weights_are_linked_and_not_written():
+    model = tiny.bert()
+    model.bert.trainable = False
+    model.compile(tf_keras.optimizers.Adam(1e-3))
+    batches = training_batches(tiny.classified(), 4, model=model, processing_class=tiny.tokenizer())
+    model.fit(
+        batches.dataset,
+        steps_per_epoch=3,
+        epochs=2,
+        callbacks=[WandbModelCheckpoint("out", save_total_limit=1)],
+        verbose=0,
+    )
+    model.fit(batches.dataset, steps_per_epoch=3, callbacks=[WandbModelCheckpoint("out")], verbose=0)
+    first, second = (pathlib.Path("out") / f"checkpoint-{step}" for step in (6, 9))
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert os.path.samefile(first / shards[0], second / shards[0])
+    assert not os.path.samefile(first / shards[1], second / shards[1])
+    stock = transformers.TFAutoModelForSequenceClassification.from_pretrained(second)
+    assert same(weights(stock), weights(model))
+    restored = tiny.bert()
+    restored.bert.trainable = False
+    restored.compile(tf_keras.optimizers.Adam(1e-3))
+    assert restore(restored, second).step == 9
+    assert same(weights(restored), weights(model))
+
+
+def test_a_damaged_checkpoint_is_passed_over_aloud(caplog):
+    train(model_of("keras"), [WandbModelCheckpoint("out", save_freq=4)])
+    file = pathlib.Path("out/checkpoint-10/training_state.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 4
+    file.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert restore(model_of("keras"), True, output_dir="out").step == 8
+    assert "checkpoint-10" in caplog.text
+    assert "checkpoint-8" in caplog.text
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        restore(model_of("keras"), "out/checkpoint-10")
+    for checkpoint in Store("out").checkpoints():
+        (checkpoint.path / "manifest.json").write_text("")
+    with caplog.at_level(logging.WARNING):
+        assert not restore(model_of("keras"), True, output_dir="out")
+    assert "fresh start" in caplog.text
+
+
+# -- trouble ---------------------------------------------------------------------------------------------------------
+
+
+def ruin(kind: str, step: int):
+    keras = importlib.import_module(kind)
+
+    class Ruin(keras.callbacks.Callback):
+        """A disk that fails in the middle."""
+
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == step:
+                shutil.rmtree("out")
+                pathlib.Path("out").write_text("in the way")
+
+    return Ruin()
+
+
+def test_a_failing_disk_does_not_stop_training_unless_asked_to(caplog):
+    model = model_of("tf_keras")
+    callbacks = [ruin("tf_keras", 2), WandbModelCheckpoint("out", save_freq=1)]
+    with caplog.at_level(logging.WARNING):
+        train(model, callbacks, epochs=1)
+    assert model.optimizer.iterations.numpy() == 5
+    assert "could not be written" in caplog.text
+    assert "Training goes on" in caplog.text
+    assert "checkpoints could not be written to out" in caplog.text
+    pathlib.Path("out").unlink()
+    with pytest.raises(CheckpointWriteError, match="out"):
+        train(model, [ruin("tf_keras", 2), WandbModelCheckpoint("out", save_freq=1, stop_on_error=True)], epochs=3)
+
+
+def test_a_directory_that_cannot_be_written_is_refused_at_once():
+    pathlib.Path("file").write_text("")
+    model = model_of("keras")
+    with pytest.raises(CheckpointWriteError, match="file"):
+        train(model, [WandbModelCheckpoint("file/out")])
+    assert int(model.optimizer.iterations.numpy()) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"save_freq": 0}, "save_freq=0"),
+        ({"save_freq": "steps"}, "epoch"),
+        ({"mode": "best"}, "auto"),
+        ({"save_total_limit": 0}, "save_total_limit=0"),
+        ({"save_best_only": True}, "monitor"),
+        ({"load_best_at_end": True}, "monitor"),
+    ],
+)
+def test_arguments_are_checked(options, message):
+    with pytest.raises(SettingError, match=message):
+        WandbModelCheckpoint("out", **options)
+
+
+def test_handlers_are_given_back_and_notebooks_are_left_alone(monkeypatch):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    seen = []
+
+    class Look(tf_keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    train(model_of("tf_keras"), [WandbModelCheckpoint("out"), Look()], epochs=1)
+    assert seen[-1] is not before[0]
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    train(model_of("tf_keras"), [WandbModelCheckpoint("out"), Look()], epochs=1)
+    assert seen[-1] == before[0]
+
+
+JAX = """
+import numpy as np, keras, sys
+sys.path[:0] = {path!r}
+import test_checkpoint_callback as test
+from tf_hfwb import WandbModelCheckpoint, restore
+straight = test.model_of("keras")
+history = test.train(straight, [WandbModelCheckpoint("out", save_freq=7)])
+other = test.model_of("keras")
+position = restore(other, "out/checkpoint-7")
+resumed = test.train(other, [WandbModelCheckpoint("again", save_freq=1)], start=position.batches)
+assert test.same(test.weights(straight), test.weights(other))
+assert history.history["loss"][-1] == resumed.history["loss"][-1], (history.history, resumed.history)
+assert test.steps_in("again") == [8, 9, 10]
+print(keras.backend.backend())
+"""
+
+
+def test_on_jax():
+    pytest.importorskip("jax")
+    path = [str(pathlib.Path(__file__).parent)]
+    assert python("-c", JAX.format(path=path), KERAS_BACKEND="jax").stdout.split()[-1] == "jax"
