@@ -117,7 +117,8 @@ def run(model_args: ModelArguments, data_args: DataTrainingArguments, args: TFTr
         compute_metrics=compute_metrics,
     )
     if args.do_train:
-        result = f"Trained {trainer.train().global_step} steps; there was nothing to evaluate on."
+        trained = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+        result = f"Trained {trained.global_step} steps; there was nothing to evaluate on."
         print(f"The model and its tokenizer are in {shlex.quote(str(trainer.save_model()))}")
     if args.do_predict:
         file = write_predictions(trainer, datasets["test"], config.id2label)

@@ -65,7 +65,7 @@ class TFTrainer:
         >>> y = (x[:, 0] > 0).astype("int64")
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-        >>> args = TFTrainingArguments(num_train_epochs=2, report_to="none", disable_tqdm=True)
+        >>> args = TFTrainingArguments(num_train_epochs=2, save_strategy="no", report_to="none", disable_tqdm=True)
         >>> trainer = TFTrainer(model, args, train_dataset=(x, y), eval_dataset=(x, y))
         >>> trainer.train().global_step
         16

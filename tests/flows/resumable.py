@@ -1,8 +1,8 @@
 """A training as a user writes it, for the tests that interrupt it: the same command again goes on.
 
-    python resumable.py MODEL OUTPUT_DIR [--steps_per_execution K] [--accumulate N] [--mixed] [--stop_at STEP]
+    python resumable.py MODEL OUTPUT_DIR [--steps_per_execution K] [--accumulate N] [--mixed] [--stop_at NUMBER]
 
-Prints a line of JSON at the end: the SHA-256 of all weights and optimizer variables, and the step.
+Prints a line of JSON at the end: the SHA-256 of all weights and optimizer variables, and the last epoch's logs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
@@ -26,18 +27,56 @@ import tiny
 
 from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, restore, training_batches
 from tf_hfwb.callbacks.step import StepCallback
-from tf_hfwb.policies import Once
+from tf_hfwb.data import evaluation_batches
+from tf_hfwb.policies import EverySteps, Once
 
 
 class SignalAt(StepCallback):
-    """What a scheduler does to a job, at a known step."""
+    """What a scheduler does to a job, at a known step, evaluation or epoch (each counted from 1 in this process)."""
 
-    def __init__(self, step: int, number: int) -> None:
-        super().__init__(Once(step))
+    def __init__(self, when: str, count: int, number: int) -> None:
+        super().__init__(Once(count if when == "step" else 0))
+        self._when = when
+        self._left = count
         self._number = number
 
     def on_due_step_end(self, logs) -> None:
+        if self._when == "step":
+            self._send()
+
+    def on_epoch_begin(self, epoch, logs=None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self._count("epoch_begin")
+
+    def on_epoch_end(self, epoch, logs=None) -> None:
+        super().on_epoch_end(epoch, logs)
+        self._count("epoch_end")
+
+    def on_test_begin(self, logs=None) -> None:
+        self._count("evaluation")
+
+    def _count(self, event: str) -> None:
+        if event == self._when:
+            self._left -= 1
+            if self._left == 0:
+                self._send()
+
+    def _send(self) -> None:
+        sys.stdout.write(json.dumps({"signal": time.monotonic()}) + "\n")
+        sys.stdout.flush()
         os.kill(os.getpid(), self._number)
+
+
+class Reporter(StepCallback):
+    """Prints each step, and takes its time for it."""
+
+    def __init__(self, pause: float) -> None:
+        super().__init__(EverySteps(1))
+        self._pause = pause
+
+    def on_due_step_end(self, logs) -> None:
+        os.write(1, f"step {self._clock.step}\n".encode())
+        time.sleep(self._pause)
 
 
 def keras3_transformer():
@@ -84,7 +123,7 @@ def digest(model) -> str:
     return sha.hexdigest()
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("output_dir")
@@ -95,8 +134,12 @@ def main() -> None:
     parser.add_argument("--save_freq", type=int, default=4)
     parser.add_argument("--log_freq", type=int, default=3)
     parser.add_argument("--stop_at", type=int, default=0)
+    parser.add_argument("--stop_when", choices=("step", "evaluation", "epoch_begin", "epoch_end"), default="step")
+    parser.add_argument("--stop_before_saving", action="store_true")
+    parser.add_argument("--validate", action="store_true")
+    parser.add_argument("--pause", type=float, default=None)
     parser.add_argument("--signal", type=int, default=signal.SIGTERM)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     tf.config.experimental.enable_op_determinism()
     keras_of = keras if arguments.model == "keras3" else tf_keras
     keras_of.utils.set_random_seed(1)
@@ -112,11 +155,18 @@ def main() -> None:
         WandbModelCheckpoint(arguments.output_dir, save_freq=arguments.save_freq, processing_class=tokenizer),
     ]
     if arguments.stop_at:
-        callbacks.append(SignalAt(arguments.stop_at, arguments.signal))
+        stop = SignalAt(arguments.stop_when, arguments.stop_at, arguments.signal)
+        callbacks.insert(1 if arguments.stop_before_saving else 2, stop)
+    if arguments.pause is not None:
+        callbacks.insert(0, Reporter(arguments.pause))
+    held_out = None
+    if arguments.validate:
+        held_out = evaluation_batches(data(11), 4, model=model, processing_class=tokenizer).dataset
     history = model.fit(
         batches.dataset,
         steps_per_epoch=batches.steps_per_epoch,
         epochs=arguments.epochs,
+        validation_data=held_out,
         callbacks=callbacks,
         shuffle=False,
         verbose=0,

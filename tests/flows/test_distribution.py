@@ -92,3 +92,36 @@ def test_of_several_workers_the_chief_opens_the_run():
     assert [row["train/global_step"] for row in rows] == [5, 10, 15, 20, 24]
     for row in rows:
         assert row["train/samples_per_second"] / row["train/steps_per_second"] == pytest.approx(4)
+
+
+RESUMED = """
+import sys, numpy as np, tensorflow as tf
+import tiny
+from helpers import samples
+from tf_hfwb import WandbModelCheckpoint, restore, training_batches
+kind = sys.argv[1]
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+tf.config.experimental.enable_op_determinism()
+
+def train(directory, source=None):
+    with strategy.scope():
+        model = tiny.functional(kind, dropout=0.3, optimizer="adam")
+    start = 0 if source is None else restore(model, source).batches
+    batches = training_batches(tiny.named(samples(40)), 8, model=model, start_step=start)
+    history = model.fit(
+        batches.dataset, steps_per_epoch=5, epochs=2, verbose=0, callbacks=[WandbModelCheckpoint(directory, save_freq=4)]
+    )
+    return [np.array(weight) for weight in model.get_weights()], history.history["accuracy"][-1]
+
+straight, accuracy = train("out")
+resumed, other = train("again", "out/checkpoint-8")
+assert all(np.array_equal(a, b) for a, b in zip(straight, resumed)), "the weights differ"
+assert accuracy == other, (accuracy, other)
+"""
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_a_training_on_several_replicas_goes_on(kind):
+    python("-c", RESUMED, kind)

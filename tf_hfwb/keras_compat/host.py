@@ -346,10 +346,11 @@ class _Keras3Host(Host):
             return snapshot([variable.value for variable in variables])
         carried = self._carried_state()
 
-        def value(variable: Any) -> Any:  # Where it is carried, the variable itself may have none.
-            return carried[id(variable)] if id(variable) in carried else variable.value
-
-        return [np.array(value(variable)) for variable in variables]
+        values = []
+        for variable in variables:
+            carried_value = carried.get(id(variable))  # Where there is one, the variable itself may have none.
+            values.append(np.array(variable.value if carried_value is None else carried_value))
+        return values
 
     def _carried_state(self) -> dict[int, Any]:
         """On JAX: the values that ``fit`` carries outside the variables, by the identity of the variable."""

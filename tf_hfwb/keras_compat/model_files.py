@@ -283,7 +283,7 @@ class _Places:
 
 
 class _Visited(set[int]):
-    """The layers that tf_keras has walked through. It writes the variables' values, which do not tell whose they are."""
+    """The layers that tf_keras has walked through: it writes their variables as values, which do not tell whose."""
 
     def __init__(self, model: Any, places: _Places) -> None:
         super().__init__()
