@@ -110,9 +110,8 @@ def train(directory, source=None):
         model = tiny.functional(kind, dropout=0.3, optimizer="adam")
     start = 0 if source is None else restore(model, source).batches
     batches = training_batches(tiny.named(samples(40)), 8, model=model, start_step=start)
-    history = model.fit(
-        batches.dataset, steps_per_epoch=5, epochs=2, verbose=0, callbacks=[WandbModelCheckpoint(directory, save_freq=4)]
-    )
+    callbacks = [WandbModelCheckpoint(directory, save_freq=4)]
+    history = model.fit(batches.dataset, steps_per_epoch=5, epochs=2, verbose=0, callbacks=callbacks)
     return [np.array(weight) for weight in model.get_weights()], history.history["accuracy"][-1]
 
 straight, accuracy = train("out")

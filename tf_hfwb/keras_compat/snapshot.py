@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,11 @@ from tf_hfwb.keras_compat.recorder import read
 @functools.cache
 def copies_on_write() -> bool:
     """Whether a value that was read stays what it was when the variable is written, by whichever operation."""
+    with ThreadPoolExecutor(1) as outside:  # Of the distribution strategy in which fit runs.
+        return outside.submit(_try).result()
+
+
+def _try() -> bool:
     import tensorflow as tf
 
     variables = [tf.Variable(tf.ones([4, 4])) for _ in range(4)]
