@@ -1,7 +1,7 @@
 """Checkpoints that version 1 of the format has written can be read from now on.
 
-``python tests/test_checkpoint_format.py DIRECTORY`` writes such checkpoints, for the next version of the format; those in
-``tests/data`` are never written again.
+``python tests/test_checkpoint_format.py DIRECTORY`` writes such checkpoints, for the next version of the format; those
+in ``tests/data`` are never written again.
 """
 
 from __future__ import annotations
