@@ -374,6 +374,30 @@ def test_frozen_weights_are_linked_and_not_written():
     assert same(weights(restored), weights(model))
 
 
+def test_frozen_weights_of_keras_3_are_linked_too():
+    import keras
+
+    def frozen():
+        model = model_of("keras")
+        model.layers[1].trainable = False
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        return model
+
+    model = frozen()
+    train(model, [WandbModelCheckpoint("out")])
+    first, second = (pathlib.Path("out") / f"checkpoint-{step}" for step in (5, 10))
+    shards = ["model_00000.weights.h5", "model_00001.weights.h5"]
+    assert os.path.samefile(first / shards[0], second / shards[0])
+    assert not os.path.samefile(first / shards[1], second / shards[1])
+    stock = keras.models.model_from_json((second / "config.json").read_text())
+    stock.load_weights(second / "model.weights.json")
+    assert same(weights(stock), weights(model))
+    assert same(weights(load_model(second)), weights(model))
+    other = frozen()
+    assert restore(other, second).step == 10
+    assert same(weights(other), weights(model))
+
+
 def test_a_damaged_checkpoint_is_passed_over_aloud(caplog):
     train(model_of("keras"), [WandbModelCheckpoint("out", save_freq=4)])
     file = pathlib.Path("out/checkpoint-10/training_state.safetensors")

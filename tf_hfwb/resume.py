@@ -11,7 +11,7 @@ from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import NotACheckpointError, SettingError
-from tf_hfwb.keras_compat import host_of, load_archive
+from tf_hfwb.keras_compat import host_of, load_archive, load_shards
 from tf_hfwb.pretrained import from_pretrained
 from tf_hfwb.resumption import Position
 from tf_hfwb.tracking.artifacts import local_directory
@@ -136,6 +136,8 @@ def load_model(source: str | os.PathLike[str], **options: Any) -> Any:
     archive = path / "model.keras" if path.is_dir() else path
     if zipfile.is_zipfile(archive):
         return load_archive(archive, **options)
+    if (path / "model.weights.json").is_file():
+        return load_shards(path, **options)
     if not (path / "config.json").is_file():
         raise NotACheckpointError(
             f"{path} holds no model. Expected the name of an artifact, or a directory with config.json and "

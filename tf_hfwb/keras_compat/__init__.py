@@ -4,14 +4,15 @@
 * ``host.py``: a model's step counter, learning rate and facts.
 * ``recorder.py``: the loss of every step, recorded in the training graph.
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
-* ``model_files.py``: a model in a checkpoint's directory.
+* ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
 * ``position.py``: begin a fit in the middle of an epoch.
 """
 
 from tf_hfwb.keras_compat.callback import Callback, Logs
 from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number, undisturbed_metrics
-from tf_hfwb.keras_compat.model_files import load_archive, texts_of, write_texts
+from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
 from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference, rate_of
+from tf_hfwb.keras_compat.texts import texts_of, write_texts
 
 __all__ = [
     "Callback",
@@ -23,6 +24,7 @@ __all__ = [
     "difference",
     "host_of",
     "load_archive",
+    "load_shards",
     "number",
     "rate_of",
     "texts_of",

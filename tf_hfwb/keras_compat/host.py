@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.errors import TFHFWBError
-from tf_hfwb.keras_compat import model_files, recorder, variables
-from tf_hfwb.keras_compat.model_files import KerasFiles, TransformersFiles
+from tf_hfwb.keras_compat import keras_files, recorder, variables
+from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.position import begin_keras3_fit_at, begin_tf_keras_fit_at
 from tf_hfwb.keras_compat.recorder import StepRecorder, read
 from tf_hfwb.keras_compat.snapshot import snapshot
-from tf_hfwb.keras_compat.variables import Variables, named
+from tf_hfwb.keras_compat.transformers_files import TransformersFiles
+from tf_hfwb.keras_compat.variables import Variables, frozen_variables, named
 
 
 class NotAKerasModelError(TFHFWBError, TypeError):
@@ -263,7 +264,7 @@ class _TFKerasHost(Host):
     def model_files(self) -> TransformersFiles | KerasFiles:
         if self.is_transformers:
             return TransformersFiles(self.model)
-        return KerasFiles(self.model, model_files.describe_tf_keras, model_files.lay_out_tf_keras)
+        return KerasFiles(self.model, keras_files.describe_tf_keras, keras_files.lay_out_tf_keras)
 
     def _rate_in_graph(self) -> Any:
         rate = self.model.optimizer.learning_rate
@@ -339,7 +340,8 @@ class _Keras3Host(Host):
         return variables.keras3_global(make=make)
 
     def model_files(self) -> TransformersFiles | KerasFiles:
-        return KerasFiles(self.model, model_files.describe_keras3, model_files.lay_out_keras3)
+        frozen = frozen_variables(self.model, self.model._flatten_layers())
+        return KerasFiles(self.model, keras_files.describe_keras3, keras_files.lay_out_keras3, frozen)
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         if _keras3_backend() == "tensorflow":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 Variables = dict[str, Any]
@@ -151,6 +151,13 @@ def keras3_global(*, make: bool) -> Any:
 
 
 # -- both --------------------------------------------------------------------------------------------------------------
+
+
+def frozen_variables(model: Any, layers: Iterable[Any]) -> set[int]:
+    """The identities of the variables of layers that are not trained; statistics of a trained layer are not of them."""
+    owned = ("_trainable_weights", "_non_trainable_weights", "_trainable_variables", "_non_trainable_variables")
+    frozen = [layer for layer in layers if getattr(layer, "trainable", True) is False]
+    return {id(variable) for layer in frozen for name in owned for variable in getattr(layer, name, ())}
 
 
 def metric_variables(model: Any, *, without: Any = None) -> Variables:

@@ -1,32 +1,29 @@
-"""The files of a model in a checkpoint: what stock tools open, written from values that were taken earlier.
+"""A plain model of tf_keras or Keras 3 in a checkpoint, written from values that were taken earlier.
 
-Neither Keras nor transformers can write a model from anything but its variables as they are now. So the structure (the
-configuration, and which variable lies where) is looked up once, on the training thread, and the files are written later
-on another one:
+Keras cannot write a model from anything but its variables as they are now. So the structure (the configuration, and
+which variable lies where) is looked up once, on the training thread, and the files are written later on another one:
 
-* :class:`TransformersFiles`: ``config.json`` and safetensors, which ``TFAutoModelFor....from_pretrained`` opens. When
-  some layers are frozen there are two shards, one of what is trained and one of what is not; the second one does not
-  change from checkpoint to checkpoint and is linked, not written.
-* :class:`KerasFiles`: ``model.keras``, which ``keras.models.load_model`` opens, for models of tf_keras and Keras 3.
+* ``model.keras``, the archive that ``keras.models.load_model`` opens;
+* for a Keras 3 model with frozen layers, Keras's sharded weights: ``config.json`` for ``keras.models.model_from_json``
+  and ``model.weights.json`` for ``load_weights``. The shard of what is frozen does not change from checkpoint to
+  checkpoint, and is linked instead of written. An archive cannot share its parts.
 """
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import importlib
 import io
 import json
 import logging
 import pathlib
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.checkpoint.tensors import digest_of, read_tensors
 from tf_hfwb.errors import CorruptCheckpointError
 
 _logger = logging.getLogger("tf_hfwb")
@@ -34,77 +31,14 @@ _logger = logging.getLogger("tf_hfwb")
 Arrays = dict[str, np.ndarray]
 
 
-class TransformersFiles:
-    """A TF model of transformers.
-
-    Args:
-        model: The model, built.
-
-    Attributes:
-        variables: Each weight by its name in the files.
-    """
-
-    def __init__(self, model: Any) -> None:
-        from transformers.modeling_tf_utils import strip_model_name_and_prefix
-
-        self.variables: dict[str, Any] = {strip_model_name_and_prefix(v.name): v for v in model.weights}
-        trained = {id(variable) for variable in model.trainable_variables}
-        self._frozen = [name for name, variable in self.variables.items() if id(variable) not in trained]
-        self._texts = texts_of(functools.partial(_save_configuration, model))
-
-    def write(self, draft: Draft, values: Arrays, previous: Checkpoint | None) -> None:
-        """Write the model.
-
-        Args:
-            draft: Where to.
-            values: Each weight by its name.
-            previous: An earlier checkpoint, whose files may be linked.
-        """
-        write_texts(draft, self._texts)
-        metadata = {"format": "tf"}
-        frozen = {name: values[name] for name in self._frozen}
-        trained = {name: value for name, value in values.items() if name not in frozen}
-        if not frozen or not trained:
-            draft.write_tensors("model.safetensors", values, metadata)
-            return
-        shards = {"model-00001-of-00002.safetensors": frozen, "model-00002-of-00002.safetensors": trained}
-        for file, tensors in shards.items():
-            known = None if previous is None or tensors is trained else previous.files.get(file)
-            if (
-                previous is not None
-                and known is not None
-                and digest_of(tensors, metadata) == (known.size, known.sha256)
-            ):
-                draft.reuse(file, previous)
-            else:
-                draft.write_tensors(file, tensors, metadata)
-        size = sum(value.nbytes for value in values.values())
-        files = {name: file for file, tensors in shards.items() for name in tensors}
-        draft.write_json("model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": files})
-
-    @staticmethod
-    def read(checkpoint: Checkpoint) -> Arrays:
-        """Each weight by its name.
-
-        Raises:
-            CorruptCheckpointError: A file is missing or cannot be read.
-        """
-        files: Iterable[str] = ["model.safetensors"]
-        if "model.safetensors.index.json" in checkpoint.files:
-            files = sorted(set(checkpoint.read_json("model.safetensors.index.json")["weight_map"].values()))
-        arrays: Arrays = {}
-        for file in files:
-            arrays |= read_tensors(checkpoint.path / file)
-        return arrays
-
-
 class KerasFiles:
-    """A plain model of tf_keras or Keras 3, as the archive that its own ``model.save`` writes, without the optimizer.
+    """A plain model of tf_keras or Keras 3, without its optimizer.
 
     Args:
         model: The model, built.
         describe: Gives the configuration and the metadata of the archive, as JSON.
         lay_out: Gives (path, key, variable) for everything that Keras would write.
+        frozen: The identities of frozen variables, where Keras can read weights in shards.
 
     Attributes:
         variables: Each weight by its place in the archive.
@@ -115,11 +49,13 @@ class KerasFiles:
         model: Any,
         describe: Callable[[Any], tuple[str, str]],
         lay_out: Callable[[Any], Iterable[tuple[str, str, Any]]],
+        frozen: Collection[int] = (),
     ) -> None:
         weights = {id(variable) for variable in model.weights}
         self.variables: dict[str, Any] = {
             f"{path}/{key}": variable for path, key, variable in lay_out(model) if id(variable) in weights
         }
+        self._frozen = [name for name, variable in self.variables.items() if id(variable) in frozen]
         if len(self.variables) < len(weights):
             _logger.warning(
                 "%d of %d weights of %s are of layers that write them in a way of their own: they are in the training "
@@ -146,8 +82,11 @@ class KerasFiles:
         Args:
             draft: Where to.
             values: Each weight by its place in the archive.
-            previous: Not used: an archive cannot share its parts.
+            previous: An earlier checkpoint, whose files may be linked.
         """
+        if self._configuration is not None and 0 < len(self._frozen) < len(values):
+            self._write_shards(draft, values, previous, *self._configuration)
+            return
         weights = _as_h5(values)
         if self._configuration is None:
             with draft.open("model.weights.h5") as file:
@@ -160,6 +99,29 @@ class KerasFiles:
             with archive.open("model.weights.h5", "w", force_zip64=True) as entry:
                 entry.write(weights)
 
+    def _write_shards(
+        self, draft: Draft, values: Arrays, previous: Checkpoint | None, config: str, metadata: str
+    ) -> None:
+        for name, text in (("config.json", config), ("metadata.json", metadata)):
+            with draft.open(name) as file:
+                file.write(text.encode())
+        frozen = {name: values[name] for name in self._frozen}
+        trained = {name: value for name, value in values.items() if name not in frozen}
+        places: dict[str, list[str]] = {}
+        for shard, tensors in (("model_00000.weights.h5", frozen), ("model_00001.weights.h5", trained)):
+            for name in tensors:
+                files = places.setdefault("/" + _group_of(name), [])
+                files += [] if shard in files else [shard]
+            weights = _as_h5(tensors)
+            known = None if previous is None else previous.files.get(shard)
+            if previous and known and known.sha256 == hashlib.sha256(weights).hexdigest():
+                draft.reuse(shard, previous)
+            else:
+                with draft.open(shard) as file:
+                    file.write(weights)
+        size = sum(value.nbytes for value in values.values())
+        draft.write_json("model.weights.json", {"metadata": {"total_size": size}, "weight_map": places})
+
     @staticmethod
     def read(checkpoint: Checkpoint) -> Arrays:
         """Each weight by its place in the archive.
@@ -170,6 +132,9 @@ class KerasFiles:
         import h5py
 
         try:
+            shards = [name for name in checkpoint.files if name.startswith("model_0000")]
+            if shards:
+                return {name: value for shard in shards for name, value in _of_h5(checkpoint.path / shard).items()}
             if "model.weights.h5" in checkpoint.files:
                 return _of_h5(checkpoint.path / "model.weights.h5")
             archive = zipfile.ZipFile(checkpoint.path / "model.keras")
@@ -182,6 +147,11 @@ class KerasFiles:
             ) from error
 
 
+def _group_of(name: str) -> str:
+    """Where Keras looks for the variables of a layer."""
+    return f"{name.rpartition('/')[0]}/vars".lstrip("/")
+
+
 def _as_h5(values: Arrays) -> memoryview:
     """The weights as Keras lays them out: a group ``{path}/vars`` for each layer."""
     import h5py
@@ -190,9 +160,7 @@ def _as_h5(values: Arrays) -> memoryview:
     with h5py.File(buffer, "w") as file:
         file.create_group("vars")  # Of the model itself; tf_keras looks for it even when it is empty.
         for name, value in values.items():
-            path, _, key = name.rpartition("/")
-            place = f"{path}/vars/{key}".lstrip("/")
-            dataset = file.create_dataset(place, data=value)
+            dataset = file.create_dataset(f"{_group_of(name)}/{name.rpartition('/')[2]}", data=value)
             if value.dtype.name == "bfloat16":
                 dataset.attrs["dtype"] = "bfloat16"
     return buffer.getbuffer()
@@ -301,34 +269,14 @@ class _Visited(set[int]):
             self.found += [(path, key, variable) for (path, key, _), variable in zip(written, variables, strict=True)]
 
 
-# -- small files that do not change during a training ------------------------------------------------------------------
+def load_shards(directory: pathlib.Path, **options: Any) -> Any:
+    """Load a Keras 3 model whose weights are in shards."""
+    import keras
 
-
-def _save_configuration(model: Any, directory: pathlib.Path) -> None:
-    from transformers.dynamic_module_utils import custom_object_save
-
-    model.config.architectures = [type(model).__name__.removeprefix("TF")]
-    if model._auto_class is not None:
-        custom_object_save(model, directory, config=model.config)
-    model.config.save_pretrained(directory)
-    if model.can_generate():
-        model.generation_config.save_pretrained(directory)
-
-
-def texts_of(save: Callable[[pathlib.Path], Any]) -> Mapping[str, bytes]:
-    """The small files that ``save`` writes into a directory, such as a configuration or a tokenizer."""
-    with tempfile.TemporaryDirectory() as name:
-        directory = pathlib.Path(name)
-        save(directory)
-        files = sorted(path for path in directory.rglob("*") if path.is_file())
-        return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
-
-
-def write_texts(draft: Draft, texts: Mapping[str, bytes]) -> None:
-    """Write them into a draft."""
-    for name, content in texts.items():
-        with draft.open(name) as file:
-            file.write(content)
+    with keras.saving.custom_object_scope(options.get("custom_objects") or {}):
+        model = keras.models.model_from_json((directory / "config.json").read_text())
+    model.load_weights(directory / "model.weights.json")
+    return model
 
 
 def load_archive(path: pathlib.Path, **options: Any) -> Any:

@@ -1,0 +1,96 @@
+"""A TF model of transformers in a checkpoint: ``config.json`` and safetensors, as ``from_pretrained`` opens them.
+
+When some layers are frozen there are two shards, first what is frozen and then what is trained. The first one does not
+change from checkpoint to checkpoint, and is linked instead of written.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.checkpoint.store import Checkpoint, Draft
+from tf_hfwb.checkpoint.tensors import digest_of, read_tensors
+from tf_hfwb.keras_compat.texts import texts_of, write_texts
+from tf_hfwb.keras_compat.variables import frozen_variables
+
+Arrays = dict[str, np.ndarray]
+
+
+class TransformersFiles:
+    """A TF model of transformers.
+
+    Args:
+        model: The model, built.
+
+    Attributes:
+        variables: Each weight by its name in the files.
+    """
+
+    def __init__(self, model: Any) -> None:
+        from transformers.modeling_tf_utils import strip_model_name_and_prefix
+
+        self.variables: dict[str, Any] = {strip_model_name_and_prefix(v.name): v for v in model.weights}
+        frozen = frozen_variables(model, model.submodules)
+        self._frozen = [name for name, variable in self.variables.items() if id(variable) in frozen]
+        self._texts = texts_of(functools.partial(_save_configuration, model))
+
+    def write(self, draft: Draft, values: Arrays, previous: Checkpoint | None) -> None:
+        """Write the model.
+
+        Args:
+            draft: Where to.
+            values: Each weight by its name.
+            previous: An earlier checkpoint, whose files may be linked.
+        """
+        write_texts(draft, self._texts)
+        metadata = {"format": "tf"}
+        frozen = {name: values[name] for name in self._frozen}
+        trained = {name: value for name, value in values.items() if name not in frozen}
+        if not frozen or not trained:
+            draft.write_tensors("model.safetensors", values, metadata)
+            return
+        shards = {"model-00001-of-00002.safetensors": frozen, "model-00002-of-00002.safetensors": trained}
+        for file, tensors in shards.items():
+            known = None if previous is None or tensors is trained else previous.files.get(file)
+            if (
+                previous is not None
+                and known is not None
+                and digest_of(tensors, metadata) == (known.size, known.sha256)
+            ):
+                draft.reuse(file, previous)
+            else:
+                draft.write_tensors(file, tensors, metadata)
+        size = sum(value.nbytes for value in values.values())
+        files = {name: file for file, tensors in shards.items() for name in tensors}
+        draft.write_json("model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": files})
+
+    @staticmethod
+    def read(checkpoint: Checkpoint) -> Arrays:
+        """Each weight by its name.
+
+        Raises:
+            CorruptCheckpointError: A file is missing or cannot be read.
+        """
+        files: Iterable[str] = ["model.safetensors"]
+        if "model.safetensors.index.json" in checkpoint.files:
+            files = sorted(set(checkpoint.read_json("model.safetensors.index.json")["weight_map"].values()))
+        arrays: Arrays = {}
+        for file in files:
+            arrays |= read_tensors(checkpoint.path / file)
+        return arrays
+
+
+def _save_configuration(model: Any, directory: pathlib.Path) -> None:
+    from transformers.dynamic_module_utils import custom_object_save
+
+    model.config.architectures = [type(model).__name__.removeprefix("TF")]
+    if model._auto_class is not None:
+        custom_object_save(model, directory, config=model.config)
+    model.config.save_pretrained(directory)
+    if model.can_generate():
+        model.generation_config.save_pretrained(directory)
