@@ -231,9 +231,8 @@ def _matched(where: str, what: str, variables: Mapping[str, Any], found: Arrays)
         ]
         raise StateMismatchError(
             f"The {what} of {where} do not fit the model: of {len(found)} in the checkpoint and {len(variables)} in "
-            f"the model, {'; '.join(parts)}. Expected the same model, optimizer and precision as when it was "
-            f"written; nothing has been changed. Build and compile the model as then, or load only its weights with "
-            f"load_model."
+            f"the model, {'; '.join(parts)}. Expected the same model, optimizer, metrics and precision as when it was "
+            f"written. Build and compile the model as then, or load only its weights with load_model."
         )
     return [(variable, found[name]) for name, variable in variables.items()]
 

@@ -222,6 +222,13 @@ class WandbModelCheckpoint(StepCallback):
         self._signals.stop()
         self._writer.flush()
         self._report_errors()
+        if self._previous is not None:
+            _logger.warning(
+                "Saved %s. Go on from there with restore(model, True, output_dir=%r), or "
+                "train(resume_from_checkpoint=True).",
+                self._previous.path,
+                str(self._store.path),
+            )
         tracker = current_tracker()
         if received == signal.SIGTERM:
             tracker.mark_preempting()
