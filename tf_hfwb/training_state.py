@@ -77,6 +77,7 @@ class StateCapture:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        host.snapshot(())  # Tries, before the first save, whether reads can be trusted.
         self.files = host.model_files()
         self._fixed = {**host.optimizer_variables(), **host.random_variables(), **_unsaved_weights(host, self.files)}
 

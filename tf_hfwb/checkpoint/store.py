@@ -26,6 +26,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import filelock
@@ -57,6 +58,8 @@ _DRAFT = ".tmp-draft-"
 _REPLACED = ".tmp-replaced-"
 _REMOVED = ".tmp-removed-"
 
+_SMALL = 64 << 10  # Bytes that are hashed faster than handed to another thread.
+
 _renaming = threading.Lock()  # Between the two renames of a replacement nobody brings the old one back.
 
 
@@ -81,8 +84,8 @@ class Draft:
         """
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "xb", buffering=0) as raw:
-            file = _HashedFile(raw, self._pace)
+        with open(path, "xb", buffering=0) as raw, ThreadPoolExecutor(1) as hasher:
+            file = _HashedFile(raw, hasher, self._pace)
             try:
                 yield file  # type: ignore[misc]
                 os.fsync(raw.fileno())
@@ -160,10 +163,14 @@ class Draft:
 
 
 class _HashedFile:
-    """What :meth:`Draft.open` gives: enough of a file to write a ``zipfile`` into, too."""
+    """What :meth:`Draft.open` gives: enough of a file to write a ``zipfile`` into, too.
 
-    def __init__(self, raw: Any, pace: Pace) -> None:
+    A chunk is hashed by another thread while it is written, which takes about as long.
+    """
+
+    def __init__(self, raw: Any, hasher: Executor, pace: Pace) -> None:
         self._raw = raw
+        self._hasher = hasher
         self._pace = pace
         self._unpaced = 0
         self.sha = hashlib.sha256()
@@ -173,10 +180,14 @@ class _HashedFile:
         view = memoryview(data).cast("B")
         for start in range(0, len(view), CHUNK):
             piece = view[start : start + CHUNK]
+            hashed = self._hasher.submit(self.sha.update, piece) if len(piece) > _SMALL else None
             rest = piece
             while rest:
                 rest = rest[self._raw.write(rest) :]
-            self.sha.update(piece)
+            if hashed is None:
+                self.sha.update(piece)
+            else:
+                hashed.result()
             self.size += len(piece)
             self._unpaced += len(piece)
             if self._unpaced >= CHUNK:

@@ -1,7 +1,8 @@
 """The values of many variables as of now, without copying them and without waiting.
 
 TensorFlow's read hands out the variable's own buffer and copies it only when the variable is written while somebody
-still holds it. So a snapshot costs a read each, and the next step pays for the copies, in its own threads. That is
+still holds it. So a snapshot costs a read each, and the next step pays for the copies, in its own threads. A sparse
+update, as an embedding's, turns that round: from then on reads copy. Large variables are turned back first. All that is
 behaviour and not a promise: :func:`copies_on_write` tries it once in a process, and if it does not hold, snapshots
 are copies.
 
@@ -49,7 +50,7 @@ def _try() -> bool:
         )
 
     write()
-    before = [read(variable) for variable in variables]
+    before = _read_all(variables, large=0)
     copies = [np.array(value.numpy()) for value in before]
     for _ in range(2):
         write()
@@ -57,7 +58,17 @@ def _try() -> bool:
     return changed and all(np.array_equal(value.numpy(), copy) for value, copy in zip(before, copies, strict=True))
 
 
+def _read_all(variables: Sequence[Any], large: int = 1 << 20) -> list[Any]:
+    import tensorflow as tf
+
+    for variable in variables:  # The operation costs more than copying a small one.
+        is_plain = not hasattr(variable, "values") and "CPU" in variable.device
+        if is_plain and variable.shape.num_elements() * variable.dtype.size >= large:
+            tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
+    return [read(variable) for variable in variables]
+
+
 def snapshot(variables: Sequence[Any]) -> list[Any]:
     """The values of TensorFlow variables as of now, for :func:`numpy.asarray` on any thread."""
-    values = [read(variable) for variable in variables]
+    values = _read_all(variables)
     return values if copies_on_write() else [np.array(value.numpy()) for value in values]
