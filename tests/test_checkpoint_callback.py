@@ -163,6 +163,20 @@ def test_modes_of_logging(monkeypatch):
         WandbModelCheckpoint("out", artifact_name="org/name")
 
 
+def test_a_name_does_not_lead_to_what_another_training_wrote():
+    for name in ("first", "second"):
+        model = model_of("keras")
+        train(
+            model,
+            [WandbModelCheckpoint("out", log_model="end", artifact_name=name)],
+            number=20 if name == "first" else 12,
+        )
+        finish()
+    assert same(weights(load_model("model-second:final")), weights(model))
+    with pytest.raises(ArtifactNotFoundError, match=r"holds something else by now"):
+        load_model("model-first:final")
+
+
 @pytest.mark.parametrize("kind", KERASES)
 def test_ends_with_the_best_weights(kind):
     model = model_of(kind)

@@ -79,6 +79,7 @@ def _log(
         project=run.project or None,
         run_id=run.id,
         step=int(step) if isinstance(step, (int, float)) else None,
+        digest=journal.manifest_digest(path),
     )
     journal.record(os.path.dirname(os.path.dirname(run.dir)), entry)
 

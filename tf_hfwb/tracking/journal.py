@@ -12,6 +12,7 @@ Does not: number versions. The server does that.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -41,6 +42,7 @@ class Entry:
         project: The project of the run.
         run_id: The run's id.
         step: The global step.
+        digest: The SHA-256 of the directory's ``manifest.json``; None if it has none.
         time: Seconds since 1970.
     """
 
@@ -52,6 +54,7 @@ class Entry:
     project: str | None = None
     run_id: str | None = None
     step: int | None = None
+    digest: str | None = None
     time: float = field(default_factory=time.time)
 
 
@@ -106,6 +109,20 @@ def _parsed(lines: Iterator[bytes] | Sequence[bytes]) -> Iterator[Entry]:
             continue
 
 
+def manifest_digest(path: str | os.PathLike[str]) -> str | None:
+    """The SHA-256 of a directory's manifest, which names the digests of all its files; None without one."""
+    try:
+        with open(os.path.join(path, "manifest.json"), "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None
+
+
+def is_there(entry: Entry) -> bool:
+    """Whether the entry's directory is, and still holds what was logged: another training may have replaced it."""
+    return os.path.isdir(entry.path) and entry.digest in (None, manifest_digest(entry.path))
+
+
 def resolve(reference: ArtifactReference | str, folder: str | os.PathLike[str]) -> str:
     """The directory that ``reference`` stands for.
 
@@ -137,11 +154,11 @@ def resolve(reference: ArtifactReference | str, folder: str | os.PathLike[str]) 
     holder = next((entry for entry in versions if wanted.alias in entry.aliases), None)
     if holder is None:
         raise _unknown_alias(wanted, versions)
-    if not os.path.isdir(holder.path):
+    if not is_there(holder):
         raise ArtifactNotFoundError(
             str(wanted),
-            f"The directory of {str(wanted)!r} has gone: it was {holder.path}. Expected it to stay until the run is "
-            f"synced. Put it back, or pass another of its aliases: {', '.join(_aliases(versions))}.",
+            f"The directory of {str(wanted)!r} has gone, or holds something else by now: {holder.path}. Expected it to stay as it was "
+            f"until the run is synced. Put it back, or pass another of its aliases: {', '.join(_aliases(versions))}.",
             _aliases(versions),
         )
     return holder.path
@@ -161,7 +178,7 @@ def _full_name(entry: Entry) -> str:
 
 def _newest(wanted: ArtifactReference, versions: Sequence[Entry]) -> str:
     for position, entry in enumerate(versions):
-        if os.path.isdir(entry.path):
+        if is_there(entry):
             if position:
                 _logger.warning(
                     "The newest directory of %r has gone (%s); %s is used instead.",
@@ -184,8 +201,8 @@ def _aliases(versions: Sequence[Entry]) -> list[str]:
     for entry in versions:
         for alias in entry.aliases:
             holders.setdefault(alias, entry)
-    found = [alias for alias, entry in holders.items() if os.path.isdir(entry.path)]
-    return ([LATEST] if any(os.path.isdir(entry.path) for entry in versions) else []) + found
+    found = [alias for alias, entry in holders.items() if is_there(entry)]
+    return ([LATEST] if any(is_there(entry) for entry in versions) else []) + found
 
 
 def _unknown_alias(wanted: ArtifactReference, versions: Sequence[Entry]) -> ArtifactNotFoundError:
