@@ -26,6 +26,7 @@ _logger = logging.getLogger("tf_hfwb")
 
 Pace = Callable[[int], None]
 
+_LOWEST = 19  # As nice as can be.
 _REST = 0.005  # Seconds after each chunk: without it a busy machine's worst training step doubles.
 
 
@@ -88,17 +89,26 @@ class BackgroundWriter:
     @contextlib.contextmanager
     def _hurrying(self) -> Iterator[None]:
         self._waiting += 1
+        self._set_priority(0)
         try:
             yield
         finally:
             self._waiting -= 1
+            self._set_priority(_LOWEST)
+
+    def _set_priority(self, nice: int) -> None:
+        """On Linux a thread has a priority of its own. Not everybody may raise it again; then it stays low."""
+        thread = self._thread
+        if sys.platform == "linux" and thread is not None and thread.native_id is not None:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, thread.native_id, nice)
 
     def _pace(self, _bytes: int) -> None:
         if not self._waiting:
             time.sleep(_REST)
 
     def _work(self) -> None:
-        _lower_priority()
+        self._set_priority(0 if self._waiting else _LOWEST)
         while True:
             job = self._jobs.get()
             try:
@@ -110,10 +120,3 @@ class BackgroundWriter:
             finally:
                 del job  # With the state that it holds.
                 self._jobs.task_done()
-
-
-def _lower_priority() -> None:
-    """On Linux a thread has a priority of its own; elsewhere it would be the whole process's."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

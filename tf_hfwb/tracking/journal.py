@@ -157,8 +157,9 @@ def resolve(reference: ArtifactReference | str, folder: str | os.PathLike[str]) 
     if not is_there(holder):
         raise ArtifactNotFoundError(
             str(wanted),
-            f"The directory of {str(wanted)!r} has gone, or holds something else by now: {holder.path}. Expected it to stay as it was "
-            f"until the run is synced. Put it back, or pass another of its aliases: {', '.join(_aliases(versions))}.",
+            f"The directory of {str(wanted)!r} has gone, or holds something else by now: {holder.path}. Expected it to "
+            f"stay as it was until the run is synced. Put it back, or pass another of its aliases: "
+            f"{', '.join(_aliases(versions))}.",
             _aliases(versions),
         )
     return holder.path
