@@ -149,7 +149,10 @@ def main(argv: list[str] | None = None) -> None:
     model = compiled(build(), arguments)
     position = restore(model, True, output_dir=arguments.output_dir)
     tokenizer = None if arguments.model == "vit" else tiny.tokenizer()
-    batches = training_batches(data(25), 4, model=model, processing_class=tokenizer, start_step=position.batches)
+    options = {"model": model, "processing_class": tokenizer}
+    if keras.backend.backend() == "jax":
+        options["pad_to_multiple_of"] = 32  # JAX compiles for each length.
+    batches = training_batches(data(25), 4, start_step=position.batches, **options)
     callbacks = [
         WandbMetricsLogger(arguments.log_freq),
         WandbModelCheckpoint(arguments.output_dir, save_freq=arguments.save_freq, processing_class=tokenizer),
@@ -161,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
         callbacks.insert(0, Reporter(arguments.pause))
     held_out = None
     if arguments.validate:
-        held_out = evaluation_batches(data(11), 4, model=model, processing_class=tokenizer).dataset
+        held_out = evaluation_batches(data(11), 4, **options).dataset
     history = model.fit(
         batches.dataset,
         steps_per_epoch=batches.steps_per_epoch,

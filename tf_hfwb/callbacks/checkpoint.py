@@ -156,7 +156,7 @@ class WandbModelCheckpoint(StepCallback):
         self.best, self._best_step = resumed.get("best", self.best), resumed.get("best_step", self._best_step)
         self._recorder.participants["WandbModelCheckpoint"] = self._state
         self._recorder.gates.append(self._before_step)
-        self._signals.start()
+        self._signals.start(self.model)
 
     def on_due_step_end(self, logs: Logs) -> None:
         """Save before the next step, when evaluations of this one are done."""

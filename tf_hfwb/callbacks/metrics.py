@@ -119,7 +119,7 @@ class WandbMetricsLogger(StepCallback):
 
         def answered() -> dict[str, Any]:
             self._tracker.flush()
-            return answer.result(timeout=60.0)
+            return answer.result(timeout=600.0)
 
         return answered
 

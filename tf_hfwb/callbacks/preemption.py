@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+import weakref
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -25,10 +27,12 @@ class SignalWatch:
     def __init__(self) -> None:
         self.received: int | None = None
         self._old: dict[int, Any] = {}
+        self._model: Callable[[], Any] = lambda: None
 
-    def start(self) -> None:
-        """Take over the two signals; one that the process ignores stays ignored."""
+    def start(self, model: Any) -> None:
+        """Take over the two signals during a fit of ``model``; one that the process ignores stays ignored."""
         self.received = None
+        self._model = weakref.ref(model)
         if threading.current_thread() is not threading.main_thread() or "ipykernel" in sys.modules:
             return
         for number in _SIGNALS:
@@ -46,7 +50,7 @@ class SignalWatch:
         if self.received is not None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        if not _in_fit(frame):  # It ended in an exception, of which callbacks are not told.
+        if not _is_fitting(self._model(), frame):  # It ended in an exception, of which callbacks are not told.
             self.stop()
             os.kill(os.getpid(), number)
             return
@@ -60,9 +64,9 @@ class SignalWatch:
         )
 
 
-def _in_fit(frame: FrameType | None) -> bool:
+def _is_fitting(model: Any, frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_name == "fit":
+        if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is model:
             return True
         frame = frame.f_back
     return False

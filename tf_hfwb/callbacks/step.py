@@ -151,7 +151,11 @@ class StepCallback(Callback):
         if self._surprising:
             recorded = self._clock.uncounted_batches()
             return batches if recorded is None else recorded
-        return min(batches, self.params["steps"] - self._epoch_batches)
+        left = int(self.params["steps"]) - self._epoch_batches
+        if batches <= left:
+            return batches
+        recorded = self._clock.uncounted_batches()  # Keras 3 trains beyond the epoch, where there is data.
+        return left if recorded is None else recorded
 
     def _advance(self, batches: int, logs: Logs) -> None:
         clock, policy = self._clock, self._policy

@@ -1,0 +1,347 @@
+"""Trainings that are interrupted, killed and damaged, and go on: bit for bit what they would have been."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import json
+import pathlib
+import random
+import shutil
+import signal
+import sys
+import time
+
+import pytest
+from helpers import history, python
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from forking import Ended, Launcher
+
+from tf_hfwb.checkpoint.store import Store
+from tf_hfwb.tracking.history import run_folders
+
+pytestmark = pytest.mark.slow
+
+RESUMABLE = str(pathlib.Path(__file__).with_name("resumable.py"))
+
+Rows = dict[tuple[int, str], dict[str, float]]
+
+
+class Trainings:
+    """Starts trainings, and keeps the results of those that nothing happens to."""
+
+    def __init__(self, launcher: Launcher, directory: pathlib.Path) -> None:
+        self._launcher = launcher
+        self._directory = directory
+        self._straight: dict[tuple[str, ...], tuple[dict, Rows]] = {}
+
+    def start(self, directory: pathlib.Path, *arguments: str):
+        model, *options = arguments
+        return self._launcher.start(directory, model, "out", *options)
+
+    def run(self, directory: pathlib.Path, *arguments: str, status: int = 0) -> Ended:
+        ended = self.start(directory, *arguments).wait()
+        assert ended.status == status, f"exit status {ended.status}\n{ended.stdout}\n{ended.stderr}"
+        return ended
+
+    def straight(self, *arguments: str) -> tuple[dict, Rows]:
+        """What a training prints and logs when it is not interrupted."""
+        if arguments not in self._straight:
+            directory = self._directory / f"straight{len(self._straight)}"
+            self._straight[arguments] = printed(self.run(directory, *arguments)), logged(directory)
+        return self._straight[arguments]
+
+    def check(self, directory: pathlib.Path, ended: Ended, *arguments: str, runs: int = 1) -> None:
+        """The same as if nothing had happened, in one run; ``runs`` if some had not got to their first checkpoint."""
+        result, rows = self.straight(*arguments)
+        assert printed(ended) == result
+        assert logged(directory) == rows
+        assert len({path.name for path in directory.glob("wandb/*run-*/run-*.wandb")}) <= runs
+
+
+@pytest.fixture(scope="module")
+def launcher():
+    with Launcher() as launcher:
+        yield launcher
+
+
+@pytest.fixture(scope="module")
+def trainings(launcher, tmp_path_factory):
+    return Trainings(launcher, tmp_path_factory.mktemp("straight"))
+
+
+def printed(ended: Ended) -> dict:
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def logged(directory: pathlib.Path) -> Rows:
+    """The training rows and the evaluation rows of the newest run in a directory, by step, without what varies."""
+    newest = max(directory.glob("wandb/*run-*/run-*.wandb"), key=lambda path: path.parent.name)
+    folders = run_folders(newest.stem.removeprefix("run-"), directory / "wandb")
+    rows: Rows = {}
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for row in itertools.chain(*pool.map(history, folders)):
+            row = {name: value for name, value in row.items() if not name.endswith(("_per_second", "runtime"))}
+            place = int(row["train/global_step"]), "train" if "train/loss" in row else "eval"
+            assert place not in rows, f"the row of {place} is there twice"
+            rows[place] = row
+    return rows
+
+
+# -- interrupted between two steps -------------------------------------------------------------------------------------
+
+# There are 7 batches in an epoch, and 3 epochs. A checkpoint at each 4th step, a row at each 3rd.
+INTERRUPTED = [
+    ("bert", [10]),
+    ("bert --mixed", [17]),
+    ("gpt2 --steps_per_execution=3", [10]),
+    ("t5", [16, 18]),
+    ("vit --steps_per_execution=2 --validate", [3]),
+    ("keras3", [2, 5, 20]),
+    ("keras3 --validate", [14]),
+    ("keras3 --mixed", [16]),
+    ("keras3 --steps_per_execution=2", [17]),
+    ("keras3 --steps_per_execution=3", [7]),
+    ("keras3 --steps_per_execution=3 --validate", [10]),
+    ("keras3 --accumulate=2", [2, 5]),
+    ("keras3 --accumulate=2 --steps_per_execution=2", [8]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "steps"), INTERRUPTED)
+def test_bit_for_bit(trainings, tmp_path, arguments, steps):
+    arguments = arguments.split()
+    for step in steps:
+        trainings.run(tmp_path, *arguments, f"--stop_at={step}", status=143)
+    trainings.check(tmp_path, trainings.run(tmp_path, *arguments), *arguments)
+
+
+def test_interrupted_by_ctrl_c(trainings, tmp_path):
+    trainings.run(tmp_path, "keras3", "--stop_at=6", f"--signal={signal.SIGINT:d}", status=130)
+    trainings.check(tmp_path, trainings.run(tmp_path, "keras3"), "keras3")
+
+
+def test_the_command_itself(trainings, tmp_path, monkeypatch):
+    """Not forked: nothing may depend on the order of a set, which is another one in each process."""
+    trainings.run(tmp_path, "gpt2", "--stop_at=10", status=143)
+    monkeypatch.chdir(tmp_path)
+    ended = python(RESUMABLE, "gpt2", "out")
+    trainings.check(tmp_path, Ended(ended.returncode, ended.stdout, ended.stderr), "gpt2")
+
+
+def test_on_jax(tmp_path, monkeypatch):
+    pytest.importorskip("jax")
+    with Launcher(KERAS_BACKEND="jax") as launcher:
+        trainings = Trainings(launcher, tmp_path)
+        directory = tmp_path / "stopped"
+        trainings.run(directory, "keras3", "--validate", "--stop_at=10", status=143)
+        trainings.check(directory, trainings.run(directory, "keras3", "--validate"), "keras3", "--validate")
+
+
+# -- a signal at an awkward moment -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "evaluation --stop_at=2",
+        "epoch_begin --stop_at=2",
+        "epoch_end --stop_at=1 --stop_before_saving",
+        "epoch_end --stop_at=2",
+        "epoch_end --stop_at=3",  # There is nothing left to train.
+    ],
+)
+def test_a_signal_between_epochs(trainings, tmp_path, moment):
+    arguments = ["keras3", "--validate"]
+    stopped = trainings.run(tmp_path, *arguments, *f"--stop_when={moment}".split(), status=143)
+    assert time.monotonic() - printed(stopped)["signal"] < 30
+    ended = trainings.run(tmp_path, *arguments)
+    result, rows = trainings.straight(*arguments)
+    assert printed(ended) == (result if "3" not in moment else {**result, "logs": {}})
+    assert logged(tmp_path) == rows
+
+
+def test_a_second_signal_ends_the_process_at_once(trainings, tmp_path):
+    training = trainings.start(tmp_path, "keras3", "--pause=20")
+    training.wait_for("step 1\n")
+    training.kill(signal.SIGTERM)
+    training.wait_for("A second signal exits at once.")
+    began = time.monotonic()
+    training.kill(signal.SIGTERM)
+    assert training.wait().status == -signal.SIGTERM
+    assert time.monotonic() - began < 5
+    assert trainings.run(tmp_path, "keras3").status == 0
+
+
+HANDLERS = """
+import os, signal, sys, time
+import keras, numpy as np
+from tf_hfwb import WandbModelCheckpoint
+
+class Broken(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise ArithmeticError
+
+def fit(*callbacks):
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.zeros((4, 2)), np.zeros((4, 1)), verbose=0, callbacks=[WandbModelCheckpoint("out"), *callbacks])
+
+def handlers():
+    return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+mine = lambda number, frame: print("mine", flush=True)
+for term, interrupt in ((signal.SIG_DFL, signal.default_int_handler), (mine, signal.SIG_IGN)):
+    signal.signal(signal.SIGTERM, term)
+    signal.signal(signal.SIGINT, interrupt)
+    fit()
+    assert handlers() == [term, interrupt]
+
+def train():
+    try:
+        fit(Broken())
+    except ArithmeticError:
+        print("broken", flush=True)
+
+train()
+os.kill(os.getpid(), signal.SIGTERM)  # Prints "mine".
+os.kill(os.getpid(), signal.SIGINT)  # Is ignored.
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+train()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+train()
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(10)
+print("still here")
+"""
+
+
+def test_the_handlers_of_before_are_given_back():
+    ended = python("-c", HANDLERS, check=False)
+    assert ended.stdout.split() == ["broken", "mine", "broken", "interrupted", "broken"], ended.stderr
+    assert ended.returncode == -signal.SIGTERM
+
+
+# -- killed at random moments ------------------------------------------------------------------------------------------
+
+KILLED = ["keras3", "--validate", "--epochs=30", "--save_freq=2"]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_killed_again_and_again(trainings, tmp_path, seed):
+    dice = random.Random(seed)
+    store = Store(tmp_path / "out")
+    newest, advances, runs = 0, 0, 1
+    for number in range(8):
+        training = trainings.start(tmp_path, *KILLED, "--pause=0.03")
+        if number % 4 < 3:
+            training.wait_for(f"step {newest + 1}\n")
+            time.sleep(dice.uniform(0, 0.7 + 0.2 * number))
+        else:
+            time.sleep(dice.uniform(0, 3))
+        training.kill(signal.SIGKILL)
+        ended = training.wait()
+        assert ended.status == -signal.SIGKILL
+        steps = [int(line.split()[1]) for line in ended.stdout.splitlines() if line.startswith("step ")]
+        assert steps == list(range(newest + 1, newest + 1 + len(steps))), "it has not gone on where it should"
+        found, rejected = store.newest_good()
+        assert rejected == []
+        # What was handed over: the last one waits, the one before is being written.
+        begun = [newest, newest, *(step for step in steps if step % 2 == 0 and step < steps[-1])]
+        assert (found.step if found else 0) >= begun[-3 if len(begun) > 2 else 0], (begun, found)
+        advances += bool(found) and found.step > newest
+        newest = found.step if found else 0
+        runs += not newest
+    assert advances >= 3
+    trainings.check(tmp_path, trainings.run(tmp_path, *KILLED), *KILLED, runs=runs)
+
+
+def test_rows_that_the_client_had_not_written_when_it_was_killed(trainings, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "60")
+        training = trainings.start(tmp_path, "keras3", "--pause=0.1")
+        training.wait_for("step 13\n")
+        while not (tmp_path / "out/checkpoint-12").exists():
+            time.sleep(0.01)
+        training.kill(signal.SIGKILL)
+        assert training.wait().status == -signal.SIGKILL
+    assert logged(tmp_path) == {}
+    trainings.check(tmp_path, trainings.run(tmp_path, "keras3"), "keras3")
+
+
+# -- damaged checkpoints -----------------------------------------------------------------------------------------------
+
+
+def flip_a_bit(checkpoint: pathlib.Path) -> str:
+    file = checkpoint / "training_state.safetensors"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    return file.name
+
+
+def truncate(checkpoint: pathlib.Path) -> str:
+    file = checkpoint / "model.keras"
+    file.write_bytes(file.read_bytes()[:-100])
+    return file.name
+
+
+def empty_the_manifest(checkpoint: pathlib.Path) -> str:
+    (checkpoint / "manifest.json").write_bytes(b"")
+    return "manifest.json"
+
+
+@pytest.fixture(scope="module")
+def stopped(trainings, tmp_path_factory):
+    """A training that has made checkpoints at 4, 8, 12 and 14 steps."""
+    made = []
+
+    def make(directory: pathlib.Path) -> pathlib.Path:
+        if not made:
+            made.append(tmp_path_factory.mktemp("stopped") / "training")
+            trainings.run(made[0], "keras3", "--stop_at=14", status=143)
+        return shutil.copytree(made[0], directory)
+
+    return make
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, empty_the_manifest])
+def test_a_damaged_checkpoint_is_passed_over_aloud(trainings, stopped, tmp_path, damage):
+    directory = stopped(tmp_path / "training")
+    file = damage(directory / "out/checkpoint-14")
+    ended = trainings.run(directory, "keras3")
+    (said,) = [line for line in ended.stderr.splitlines() if "checkpoint-14 is not used" in line]
+    assert file in said
+    assert "Instead out/checkpoint-12 is used." in ended.stderr
+    assert "Going on from out/checkpoint-12: step 12, epoch 1." in ended.stderr
+    trainings.check(directory, ended, "keras3")
+    assert {16, 20, 21} < {checkpoint.step for checkpoint in Store(directory / "out").checkpoints()}
+
+
+def test_all_of_them_damaged(trainings, stopped, tmp_path):
+    directory = stopped(tmp_path / "training")
+    for step in (4, 8, 12, 14):
+        flip_a_bit(directory / f"out/checkpoint-{step}")
+    shutil.rmtree(directory / "wandb")  # What begins anew is another run.
+    ended = trainings.run(directory, "keras3")
+    for step in (4, 8, 12, 14):
+        assert f"checkpoint-{step} is not used" in ended.stderr
+    assert "Instead a fresh start is made." in ended.stderr
+    trainings.check(directory, ended, "keras3")
+
+
+def test_two_processes_and_one_directory(trainings, tmp_path):
+    first = trainings.start(tmp_path, "keras3", "--pause=0.4")
+    first.wait_for("step 1\n")
+    second = trainings.run(tmp_path, "keras3", "--pause=0", status=1)
+    assert "DirectoryInUseError" in second.stderr
+    assert "step" not in second.stdout
+    ended = first.wait()
+    assert ended.status == 0
+    assert printed(ended) == trainings.straight("keras3")[0]
