@@ -7,6 +7,7 @@ every 15 s otherwise) and nothing is added later.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import json
@@ -84,21 +85,35 @@ def _shared(names: frozenset[str]) -> frozenset[str]:
     return names
 
 
-def _items(directory: str) -> Iterator[dict[str, Any]]:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", os.path.abspath(directory)]
-    with tempfile.TemporaryFile("w+") as complaints:
-        # Not in the current directory, where a file of the user's may be called like a module.
-        with subprocess.Popen(
-            command, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
-        ) as process:
-            yield from _parsed(process.stdout or ())
-        if process.returncode:
+def _items(directory: str) -> list[dict[str, Any]]:
+    directory = os.path.abspath(directory)
+    complaint = "it holds no log"
+    for command in _commands(directory):
+        with tempfile.TemporaryFile("w+") as complaints:
+            # Not in the current directory, where a file of the user's may be called like a module.
+            with subprocess.Popen(
+                command, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
+            ) as process:
+                items = list(_parsed(process.stdout or ()))
+            if not process.returncode:
+                return items
             complaints.seek(0)
-            _logger.warning(
-                "The history in %s could not be read (%s). Steps that it holds may be written twice.",
-                directory,
-                complaints.read().strip()[-300:] or f"exit status {process.returncode}",
-            )
+            complaint = complaints.read().strip()[-300:] or f"exit status {process.returncode}"
+    _logger.warning(
+        "The history in %s could not be read (%s). Steps that it holds may be written twice.", directory, complaint
+    )
+    return []
+
+
+def _commands(directory: str) -> Iterator[list[str]]:
+    """``wandb leet inspect``: the program that it starts, which takes a twentieth of the time, and else itself."""
+    import wandb
+
+    files = glob.glob(os.path.join(glob.escape(directory), "run-*.wandb"))
+    with contextlib.suppress(wandb.Error, AttributeError, IndexError):
+        core = [wandb.util.get_core_path(), "leet", "inspect", "--no-observability", "--json"]
+        yield [*core, "--run-file", files[0], os.path.dirname(directory)]
+    yield [sys.executable, "-m", "wandb", "leet", "inspect", "--json", directory]
 
 
 def _parsed(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
