@@ -379,6 +379,7 @@ def test_frozen_weights_are_linked_and_not_written():
     shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     assert os.path.samefile(first / shards[0], second / shards[0])
     assert not os.path.samefile(first / shards[1], second / shards[1])
+    assert os.path.samefile(first / "config.json", second / "config.json")
     stock = transformers.TFAutoModelForSequenceClassification.from_pretrained(second)
     assert same(weights(stock), weights(model))
     restored = tiny.bert()
@@ -432,6 +433,16 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(caplog):
 
 
 # -- trouble ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_further_optimizers_are_not_forgotten_in_silence(kind, caplog):
+    model = model_of(kind)
+    train(model, [WandbModelCheckpoint("out")], epochs=1)
+    assert "further optimizers" not in caplog.text
+    model.discriminator_optimizer = importlib.import_module(kind).optimizers.SGD()
+    train(model, [WandbModelCheckpoint("out")], epochs=1)
+    assert "further optimizers (discriminator_optimizer)" in caplog.text
 
 
 def ruin(kind: str, step: int):

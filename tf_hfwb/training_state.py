@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import math
 import random
 from collections.abc import Callable, Collection, Mapping
@@ -24,6 +25,8 @@ from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import StateMismatchError
 from tf_hfwb.keras_compat import Host
 from tf_hfwb.resumption import Position, Resumption, clear_resumption, set_resumption
+
+_logger = logging.getLogger("tf_hfwb")
 
 TENSORS = "training_state.safetensors"
 FACTS = "trainer_state.json"
@@ -79,6 +82,13 @@ class StateCapture:
         self._host = host
         host.snapshot(())  # Tries, before the first save, whether reads can be trusted.
         self.files = host.model_files()
+        others = host.other_optimizers()
+        if others:
+            _logger.warning(
+                "%s has further optimizers (%s), which are not in its checkpoints: only model.optimizer is.",
+                type(host.model).__name__,
+                ", ".join(others),
+            )
         self._fixed = {**host.optimizer_variables(), **host.random_variables(), **_unsaved_weights(host, self.files)}
 
     def take(self, facts: Mapping[str, Any]) -> TrainingState:

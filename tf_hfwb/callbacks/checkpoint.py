@@ -304,7 +304,7 @@ class WandbModelCheckpoint(StepCallback):
             self._previous = self._store.newest_good()[0]
         with self._store.draft(f"checkpoint-{facts['global_step']}", pace) as draft:
             state.write(draft, self._previous)
-            write_texts(draft, self._processing)
+            write_texts(draft, self._processing, self._previous)
             self._previous = draft.commit()
         if self._limit is not None:
             self._prune(self._limit, facts["best_step"], tracker)
@@ -362,7 +362,7 @@ class WandbModelCheckpoint(StepCallback):
         def write(pace: Pace) -> None:
             with self._store.draft(FINAL, pace) as draft:
                 capture.files.write(draft, values, self._previous)
-                write_texts(draft, self._processing)
+                write_texts(draft, self._processing, self._previous)
                 model = draft.commit()
             self._log(tracker, model, "model", ["final", *(["best"] if is_best else [])], facts)
 

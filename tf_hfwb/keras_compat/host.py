@@ -115,6 +115,11 @@ class Host:
         """The optimizer's variables by name; they are made if they are not there yet."""
         raise NotImplementedError
 
+    def other_optimizers(self) -> list[str]:
+        """The attributes of the model that hold further optimizers, as a GAN's, whose variables nobody can tell."""
+        attributes = vars(self.model).items()
+        return [n for n, v in attributes if hasattr(v, "apply_gradients") and v is not self.model.optimizer]
+
     def random_variables(self) -> Variables:
         """The states of the layers' random generators by name."""
         raise NotImplementedError

@@ -25,6 +25,7 @@ import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError
+from tf_hfwb.keras_compat.texts import write_texts
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -102,9 +103,7 @@ class KerasFiles:
     def _write_shards(
         self, draft: Draft, values: Arrays, previous: Checkpoint | None, config: str, metadata: str
     ) -> None:
-        for name, text in (("config.json", config), ("metadata.json", metadata)):
-            with draft.open(name) as file:
-                file.write(text.encode())
+        write_texts(draft, {"config.json": config.encode(), "metadata.json": metadata.encode()}, previous)
         frozen = {name: values[name] for name in self._frozen}
         trained = {name: value for name, value in values.items() if name not in frozen}
         places: dict[str, list[str]] = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tf_hfwb.checkpoint.store import Draft
+from tf_hfwb.checkpoint.store import Checkpoint, Draft
 
 
 def texts_of(save: Callable[[pathlib.Path], Any]) -> Mapping[str, bytes]:
@@ -19,8 +20,12 @@ def texts_of(save: Callable[[pathlib.Path], Any]) -> Mapping[str, bytes]:
         return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
 
 
-def write_texts(draft: Draft, texts: Mapping[str, bytes]) -> None:
-    """Write them into a draft."""
+def write_texts(draft: Draft, texts: Mapping[str, bytes], previous: Checkpoint | None) -> None:
+    """Write them into a draft, or link those that an earlier checkpoint has alike."""
     for name, content in texts.items():
+        known = None if previous is None else previous.files.get(name)
+        if previous and known and known.sha256 == hashlib.sha256(content).hexdigest():
+            draft.reuse(name, previous)
+            continue
         with draft.open(name) as file:
             file.write(content)

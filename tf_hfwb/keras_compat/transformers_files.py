@@ -47,7 +47,7 @@ class TransformersFiles:
             values: Each weight by its name.
             previous: An earlier checkpoint, whose files may be linked.
         """
-        write_texts(draft, self._texts)
+        write_texts(draft, self._texts, previous)
         metadata = {"format": "tf"}
         frozen = {name: values[name] for name in self._frozen}
         trained = {name: value for name, value in values.items() if name not in frozen}
