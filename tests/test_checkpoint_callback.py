@@ -91,7 +91,7 @@ def test_only_the_better_ones_and_a_limit(kind):
     callback = WandbModelCheckpoint("out", monitor="val_loss", save_best_only=True)
     train(model, [evaluated(model, "val_loss", values), callback], epochs=len(values))
     assert steps_in("out") == [5, 15, 30]
-    assert (callback.best, callback.best_checkpoint) == (0.0, pathlib.Path("out/checkpoint-30"))
+    assert (callback.best, callback.best_checkpoint) == (0.0, pathlib.Path("out/checkpoint-30").absolute())
 
     callback = WandbModelCheckpoint("limited", monitor="eval/loss", save_total_limit=2)
     train(model_of(kind), [evaluated(model, "val_loss", [0.5, 0.1, 0.6, 0.7]), callback], epochs=4)

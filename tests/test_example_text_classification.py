@@ -178,7 +178,7 @@ def test_a_pretrained_model_is_fine_tuned(capsys):
 
 
 @pytest.mark.slow
-def test_an_interrupt_is_one_line(tmp_path):
+def test_an_interrupt_saves_and_says_where(tmp_path):
     variables = environment(tmp_path / "home", PYTHONUNBUFFERED="1", WANDB_SILENT="true")
     with subprocess.Popen(
         [sys.executable, str(SCRIPT)], env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -189,7 +189,10 @@ def test_an_interrupt_is_one_line(tmp_path):
                 break
         _, stderr = script.communicate(timeout=60)
     assert script.returncode == 130
-    assert stderr.strip() == "interrupted"
+    said, saved = stderr.strip().splitlines()
+    assert said.startswith("SIGINT: saving a checkpoint")
+    assert saved.startswith("Saved trainer_output/checkpoint-")
+    assert "resume_from_checkpoint=True" in saved
 
 
 # -- the command line --------------------------------------------------------------------------------------------------

@@ -183,19 +183,22 @@ class TFTrainer:
             if position.step >= total_steps:
                 return self._trained_already(checkpoint, total_steps)
         totals = TrainingTotals()
+        callbacks = self._fit_callbacks(total_steps, evaluations, totals)
         began = time.time()
         try:
             self.model.fit(
                 batches.dataset,
                 steps_per_epoch=batches_per_epoch,
                 epochs=epochs,
-                callbacks=self._fit_callbacks(total_steps, evaluations, totals),
+                callbacks=callbacks,
                 shuffle=False,  # The batches are shuffled.
                 verbose=0 if args.disable_tqdm else "auto",
             )
         except BaseException as error:
-            with contextlib.suppress(Exception):  # Which would hide the error.
-                totals.on_interrupt()
+            for callback in callbacks:
+                if isinstance(callback, (TrainingTotals, WandbModelCheckpoint)):
+                    with contextlib.suppress(Exception):  # Which would hide the error.
+                        callback.on_interrupt()
             self._end_failed_run(error)
             raise
         metrics = speed_metrics("train", began, num_samples=totals.samples, num_steps=totals.steps)

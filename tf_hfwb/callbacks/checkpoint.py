@@ -102,7 +102,8 @@ class WandbModelCheckpoint(StepCallback):
                 raise SettingError(name, value, expected="False without a metric", advice="Pass monitor='val_loss'.")
         self._settings = Settings.resolve(log_model=log_model)
         self._artifact_name = None if artifact_name is None else checked_artifact_name(artifact_name)
-        self._store = Store(os.fspath(output_dir))
+        self._output_dir = os.fspath(output_dir)  # As the user wrote it, for messages.
+        self._store = Store(os.path.abspath(os.path.expanduser(output_dir)))
         self._by_epochs = save_freq == "epoch"
         self._monitor = None if monitor is None else _row_name(monitor)
         self._higher = mode == "max" or (mode == "auto" and monitor is not None and higher_is_better(monitor))
@@ -199,6 +200,12 @@ class WandbModelCheckpoint(StepCallback):
             self._log_final_model()
         self._release()
 
+    def on_interrupt(self) -> None:
+        """An exception ended the fit, of which Keras tells no callback: finish what was taken before."""
+        self._signals.stop()
+        self._writer.flush()
+        self._release()
+
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.__exit__(None, None, None)
@@ -226,8 +233,8 @@ class WandbModelCheckpoint(StepCallback):
             _logger.warning(
                 "Saved %s. Go on from there with restore(model, True, output_dir=%r), or "
                 "train(resume_from_checkpoint=True).",
-                self._previous.path,
-                str(self._store.path),
+                os.path.join(self._output_dir, self._previous.name),
+                self._output_dir,
             )
         tracker = current_tracker()
         if received == signal.SIGTERM:
