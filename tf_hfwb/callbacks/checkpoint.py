@@ -191,7 +191,7 @@ class WandbModelCheckpoint(StepCallback):
             _logger.warning(
                 "%d checkpoints could not be written to %s. The newest one there is %s.",
                 self._failed,
-                self._store.path,
+                self._output_dir,
                 self._previous.name if self._previous else "from before this training, if there is one",
             )
         if self._load_best_at_end:
