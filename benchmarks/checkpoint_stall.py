@@ -405,7 +405,7 @@ def main() -> None:
     parser.add_argument("--saves", type=int, default=3, help="saves of one fit")
     parser.add_argument("--every", type=int, default=20, help="steps between two saves")
     parser.add_argument("--repeats", type=int, default=3, help="fits of ours, and fits without saves")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=32)
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="leave out the variants without these")
     arguments = parser.parse_args()

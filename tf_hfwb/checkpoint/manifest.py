@@ -28,7 +28,8 @@ MANIFEST = "manifest.json"
 FORMAT = "tf_hfwb-checkpoint"
 VERSION = 1
 
-Pace = Callable[[int], None]
+# Called with a number of bytes that were written; may rest. True: somebody waits, so take all there is.
+Pace = Callable[[int], bool | None]
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,6 @@ _DRAFT = ".tmp-draft-"
 _REPLACED = ".tmp-replaced-"
 _REMOVED = ".tmp-removed-"
 
-_SMALL = 64 << 10  # Bytes that are hashed faster than handed to another thread.
-
 _renaming = threading.Lock()  # Between the two renames of a replacement nobody brings the old one back.
 
 
@@ -165,7 +163,7 @@ class Draft:
 class _HashedFile:
     """What :meth:`Draft.open` gives: enough of a file to write a ``zipfile`` into, too.
 
-    A chunk is hashed by another thread while it is written, which takes about as long.
+    When somebody waits, a chunk is hashed by another thread while it is written, which takes about as long.
     """
 
     def __init__(self, raw: Any, hasher: Executor, pace: Pace) -> None:
@@ -173,6 +171,7 @@ class _HashedFile:
         self._hasher = hasher
         self._pace = pace
         self._unpaced = 0
+        self._hurries = False
         self.sha = hashlib.sha256()
         self.size = 0
 
@@ -180,7 +179,7 @@ class _HashedFile:
         view = memoryview(data).cast("B")
         for start in range(0, len(view), CHUNK):
             piece = view[start : start + CHUNK]
-            hashed = self._hasher.submit(self.sha.update, piece) if len(piece) > _SMALL else None
+            hashed = self._hasher.submit(self.sha.update, piece) if self._hurries else None
             rest = piece
             while rest:
                 rest = rest[self._raw.write(rest) :]
@@ -191,7 +190,7 @@ class _HashedFile:
             self.size += len(piece)
             self._unpaced += len(piece)
             if self._unpaced >= CHUNK:
-                self._pace(self._unpaced)
+                self._hurries = bool(self._pace(self._unpaced))
                 self._unpaced = 0
         return len(view)
 

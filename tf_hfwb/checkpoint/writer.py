@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 
 _logger = logging.getLogger("tf_hfwb")
 
-Pace = Callable[[int], None]
+Pace = Callable[[int], bool | None]
 
 _LOWEST = 19  # As nice as can be.
 _REST = 0.005  # Seconds after each chunk: without it a busy machine's worst training step doubles.
@@ -36,10 +36,10 @@ class BackgroundWriter:
     Example:
         >>> writer = BackgroundWriter()
         >>> done = []
-        >>> writer.submit(lambda pace: done.append(pace(4 << 20)))
+        >>> writer.submit(lambda pace: done.append("written"))
         >>> writer.close()
         >>> done
-        [None]
+        ['written']
     """
 
     def __init__(self) -> None:
@@ -103,9 +103,10 @@ class BackgroundWriter:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, thread.native_id, nice)
 
-    def _pace(self, _bytes: int) -> None:
+    def _pace(self, _bytes: int) -> bool:
         if not self._waiting:
             time.sleep(_REST)
+        return bool(self._waiting)
 
     def _work(self) -> None:
         self._set_priority(0 if self._waiting else _LOWEST)
