@@ -146,7 +146,7 @@ def keras3_global(*, make: bool) -> Any:
 
     if make:
         return seed_generator.global_seed_generator().state
-    generator = global_state.get_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR)
+    generator = global_state.get_global_attribute("global_seed_generator")  # A name that Keras exports only lately.
     return None if generator is None else generator.state
 
 
