@@ -53,8 +53,11 @@ def restore(
         >>> #           callbacks=[WandbMetricsLogger(100), WandbModelCheckpoint("out", save_freq=500)])
     """
     checkpoint = find_checkpoint(source, output_dir=output_dir)
-    if checkpoint is None:
-        return Position()
+    return Position() if checkpoint is None else go_on(model, checkpoint)
+
+
+def go_on(model: Any, checkpoint: Checkpoint) -> Position:
+    """Do as :func:`restore` does, from a checkpoint that :func:`find_checkpoint` has found and verified."""
     host = host_of(model)
     if not host.is_compiled:
         raise SettingError(
@@ -87,9 +90,7 @@ def find_checkpoint(
         return _newest_good(pathlib.Path(output_dir))
     if source is False or not isinstance(source, (str, os.PathLike)):
         raise SettingError("source", source, expected="True, a directory, or the name of an artifact")
-    path = pathlib.Path(source).expanduser()
-    if not path.exists() and isinstance(source, str) and looks_like_reference(source):
-        path = pathlib.Path(local_directory(source))
+    path = _path_of(source)
     if path.is_dir() and not (path / "manifest.json").exists():
         found = _newest_good(path)
         if found is not None:
@@ -97,6 +98,14 @@ def find_checkpoint(
     checkpoint = Checkpoint.open(path)
     checkpoint.verify()
     return checkpoint
+
+
+def _path_of(source: str | os.PathLike[str]) -> pathlib.Path:
+    """The path itself, or where the artifact of that name lies."""
+    path = pathlib.Path(source).expanduser()
+    if not path.exists() and isinstance(source, str) and looks_like_reference(source):
+        return pathlib.Path(local_directory(source))
+    return path
 
 
 def _newest_good(directory: pathlib.Path) -> Checkpoint | None:
@@ -128,9 +137,7 @@ def load_model(source: str | os.PathLike[str], **options: Any) -> Any:
     Example:
         >>> # model = load_model("model-my-run:best")
     """
-    path = pathlib.Path(source).expanduser()
-    if not path.exists() and isinstance(source, str) and looks_like_reference(source):
-        path = pathlib.Path(local_directory(source))
+    path = _path_of(source)
     if (path / "manifest.json").exists():
         Checkpoint.open(path).verify()
     archive = path / "model.keras" if path.is_dir() else path

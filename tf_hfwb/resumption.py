@@ -42,13 +42,11 @@ class Resumption:
         position: Where.
         run: ``id``, ``project``, ``entity`` and ``name`` of the W&B run; empty without one.
         states: The state of each callback by its name.
-        source: The checkpoint's directory.
     """
 
     position: Position
     run: Mapping[str, str] = field(default_factory=dict)
     states: Mapping[str, Any] = field(default_factory=dict)
-    source: str = ""
 
 
 _pending: weakref.WeakKeyDictionary[Any, Resumption] = weakref.WeakKeyDictionary()

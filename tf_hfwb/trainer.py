@@ -25,7 +25,7 @@ from tf_hfwb.keras_compat import host_of, number, undisturbed_metrics
 from tf_hfwb.optimization import create_optimizer, create_schedule
 from tf_hfwb.policies import EverySteps, Never
 from tf_hfwb.predictions import BatchRunner, Pass
-from tf_hfwb.resume import find_checkpoint, restore
+from tf_hfwb.resume import find_checkpoint, go_on
 from tf_hfwb.resumption import Position
 from tf_hfwb.training_args import TFTrainingArguments, steps_of
 from tf_hfwb.training_state import loss_of, position_of
@@ -179,7 +179,7 @@ class TFTrainer:
             facts |= _facts(f"eval_dataset/{name}" if name else "eval_dataset", evaluation)
         self._report(log_freq[args.logging_strategy], facts)
         if checkpoint is not None:
-            restore(self.model, checkpoint.path)
+            go_on(self.model, checkpoint)
             if position.step >= total_steps:
                 return self._trained_already(checkpoint, total_steps)
         totals = TrainingTotals()

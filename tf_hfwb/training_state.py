@@ -23,7 +23,7 @@ import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import StateMismatchError
-from tf_hfwb.keras_compat import Host
+from tf_hfwb.keras_compat import Host, named
 from tf_hfwb.resumption import Position, Resumption, clear_resumption, set_resumption
 
 _logger = logging.getLogger("tf_hfwb")
@@ -181,7 +181,7 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
     states = facts["callbacks"]
     if "WandbMetricsLogger" in states:
         states["WandbMetricsLogger"]["log_history"] = facts["log_history"]
-    set_resumption(host.model, Resumption(position, facts.get("run") or {}, states, where))
+    set_resumption(host.model, Resumption(position, facts.get("run") or {}, states))
     begun = functools.partial(clear_resumption, host.model)
     host.begin_next_fit_at(position.epoch, position.batch, restore_metrics, begun)
     return position
@@ -210,7 +210,7 @@ def _unsaved_weights(host: Host, files: Any) -> dict[str, Any]:
     """Weights that the model's own files leave out."""
     known = {id(variable) for variable in files.variables.values()}
     missing = [variable for variable in host.model.weights if id(variable) not in known]
-    return host.named("weights", missing)
+    return named("weights", missing)
 
 
 def _group(tensors: Arrays, prefix: str, without: Collection[str] = ()) -> Arrays:

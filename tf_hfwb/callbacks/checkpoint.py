@@ -16,8 +16,8 @@ from tf_hfwb.callbacks.names import evaluation_name
 from tf_hfwb.callbacks.preemption import SignalWatch
 from tf_hfwb.callbacks.run import open_run
 from tf_hfwb.callbacks.step import StepCallback
-from tf_hfwb.checkpoint.store import Checkpoint, Store
-from tf_hfwb.checkpoint.writer import BackgroundWriter, Pace
+from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
+from tf_hfwb.checkpoint.writer import BackgroundWriter
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Logs, host_of, number, texts_of, write_texts
 from tf_hfwb.policies import EverySteps, Never, Policy, higher_is_better, is_better
@@ -59,6 +59,7 @@ class WandbModelCheckpoint(StepCallback):
         artifact_name: The artifacts' name without ``checkpoint-`` and ``model-``; else the run's name, else its id.
         load_best_at_end: Put the weights of the best checkpoint into the model when training ends.
         stop_on_error: Raise in ``fit`` when a checkpoint cannot be written. Else training goes on, with a warning.
+        arguments: What the training was started with, for ``trainer_state.json``.
 
     Attributes:
         best: The best value of ``monitor`` among the checkpoints; None without one.
@@ -256,7 +257,7 @@ class WandbModelCheckpoint(StepCallback):
 
     def _save(self, logs: Logs, *, even_if_worse: bool = False) -> None:
         self._is_due = False
-        step = self._clock.step
+        step, epoch = self._position()
         if step == self._saved_step:
             return
         metrics = self._metrics(logs)
@@ -270,7 +271,6 @@ class WandbModelCheckpoint(StepCallback):
         if self._capture is None:
             self._capture = StateCapture(self._host)
         tracker = current_tracker()
-        epoch = self._epoch + (self._epoch_batches / self._steps_per_epoch if self._steps_per_epoch else 0.0)
         facts = {
             "global_step": step,
             "epoch": epoch,
@@ -362,8 +362,6 @@ class WandbModelCheckpoint(StepCallback):
             "global_step": self._best_step if is_best else self._clock.step,
             "epoch": float(self._epoch),
             "metrics": {self._monitor: self.best} if is_best and self.best is not None else {},
-            "monitor": self._monitor,
-            "best_metric": self.best,
         }
 
         def write(pace: Pace) -> None:

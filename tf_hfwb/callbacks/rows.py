@@ -12,7 +12,7 @@ from tf_hfwb.callbacks.names import training_metrics
 from tf_hfwb.keras_compat import Reading, difference, number, rate_of
 from tf_hfwb.policies import higher_is_better, is_better
 from tf_hfwb.tracking import Tracker
-from tf_hfwb.tracking.run import STEP
+from tf_hfwb.tracking.history import STEP, is_rate
 
 
 class Moment(NamedTuple):
@@ -165,8 +165,7 @@ class EvaluationRows:
         self.tracker.log({**row, "train/epoch": epoch, STEP: step})
         best: dict[str, float] = {}
         for name, value in row.items():
-            rate = name.endswith(("/runtime", "_per_second"))
-            if not rate and is_better(value, self.tracker.best.get(name), higher=higher_is_better(name)):
+            if not is_rate(name) and is_better(value, self.tracker.best.get(name), higher=higher_is_better(name)):
                 self.tracker.best[name] = value
                 best |= {f"best/{name}": value, f"best/{name}_step": step}
         if best:

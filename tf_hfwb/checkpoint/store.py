@@ -119,6 +119,14 @@ class Draft:
         # Also for a copy: one of a damaged file must not look like a good one.
         self._files[name] = checkpoint.files[name_there or name]
 
+    def reuse_same(self, name: str, sha256: str, checkpoint: Checkpoint | None) -> bool:
+        """Take a file over from another checkpoint, if it has one of that name and digest; tells whether it had."""
+        known = None if checkpoint is None else checkpoint.files.get(name)
+        if checkpoint is None or known is None or known.sha256 != sha256:
+            return False
+        self.reuse(name, checkpoint)
+        return True
+
     def commit(self) -> Checkpoint:
         """Finish: from here on the checkpoint is there, whatever happens.
 

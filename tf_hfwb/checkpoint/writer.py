@@ -22,9 +22,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-_logger = logging.getLogger("tf_hfwb")
+from tf_hfwb.checkpoint.manifest import Pace
 
-Pace = Callable[[int], bool | None]
+_logger = logging.getLogger("tf_hfwb")
 
 _LOWEST = 19  # As nice as can be.
 _REST = 0.005  # Seconds after each chunk: without it a busy machine's worst training step doubles.

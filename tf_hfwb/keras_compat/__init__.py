@@ -13,6 +13,7 @@ from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number
 from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
 from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
+from tf_hfwb.keras_compat.variables import named
 
 __all__ = [
     "Callback",
@@ -25,6 +26,7 @@ __all__ = [
     "host_of",
     "load_archive",
     "load_shards",
+    "named",
     "number",
     "rate_of",
     "texts_of",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import importlib
 import importlib.metadata
@@ -21,14 +22,14 @@ from tf_hfwb.keras_compat.position import begin_keras3_fit_at, begin_tf_keras_fi
 from tf_hfwb.keras_compat.recorder import StepRecorder, read
 from tf_hfwb.keras_compat.snapshot import snapshot
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
-from tf_hfwb.keras_compat.variables import Variables, frozen_variables, named
+from tf_hfwb.keras_compat.variables import Variables, frozen_variables
 
 
 class NotAKerasModelError(TFHFWBError, TypeError):
     """The object that was given as a model is none of tf_keras or Keras 3."""
 
 
-class Host:
+class Host(abc.ABC):
     """A model, seen through the Keras that it belongs to.
 
     Attributes:
@@ -47,9 +48,9 @@ class Host:
         return importlib.import_module(self.package)
 
     @property
+    @abc.abstractmethod
     def ops(self) -> Any:
         """Tensor functions by their common names: ``cast``, ``where``, ``cos``, ``clip``."""
-        raise NotImplementedError
 
     # -- compiling -----------------------------------------------------------------------------------------------
 
@@ -59,9 +60,9 @@ class Host:
         return hasattr(self.model, "hf_compute_loss")
 
     @property
+    @abc.abstractmethod
     def is_compiled(self) -> bool:
         """Whether ``compile`` was called."""
-        raise NotImplementedError
 
     def set_optimizer(self, optimizer: Any) -> None:
         """Train with ``optimizer`` from now on; loss and metrics stay as they were compiled."""
@@ -71,9 +72,9 @@ class Host:
         self.model.optimizer = self._scaling_loss(optimizer)
         self.model.train_function = None
 
+    @abc.abstractmethod
     def _scaling_loss(self, optimizer: Any) -> Any:
         """The optimizer, with the loss scaling that ``compile`` adds to it under float16."""
-        raise NotImplementedError
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -83,22 +84,22 @@ class Host:
         return 1
 
     @property
+    @abc.abstractmethod
     def steps_per_execution(self) -> int:
         """Number of batches between two calls of a batch hook."""
-        raise NotImplementedError
 
     @property
     def may_skip_steps(self) -> bool:
         """Whether a batch may pass without moving the optimizer's counter (loss scaling in Keras 3)."""
         return False
 
+    @abc.abstractmethod
     def iterations(self) -> int | None:
         """Number of batches that the optimizer has seen, read from its counter; None without an optimizer."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def record_steps(self) -> StepRecorder:
         """Let the training graph record the loss of every step."""
-        raise NotImplementedError
 
     # -- the state of a training ---------------------------------------------------------------------------------
 
@@ -108,43 +109,40 @@ class Host:
 
         tf.config.experimental.enable_op_determinism()
 
+    @abc.abstractmethod
     def keep_random_state(self) -> None:
         """Let dropout and the like draw from generators whose state can be saved; before the first step."""
 
+    @abc.abstractmethod
     def optimizer_variables(self) -> Variables:
         """The optimizer's variables by name; they are made if they are not there yet."""
-        raise NotImplementedError
 
     def other_optimizers(self) -> list[str]:
         """The attributes of the model that hold further optimizers, as a GAN's, whose variables nobody can tell."""
         attributes = vars(self.model).items()
         return [n for n, v in attributes if hasattr(v, "apply_gradients") and v is not self.model.optimizer]
 
+    @abc.abstractmethod
     def random_variables(self) -> Variables:
         """The states of the layers' random generators by name."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def global_random_variable(self, *, make: bool = False) -> Any:
         """The state of the global random generator; None if nobody has used it, and it shall not be made."""
-        raise NotImplementedError
 
     def metric_variables(self) -> Variables:
         """The accumulators of the running epoch by name."""
         return variables.metric_variables(self.model, without=self.record_steps().in_metrics)
 
+    @abc.abstractmethod
     def model_files(self) -> TransformersFiles | KerasFiles:
         """How the weights lie in a directory that stock tools open."""
-        raise NotImplementedError
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         """The values of variables as of now, for :func:`numpy.asarray` on any thread; nothing waits for them."""
         return snapshot(variables)
 
-    @staticmethod
-    def named(group: str, variables: Sequence[Any]) -> Variables:
-        """Names for variables, the same in every process that builds the same model."""
-        return named(group, variables)
-
+    @abc.abstractmethod
     def begin_next_fit_at(
         self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], None]
     ) -> None:
@@ -156,17 +154,16 @@ class Host:
             restore_metrics: Assigns the metrics of the epoch so far; called if ``batch`` is not 0, when they exist.
             begun: Called when all callbacks have begun.
         """
-        raise NotImplementedError
 
     # -- learning rate -------------------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     def learning_rate(self, iterations: int) -> Any:
         """The rate used by the last update, as something that :func:`number` turns into a float later.
 
         Args:
             iterations: The optimizer's counter after that update.
         """
-        raise NotImplementedError
 
     # -- facts for the run's config ------------------------------------------------------------------------------
 
@@ -330,6 +327,9 @@ class _Keras3Host(Host):
             self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
         )
 
+    def keep_random_state(self) -> None:
+        """It is in variables of the layers already."""
+
     def begin_next_fit_at(
         self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], None]
     ) -> None:
@@ -345,7 +345,7 @@ class _Keras3Host(Host):
         return variables.keras3_global(make=make)
 
     def model_files(self) -> TransformersFiles | KerasFiles:
-        frozen = frozen_variables(self.model, self.model._flatten_layers())
+        frozen = frozen_variables(self.model._flatten_layers())
         return KerasFiles(self.model, keras_files.describe_keras3, keras_files.lay_out_keras3, frozen)
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:

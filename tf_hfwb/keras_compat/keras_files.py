@@ -112,10 +112,7 @@ class KerasFiles:
                 files = places.setdefault("/" + _group_of(name), [])
                 files += [] if shard in files else [shard]
             weights = _as_h5(tensors)
-            known = None if previous is None else previous.files.get(shard)
-            if previous and known and known.sha256 == hashlib.sha256(weights).hexdigest():
-                draft.reuse(shard, previous)
-            else:
+            if tensors is trained or not draft.reuse_same(shard, hashlib.sha256(weights).hexdigest(), previous):
                 with draft.open(shard) as file:
                     file.write(weights)
         size = sum(value.nbytes for value in values.values())

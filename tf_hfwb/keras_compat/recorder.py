@@ -24,6 +24,7 @@ the next ``compile``.
 
 from __future__ import annotations
 
+import abc
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def rate_of(captured: np.ndarray) -> float | None:
     return float(captured[0]) if captured[0] >= 0 else None
 
 
-class StepRecorder:
+class StepRecorder(abc.ABC):
     """Records the steps of one model. Made by :func:`attach`; subclasses know where the variable lives.
 
     Args:
@@ -112,9 +113,9 @@ class StepRecorder:
         self._batch_size: Any = 1
         self._recorded = False
 
+    @abc.abstractmethod
     def capture(self) -> Any:
         """The variable's value as of now, for :func:`numpy.asarray`. Nothing is synchronised on TensorFlow."""
-        raise NotImplementedError
 
     @property
     def in_metrics(self) -> Any:
@@ -128,8 +129,8 @@ class StepRecorder:
         self._assign(np.concatenate([[-1.0], value[1:_FIRST], padding, losses]).astype(np.float32))
         self._latest = None
 
-    def _assign(self, value: np.ndarray) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _assign(self, value: np.ndarray) -> None: ...
 
     def latest(self) -> Any:
         """The value after the last training step: what the step handed out, or else read now."""
@@ -140,15 +141,15 @@ class StepRecorder:
         """Whether :func:`rate_of` the latest value is known."""
         return self._latest is not None and self._rate is not None
 
-    def _record(self, loss: Any, samples: Any, *, training: bool) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _record(self, loss: Any, samples: Any, *, training: bool) -> None: ...
 
     def _handed_out(self) -> Any:
         """The value to hand out with a step, inside the graph; None where it must be read."""
         return None
 
-    def _batch_size_of(self, data: Any) -> Any:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _batch_size_of(self, data: Any) -> Any: ...
 
     def watch_step(self, step: Callable[..., Any], kind: str) -> Callable[..., Any]:
         """Wrap a ``train_step`` or ``test_step``."""

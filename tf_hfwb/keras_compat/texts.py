@@ -23,9 +23,6 @@ def texts_of(save: Callable[[pathlib.Path], Any]) -> Mapping[str, bytes]:
 def write_texts(draft: Draft, texts: Mapping[str, bytes], previous: Checkpoint | None) -> None:
     """Write them into a draft, or link those that an earlier checkpoint has alike."""
     for name, content in texts.items():
-        known = None if previous is None else previous.files.get(name)
-        if previous and known and known.sha256 == hashlib.sha256(content).hexdigest():
-            draft.reuse(name, previous)
-            continue
-        with draft.open(name) as file:
-            file.write(content)
+        if not draft.reuse_same(name, hashlib.sha256(content).hexdigest(), previous):
+            with draft.open(name) as file:
+                file.write(content)

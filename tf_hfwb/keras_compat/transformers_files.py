@@ -35,7 +35,7 @@ class TransformersFiles:
         from transformers.modeling_tf_utils import strip_model_name_and_prefix
 
         self.variables: dict[str, Any] = {strip_model_name_and_prefix(v.name): v for v in model.weights}
-        frozen = frozen_variables(model, model.submodules)
+        frozen = frozen_variables(model.submodules)
         self._frozen = [name for name, variable in self.variables.items() if id(variable) in frozen]
         self._texts = texts_of(functools.partial(_save_configuration, model))
 
@@ -56,14 +56,7 @@ class TransformersFiles:
             return
         shards = {"model-00001-of-00002.safetensors": frozen, "model-00002-of-00002.safetensors": trained}
         for file, tensors in shards.items():
-            known = None if previous is None or tensors is trained else previous.files.get(file)
-            if (
-                previous is not None
-                and known is not None
-                and digest_of(tensors, metadata) == (known.size, known.sha256)
-            ):
-                draft.reuse(file, previous)
-            else:
+            if tensors is trained or not draft.reuse_same(file, digest_of(tensors, metadata)[1], previous):
                 draft.write_tensors(file, tensors, metadata)
         size = sum(value.nbytes for value in values.values())
         files = {name: file for file, tensors in shards.items() for name in tensors}

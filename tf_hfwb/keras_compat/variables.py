@@ -153,7 +153,7 @@ def keras3_global(*, make: bool) -> Any:
 # -- both --------------------------------------------------------------------------------------------------------------
 
 
-def frozen_variables(model: Any, layers: Iterable[Any]) -> set[int]:
+def frozen_variables(layers: Iterable[Any]) -> set[int]:
     """The identities of the variables of layers that are not trained; statistics of a trained layer are not of them."""
     owned = ("_trainable_weights", "_non_trainable_weights", "_trainable_variables", "_non_trainable_variables")
     frozen = [layer for layer in layers if getattr(layer, "trainable", True) is False]

@@ -72,11 +72,12 @@ def unwritten(row: Mapping[str, Any], rows: Mapping[int, frozenset[str]]) -> dic
     if done is None:
         return dict(row)
     rest = {name: value for name, value in row.items() if name not in done or name in (STEP, EPOCH)}
-    return {} if all(_varies(name) for name in rest) else rest
+    return {} if all(name in (STEP, EPOCH) or is_rate(name) for name in rest) else rest
 
 
-def _varies(name: str) -> bool:
-    return name in (STEP, EPOCH) or name.endswith(("/runtime", "_per_second"))
+def is_rate(name: str) -> bool:
+    """Whether a row's name is that of a duration or a rate, which is another one each time."""
+    return name.endswith(("/runtime", "_per_second"))
 
 
 @functools.lru_cache(maxsize=1024)
