@@ -20,7 +20,7 @@ from helpers import history, python, records
 from tf_hfwb.errors import ArtifactNotFoundError, SettingError, TFHFWBError
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, journal, open_tracker
-from tf_hfwb.tracking.artifacts import local_directory, log_directory, plain
+from tf_hfwb.tracking.artifacts import directory_of, log_directory, plain
 from tf_hfwb.tracking.names import (
     ArtifactReference,
     artifact_name,
@@ -242,7 +242,7 @@ def test_a_directory_is_logged_where_it_lies_and_found_again():
     files = {entry["path"]: entry["local_path"] for entry in logged["manifest"]["contents"]}
     assert files == {name: str(path.absolute() / name) for name in ("model.safetensors", "tokenizer/vocab.txt")}
 
-    assert local_directory("checkpoint-x:best") == local_directory("glue/checkpoint-x") == str(path.absolute())
+    assert directory_of("checkpoint-x:best") == directory_of("glue/checkpoint-x") == str(path.absolute())
     (entry,) = journal.entries(os.path.dirname(run_directory))
     assert (entry.aliases, entry.step, entry.project, entry.entity) == (("step-5", "best"), 5, "glue", None)
     assert entry.run_id == logged["run_id"]
@@ -267,8 +267,8 @@ def test_the_journal_is_where_the_client_puts_its_runs(monkeypatch):
     log_directory(tracker, directory(), name="x")
     tracker.finish()
     assert pathlib.Path("elsewhere/wandb", journal.FILE).exists()
-    assert local_directory("x").endswith("checkpoint-5")
-    code = "from tf_hfwb.tracking.artifacts import local_directory as find; print(find('x:latest'))"
+    assert directory_of("x").endswith("checkpoint-5")
+    code = "from tf_hfwb.tracking.artifacts import directory_of as find; print(find('x:latest'))"
     assert python("-c", code).stdout.strip() == os.path.abspath("out/checkpoint-5")
     assert "ArtifactNotFoundError" in python("-c", code, WANDB_DIR=None, check=False).stderr
 
@@ -312,7 +312,7 @@ def test_a_failure_is_reported_once_and_counted(caplog):
     assert first.startswith(f"Logging artifact 'x' from {os.path.abspath('gone')} failed (FileNotFoundError")
     assert counted == "3 artifacts could not be written to the W&B run."
     with pytest.raises(ArtifactNotFoundError):
-        local_directory("x")
+        directory_of("x")
     run_directory = tracker.directory
     tracker.finish()
     assert [row["a"] for row in history(run_directory)] == [1]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tf_hfwb.data import training_batches
     from tf_hfwb.pretrained import from_pretrained
     from tf_hfwb.resume import load_model, restore
+    from tf_hfwb.tracking.registry import link_to_registry
     from tf_hfwb.trainer import TFTrainer
     from tf_hfwb.training_args import TFTrainingArguments
 
@@ -26,6 +27,7 @@ _HOMES = {
     "TFTrainingArguments": "tf_hfwb.training_args",
     "WandbModelCheckpoint": "tf_hfwb.callbacks.checkpoint",
     "from_pretrained": "tf_hfwb.pretrained",
+    "link_to_registry": "tf_hfwb.tracking.registry",
     "load_model": "tf_hfwb.resume",
     "restore": "tf_hfwb.resume",
     "training_batches": "tf_hfwb.data",
@@ -37,6 +39,7 @@ __all__ = [
     "WandbMetricsLogger",
     "WandbModelCheckpoint",
     "from_pretrained",
+    "link_to_registry",
     "load_model",
     "restore",
     "training_batches",

@@ -77,3 +77,7 @@ class DirectoryInUseError(CheckpointError, RuntimeError):
 
 class StateMismatchError(CheckpointError, ValueError):
     """A checkpoint does not fit the model it is to be put into."""
+
+
+class ServerError(TFHFWBError, ConnectionError):
+    """The W&B server was needed and could not be asked, or refused."""

@@ -14,7 +14,7 @@ from tf_hfwb.errors import NotACheckpointError, SettingError
 from tf_hfwb.keras_compat import host_of, load_archive, load_shards
 from tf_hfwb.pretrained import from_pretrained
 from tf_hfwb.resumption import Position
-from tf_hfwb.tracking.artifacts import local_directory
+from tf_hfwb.tracking.artifacts import directory_of
 from tf_hfwb.tracking.names import looks_like_reference
 from tf_hfwb.training_state import put_back
 
@@ -104,7 +104,7 @@ def _path_of(source: str | os.PathLike[str]) -> pathlib.Path:
     """The path itself, or where the artifact of that name lies."""
     path = pathlib.Path(source).expanduser()
     if not path.exists() and isinstance(source, str) and looks_like_reference(source):
-        return pathlib.Path(local_directory(source))
+        return pathlib.Path(directory_of(source))
     return path
 
 

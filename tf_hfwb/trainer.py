@@ -277,6 +277,8 @@ class TFTrainer:
             mode=modes[args.greater_is_better],
             save_best_only=args.save_strategy == "best",
             save_total_limit=args.save_total_limit,
+            link_to_registry=args.link_to_registry,
+            delete_superseded=args.delete_superseded,
             processing_class=self.processing_class,
             load_best_at_end=args.load_best_model_at_end,
             arguments=args.to_dict(),

@@ -59,6 +59,8 @@ class TFTrainingArguments:
             ``"epoch"``, or at each evaluation that is the ``"best"`` so far.
         save_steps: The interval of checkpoints, for ``"steps"``.
         save_total_limit: How many checkpoints to keep; the newest and the best stay in any case.
+        link_to_registry: A collection of W&B's model registry into which the model at the end is put.
+        delete_superseded: With ``save_total_limit``, also delete older versions of the checkpoint artifact on W&B.
         load_best_model_at_end: Put the weights of the best checkpoint into the model when training ends; evaluations
             and checkpoints must then fall on the same steps.
         metric_for_best_model: The metric that tells what is best, with or without ``eval_``; ``"loss"`` for
@@ -109,6 +111,8 @@ class TFTrainingArguments:
     save_strategy: SaveStrategy = _option("steps", "When to save a checkpoint.")
     save_steps: float = _option(500, "Steps between checkpoints; below 1 a share of all steps.")
     save_total_limit: int | None = _option(None, "How many checkpoints to keep.")
+    link_to_registry: str | None = _option(None, "Collection of W&B's model registry for the model at the end.")
+    delete_superseded: bool = _option(False, "Delete checkpoints beyond save_total_limit on W&B, too.")
     load_best_model_at_end: bool = _option(False, "End with the weights of the best checkpoint.")
     metric_for_best_model: str | None = _option(None, "The metric that tells what is best.")
     greater_is_better: bool | None = _option(None, "Whether more of it is better; by its name when not given.")

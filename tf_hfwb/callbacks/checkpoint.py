@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pathlib
 import signal
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from tf_hfwb.settings import LogModel, Settings
 from tf_hfwb.tracking import Tracker, current_tracker
 from tf_hfwb.tracking.artifacts import log_directory
 from tf_hfwb.tracking.names import artifact_name, checked_artifact_name
+from tf_hfwb.tracking.registry import delete_superseded, link_to_registry, registry_path
 from tf_hfwb.training_state import StateCapture, TrainingState, load_weights
 
 _logger = logging.getLogger("tf_hfwb")
@@ -57,6 +59,10 @@ class WandbModelCheckpoint(StepCallback):
         log_model: ``"checkpoint"``, ``"end"`` or ``"false"``; else ``WANDB_LOG_MODEL``.
         processing_class: The tokenizer or processor, saved with the model.
         artifact_name: The artifacts' name without ``checkpoint-`` and ``model-``; else the run's name, else its id.
+        link_to_registry: A collection of the model registry into which the model at the end is put; it is logged for
+            that whatever ``log_model`` says. Needs an online run.
+        delete_superseded: With ``save_total_limit``, also delete older versions of the checkpoint artifact on the
+            server once newer ones are there; never one with an alias of the user's, ``best``, or in a registry.
         load_best_at_end: Put the weights of the best checkpoint into the model when training ends.
         stop_on_error: Raise in ``fit`` when a checkpoint cannot be written. Else training goes on, with a warning.
         arguments: What the training was started with, for ``trainer_state.json``.
@@ -89,6 +95,8 @@ class WandbModelCheckpoint(StepCallback):
         log_model: str | None = None,
         processing_class: Any = None,
         artifact_name: str | None = None,
+        link_to_registry: str | None = None,
+        delete_superseded: bool = False,
         load_best_at_end: bool = False,
         stop_on_error: bool = False,
         arguments: Mapping[str, Any] | None = None,
@@ -98,6 +106,13 @@ class WandbModelCheckpoint(StepCallback):
             raise SettingError("mode", mode, accepted=("auto", "min", "max"))
         if save_total_limit is not None and (not isinstance(save_total_limit, int) or save_total_limit < 1):
             raise SettingError("save_total_limit", save_total_limit, expected="a number of checkpoints, 1 or more")
+        if delete_superseded and save_total_limit is None:
+            raise SettingError(
+                "delete_superseded",
+                delete_superseded,
+                expected="False without a limit",
+                advice="Pass save_total_limit=3, for example.",
+            )
         for name, value in (("save_best_only", save_best_only), ("load_best_at_end", load_best_at_end)):
             if value and monitor is None:
                 raise SettingError(name, value, expected="False without a metric", advice="Pass monitor='val_loss'.")
@@ -111,6 +126,8 @@ class WandbModelCheckpoint(StepCallback):
         self._best_only = save_best_only
         self._limit = save_total_limit
         self._processing_class = processing_class
+        self._registry = None if link_to_registry is None else registry_path(link_to_registry)
+        self._delete_superseded = delete_superseded
         self._load_best_at_end = load_best_at_end
         self._stop_on_error = stop_on_error
         self._arguments = dict(arguments or {})
@@ -122,7 +139,7 @@ class WandbModelCheckpoint(StepCallback):
         self._is_due = False
         self._saved_step = -1
         self._failed = 0
-        self._uploading: set[int] = set()  # The steps whose files the client has not read yet.
+        self._uploading: set[int] = set()  # The steps whose files the client still needs.
         self._has_warned = False
         self.best: float | None = None
         self._best_step: int | None = None
@@ -131,6 +148,10 @@ class WandbModelCheckpoint(StepCallback):
     def best_checkpoint(self) -> pathlib.Path | None:
         """The directory of the best checkpoint."""
         return None if self._best_step is None else self._store.path / f"checkpoint-{self._best_step}"
+
+    @property
+    def _logs_model(self) -> bool:
+        return self._settings.log_model is not LogModel.FALSE or self._registry is not None
 
     # -- the fit ---------------------------------------------------------------------------------------------------
 
@@ -146,7 +167,7 @@ class WandbModelCheckpoint(StepCallback):
             # An exception in fit calls no hook; the directory is free again when this object is gone.
             weakref.finalize(self, self._lock.__exit__, None, None, None)
             self._store.sweep()
-        if self._settings.log_model is not LogModel.FALSE:
+        if self._logs_model:
             open_run(self._host, self._settings, name=self._artifact_name)
         # What is made by the first batch only is looked up at the first save.
         self._capture = StateCapture(self._host) if self.model.built else None
@@ -197,7 +218,7 @@ class WandbModelCheckpoint(StepCallback):
             )
         if self._load_best_at_end:
             self._load_best()
-        if self._writes and self._settings.log_model is not LogModel.FALSE:
+        if self._writes and self._logs_model:
             self._log_final_model()
         self._release()
 
@@ -319,8 +340,13 @@ class WandbModelCheckpoint(StepCallback):
             step, epoch = facts["global_step"], facts["epoch"]
             self._uploading.add(step)
             aliases = [f"step-{step}", f"epoch-{epoch:.2f}", *(["best"] if is_best else [])]
-            self._log(tracker, self._previous, "checkpoint", aliases, facts)
-            tracker.submit_slow("Reading a checkpoint", self._uploading.discard, step)
+            self._log(tracker, self._previous, "checkpoint", aliases, facts, functools.partial(self._uploaded, facts))
+
+    def _uploaded(self, facts: Mapping[str, Any], artifact: Any) -> None:
+        """On the thread that waits for uploads."""
+        self._uploading.discard(facts["global_step"])
+        if artifact is not None and self._delete_superseded and self._limit is not None:
+            delete_superseded(artifact, self._limit, [] if facts["best_step"] is None else [facts["best_step"]])
 
     def _prune(self, limit: int, best_step: int | None, tracker: Tracker) -> None:
         gone = self._store.prune(limit, keep={*self._uploading, *(() if best_step is None else (best_step,))})
@@ -369,15 +395,35 @@ class WandbModelCheckpoint(StepCallback):
                 capture.files.write(draft, values, self._previous)
                 write_texts(draft, self._processing, self._previous)
                 model = draft.commit()
-            self._log(tracker, model, "model", ["final", *(["best"] if is_best else [])], facts)
+            self._log(tracker, model, "model", ["final", *(["best"] if is_best else [])], facts, self._link)
 
         self._writer.submit(write)
         self._writer.flush()
         self._report_errors()
         tracker.flush()
 
+    def _link(self, artifact: Any) -> None:
+        """On the thread that waits for uploads; offline there is no artifact."""
+        if self._registry is None:
+            return
+        if artifact is None:
+            _logger.warning(
+                "The model was not put into %s: that needs an online run. When it is on W&B, call: tf-hfwb link "
+                "model-NAME:final %s",
+                self._registry,
+                self._registry,
+            )
+            return
+        _logger.warning("The model is in the registry: %s", link_to_registry(artifact, self._registry))
+
     def _log(
-        self, tracker: Tracker, saved: Checkpoint, kind: Literal["checkpoint", "model"], aliases: list[str], facts: Any
+        self,
+        tracker: Tracker,
+        saved: Checkpoint,
+        kind: Literal["checkpoint", "model"],
+        aliases: list[str],
+        facts: Any,
+        then: Callable[[Any], None] | None = None,
     ) -> None:
         run = tracker.identity
         log_directory(
@@ -396,6 +442,7 @@ class WandbModelCheckpoint(StepCallback):
                 "run_id": run.get("id"),
                 "format_version": saved.version,
             },
+            then=then,
         )
 
 

@@ -10,6 +10,7 @@ from tf_hfwb.keras_compat import Host
 from tf_hfwb.resumption import resumption_of
 from tf_hfwb.settings import DEFAULT_PROJECT, Settings
 from tf_hfwb.tracking import Tracker, open_tracker
+from tf_hfwb.tracking.server import record_pending_uses
 
 
 def open_run(
@@ -27,10 +28,13 @@ def open_run(
     run = {} if resumption is None else resumption.run
     if settings.project == DEFAULT_PROJECT and run.get("project"):
         settings = dataclasses.replace(settings, project=run["project"])
-    return open_tracker(
+    tracker = open_tracker(
         settings,
         name=name or run.get("name"),
         config={**host.describe(), **(config or {})},
         chief=host.is_chief,
         run_id=run.get("id"),
+        entity=run.get("entity"),
     )
+    record_pending_uses(tracker)
+    return tracker

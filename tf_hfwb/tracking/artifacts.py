@@ -5,6 +5,7 @@ Guarantees:
 * Nothing is copied: the files are hashed and uploaded from where they lie. They must stay there, unchanged, until they
   are uploaded; of an offline run, until it is synced.
 * It happens on the tracker's second thread. A failure is reported and never reaches training.
+* Whoever needs the files to be uploaded is told when they are.
 * What was logged is in the journal (:mod:`tf_hfwb.tracking.journal`), so its names resolve offline, too.
 """
 
@@ -13,12 +14,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tf_hfwb.errors import ArtifactNotFoundError, ServerError
 from tf_hfwb.tracking import journal
-from tf_hfwb.tracking.names import LATEST, ArtifactReference
+from tf_hfwb.tracking.downloads import fetch
+from tf_hfwb.tracking.names import LATEST, ArtifactReference, parse_reference
 from tf_hfwb.tracking.run import Tracker
+from tf_hfwb.tracking.server import find, is_online, record_use
+from tf_hfwb.tracking.uploads import Upload
 
 MAX_METADATA_KEYS = 100
 
@@ -33,6 +38,7 @@ def log_directory(
     type: str = "model",
     aliases: Sequence[str] = (),
     metadata: Mapping[str, Any] | None = None,
+    then: Callable[[Any], None] | None = None,
 ) -> None:
     """Log every file of a directory as a version of an artifact, in the background.
 
@@ -43,6 +49,8 @@ def log_directory(
         type: The artifact's type.
         aliases: Aliases of this version, besides ``latest``.
         metadata: Numbers and words about it. ``global_step`` goes into the journal as well.
+        then: Called on another thread when the directory is no longer needed for the upload: with the client's artifact
+            once the server has it, else with None: when the server refused it, and offline.
     """
     if tracker.directory is None:
         return
@@ -50,12 +58,18 @@ def log_directory(
     claimed = [alias for alias in dict.fromkeys(aliases) if alias != LATEST]
     # Copied here: the caller may go on with its own.
     tracker.submit_slow(
-        f"Logging artifact {name!r} from {path}", _log, tracker, path, name, type, claimed, plain(metadata or {})
+        f"Logging artifact {name!r} from {path}", _log, tracker, path, name, type, claimed, plain(metadata or {}), then
     )
 
 
 def _log(
-    tracker: Tracker, path: str, name: str, kind: str, aliases: Sequence[str], metadata: Mapping[str, Any]
+    tracker: Tracker,
+    path: str,
+    name: str,
+    kind: str,
+    aliases: Sequence[str],
+    metadata: Mapping[str, Any],
+    then: Callable[[Any], None] | None,
 ) -> None:
     import wandb
 
@@ -68,7 +82,7 @@ def _log(
     for file in files:
         inside = os.path.relpath(file, path).replace(os.sep, "/")
         artifact.add_file(file, name=inside, policy="immutable", skip_cache=True)
-    run.log_artifact(artifact, aliases=list(aliases))
+    logged = run.log_artifact(artifact, aliases=list(aliases))
     step = metadata.get("global_step")
     entry = journal.Entry(
         name=name,
@@ -82,6 +96,10 @@ def _log(
         digest=journal.manifest_digest(path),
     )
     journal.record(os.path.dirname(os.path.dirname(run.dir)), entry)
+    if not tracker.is_offline:
+        tracker.uploads.follow(Upload(logged, name, path), then)
+    elif then is not None:
+        then(None)
 
 
 def _files(path: str) -> Iterator[str]:
@@ -91,14 +109,32 @@ def _files(path: str) -> Iterator[str]:
             yield os.path.join(directory, file)
 
 
-def local_directory(reference: ArtifactReference | str) -> str:
-    """The directory on this machine that an artifact's name stands for.
+def directory_of(reference: ArtifactReference | str) -> str:
+    """The directory on this machine that holds an artifact.
+
+    Online that is what the server has under the name, downloaded unless it is here already, and the run records that it
+    uses it. Offline, or when the server cannot be asked or does not have it, it is what was logged on this machine.
 
     Raises:
         ArtifactNotFoundError: There is no such name or alias, or its directory has gone.
+        ServerError: The server could not be asked, and nothing of that name was logged here.
         SettingError: The reference is not of the form ``entity/project/name:alias``.
     """
-    return journal.resolve(reference, runs_folder())
+    wanted = parse_reference(reference) if isinstance(reference, str) else reference
+    if not is_online():
+        return journal.resolve(wanted, runs_folder())
+    try:
+        artifact = find(wanted)
+        path = fetch(artifact, runs_folder())
+    except (ServerError, ArtifactNotFoundError) as error:
+        try:
+            here = journal.resolve(wanted, runs_folder())
+        except ArtifactNotFoundError:
+            raise error from None
+        _logger.warning("%s What was logged on this machine is used: %s", error, here)
+        return here
+    record_use(artifact)
+    return os.fspath(path)
 
 
 def runs_folder() -> str:

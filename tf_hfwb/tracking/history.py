@@ -1,4 +1,4 @@
-"""What a run's history already says, read from the client's own logs on this machine.
+"""What a run's history already says, as the server or the client's own logs on this machine tell.
 
 The logs are read by the client's ``wandb leet inspect``, whose output ends quietly where a killed process left an
 unfinished record. After a kill the log holds what the client had written until then (every 0.1 s in runs that we open,
@@ -26,7 +26,7 @@ _logger = logging.getLogger("tf_hfwb")
 
 
 def logged_rows(
-    run_id: str, wandb_dir: str | os.PathLike[str], *, skip: str | None = None
+    run_id: str, wandb_dir: str | os.PathLike[str], *, skip: str | None = None, only_offline: bool = False
 ) -> dict[int, frozenset[str]]:
     """The names that were written for each global step, in all local folders of a run: one for each resume.
 
@@ -36,13 +36,48 @@ def logged_rows(
         run_id: The run's id.
         wandb_dir: The folder of the client's run folders.
         skip: A run folder to pass over: the one that is being written.
+        only_offline: Pass over the folders of online runs.
     """
     rows: dict[int, frozenset[str]] = {}
     for directory in run_folders(run_id, wandb_dir):
+        if only_offline and not os.path.basename(directory).startswith("offline-"):
+            continue
         if skip is None or os.path.abspath(directory) != os.path.abspath(skip):
             for item in _items(directory):
                 add(rows, item)
     return rows
+
+
+def rows_on_server(run_path: str) -> dict[int, frozenset[str]] | None:
+    """The names that the server has for each global step of a run; None, with a warning, if it cannot tell.
+
+    Args:
+        run_path: ``entity/project/id``.
+    """
+    import wandb
+
+    rows: dict[int, frozenset[str]] = {}
+    try:
+        # Not from the client's cache on disk, which may hold the history as it was before the run went on.
+        for row in wandb.Api().run(run_path).scan_history(use_cache=False):
+            add(rows, row)
+    except Exception as error:
+        _logger.warning(
+            "The history of %s could not be read from W&B (%s: %s). Steps that it holds may be written twice.",
+            run_path,
+            type(error).__name__,
+            error,
+        )
+        return None
+    return rows
+
+
+def merged(one: Mapping[int, frozenset[str]], other: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:
+    """The names of each step in either of two histories."""
+    both = dict(one)
+    for step, names in other.items():
+        both[step] = _shared(names | both.get(step, frozenset()))
+    return both
 
 
 def run_folders(run_id: str, wandb_dir: str | os.PathLike[str]) -> list[str]:

@@ -4,7 +4,11 @@ Whatever goes wrong here, wandb's part is reported once and training goes on. A 
 opened offline; when that fails too, the fit goes on without a run.
 
 A training that goes on continues its run: the same id, in a new local folder. Rows that the run has already are left
-out, as the client's logs on this machine tell, and those of a killed process that never reached the log can be added.
+out, as the server tells, or offline the client's logs on this machine; those of a killed process that never got there
+can be added.
+
+A run that we open ends within a limit: what is not uploaded by then stays on disk, and the last line says how to upload
+it.
 """
 
 from __future__ import annotations
@@ -25,11 +29,16 @@ from typing import Any, Literal
 from tf_hfwb.background import Worker
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.history import STEP as STEP
-from tf_hfwb.tracking.history import add, logged_rows, run_folders, unwritten
+from tf_hfwb.tracking.history import add, logged_rows, merged, rows_on_server, run_folders, unwritten
 from tf_hfwb.tracking.secrets import masked
+from tf_hfwb.tracking.uploads import Uploads, described
 
 # Seconds between two writes to the run's log. A killed process loses what came since; the client's 15 s are many rows.
 FLUSH_INTERVAL = 0.1
+# Seconds that the end of a run that we open waits for its uploads, unless WANDB_FINISH_TIMEOUT says otherwise.
+FINISH_TIMEOUT = 1800.0
+# Seconds for what comes after the last upload, as putting it into the registry.
+_AFTERWARDS = 60.0
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -44,6 +53,7 @@ class Tracker:
         history: The numbers of every row of this training so far, each row a line of JSON.
         already_logged: The names that the run had for each global step when training went on. The worker reads them
             before the next row.
+        uploads: The artifacts that the server has not confirmed yet.
     """
 
     def __init__(self, run: Any = None, *, owned: bool = False) -> None:
@@ -54,12 +64,14 @@ class Tracker:
         self.already_logged: dict[int, frozenset[str]] = {}
         self._logged_here: dict[int, frozenset[str]] = {}
         self._logged_before: dict[int, frozenset[str]] | None = None
+        self._server_answered = False
+        self.uploads = Uploads()
         self._worker = Worker("tf_hfwb-tracking")
         self._artifacts = Worker("tf_hfwb-artifacts")
         self._lost: collections.Counter[str] = collections.Counter()
         if run is not None:
             # Registered after the client's own hook, so it runs before it: rows first, then the end of the run.
-            atexit.register(self.flush)
+            atexit.register(self._end)
 
     @property
     def active(self) -> bool:
@@ -134,24 +146,31 @@ class Tracker:
 
     def _read_logged(self) -> None:
         if self._logged_before is None and self.directory is not None:
-            self._logged_before = logged_rows(self.run.id, os.path.dirname(self.directory), skip=self.directory)
-        self.already_logged = dict(self._logged_before or {})
-        for step, names in self._logged_here.items():
-            self.already_logged[step] = names | self.already_logged.get(step, frozenset())
+            folder = os.path.dirname(self.directory)
+            found = None if self.is_offline else rows_on_server(self.run.path)
+            self._server_answered = found is not None
+            # What is on this machine of online runs has arrived there, or not at all.
+            here = logged_rows(self.run.id, folder, skip=self.directory, only_offline=self._server_answered)
+            self._logged_before = merged(found or {}, here)
+        self.already_logged = merged(self._logged_before or {}, self._logged_here)
 
     def fill_gaps(self) -> None:
-        """Write the rows of :attr:`history` that a killed process had logged but the client had not yet written.
+        """Write the rows of :attr:`history` that a killed process had logged and that did not get to the run.
 
-        To be called when a training goes on, with the checkpoint's rows in :attr:`history`. Where this machine has no
-        log of the run nothing is written: the rows are elsewhere.
+        To be called when a training goes on, with the checkpoint's rows in :attr:`history`. Offline, where this machine
+        has no log of the run, nothing is written: the rows are elsewhere. Nor is it into a run that is new.
         """
         self.submit(self._fill_gaps, list(self.history))
 
     def _fill_gaps(self, rows: list[str]) -> None:
         mine = self.directory
-        if mine is None or not set(run_folders(self.run.id, os.path.dirname(mine))) - {mine}:
-            rows = []
-        for row in map(json.loads, rows):
+        if mine is None:
+            return
+        if self._server_answered:
+            goes_on = bool(self.run.resumed)
+        else:
+            goes_on = bool(set(run_folders(self.run.id, os.path.dirname(mine))) - {mine})
+        for row in map(json.loads, rows if goes_on else ()):
             self._write(row)
 
     def summarize(self, values: Mapping[str, Any]) -> None:
@@ -186,18 +205,48 @@ class Tracker:
             _guard("marking the W&B run as preempting", self.run.mark_preempting)
 
     def finish(self, exit_code: int = 0) -> None:
-        """End a run that we opened: 0 is finished, 255 killed by the user, anything else failed."""
+        """End a run that we opened: 0 is finished, 255 killed by the user, anything else failed.
+
+        Waits for its uploads, no longer than ``WANDB_FINISH_TIMEOUT`` seconds, or :data:`FINISH_TIMEOUT`.
+        """
         self.flush()
         if self.run is not None and self.owned:
-            _guard("finishing the W&B run", lambda: self.run.finish(exit_code=exit_code))
+            self._finish(exit_code)
             self.close()
             self.run = None
 
+    def _end(self) -> None:
+        """When the interpreter ends, the client would finish the run, and nothing could follow the last upload."""
+        self.flush()
+        if self.run is not None and not self.is_offline:
+            self._finish(None)
+
+    def _finish(self, exit_code: int | None) -> None:
+        directory, is_complete = self.directory, False
+        try:
+            self.run.finish(exit_code=exit_code)
+            is_complete = True
+        except TimeoutError:
+            _logger.warning("W&B has not taken everything within %.0f s.", self.run.settings.finish_timeout)
+        except Exception as error:
+            _logger.warning("Finishing the W&B run failed (%s: %s).", type(error).__name__, error)
+        if directory is None or self.is_offline:
+            return
+        self.uploads.flush(_AFTERWARDS if is_complete else 1.0)
+        missing = ", ".join(map(described, self.uploads.pending()))
+        if missing or not is_complete:
+            _logger.warning(
+                "Not uploaded: %s. Nothing is lost, it is on disk. Upload it with: wandb sync %s",
+                missing or "the last rows of the run",
+                directory,
+            )
+
     def close(self) -> None:
         """End the worker threads; they start again with the next job."""
-        atexit.unregister(self.flush)
+        atexit.unregister(self._end)
         self._worker.close(timeout=1.0)
         self._artifacts.close(timeout=1.0)
+        self.uploads.close()
 
 
 _current = Tracker()
@@ -215,6 +264,7 @@ def open_tracker(
     config: Mapping[str, Any] | None = None,
     chief: bool = True,
     run_id: str | None = None,
+    entity: str | None = None,
 ) -> Tracker:
     """The tracker of the running W&B run; opens one when there is none.
 
@@ -226,6 +276,7 @@ def open_tracker(
         run_id: The run of a training that goes on. A run that we open, or opened for another training, continues it,
             unless ``WANDB_RUN_ID`` says otherwise; a run of the user's is used as it is. Rows that the run has already
             are left out from then on.
+        entity: The user or team of that run, unless ``WANDB_ENTITY`` says otherwise.
     """
     global _current
     if settings.disabled:
@@ -241,7 +292,9 @@ def open_tracker(
             _current.finish()
     if wandb.run is None or _current.run is not wandb.run:
         _current.close()
-        _current = Tracker(_init(settings, name, run_id), owned=True) if wandb.run is None else Tracker(wandb.run)
+        _current = (
+            Tracker(_init(settings, name, run_id, entity), owned=True) if wandb.run is None else Tracker(wandb.run)
+        )
     if _current.active:
         _guard("defining the W&B metrics", lambda: _define_metrics(_current.run))
         if run_id is not None:
@@ -265,11 +318,11 @@ def _define_metrics(run: Any) -> None:
     run.define_metric("*", step_metric=STEP, step_sync=True)
 
 
-def _init(settings: Settings, name: str | None, run_id: str | None) -> Any:
+def _init(settings: Settings, name: str | None, run_id: str | None, entity: str | None) -> Any:
     import wandb
 
     def init(mode: Literal["offline"] | None) -> Any:
-        return wandb.init(project=settings.project, name=name, mode=mode, **_options(run_id))
+        return wandb.init(project=settings.project, name=name, mode=mode, **_options(run_id, entity))
 
     keyless = settings.mode is None and not has_credentials()
     run = _guard("opening the W&B run", lambda: init("offline" if keyless else None))
@@ -283,18 +336,22 @@ def _init(settings: Settings, name: str | None, run_id: str | None) -> Any:
     return run
 
 
-def _options(run_id: str | None) -> dict[str, Any]:
+def _options(run_id: str | None, entity: str | None) -> dict[str, Any]:
     """What the client's settings, from the environment or its files, do not say already."""
     import wandb
 
     said = wandb.setup().settings
     options: dict[str, Any] = {}
+    if entity is not None and said.entity is None:
+        options["entity"] = entity
     if run_id is not None and said.run_id is None:
         options["id"] = run_id
     if run_id is not None and said.resume is None:
         options["resume"] = "allow"
-    if said.x_transaction_log_flush_interval == wandb.Settings().x_transaction_log_flush_interval:
-        options["settings"] = wandb.Settings(x_transaction_log_flush_interval=FLUSH_INTERVAL)
+    options["settings"] = ours = wandb.Settings(finish_timeout_raises=True)
+    for setting, value in (("x_transaction_log_flush_interval", FLUSH_INTERVAL), ("finish_timeout", FINISH_TIMEOUT)):
+        if getattr(said, setting) == getattr(ours, setting):
+            setattr(ours, setting, value)
     return options
 
 

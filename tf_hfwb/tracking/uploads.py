@@ -1,0 +1,98 @@
+"""What was handed to the client and is still on its way to W&B.
+
+Guarantees:
+
+* :meth:`Uploads.follow` returns at once. A thread waits for one upload after the other, in the order in which they
+  were handed over, and calls what is to be done then.
+* An upload that the server refuses is reported once, with its name and where its files are; it ends nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tf_hfwb.background import Worker
+
+_logger = logging.getLogger("tf_hfwb")
+
+
+@dataclass
+class Upload:
+    """One artifact on its way.
+
+    Attributes:
+        artifact: The client's artifact, a draft until the server has all of it.
+        name: Its name.
+        path: The directory that is uploaded.
+        is_pending: Whether the server has not confirmed it yet.
+    """
+
+    artifact: Any
+    name: str
+    path: str
+    is_pending: bool = True
+
+
+class Uploads:
+    """The uploads of one run."""
+
+    def __init__(self) -> None:
+        self._worker = Worker("tf_hfwb-uploads")
+        self._followed: list[Upload] = []
+
+    def follow(self, upload: Upload, then: Callable[[Any], None] | None = None) -> None:
+        """Wait for an upload in the background.
+
+        Args:
+            upload: What was handed to the client.
+            then: Called on the waiting thread with the client's artifact, once the server has it, or with None if it
+                was refused.
+        """
+        self._followed.append(upload)
+        self._worker.submit(self._wait, upload, then)
+
+    def _wait(self, upload: Upload, then: Callable[[Any], None] | None) -> None:
+        logged = None
+        try:
+            logged = upload.artifact.wait()
+        except Exception as error:
+            _logger.warning(
+                "W&B did not take %s (%s: %s). Its files stay in %s.",
+                upload.name,
+                type(error).__name__,
+                error,
+                upload.path,
+            )
+        upload.is_pending = False
+        self._followed.remove(upload)
+        if then is not None:
+            try:
+                then(logged)
+            except Exception as error:
+                _logger.warning("After the upload of %s: %s: %s", upload.name, type(error).__name__, error)
+
+    def pending(self, name: str | None = None) -> list[Upload]:
+        """The uploads that are not confirmed yet, oldest first; of one name, or all."""
+        return [upload for upload in self._followed if upload.is_pending and name in (None, upload.name)]
+
+    def flush(self, timeout: float | None) -> bool:
+        """Wait until all are confirmed, saying every half minute for what; False after ``timeout`` seconds."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._worker.flush(30.0 if end is None else min(30.0, max(0.0, end - time.monotonic()))):
+            if end is not None and time.monotonic() >= end:
+                return False
+            _logger.warning("Still uploading to W&B: %s.", ", ".join(map(described, self.pending())))
+        return True
+
+    def close(self) -> None:
+        """End the thread, unless it is waiting for the server."""
+        self._worker.close(timeout=1.0)
+
+
+def described(upload: Upload) -> str:
+    """An upload as messages name it."""
+    return f"{upload.name} ({upload.path})"
