@@ -127,6 +127,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("output_dir")
+    parser.add_argument("--source", default=True, help="an artifact to go on from, instead of the newest checkpoint")
     parser.add_argument("--steps_per_execution", type=int, default=1)
     parser.add_argument("--accumulate", type=int, default=None)
     parser.add_argument("--mixed", action="store_true")
@@ -147,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
         keras_of.mixed_precision.set_global_policy("mixed_float16")
     build, data = MODELS[arguments.model]
     model = compiled(build(), arguments)
-    position = restore(model, True, output_dir=arguments.output_dir)
+    position = restore(model, arguments.source, output_dir=arguments.output_dir)
     tokenizer = None if arguments.model == "vit" else tiny.tokenizer()
     options = {"model": model, "processing_class": tokenizer}
     if keras.backend.backend() == "jax":
