@@ -6,6 +6,7 @@ import base64
 import contextlib
 import gzip
 import json
+import re
 import socket
 import threading
 import time
@@ -15,16 +16,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .graphql import Operations, UnknownOperationError, operation_name, stream
+from . import artifact_operations, run_operations  # noqa: F401  They enter their operations into the table.
+from .graphql import Operations, UnknownOperationError, operation_name
+from .run_operations import stream
 from .state import Collection, RefusedError, Run, Store
 
 API_KEY = "0123456789abcdef" * 2 + "01234567"
 
-# Fast retries that do not give up, so that a test of an outage lasts as long as the outage.
+# Fast retries that do not give up, so that a test of an outage lasts as long as the outage. The client counts in whole
+# seconds: it takes anything below one for zero, and zero for its default of two.
 RETRIES = {
     f"WANDB_X_{channel}_RETRY_{name}": value
     for channel in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")
-    for name, value in (("WAIT_MIN_SECONDS", "0.05"), ("WAIT_MAX_SECONDS", "0.2"), ("MAX", "10000"))
+    for name, value in (("WAIT_MIN_SECONDS", "1"), ("WAIT_MAX_SECONDS", "1"), ("MAX", "10000"))
 }
 
 
@@ -116,7 +120,7 @@ class WandbServer:
     def environment(self) -> dict[str, str]:
         """The variables with which a process talks to this server, and tries again soon when that fails."""
         account = {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": API_KEY, "WANDB_MODE": "online"}
-        return {**account, **RETRIES, "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.1"}
+        return {**account, **RETRIES, "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}
 
     # What a test reads
 
@@ -275,6 +279,8 @@ class _Handler(BaseHTTPRequestHandler):
         owner = self.server.owner
         self.parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         request = Request(*self._kind(), self.path)
+        with owner.lock:
+            owner.requests.append(request)
         body = self._read(request)
         if body is None:
             return self._break_off()
@@ -283,8 +289,6 @@ class _Handler(BaseHTTPRequestHandler):
             query = json.loads(body)
             request.operation = operation_name(query)
             request.variables = query.get("variables") or {}
-        with owner.lock:
-            owner.requests.append(request)
         owner.call_hooks(request, after=False)
         status = owner.fault_status(request, self.server)
         time.sleep(owner.delay)
@@ -393,8 +397,10 @@ class _Handler(BaseHTTPRequestHandler):
             return store.artifact(names[0]).manifest
         if place == "run-files":
             return store.project(*names[:2]).runs[names[2]].files.get(names[3])
-        digest = names[0] if place == "blobs" else base64.b64encode(bytes.fromhex(names[6])).decode()
-        return store.blobs.get(digest)
+        if place == "blobs":
+            return store.blobs.get(names[0])
+        digest = next(name for name in names if re.fullmatch("[0-9a-f]{32}", name))
+        return store.blobs.get(base64.b64encode(bytes.fromhex(digest)).decode())
 
     def _send(self, request: Request, status: int, content: bytes, headers: dict[str, str]) -> None:
         request.status, request.sent = status, len(content)
