@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import tf_hfwb
+from tf_hfwb.errors import TFHFWBError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,8 +27,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     show.add_argument("run", nargs="?", help="a run's folder; the latest one below ./wandb by default")
     show.add_argument("--json", action="store_true", help="print the summary as JSON")
     show.set_defaults(command=_show)
+    link = commands.add_parser(
+        "link",
+        help="put a model into the registry",
+        description="Put a version of an artifact into a collection of W&B's model registry.",
+    )
+    link.add_argument("artifact", help="such as model-my-run:final or entity/project/model-my-run:v3")
+    link.add_argument("collection", help="NAME, or wandb-registry-REGISTRY/NAME")
+    link.add_argument("--alias", action="append", default=[], help="an alias in the collection; may be repeated")
+    link.set_defaults(command=_link)
+    sync = commands.add_parser(
+        "sync",
+        help="upload what an online run could not",
+        description="Bring to W&B what it lacks of an online run after an outage: rows, checkpoints, the model. "
+        "For offline runs there is: wandb sync.",
+    )
+    sync.add_argument("run", help="the run's folder, such as wandb/run-DATE-ID")
+    sync.set_defaults(command=_sync)
     arguments = parser.parse_args(argv)
-    return arguments.command(arguments)
+    try:
+        return arguments.command(arguments)
+    except (TFHFWBError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _link(arguments: argparse.Namespace) -> int:
+    from tf_hfwb.tracking.registry import link_to_registry
+
+    print(link_to_registry(arguments.artifact, arguments.collection, arguments.alias))
+    return 0
+
+
+def _sync(arguments: argparse.Namespace) -> int:
+    from tf_hfwb.tracking.recovery import sync
+
+    done = sync(arguments.run)
+    print(f"{done.run_path}: {done.rows} rows and {len(done.artifacts)} artifacts uploaded")
+    for path in done.missing:
+        print(f"error: {path} could not be uploaded", file=sys.stderr)
+    return 1 if done.missing else 0
 
 
 def _show(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from tf_hfwb.errors import NotACheckpointError, SettingError
 from tf_hfwb.keras_compat import host_of, load_archive, load_shards
 from tf_hfwb.pretrained import from_pretrained
 from tf_hfwb.resumption import Position
-from tf_hfwb.tracking.artifacts import directory_of
+from tf_hfwb.tracking.artifacts import directory_of, own_directory
 from tf_hfwb.tracking.names import looks_like_reference
 from tf_hfwb.training_state import put_back
 
@@ -32,8 +32,9 @@ def restore(
     Args:
         model: A model that is built and compiled as it was when the checkpoint was written.
         source: A checkpoint's directory; a directory with checkpoints in it, whose newest good one is taken; the name
-            of an artifact, such as ``"checkpoint-my-run:best"``; or True for the newest one in ``output_dir``, where
-            finding none means a fresh start.
+            of an artifact, such as ``"checkpoint-my-run:best"``, which is downloaded from W&B if need be; or True for
+            the newest one in ``output_dir``, else the one that the run (``WANDB_NAME`` or ``WANDB_RUN_ID``) has on
+            W&B, where finding none means a fresh start.
         output_dir: Where the checkpoints are, for True.
 
     Returns:
@@ -43,7 +44,8 @@ def restore(
         NotACheckpointError: There is no checkpoint at ``source``.
         CorruptCheckpointError: The checkpoint that was named is damaged. In a directory of several the newest good one
             is taken instead, with a warning.
-        ArtifactNotFoundError: No artifact of that name is known here.
+        ArtifactNotFoundError: There is no artifact of that name.
+        ServerError: W&B cannot be asked for it, and it was not logged on this machine.
         StateMismatchError: It does not fit the model; nothing has been changed then.
 
     Example:
@@ -81,13 +83,28 @@ def go_on(model: Any, checkpoint: Checkpoint) -> Position:
 
 
 def find_checkpoint(
-    source: str | os.PathLike[str] | bool, *, output_dir: str | os.PathLike[str] | None = None
+    source: str | os.PathLike[str] | bool,
+    *,
+    output_dir: str | os.PathLike[str] | None = None,
+    run_name: str | None = None,
+    is_tracked: bool = True,
 ) -> Checkpoint | None:
-    """The verified checkpoint that ``source`` of :func:`restore` means; None for a fresh start."""
+    """The verified checkpoint that ``source`` of :func:`restore` means; None for a fresh start.
+
+    Args:
+        source: See :func:`restore`.
+        output_dir: See :func:`restore`.
+        run_name: The run's name, for True.
+        is_tracked: Whether the server may be asked for the run's own checkpoint, for True.
+    """
     if source is True:
         if output_dir is None:
             raise SettingError("output_dir", None, expected="the directory of the checkpoints, with source=True")
-        return _newest_good(pathlib.Path(output_dir))
+        newest = _newest_good(pathlib.Path(output_dir))
+        own = own_directory(run_name) if newest is None and is_tracked else None
+        if own is None:
+            return newest
+        source = own
     if source is False or not isinstance(source, (str, os.PathLike)):
         raise SettingError("source", source, expected="True, a directory, or the name of an artifact")
     path = _path_of(source)
@@ -132,7 +149,8 @@ def load_model(source: str | os.PathLike[str], **options: Any) -> Any:
     Raises:
         NotACheckpointError: There is no model at ``source``.
         CorruptCheckpointError: The directory's files are not those that were written.
-        ArtifactNotFoundError: No artifact of that name is known here.
+        ArtifactNotFoundError: There is no artifact of that name.
+        ServerError: W&B cannot be asked for it, and it was not logged on this machine.
 
     Example:
         >>> # model = load_model("model-my-run:best")

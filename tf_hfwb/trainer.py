@@ -132,7 +132,7 @@ class TFTrainer:
 
         Args:
             resume_from_checkpoint: Go on from a checkpoint: its directory, the name of its artifact, or True for the
-                newest good one in ``args.output_dir``, where finding none means a fresh start.
+                newest good one in ``args.output_dir``, else the run's own on W&B; finding none means a fresh start.
 
         Returns:
             ``global_step``, ``training_loss`` (mean over all steps) and ``metrics`` (runtime and rates).
@@ -149,7 +149,12 @@ class TFTrainer:
         checkpoint = None
         if resume_from_checkpoint:
             source = True if resume_from_checkpoint in ("True", "true") else resume_from_checkpoint
-            checkpoint = find_checkpoint(source, output_dir=args.output_dir)
+            checkpoint = find_checkpoint(
+                source,
+                output_dir=args.output_dir,
+                run_name=args.run_name,
+                is_tracked="wandb" in (args.report_to or ()),
+            )
         position = Position() if checkpoint is None else position_of(checkpoint)
         if args.full_determinism:
             self._host.make_deterministic()

@@ -136,3 +136,102 @@ def test_an_offline_training_that_was_killed_is_one_run_after_its_sync(trainings
     assert [row["_step"] for row in run.history] == list(range(len(run.history)))
     assert machines.versions() == [*range(4, 21, 4), 21]
     assert machines.server.collection("model-first").versions
+
+
+# -- outages -----------------------------------------------------------------------------------------------------------
+
+
+def run_out(machines, trainings, outage, *, restored=True, **environment) -> tuple[pathlib.Path, object, tuple]:
+    """Run a training and call ``outage`` at its fifth step; its directory, its end, and what it would have been."""
+    expected = trainings.straight("keras3")
+    machines.be_online(**environment)
+    directory = machines.go_to("a")
+    training = trainings.start(directory, "keras3", "--pause", "0.2")
+    training.wait_for("step 5\n")
+    outage(training)
+    ended = training.wait()
+    assert ended.status == 0, ended.stderr
+    assert printed(ended) == expected[0]
+    return directory, ended, expected
+
+
+def check_all_arrived(machines, rows) -> None:
+    (run,) = machines.server.runs.values()
+    assert by_step(run.history) == rows
+    assert run.state == "finished"
+    assert machines.versions() == [*range(4, 21, 4), 21]
+    (final,) = machines.server.collection("model-first").versions
+    assert final.state == "COMMITTED"
+
+
+def test_down_for_a_while_in_the_middle(trainings, machines):
+    def outage(training):
+        machines.server.go_down()
+        training.wait_for("step 20\n")  # At its own speed.
+        machines.server.come_up()
+
+    _, ended, (_, rows) = run_out(machines, trainings, outage)
+    check_all_arrived(machines, rows)
+    assert "Not uploaded" not in ended.stderr
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_answers_that_are_errors(trainings, machines, status):
+    def outage(training):
+        machines.server.fail(status)
+        training.wait_for("step 20\n")
+        machines.server.recover()
+
+    _, _, (_, rows) = run_out(machines, trainings, outage)
+    check_all_arrived(machines, rows)
+
+
+def test_dying_in_the_middle_of_an_artifact(trainings, machines):
+    server = machines.server
+
+    def outage(training):
+        server.cut_upload(after=100)
+        server.on("CreateArtifactFiles", lambda _: server.cut_upload(after=1000))
+        server.on("CommitArtifact", lambda _: server.fail(500, ["CommitArtifact"], times=2))
+        training.wait_for("step 15\n")
+
+    _, _, (_, rows) = run_out(machines, trainings, outage)
+    check_all_arrived(machines, rows)
+
+
+def test_down_until_the_end_and_uploaded_later(trainings, machines):
+    directory, ended, (_, rows) = run_out(
+        machines, trainings, lambda _: machines.server.go_down(), WANDB_FINISH_TIMEOUT="3"
+    )
+    (folder,) = directory.glob("wandb/run-*")
+    assert f"tf-hfwb sync {folder}" in ended.stderr
+    assert str(directory / "out" / "checkpoint-21") in ended.stderr
+    machines.server.come_up()
+    command = "import sys; from tf_hfwb.cli import main; sys.exit(main(['sync', sys.argv[1]]))"
+    for _ in range(2):  # The second time there is nothing to do.
+        printed_by_sync = python("-c", command, str(folder)).stdout
+    assert "0 rows and 0 artifacts uploaded" in printed_by_sync
+    check_all_arrived(machines, rows)
+
+
+def test_refused_artifacts_are_told_at_the_end(trainings, machines):
+    directory, ended, (_, rows) = run_out(machines, trainings, lambda _: machines.server.fail(403, ["CreateArtifact"]))
+    assert by_step(machines.history()) == rows
+    assert ended.stderr.count("W&B did not take") == 1
+    last = ended.stderr[ended.stderr.index("Not uploaded") :]
+    for name in ("checkpoint-8", "checkpoint-21", "model"):
+        assert str(directory / "out" / name) in last
+
+
+def test_down_at_the_start_is_an_offline_run(trainings, machines):
+    expected, rows = trainings.straight("keras3")
+    machines.be_online(WANDB_INIT_TIMEOUT="2")
+    machines.server.go_down()
+    directory = machines.go_to("a")
+    ended = trainings.run(directory, "keras3")
+    assert printed(ended) == expected
+    (folder,) = directory.glob("wandb/offline-run-*")
+    assert f"wandb sync {folder}" in ended.stderr + ended.stdout or folder.exists()
+    machines.server.come_up()
+    python("-m", "wandb", "sync", str(folder))
+    check_all_arrived(machines, rows)

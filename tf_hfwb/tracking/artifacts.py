@@ -20,9 +20,9 @@ from typing import Any
 from tf_hfwb.errors import ArtifactNotFoundError, ServerError
 from tf_hfwb.tracking import journal
 from tf_hfwb.tracking.downloads import fetch
-from tf_hfwb.tracking.names import LATEST, ArtifactReference, parse_reference
+from tf_hfwb.tracking.names import LATEST, ArtifactReference, artifact_name, parse_reference
 from tf_hfwb.tracking.run import Tracker
-from tf_hfwb.tracking.server import find, is_online, record_use
+from tf_hfwb.tracking.server import find, is_online, record_use, versions
 from tf_hfwb.tracking.uploads import Upload
 
 MAX_METADATA_KEYS = 100
@@ -71,18 +71,7 @@ def _log(
     metadata: Mapping[str, Any],
     then: Callable[[Any], None] | None,
 ) -> None:
-    import wandb
-
     run = tracker.run
-    artifact = wandb.Artifact(name, kind, metadata=dict(metadata))
-    files = list(_files(path))
-    if not files:
-        raise FileNotFoundError(f"{path} holds no file")
-    # One by one, not with add_dir: that hashes with eight threads, which training would feel, and prints.
-    for file in files:
-        inside = os.path.relpath(file, path).replace(os.sep, "/")
-        artifact.add_file(file, name=inside, policy="immutable", skip_cache=True)
-    logged = run.log_artifact(artifact, aliases=list(aliases))
     step = metadata.get("global_step")
     entry = journal.Entry(
         name=name,
@@ -94,10 +83,37 @@ def _log(
         run_id=run.id,
         step=int(step) if isinstance(step, (int, float)) else None,
         digest=journal.manifest_digest(path),
+        metadata=metadata,
+        is_offline=tracker.is_offline,
     )
+    upload(tracker, entry, then)
     journal.record(os.path.dirname(os.path.dirname(run.dir)), entry)
+
+
+def upload(tracker: Tracker, entry: journal.Entry, then: Callable[[Any], None] | None = None) -> None:
+    """Hand a directory to the client, on the calling thread.
+
+    Args:
+        tracker: The run.
+        entry: What it is.
+        then: See :func:`log_directory`.
+
+    Raises:
+        FileNotFoundError: The directory holds no file.
+    """
+    import wandb
+
+    artifact = wandb.Artifact(entry.name, entry.type, metadata=dict(entry.metadata))
+    files = list(_files(entry.path))
+    if not files:
+        raise FileNotFoundError(f"{entry.path} holds no file")
+    # One by one, not with add_dir: that hashes with eight threads, which training would feel, and prints.
+    for file in files:
+        inside = os.path.relpath(file, entry.path).replace(os.sep, "/")
+        artifact.add_file(file, name=inside, policy="immutable", skip_cache=True)
+    logged = tracker.run.log_artifact(artifact, aliases=list(entry.aliases))
     if not tracker.is_offline:
-        tracker.uploads.follow(Upload(logged, name, path), then)
+        tracker.uploads.follow(Upload(logged, entry.name, entry.path), then)
     elif then is not None:
         then(None)
 
@@ -135,6 +151,32 @@ def directory_of(reference: ArtifactReference | str) -> str:
         return here
     record_use(artifact)
     return os.fspath(path)
+
+
+def own_directory(run_name: str | None = None) -> str | None:
+    """The newest checkpoint that the run has on the server, on this machine; None without one, and offline.
+
+    The run is the one that is open, or that ``run_name``, ``WANDB_RUN_ID`` and ``WANDB_NAME`` say. Trouble with the
+    server is reported, and counts as none.
+    """
+    import wandb
+
+    if not is_online():
+        return None
+    settings, run = wandb.setup().settings, wandb.run
+    run_id = settings.run_id if run is None else run.id
+    given = run_name or (settings.run_name if run is None else run.name)
+    names = dict.fromkeys(artifact_name("checkpoint", name, run_id or "") for name in (given, None) if name or run_id)
+    try:
+        for name in names:
+            for version in versions(name):
+                if version.state == "COMMITTED" and run_id in (None, version.metadata.get("run_id")):
+                    path = fetch(version, runs_folder())
+                    record_use(version)
+                    return os.fspath(path)
+    except ServerError as error:
+        _logger.warning("Whether the run has a checkpoint on W&B is not known. %s", error)
+    return None
 
 
 def runs_folder() -> str:

@@ -43,8 +43,8 @@ def logged_rows(
         if only_offline and not os.path.basename(directory).startswith("offline-"):
             continue
         if skip is None or os.path.abspath(directory) != os.path.abspath(skip):
-            for item in _items(directory):
-                add(rows, item)
+            for row in rows_in(directory):
+                add(rows, row)
     return rows
 
 
@@ -121,7 +121,8 @@ def _shared(names: frozenset[str]) -> frozenset[str]:
     return names
 
 
-def _items(directory: str) -> list[dict[str, Any]]:
+def rows_in(directory: str) -> list[dict[str, Any]]:
+    """The rows with a step in a run's folder; none, with a warning, when it cannot be read."""
     directory = os.path.abspath(directory)
     complaint = "it holds no log"
     for command in _commands(directory):
@@ -130,15 +131,28 @@ def _items(directory: str) -> list[dict[str, Any]]:
             with subprocess.Popen(
                 command, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
             ) as process:
-                items = list(_parsed(process.stdout or ()))
+                rows = list(_parsed(process.stdout or ()))
             if not process.returncode:
-                return items
+                return rows
             complaints.seek(0)
             complaint = complaints.read().strip()[-300:] or f"exit status {process.returncode}"
     _logger.warning(
         "The history in %s could not be read (%s). Steps that it holds may be written twice.", directory, complaint
     )
     return []
+
+
+def summary_of(directory: str) -> dict[str, Any]:
+    """What the client tells of a run's folder: ``run_id``, ``project``, ``entity``, ``exit_code``, ``summary``, ...
+
+    Raises:
+        OSError: The folder holds no run, or the client cannot read it.
+    """
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", os.path.abspath(directory)]
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if ended.returncode:
+        raise OSError(f"{directory} cannot be read as a run: {ended.stderr.strip()[-300:]}")
+    return dict(json.loads(ended.stdout))
 
 
 def _commands(directory: str) -> Iterator[list[str]]:

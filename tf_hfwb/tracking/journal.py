@@ -18,8 +18,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from tf_hfwb.errors import ArtifactNotFoundError
 from tf_hfwb.tracking.names import LATEST, ArtifactReference, parse_reference
@@ -43,6 +44,8 @@ class Entry:
         run_id: The run's id.
         step: The global step.
         digest: The SHA-256 of the directory's ``manifest.json``; None if it has none.
+        metadata: What the artifact says about itself.
+        is_offline: Whether it was logged to an offline run, which ``wandb sync`` uploads.
         time: Seconds since 1970.
     """
 
@@ -55,6 +58,8 @@ class Entry:
     run_id: str | None = None
     step: int | None = None
     digest: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    is_offline: bool = False
     time: float = field(default_factory=time.time)
 
 

@@ -37,6 +37,8 @@ from tf_hfwb.tracking.uploads import Uploads, described
 FLUSH_INTERVAL = 0.1
 # Seconds that the end of a run that we open waits for its uploads, unless WANDB_FINISH_TIMEOUT says otherwise.
 FINISH_TIMEOUT = 1800.0
+# Seconds to wait without saying for what.
+_SILENCE = 10.0
 # Seconds for what comes after the last upload, as putting it into the registry.
 _AFTERWARDS = 60.0
 
@@ -53,6 +55,7 @@ class Tracker:
         history: The numbers of every row of this training so far, each row a line of JSON.
         already_logged: The names that the run had for each global step when training went on. The worker reads them
             before the next row.
+        left_out: How many rows were not written because the run has them.
         uploads: The artifacts that the server has not confirmed yet.
     """
 
@@ -65,6 +68,7 @@ class Tracker:
         self._logged_here: dict[int, frozenset[str]] = {}
         self._logged_before: dict[int, frozenset[str]] | None = None
         self._server_answered = False
+        self.left_out = 0
         self.uploads = Uploads()
         self._worker = Worker("tf_hfwb-tracking")
         self._artifacts = Worker("tf_hfwb-artifacts")
@@ -139,6 +143,8 @@ class Tracker:
         if rest:
             self.run.log(rest)
             add(self._logged_here, row)
+        else:
+            self.left_out += 1
 
     def skip_logged(self) -> None:
         """From here on, leave out rows that the run has: of earlier processes by their logs, of this one by memory."""
@@ -193,8 +199,10 @@ class Tracker:
         if not self._worker.flush(timeout):
             _logger.warning("The W&B client has not taken all rows within %.0f s; they are still waiting.", timeout)
         patience = None if timeout is None else 10 * timeout
-        if not self._artifacts.flush(patience):
-            _logger.warning("Artifacts are still being read after %.0f s; they are still waiting.", patience)
+        if not self._artifacts.flush(min(_SILENCE, patience or _SILENCE)):
+            _logger.warning("Waiting for the W&B client to take the artifacts.")
+            if not self._artifacts.flush(patience):
+                _logger.warning("Artifacts are still being read after %.0f s; they are still waiting.", patience)
         for what, number in self._lost.items():
             _logger.warning("%d %s could not be written to the W&B run.", number, what)
         self._lost.clear()
@@ -233,10 +241,10 @@ class Tracker:
         if directory is None or self.is_offline:
             return
         self.uploads.flush(_AFTERWARDS if is_complete else 1.0)
-        missing = ", ".join(map(described, self.uploads.pending()))
+        missing = ", ".join(map(described, self.uploads.missing()))
         if missing or not is_complete:
             _logger.warning(
-                "Not uploaded: %s. Nothing is lost, it is on disk. Upload it with: wandb sync %s",
+                "Not uploaded: %s. Nothing is lost, it is on disk. Upload it with: tf-hfwb sync %s",
                 missing or "the last rows of the run",
                 directory,
             )

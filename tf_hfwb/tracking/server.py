@@ -42,8 +42,9 @@ def api(what: str) -> Iterator[Any]:
     except (ServerError, ArtifactNotFoundError):
         raise
     except Exception as error:  # Of the client, requests, or what else lies between.
+        reason = f"{type(error).__name__}: {error}".rstrip(".")
         raise ServerError(
-            f"{what} failed: {type(error).__name__}: {error}. Expected an answer of {wandb.setup().settings.base_url}. "
+            f"{what} failed: {reason}. Expected an answer of {wandb.setup().settings.base_url}. "
             "Check the network and the key (wandb login), or work with what is on disk: WANDB_MODE=offline."
         ) from error
 

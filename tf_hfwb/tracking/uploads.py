@@ -4,7 +4,8 @@ Guarantees:
 
 * :meth:`Uploads.follow` returns at once. A thread waits for one upload after the other, in the order in which they
   were handed over, and calls what is to be done then.
-* An upload that the server refuses is reported once, with its name and where its files are; it ends nothing else.
+* The first upload that the server refuses is reported, with its name and where its files are; all are known by
+  :meth:`Uploads.missing`. It ends nothing else.
 """
 
 from __future__ import annotations
@@ -28,13 +29,11 @@ class Upload:
         artifact: The client's artifact, a draft until the server has all of it.
         name: Its name.
         path: The directory that is uploaded.
-        is_pending: Whether the server has not confirmed it yet.
     """
 
     artifact: Any
     name: str
     path: str
-    is_pending: bool = True
 
 
 class Uploads:
@@ -42,7 +41,8 @@ class Uploads:
 
     def __init__(self) -> None:
         self._worker = Worker("tf_hfwb-uploads")
-        self._followed: list[Upload] = []
+        self._pending: list[Upload] = []
+        self._refused: list[Upload] = []
 
     def follow(self, upload: Upload, then: Callable[[Any], None] | None = None) -> None:
         """Wait for an upload in the background.
@@ -52,7 +52,7 @@ class Uploads:
             then: Called on the waiting thread with the client's artifact, once the server has it, or with None if it
                 was refused.
         """
-        self._followed.append(upload)
+        self._pending.append(upload)
         self._worker.submit(self._wait, upload, then)
 
     def _wait(self, upload: Upload, then: Callable[[Any], None] | None) -> None:
@@ -60,15 +60,15 @@ class Uploads:
         try:
             logged = upload.artifact.wait()
         except Exception as error:
-            _logger.warning(
-                "W&B did not take %s (%s: %s). Its files stay in %s.",
-                upload.name,
-                type(error).__name__,
-                error,
-                upload.path,
-            )
-        upload.is_pending = False
-        self._followed.remove(upload)
+            if not self._refused:
+                _logger.warning(
+                    "W&B did not take %s (%s: %s). Training goes on; what is missing is said again at the end.",
+                    described(upload),
+                    type(error).__name__,
+                    error,
+                )
+            self._refused.append(upload)
+        self._pending.remove(upload)
         if then is not None:
             try:
                 then(logged)
@@ -76,8 +76,12 @@ class Uploads:
                 _logger.warning("After the upload of %s: %s: %s", upload.name, type(error).__name__, error)
 
     def pending(self, name: str | None = None) -> list[Upload]:
-        """The uploads that are not confirmed yet, oldest first; of one name, or all."""
-        return [upload for upload in self._followed if upload.is_pending and name in (None, upload.name)]
+        """The uploads that are neither confirmed nor refused yet, oldest first; of one name, or all."""
+        return [upload for upload in self._pending if name in (None, upload.name)]
+
+    def missing(self) -> list[Upload]:
+        """What the server does not have: refused, or pending."""
+        return [*self._refused, *self._pending]
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until all are confirmed, saying every half minute for what; False after ``timeout`` seconds."""

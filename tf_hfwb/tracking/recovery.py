@@ -1,0 +1,111 @@
+"""What did not get to the server in time, brought there later.
+
+``wandb sync`` is for offline runs. Of an online run it would write the rows twice that had arrived, and the client's
+log of an online run does not name its artifacts: the journal does. So the run is resumed here, and what the server
+lacks is added: rows, artifacts, the summary and the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from tf_hfwb.errors import ServerError
+from tf_hfwb.settings import Settings
+from tf_hfwb.tracking import journal
+from tf_hfwb.tracking.artifacts import upload
+from tf_hfwb.tracking.history import rows_in, summary_of
+from tf_hfwb.tracking.run import Tracker, open_tracker
+from tf_hfwb.tracking.server import is_online, versions
+
+_logger = logging.getLogger("tf_hfwb")
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What was brought to the server.
+
+    Attributes:
+        run_path: ``entity/project/id`` of the run.
+        rows: How many rows.
+        artifacts: The directories that were uploaded.
+        missing: The directories that could not be.
+    """
+
+    run_path: str
+    rows: int
+    artifacts: list[str]
+    missing: list[str]
+
+
+def sync(directory: str | os.PathLike[str]) -> Recovered:
+    """Bring to the server what it lacks of an online run, from the run's folder.
+
+    Args:
+        directory: The run's folder, such as ``wandb/run-20260401_101500-3xk9``.
+
+    Raises:
+        ServerError: The run cannot be opened online.
+        OSError: The folder holds no run.
+    """
+    directory = os.path.abspath(directory)
+    known = summary_of(directory)
+    settings = Settings.resolve(project=known["project"])
+    if not is_online():
+        raise ServerError(
+            f"{directory} cannot be uploaded offline. Expected a key and no WANDB_MODE=offline. Call wandb login first."
+        )
+    tracker = open_tracker(settings, run_id=known["run_id"], entity=known.get("entity") or None)
+    if tracker.directory is None or tracker.is_offline:
+        raise ServerError(f"The run of {directory} cannot be opened online; see above. Try again later.")
+    path, before = str(tracker.run.path), len(tracker.history)
+    for row in rows_in(directory):
+        tracker.submit(tracker.log, {name: value for name, value in row.items() if name[0] != "_"})
+    summary = {name: value for name, value in known.get("summary", {}).items() if name[0] != "_"}
+    tracker.submit(tracker.summarize, summary)
+    uploaded: list[str] = []
+    folder = os.path.dirname(directory)
+    tracker.submit_slow("Uploading what is missing", lambda: uploaded.extend(upload_missing(tracker, folder)))
+    tracker.flush()
+    written = len(tracker.history) - before - tracker.left_out
+    tracker.finish(known.get("exit_code") or 0)
+    missing = [upload.path for upload in tracker.uploads.missing()]
+    return Recovered(path, written, [path for path in uploaded if path not in missing], missing)
+
+
+def upload_missing(tracker: Tracker, folder: str) -> list[str]:
+    """Upload what the run logged on this machine after the newest version that the server has; the directories.
+
+    Nothing older: a version that is uploaded later would be the ``latest``.
+
+    Args:
+        tracker: The run, online.
+        folder: The folder of the client's run folders, with the journal.
+
+    Raises:
+        ServerError: The server could not be asked.
+    """
+    run = tracker.run
+    ours = [
+        entry
+        for entry in journal.entries(folder)
+        if entry.run_id == run.id and entry.type == "model" and journal.is_there(entry)
+    ]
+    paths = []
+    for name in dict.fromkeys(entry.name for entry in ours):
+        newest = max((_step(version) for version in versions(name) if _is_whole(version, run.id)), default=-1)
+        for entry in {e.step: e for e in ours if e.name == name and e.step is not None and e.step > newest}.values():
+            _logger.warning("Uploading %s again, which W&B does not have: %s", entry.name, entry.path)
+            upload(tracker, entry)
+            paths.append(entry.path)
+    return paths
+
+
+def _is_whole(version: Any, run_id: str) -> bool:
+    return bool(version.state == "COMMITTED" and version.metadata.get("run_id") == run_id)
+
+
+def _step(version: Any) -> int:
+    return int(version.metadata.get("global_step", -1))
