@@ -165,6 +165,20 @@ def test_pace_is_called_about_every_four_mebibytes(store):
     assert len(seen) == 6
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the kernel can be asked to")
+def test_a_file_is_on_its_way_to_the_disk_before_it_is_whole(store, monkeypatch):
+    asked = []
+
+    def advise(descriptor, offset, length, advice):
+        assert (offset, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
+        asked.append(os.fstat(descriptor).st_size // CHUNK)
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    with store.draft("checkpoint-1") as draft:
+        draft.write_tensors("a", {"x": np.zeros(3 * CHUNK, np.uint8)})
+        assert asked == [1, 2, 3]
+
+
 class SlowHash:
     """A SHA-256 that another thread than the test's may only go on with when the gate is open."""
 
