@@ -165,6 +165,66 @@ def test_pace_is_called_about_every_four_mebibytes(store):
     assert len(seen) == 6
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the kernel can be asked to")
+def test_a_file_is_on_its_way_to_the_disk_before_it_is_whole(store, monkeypatch):
+    asked = []
+
+    def advise(descriptor, offset, length, advice):
+        assert (offset, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
+        asked.append(os.fstat(descriptor).st_size // CHUNK)
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    with store.draft("checkpoint-1") as draft:
+        draft.write_tensors("a", {"x": np.zeros(3 * CHUNK, np.uint8)})
+        assert asked == [1, 2, 3]
+
+
+class SlowHash:
+    """A SHA-256 that another thread than the test's may only go on with when the gate is open."""
+
+    def __init__(self, gate):
+        self._sha, self._gate = hashlib.sha256(), gate
+        self.hexdigest = self._sha.hexdigest
+
+    def update(self, data):
+        if threading.current_thread() is not threading.main_thread():
+            assert self._gate.wait(10)
+        self._sha.update(data)
+
+
+def hash_slowly(monkeypatch, gate):
+    monkeypatch.setattr("tf_hfwb.checkpoint.store.hashlib", SimpleNamespace(sha256=lambda: SlowHash(gate)))
+
+
+def test_when_somebody_waits_files_are_written_and_synced_while_they_are_hashed(store, monkeypatch):
+    gate = threading.Event()
+    with monkeypatch.context() as patched, store.draft("checkpoint-1", pace=lambda size: True) as draft:
+        hash_slowly(patched, gate)
+        for name in ("a", "b"):
+            draft.write_tensors(name, {"x": np.arange(3 * CHUNK, dtype=np.uint8)})
+            assert (draft.path / name).stat().st_size > 3 * CHUNK
+        gate.set()
+        checkpoint = draft.commit()
+    checkpoint.verify()
+
+
+def test_the_digest_is_right_when_somebody_waits_for_a_part_of_a_file(store, monkeypatch):
+    gate, waits = threading.Event(), iter([True, False, True, False, False])
+
+    def pace(size):
+        waiting = next(waits)
+        if not waiting:
+            threading.Timer(0.05, gate.set).start()  # The chunk before is not hashed yet when the next one comes.
+        return waiting
+
+    hash_slowly(monkeypatch, gate)
+    with store.draft("checkpoint-1", pace=pace) as draft:
+        draft.write_tensors("a", {"x": np.repeat(np.arange(5, dtype=np.uint8), CHUNK)})
+        checkpoint = draft.commit()
+    monkeypatch.undo()
+    checkpoint.verify()
+
+
 def test_a_reused_file_is_one_file_on_disk(store):
     first = save(store, 1)
     with store.draft("checkpoint-2") as draft:

@@ -23,10 +23,11 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 import threading
 import uuid
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import filelock
@@ -68,29 +69,34 @@ class Draft:
         path: The temporary directory. Other tools may write files into it, too.
     """
 
-    def __init__(self, path: pathlib.Path, target: pathlib.Path, pace: Pace | None) -> None:
+    def __init__(
+        self, path: pathlib.Path, target: pathlib.Path, pace: Pace | None, hashers: contextlib.ExitStack
+    ) -> None:
         self.path = path
         self._target = target
         self._pace = pace or (lambda size: None)
+        self._hashers = hashers
+        self._written: dict[str, _HashedFile] = {}
         self._files: dict[str, FileEntry] = {}
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """A file to write, once and from front to back; it is hashed on the way and synced at the end.
 
-        An error in the block removes the file.
+        What is written must not be changed before the commit: it may be hashed until then. An error in the block
+        removes the file.
         """
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "xb", buffering=0) as raw, ThreadPoolExecutor(1) as hasher:
-            file = _HashedFile(raw, hasher, self._pace)
+        with open(path, "xb", buffering=0) as raw:
+            file = _HashedFile(raw, self._hashers.enter_context(ThreadPoolExecutor(1)), self._pace)
             try:
                 yield file  # type: ignore[misc]
                 os.fsync(raw.fileno())
             except BaseException:
                 path.unlink(missing_ok=True)  # Or commit would take half a file for one that another tool wrote.
                 raise
-        self._files[name] = FileEntry(file.size, file.sha.hexdigest())
+        self._written[name] = file
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as JSON."""
@@ -133,6 +139,8 @@ class Draft:
         A checkpoint of the same name with the same contents is kept; one with others is replaced. A directory without
         a manifest, which is not ours, gets another name.
         """
+        for name, file in self._written.items():
+            self._files.setdefault(name, FileEntry(file.size, file.digest()))
         for path in sorted(self.path.rglob("*")):
             name = path.relative_to(self.path).as_posix()
             if path.is_file() and name not in self._files:
@@ -171,7 +179,8 @@ class Draft:
 class _HashedFile:
     """What :meth:`Draft.open` gives: enough of a file to write a ``zipfile`` into, too.
 
-    When somebody waits, a chunk is hashed by another thread while it is written, which takes about as long.
+    When somebody waits, another thread hashes what was written, and nothing waits for it before the commit: hashing
+    takes longer than writing, so it goes on while this file is synced and the next one written, by a thread of its own.
     """
 
     def __init__(self, raw: Any, hasher: Executor, pace: Pace) -> None:
@@ -180,27 +189,38 @@ class _HashedFile:
         self._pace = pace
         self._unpaced = 0
         self._hurries = False
-        self.sha = hashlib.sha256()
+        self._sha = hashlib.sha256()
+        self._last: Future[None] | None = None  # Of the hasher, which goes from front to back.
         self.size = 0
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         for start in range(0, len(view), CHUNK):
             piece = view[start : start + CHUNK]
-            hashed = self._hasher.submit(self.sha.update, piece) if self._hurries else None
+            if self._hurries:
+                self._last = self._hasher.submit(self._sha.update, piece)
+            else:
+                self._wait_for_hasher()
+                self._sha.update(piece)
             rest = piece
             while rest:
                 rest = rest[self._raw.write(rest) :]
-            if hashed is None:
-                self.sha.update(piece)
-            else:
-                hashed.result()
             self.size += len(piece)
             self._unpaced += len(piece)
             if self._unpaced >= CHUNK:
+                _write_back(self._raw.fileno())
                 self._hurries = bool(self._pace(self._unpaced))
                 self._unpaced = 0
         return len(view)
+
+    def digest(self) -> str:
+        """SHA-256 of what was written, hexadecimal."""
+        self._wait_for_hasher()
+        return self._sha.hexdigest()
+
+    def _wait_for_hasher(self) -> None:
+        if self._last is not None:
+            self._last.result()
 
     def flush(self) -> None:
         """Nothing is held back."""
@@ -271,7 +291,8 @@ class Store:
             with _explained(self.path / name):
                 _make_directory(self.path)
                 path.mkdir()
-                yield Draft(path, self.path / name, pace)
+                with contextlib.ExitStack() as hashers:
+                    yield Draft(path, self.path / name, pace, hashers)
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -392,6 +413,16 @@ def _make_directory(path: pathlib.Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for directory in missing:
         _sync_directory(directory.parent)
+
+
+def _write_back(descriptor: int) -> None:
+    """Start writing to the disk what a file has in memory, without waiting, and give back what is written already.
+
+    A few pages are used again and again then. Else a file takes as much fresh memory as it is long, and getting that
+    may take longer than writing, on a virtual machine above all, whose host takes back what is free for some seconds.
+    """
+    if sys.platform == "linux":
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _sync(path: pathlib.Path) -> None:
