@@ -9,7 +9,8 @@ on command. No test needs an account or the network::
         assert server.collection("my-model").versions[0].aliases == ["latest"]
         assert not server.unknown
 
-``state`` is the data, ``graphql`` answers operations, ``http`` is transport and faults.
+``state`` is the data; ``graphql``, ``run_operations`` and ``artifact_operations`` answer for it; ``http`` is transport
+and faults.
 """
 
 from .http import Request, WandbServer
