@@ -43,7 +43,7 @@ def resume_status(ops: Operations, variables: Answer) -> Answer:
         config = run.raw_config.get("_wandb", {}).get("value", {})
         bucket = {
             **run_fields(run),
-            "historyTail": json.dumps([json.dumps(plain(row)) for row in run.history[-1:]]),
+            "historyTail": json.dumps(run.lines("wandb-history.jsonl")[-1:]),
             "eventsTail": json.dumps(run.lines("wandb-events.jsonl")[-1:]),
             "wandbConfig": json.dumps({"t": config["t"]} if "t" in config else {}),
         }
