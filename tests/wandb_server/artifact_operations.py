@@ -360,6 +360,7 @@ def collection_aliases(ops: Operations, variables: Answer) -> Answer:
 
 @operation(
     "FetchAdvancedRegistryFeatures",
+    "FetchOrganization",
     "FetchRegistries",
     "RegistryCollections",
     "RegistryVersions",

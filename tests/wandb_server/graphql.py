@@ -170,7 +170,7 @@ def coreweave_organization(_: Operations, __: Answer) -> Answer:
     return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
 
 
-@operation("FetchOrgInfoFromEntity", "FetchOrgEntityFromEntity")
+@operation("FetchOrgInfoFromEntity")
 def organization_of_entity(_: Operations, __: Answer) -> Answer:
     organization = {"name": ORGANIZATION, "orgEntity": {"name": ORGANIZATION_ENTITY}}
     return {"entity": {"organization": organization, "user": {"organizations": [organization]}}}

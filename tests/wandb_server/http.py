@@ -8,6 +8,7 @@ import gzip
 import json
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -101,6 +102,7 @@ class WandbServer:
         self._cut_after: int | None = None
         self._hooks: list[Hook] = []
         self._listener: _Listener | None = None
+        self._switch = threading.Lock()
         self._port = 0
 
     def __enter__(self) -> WandbServer:
@@ -170,17 +172,20 @@ class WandbServer:
 
     def go_down(self) -> None:
         """Refuse connections and cut the open ones. What is stored stays."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.stop()
+        with self._switch:
+            listener, self._listener = self._listener, None
+            if listener is not None:
+                listener.stop()
         with self._recovered:
             self._recovered.notify_all()
 
     def come_up(self) -> None:
-        """Listen on the same port as before."""
-        self._listener = _Listener(self, self._port)
-        self._port = self._listener.server_port
-        threading.Thread(target=self._listener.serve_forever, args=(0.01,), daemon=True).start()
+        """Listen, on the same port as before. Nothing happens if the server is up."""
+        with self._switch:
+            if self._listener is None:
+                self._listener = _Listener(self, self._port)
+                self._port = self._listener.server_port
+                threading.Thread(target=self._listener.serve_forever, args=(0.01,), daemon=True).start()
 
     def on(
         self, operation: str, callback: Callable[[Request], object], *, after: bool = False, times: float = 1
@@ -249,7 +254,10 @@ class _Listener(ThreadingHTTPServer):
             _cut(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections that break are this server's business; they are not reported."""
+        """Connections break here on purpose. Anything else, such as a hook that raises, is a mistake to report."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            self.owner.errors.append(repr(error))
 
 
 def _cut(connection: socket.socket) -> None:

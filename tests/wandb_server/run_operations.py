@@ -14,14 +14,15 @@ from .state import Run, now
 
 @operation("UpsertBucket")
 def upsert_run(ops: Operations, variables: Answer) -> Answer:
+    """A client that starts or continues a run names it; the public API changes one by its storage id."""
     inserted = False
-    if variables.get("name"):
+    if variables.get("id"):
+        run = ops.store.run_by_storage_id(variables["id"])
+    else:
         project = ops.project(variables)
         inserted = variables["name"] not in project.runs
         run = project.runs.setdefault(variables["name"], Run(project, variables["name"]))
         run.state, run.exit_code = variables.get("state") or "running", None
-    else:
-        run = ops.store.run_by_storage_id(variables["id"])
     if "display_name" in variables:
         variables["displayName"] = variables["display_name"]
     for name in ("displayName", "groupName", "jobType", "notes", "description", "tags", "sweep", "program", "host"):
@@ -42,7 +43,7 @@ def resume_status(ops: Operations, variables: Answer) -> Answer:
         config = run.raw_config.get("_wandb", {}).get("value", {})
         bucket = {
             **run_fields(run),
-            "historyTail": json.dumps([json.dumps(plain(row)) for row in run.history[-1:]]),
+            "historyTail": json.dumps(run.lines("wandb-history.jsonl")[-1:]),
             "eventsTail": json.dumps(run.lines("wandb-events.jsonl")[-1:]),
             "wandbConfig": json.dumps({"t": config["t"]} if "t" in config else {}),
         }
