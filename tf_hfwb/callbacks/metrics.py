@@ -118,7 +118,7 @@ class WandbMetricsLogger(StepCallback):
         self._tracker.submit(self._answer, answer, self._rows, self._moment({}))
 
         def answered() -> dict[str, Any]:
-            self._tracker.flush()
+            self._tracker.flush_rows()
             return answer.result(timeout=600.0)
 
         return answered
@@ -162,7 +162,7 @@ class WandbMetricsLogger(StepCallback):
         # A model may be built by its first batch only.
         self._tracker.update_config(self._host.describe())
         self._training = False
-        self._tracker.flush()
+        self._tracker.flush_rows()
 
     def on_due_step_end(self, logs: Logs) -> None:
         """Write the step's row."""
@@ -215,7 +215,7 @@ class WandbMetricsLogger(StepCallback):
             self._evaluating += seconds
         else:
             self._write_evaluation({})
-            self._tracker.flush()
+            self._tracker.flush_rows()
 
     def log_evaluation(self, metrics: Mapping[str, Any], seconds: float = 0.0) -> None:
         """Write a row of evaluation metrics that were computed elsewhere.
@@ -231,7 +231,7 @@ class WandbMetricsLogger(StepCallback):
         step, epoch = self._now()
         self._tracker.submit(self._evaluations.write, evaluation_metrics(metrics), step, epoch)
         if not self._training:
-            self._tracker.flush()
+            self._tracker.flush_rows()
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Open the run."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from tf_hfwb.tracking.server import find, is_online, record_use, versions
 from tf_hfwb.tracking.uploads import Upload
 
 MAX_METADATA_KEYS = 100
+_RETRY = 2.0  # Seconds.
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -86,8 +88,27 @@ def _log(
         metadata=metadata,
         is_offline=tracker.is_offline,
     )
-    upload(tracker, entry, then)
     journal.record(os.path.dirname(os.path.dirname(run.dir)), entry)
+    try:
+        _upload_patiently(tracker, entry, then)
+    except Exception:
+        tracker.uploads.refuse(Upload(None, name, path))
+        if then is not None:
+            then(None)
+        raise
+
+
+def _upload_patiently(tracker: Tracker, entry: journal.Entry, then: Callable[[Any], None] | None) -> None:
+    """A process's first artifact needs the server; the client queues later ones by itself."""
+    import wandb
+
+    while True:
+        try:
+            return upload(tracker, entry, then)
+        except wandb.errors.CommError:
+            if tracker.is_waited_for:
+                raise
+            time.sleep(_RETRY)
 
 
 def upload(tracker: Tracker, entry: journal.Entry, then: Callable[[Any], None] | None = None) -> None:

@@ -55,6 +55,7 @@ class Tracker:
         history: The numbers of every row of this training so far, each row a line of JSON.
         already_logged: The names that the run had for each global step when training went on. The worker reads them
             before the next row.
+        is_waited_for: Whether somebody waits for the artifacts, so that nothing should be tried for long.
         left_out: How many rows were not written because the run has them.
         uploads: The artifacts that the server has not confirmed yet.
     """
@@ -68,6 +69,7 @@ class Tracker:
         self._logged_here: dict[int, frozenset[str]] = {}
         self._logged_before: dict[int, frozenset[str]] | None = None
         self._server_answered = False
+        self.is_waited_for = False
         self.left_out = 0
         self.uploads = Uploads()
         self._worker = Worker("tf_hfwb-tracking")
@@ -189,6 +191,11 @@ class Tracker:
             return
         self.submit(lambda: self.run.config.update(masked(dict(config)), allow_val_change=True))
 
+    def flush_rows(self, timeout: float | None = 60.0) -> None:
+        """Wait until every row submitted has been handed to the client, ``timeout`` seconds at most."""
+        if not self._worker.flush(timeout):
+            _logger.warning("The W&B client has not taken all rows within %.0f s; they are still waiting.", timeout)
+
     def flush(self, timeout: float | None = 60.0) -> None:
         """Wait until everything submitted has been handed to the client.
 
@@ -196,13 +203,14 @@ class Tracker:
             timeout: Seconds to wait for rows at most; artifacts, whose files have to be read, may take ten times as
                 long. None waits without end.
         """
-        if not self._worker.flush(timeout):
-            _logger.warning("The W&B client has not taken all rows within %.0f s; they are still waiting.", timeout)
+        self.flush_rows(timeout)
+        self.is_waited_for = True
         patience = None if timeout is None else 10 * timeout
         if not self._artifacts.flush(min(_SILENCE, patience or _SILENCE)):
             _logger.warning("Waiting for the W&B client to take the artifacts.")
             if not self._artifacts.flush(patience):
                 _logger.warning("Artifacts are still being read after %.0f s; they are still waiting.", patience)
+        self.is_waited_for = False
         for what, number in self._lost.items():
             _logger.warning("%d %s could not be written to the W&B run.", number, what)
         self._lost.clear()

@@ -75,6 +75,10 @@ class Uploads:
             except Exception as error:
                 _logger.warning("After the upload of %s: %s: %s", upload.name, type(error).__name__, error)
 
+    def refuse(self, upload: Upload) -> None:
+        """Keep one in mind that could not even be handed over."""
+        self._refused.append(upload)
+
     def pending(self, name: str | None = None) -> list[Upload]:
         """The uploads that are neither confirmed nor refused yet, oldest first; of one name, or all."""
         return [upload for upload in self._pending if name in (None, upload.name)]
