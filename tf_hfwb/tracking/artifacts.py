@@ -58,44 +58,47 @@ def log_directory(
         return
     path = os.path.abspath(path)
     claimed = [alias for alias in dict.fromkeys(aliases) if alias != LATEST]
-    # Copied here: the caller may go on with its own.
-    tracker.submit_slow(
-        f"Logging artifact {name!r} from {path}", _log, tracker, path, name, type, claimed, plain(metadata or {}), then
-    )
-
-
-def _log(
-    tracker: Tracker,
-    path: str,
-    name: str,
-    kind: str,
-    aliases: Sequence[str],
-    metadata: Mapping[str, Any],
-    then: Callable[[Any], None] | None,
-) -> None:
     run = tracker.run
-    step = metadata.get("global_step")
+    values = plain(metadata or {})  # Copied here: the caller may go on with its own.
+    step = values.get("global_step")
     entry = journal.Entry(
         name=name,
-        type=kind,
+        type=type,
         path=path,
-        aliases=tuple(aliases),
+        aliases=tuple(claimed),
         entity=run.entity or None,
         project=run.project or None,
         run_id=run.id,
         step=int(step) if isinstance(step, (int, float)) else None,
         digest=journal.manifest_digest(path),
-        metadata=metadata,
+        metadata=values,
         is_offline=tracker.is_offline,
     )
-    journal.record(os.path.dirname(os.path.dirname(run.dir)), entry)
+    announced = Upload(None, name, path)
+    tracker.uploads.announce(announced)
+    try:
+        # At once: what is still waiting when the process ends can then be found again.
+        journal.record(os.path.dirname(os.path.dirname(run.dir)), entry)
+    except OSError as error:
+        _logger.warning("Artifact %r is not in the journal, so its name is not known offline: %s", name, error)
+    tracker.submit_slow(f"Logging artifact {name!r} from {path}", _log, tracker, announced, entry, then)
+
+
+def _log(
+    tracker: Tracker,
+    announced: Upload,
+    entry: journal.Entry,
+    then: Callable[[Any], None] | None,
+) -> None:
     try:
         _upload_patiently(tracker, entry, then)
     except Exception:
-        tracker.uploads.refuse(Upload(None, name, path))
+        tracker.uploads.refuse(announced)
         if then is not None:
             then(None)
         raise
+    finally:
+        tracker.uploads.settle(announced)
 
 
 def _upload_patiently(tracker: Tracker, entry: journal.Entry, then: Callable[[Any], None] | None) -> None:
@@ -103,10 +106,13 @@ def _upload_patiently(tracker: Tracker, entry: journal.Entry, then: Callable[[An
     import wandb
 
     while True:
+        if tracker.has_given_up:
+            raise ServerError(f"{entry.path} was not tried: W&B does not answer.")
         try:
             return upload(tracker, entry, then)
         except wandb.errors.CommError:
             if tracker.is_waited_for:
+                tracker.has_given_up = True
                 raise
             time.sleep(_RETRY)
 

@@ -56,6 +56,7 @@ class Tracker:
         already_logged: The names that the run had for each global step when training went on. The worker reads them
             before the next row.
         is_waited_for: Whether somebody waits for the artifacts, so that nothing should be tried for long.
+        has_given_up: Whether the server did not answer while somebody waited.
         left_out: How many rows were not written because the run has them.
         uploads: The artifacts that the server has not confirmed yet.
     """
@@ -69,7 +70,7 @@ class Tracker:
         self._logged_here: dict[int, frozenset[str]] = {}
         self._logged_before: dict[int, frozenset[str]] | None = None
         self._server_answered = False
-        self.is_waited_for = False
+        self.is_waited_for = self.has_given_up = False
         self.left_out = 0
         self.uploads = Uploads()
         self._worker = Worker("tf_hfwb-tracking")
@@ -204,12 +205,14 @@ class Tracker:
                 long. None waits without end.
         """
         self.flush_rows(timeout)
-        self.is_waited_for = True
+        self.is_waited_for, self.has_given_up = True, False
         patience = None if timeout is None else 10 * timeout
+        if patience is not None and self.run is not None and not self.is_offline and self.run.settings.finish_timeout:
+            patience = min(patience, self.run.settings.finish_timeout)
         if not self._artifacts.flush(min(_SILENCE, patience or _SILENCE)):
             _logger.warning("Waiting for the W&B client to take the artifacts.")
             if not self._artifacts.flush(patience):
-                _logger.warning("Artifacts are still being read after %.0f s; they are still waiting.", patience)
+                _logger.warning("W&B has not taken all artifacts within %.0f s; they are still waiting.", patience)
         self.is_waited_for = False
         for what, number in self._lost.items():
             _logger.warning("%d %s could not be written to the W&B run.", number, what)

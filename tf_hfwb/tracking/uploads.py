@@ -41,8 +41,17 @@ class Uploads:
 
     def __init__(self) -> None:
         self._worker = Worker("tf_hfwb-uploads")
+        self._announced: list[Upload] = []
         self._pending: list[Upload] = []
         self._refused: list[Upload] = []
+
+    def announce(self, upload: Upload) -> None:
+        """Count something as missing that is to be handed to the client."""
+        self._announced.append(upload)
+
+    def settle(self, upload: Upload) -> None:
+        """Forget an announcement: it was handed over, or given up by :meth:`refuse`."""
+        self._announced.remove(upload)
 
     def follow(self, upload: Upload, then: Callable[[Any], None] | None = None) -> None:
         """Wait for an upload in the background.
@@ -84,8 +93,8 @@ class Uploads:
         return [upload for upload in self._pending if name in (None, upload.name)]
 
     def missing(self) -> list[Upload]:
-        """What the server does not have: refused, or pending."""
-        return [*self._refused, *self._pending]
+        """What the server does not have: refused, pending, or not even handed to the client."""
+        return [*self._refused, *self._pending, *self._announced]
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until all are confirmed, saying every half minute for what; False after ``timeout`` seconds."""
