@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import pathlib
 
+import keras
 import numpy as np
 import pytest
+import wandb
 from helpers import classifier, samples
 from wandb_server import WandbServer
 
 from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, link_to_registry, load_model, restore
-from tf_hfwb.errors import ArtifactNotFoundError
+from tf_hfwb.errors import ArtifactNotFoundError, ServerError, SettingError
 from tf_hfwb.tracking import current_tracker
+from tf_hfwb.tracking.server import cache_folder
 
 
 @pytest.fixture
@@ -105,3 +108,89 @@ def test_superseded_versions_are_deleted_and_no_others(server):
     best = [version.metadata["global_step"] for version in versions if "best" in version.aliases]
     assert there == sorted({7, 8, *best})
     assert len(versions) == 8
+
+
+def test_a_frozen_backbone_is_uploaded_once(server):
+    x, y = np.random.default_rng(0).normal(size=(32, 400)).astype("float32"), np.zeros(32, "int64")
+    frozen, trained = keras.layers.Dense(2000, trainable=False), keras.layers.Dense(50)
+    model = keras.Sequential([keras.Input((400,)), frozen, trained])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    received = []
+    server.on("CommitArtifact", lambda _: received.append(server.uploaded_bytes), times=9)
+    checkpoints = WandbModelCheckpoint("out", save_freq=1, log_model="checkpoint", artifact_name="first")
+    model.fit(x, y, batch_size=16, epochs=1, callbacks=[checkpoints], verbose=0)
+    current_tracker().finish()
+    changed = sum(variable.numpy().nbytes for variable in [*trained.variables, *model.optimizer.variables])
+    assert received[0] > frozen.kernel.numpy().nbytes
+    assert received[1] - received[0] <= 1.05 * changed
+
+
+def test_what_a_killed_download_left_is_gone_on_with(server):
+    train()
+    current_tracker().finish()
+    os.rename("out", "gone")
+    load_model("model-first:final")
+    (cached,) = pathlib.Path(cache_folder()).glob("model-first-*[!k]")
+    whole = {path.name: path.read_bytes() for path in cached.iterdir()}
+    largest = max(whole, key=lambda name: len(whole[name]))
+    partial = cached.with_name(f"{cached.name}.partial")
+    cached.rename(partial)
+    (partial / largest).rename(partial / f"{largest}.part")
+    (partial / f"{largest}.part").write_bytes(whole[largest][:1000])
+    server.reset_counts()
+    load_model("model-first:final")
+    (request,) = [request for request in server.requests if request.operation == "download_artifact_file"]
+    assert request.sent == len(whole[largest]) - 1000
+    assert {path.name: path.read_bytes() for path in cached.iterdir()} == whole
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_again(server, caplog):
+    train()
+    current_tracker().finish()
+    os.rename("out", "gone")
+    load_model("model-first:final")
+    (cached,) = pathlib.Path(cache_folder()).glob("model-first-*[!k]")
+    archive = cached / "model.keras"
+    good = archive.read_bytes()
+    archive.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    load_model("model-first:final")
+    assert archive.read_bytes() == good
+    assert "is damaged" in caplog.text
+
+
+def test_a_server_that_cannot_be_asked_leaves_what_is_here(server, monkeypatch, caplog):
+    train()
+    current_tracker().finish()
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
+    server.go_down()
+    load_model("model-first:final")
+    assert "What was logged on this machine is used" in caplog.text
+    with pytest.raises(ServerError, match=r"failed: .*Expected an answer of http://127.0.0.1"):
+        load_model("nothing:final")
+    server.come_up()
+
+
+def test_the_runs_own_checkpoint_is_found_by_its_name(server, monkeypatch):
+    _, position = train(source=True)
+    assert not position
+    current_tracker().finish()
+    os.rename("out", "gone")
+    wandb.teardown()  # The client reads its variables once in a process.
+    monkeypatch.setenv("WANDB_NAME", "first")
+    _, position = train(source=True, epochs=3)
+    assert position.step == 8
+    current_tracker().finish()
+    assert len(server.runs) == 1
+    assert [row["train/global_step"] for row in the_run(server).history] == [2, 4, 6, 8, 10, 12]
+    assert [version.metadata["global_step"] for version in server.collection("checkpoint-first").versions] == [4, 8, 12]
+
+
+def test_offline_a_registry_is_an_error_that_says_what_to_do():
+    with pytest.raises(ServerError, match=r"offline.*tf-hfwb link model-x:final sentiment"):
+        link_to_registry("model-x:final", "sentiment")
+    for name in ("", "a/b/c/d", "a:b"):
+        with pytest.raises(SettingError, match="collection"):
+            link_to_registry("model-x:final", name)
+    with pytest.raises(SettingError, match="save_total_limit"):
+        WandbModelCheckpoint("out", delete_superseded=True)

@@ -141,6 +141,10 @@ class TFTrainingArguments:
             lambda v: v is None or (isinstance(v, int) and v >= 1),
             "a number of checkpoints, 1 or more, or None to keep all",
         )
+        if self.delete_superseded and self.save_total_limit is None:
+            raise SettingError(
+                "delete_superseded", True, expected="False without a limit", advice="Set save_total_limit."
+            )
         self._check_best()
         self._one_of("lr_scheduler_type", "linear", "cosine", "constant", "constant_with_warmup")
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):

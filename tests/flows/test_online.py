@@ -141,7 +141,7 @@ def test_an_offline_training_that_was_killed_is_one_run_after_its_sync(trainings
 # -- outages -----------------------------------------------------------------------------------------------------------
 
 
-def run_out(machines, trainings, outage, *, restored=True, **environment) -> tuple[pathlib.Path, object, tuple]:
+def run_out(machines, trainings, outage, **environment) -> tuple[pathlib.Path, object, tuple]:
     """Run a training and call ``outage`` at its fifth step; its directory, its end, and what it would have been."""
     expected = trainings.straight("keras3")
     machines.be_online(**environment)
@@ -231,7 +231,6 @@ def test_down_at_the_start_is_an_offline_run(trainings, machines):
     ended = trainings.run(directory, "keras3")
     assert printed(ended) == expected
     (folder,) = directory.glob("wandb/offline-run-*")
-    assert f"wandb sync {folder}" in ended.stderr + ended.stdout or folder.exists()
     machines.server.come_up()
     python("-m", "wandb", "sync", str(folder))
     check_all_arrived(machines, rows)
