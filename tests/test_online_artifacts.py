@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 
@@ -13,6 +14,7 @@ from helpers import classifier, samples
 from wandb_server import WandbServer
 
 from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, link_to_registry, load_model, restore
+from tf_hfwb.cli import main
 from tf_hfwb.errors import ArtifactNotFoundError, ServerError, SettingError
 from tf_hfwb.tracking import current_tracker
 from tf_hfwb.tracking.server import cache_folder
@@ -194,3 +196,38 @@ def test_offline_a_registry_is_an_error_that_says_what_to_do():
             link_to_registry("model-x:final", name)
     with pytest.raises(SettingError, match="save_total_limit"):
         WandbModelCheckpoint("out", delete_superseded=True)
+
+
+def test_checkpoints_here_and_there_are_listed_side_by_side(server, capsys, monkeypatch):
+    train(monitor="loss", mode="min")
+    current_tracker().finish()
+    os.rename("out/checkpoint-4", "gone")
+    for source in ("out", "checkpoint-first"):
+        assert main(["checkpoints", "--json", source]) == 0
+        first, second = json.loads(capsys.readouterr().out)
+        assert (first["step"], first["path"], first["version"]) == (4, None, "tester/huggingface/checkpoint-first:v0")
+        assert (second["step"], second["version"]) == (8, "tester/huggingface/checkpoint-first:v1")
+        assert second["path"] == os.path.abspath("out/checkpoint-8")
+        assert {"latest", "step-8", "epoch-2.00"} <= set(second["aliases"])
+        assert second["metrics"]
+        assert second["size"] == sum(
+            path.stat().st_size for path in pathlib.Path("out/checkpoint-8").iterdir() if path.name != "manifest.json"
+        )
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["checkpoints", "out"]) == 0
+    printed = capsys.readouterr().out
+    assert "out/checkpoint-8" in printed
+    assert "on W&B: tester/huggingface/checkpoint-first" in printed
+    assert printed.index("v0") < printed.index("v1")
+    assert main(["checkpoints", "nowhere"]) == 1
+    assert "no checkpoint in or under 'nowhere'" in capsys.readouterr().err
+
+
+def test_the_command_links(server, capsys):
+    train()
+    current_tracker().finish()
+    assert main(["link", "model-first:final", "sentiment", "--alias", "production"]) == 0
+    assert "wandb-registry-model/sentiment:v0" in capsys.readouterr().out
+    assert server.collection("wandb-registry-model/sentiment").versions[0].aliases == ["production", "latest"]
+    assert main(["link", "model-first:nothing", "sentiment"]) == 1
+    assert "no artifact 'tester/huggingface/model-first:nothing'" in capsys.readouterr().err

@@ -33,6 +33,7 @@ ROOMS = [
     "optimization",
     "callbacks",
     "resume",
+    "listing",
     "trainer",
     "cli",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -27,6 +28,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     show.add_argument("run", nargs="?", help="a run's folder; the latest one below ./wandb by default")
     show.add_argument("--json", action="store_true", help="print the summary as JSON")
     show.set_defaults(command=_show)
+    listing = commands.add_parser(
+        "checkpoints",
+        help="list checkpoints, here and on W&B",
+        description="List the checkpoints of a directory, or of an artifact, on this machine and on W&B side by side.",
+    )
+    listing.add_argument(
+        "source",
+        nargs="?",
+        default=".",
+        help="a directory with checkpoint-STEP in it (the current one by default), "
+        "or an artifact's name, such as checkpoint-my-run",
+    )
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(command=_checkpoints)
     link = commands.add_parser(
         "link",
         help="put a model into the registry",
@@ -50,6 +65,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TFHFWBError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _checkpoints(arguments: argparse.Namespace) -> int:
+    import dataclasses
+
+    from tf_hfwb.listing import checkpoints
+
+    listed = checkpoints(arguments.source)
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(one) for one in listed], indent=2))
+        return 0
+    import rich.box
+    import rich.console
+    import rich.filesize
+    import rich.table
+
+    artifacts = dict.fromkeys(one.version.rpartition(":")[0] for one in listed if one.version)
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, caption=f"on W&B: {', '.join(artifacts)}" if artifacts else None)
+    for name, justify in (("step", "right"), ("epoch", "right"), ("metrics", "left"), ("size", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in ("aliases", "here", "on W&B"):
+        table.add_column(name, overflow="fold")
+    for one in listed:
+        metrics = "  ".join(f"{name} {value:.4g}" for name, value in one.metrics.items() if isinstance(value, float))
+        version = one.version or ""
+        table.add_row(
+            str(one.step),
+            "" if one.epoch is None else f"{one.epoch:.2f}",
+            metrics,
+            "" if one.size is None else rich.filesize.decimal(one.size),
+            " ".join(alias for alias in one.aliases if not alias.startswith(("step-", "epoch-"))),
+            "" if one.path is None else os.path.relpath(one.path),
+            version.rpartition(":")[2] if len(artifacts) == 1 else version,
+        )
+    rich.console.Console().print(table)
+    return 0
 
 
 def _link(arguments: argparse.Namespace) -> int:

@@ -151,7 +151,10 @@ def summary_of(directory: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", os.path.abspath(directory)]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if ended.returncode:
-        raise OSError(f"{directory} cannot be read as a run: {ended.stderr.strip()[-300:]}")
+        raise OSError(
+            f"{directory} cannot be read as a run: {ended.stderr.strip()[-300:]}. Expected the folder of a run, such as "
+            "wandb/run-DATE-ID."
+        )
     return dict(json.loads(ended.stdout))
 
 
