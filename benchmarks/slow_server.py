@@ -3,7 +3,7 @@
     python benchmarks/slow_server.py            # about 6 minutes on two quiet cores
 
 Every training is a process of its own with a BERT of 11 M parameters, a row at each 10th step and a checkpoint (with
-its upload) at each 60th; the server is ``tests/wandb_server`` in this process. Printed are the medians, over interleaved
+its upload) at each 60th; the server is ``tests/wandb_server`` in this process. Printed are medians over interleaved
 pairs, of the milliseconds of a step (the wall time from the 20th step to the last, saves included), and their ratio.
 """
 

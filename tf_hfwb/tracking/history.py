@@ -152,8 +152,8 @@ def summary_of(directory: str) -> dict[str, Any]:
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if ended.returncode:
         raise OSError(
-            f"{directory} cannot be read as a run: {ended.stderr.strip()[-300:]}. Expected the folder of a run, such as "
-            "wandb/run-DATE-ID."
+            f"{directory} cannot be read as a run: {ended.stderr.strip()[-300:]}. Expected the folder of a run, such "
+            "as wandb/run-DATE-ID."
         )
     return dict(json.loads(ended.stdout))
 
