@@ -112,6 +112,19 @@ def test_superseded_versions_are_deleted_and_no_others(server):
     assert len(versions) == 8
 
 
+def test_what_somebody_marked_is_never_deleted(server):
+    train(epochs=1, save_freq=1)
+    current_tracker().finish()
+    marked = wandb.Api().artifact("tester/huggingface/checkpoint-first:step-1")
+    marked.aliases.append("mine")
+    marked.save()
+    link_to_registry("checkpoint-first:step-2", "sentiment")
+    train(source=True, epochs=2, save_freq=1, save_total_limit=2, delete_superseded=True)
+    current_tracker().finish()
+    versions = server.collection("checkpoint-first").versions
+    assert [version.metadata["global_step"] for version in versions if not version.deleted] == [1, 2, 7, 8]
+
+
 def test_a_frozen_backbone_is_uploaded_once(server):
     x, y = np.random.default_rng(0).normal(size=(32, 400)).astype("float32"), np.zeros(32, "int64")
     frozen, trained = keras.layers.Dense(2000, trainable=False), keras.layers.Dense(50)

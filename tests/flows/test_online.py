@@ -117,6 +117,24 @@ def test_a_killed_training_goes_on_on_another_machine(trainings, machines, model
     assert "UseArtifact" in [request.operation for request in machines.server.requests]
 
 
+def test_what_a_killed_process_could_not_upload_is_uploaded_by_the_next(trainings, machines):
+    result, rows = trainings.straight("keras3")
+    machines.be_online()
+    directory = machines.go_to("a")
+    training = trainings.start(directory, "keras3", "--pause", "0.15")
+    wait_until(lambda: machines.versions()[1:])
+    machines.server.stall(["CreateArtifact"])
+    training.wait_for("step 18\n")
+    training.kill(signal.SIGKILL)
+    training.wait()
+    time.sleep(1.0)
+    arrived = machines.versions()
+    assert arrived[-1] < 16
+    machines.server.recover()
+    assert printed(trainings.run(directory, "keras3")) == result
+    check_all_arrived(machines, rows)
+
+
 def test_an_offline_training_that_was_killed_is_one_run_after_its_sync(trainings, machines, monkeypatch):
     result, rows = trainings.straight("bert")
     monkeypatch.setenv("WANDB_LOG_MODEL", "checkpoint")

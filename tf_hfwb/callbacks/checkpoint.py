@@ -26,6 +26,7 @@ from tf_hfwb.settings import LogModel, Settings
 from tf_hfwb.tracking import Tracker, current_tracker
 from tf_hfwb.tracking.artifacts import log_directory
 from tf_hfwb.tracking.names import artifact_name, checked_artifact_name
+from tf_hfwb.tracking.recovery import logged_online, upload_missing
 from tf_hfwb.tracking.registry import delete_superseded, link_to_registry, registry_path
 from tf_hfwb.training_state import StateCapture, TrainingState, load_weights
 
@@ -168,7 +169,7 @@ class WandbModelCheckpoint(StepCallback):
             weakref.finalize(self, self._lock.__exit__, None, None, None)
             self._store.sweep()
         if self._logs_model:
-            open_run(self._host, self._settings, name=self._artifact_name)
+            self._open_run()
         # What is made by the first batch only is looked up at the first save.
         self._capture = StateCapture(self._host) if self.model.built else None
         processing = self._processing_class
@@ -180,6 +181,15 @@ class WandbModelCheckpoint(StepCallback):
         self._recorder.participants["WandbModelCheckpoint"] = self._state
         self._recorder.gates.append(self._before_step)
         self._signals.start(self.model)
+
+    def _open_run(self) -> None:
+        tracker = open_run(self._host, self._settings, name=self._artifact_name)
+        if self._resumption is None or tracker.directory is None or tracker.is_offline:
+            return
+        logged = logged_online(tracker.run.id, os.path.dirname(tracker.directory))
+        self._uploading.update(entry.step for entry in logged if entry.step is not None)
+        what = "Uploading what an earlier process could not"
+        tracker.submit_slow(what, upload_missing, tracker, logged, lambda entry: self._uploading.discard(entry.step))
 
     def on_due_step_end(self, logs: Logs) -> None:
         """Save before the next step, when evaluations of this one are done."""

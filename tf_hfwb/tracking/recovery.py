@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from tf_hfwb.tracking import journal
 from tf_hfwb.tracking.artifacts import upload
 from tf_hfwb.tracking.history import rows_in, summary_of
 from tf_hfwb.tracking.run import Tracker, open_tracker
-from tf_hfwb.tracking.server import is_online, versions
+from tf_hfwb.tracking.server import TYPE, is_online, versions
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -66,8 +67,8 @@ def sync(directory: str | os.PathLike[str]) -> Recovered:
     summary = {name: value for name, value in known.get("summary", {}).items() if name[0] != "_"}
     tracker.submit(tracker.summarize, summary)
     uploaded: list[str] = []
-    folder = os.path.dirname(directory)
-    tracker.submit_slow("Uploading what is missing", lambda: uploaded.extend(upload_missing(tracker, folder)))
+    logged = logged_online(known["run_id"], os.path.dirname(directory))
+    tracker.submit_slow("Uploading what is missing", lambda: uploaded.extend(upload_missing(tracker, logged)))
     tracker.flush()
     written = len(tracker.history) - before - tracker.left_out
     tracker.finish(known.get("exit_code") or 0)
@@ -75,32 +76,53 @@ def sync(directory: str | os.PathLike[str]) -> Recovered:
     return Recovered(path, written, [path for path in uploaded if path not in missing], missing)
 
 
-def upload_missing(tracker: Tracker, folder: str) -> list[str]:
-    """Upload what the run logged on this machine after the newest version that the server has; the directories.
+def logged_online(run_id: str, folder: str) -> list[journal.Entry]:
+    """What a run logged on this machine while it was online, oldest first, as far as the directories are still there.
+
+    Args:
+        run_id: The run's id.
+        folder: The folder of the client's run folders, with the journal.
+    """
+    logged = [entry for entry in journal.entries(folder) if entry.run_id == run_id and not entry.is_offline]
+    return [entry for entry in logged if entry.type == TYPE and entry.step is not None and journal.is_there(entry)]
+
+
+def upload_missing(
+    tracker: Tracker, logged: Sequence[journal.Entry], done: Callable[[journal.Entry], None] = lambda entry: None
+) -> list[str]:
+    """Upload what is newer than the newest version that the server has of the run; the directories.
 
     Nothing older: a version that is uploaded later would be the ``latest``.
 
     Args:
         tracker: The run, online.
-        folder: The folder of the client's run folders, with the journal.
+        logged: What to compare with the server.
+        done: Called with each when its directory is no longer needed.
 
     Raises:
         ServerError: The server could not be asked.
     """
-    run = tracker.run
-    ours = [
-        entry
-        for entry in journal.entries(folder)
-        if entry.run_id == run.id and entry.type == "model" and journal.is_there(entry)
-    ]
     paths = []
-    for name in dict.fromkeys(entry.name for entry in ours):
-        newest = max((_step(version) for version in versions(name) if _is_whole(version, run.id)), default=-1)
-        for entry in {e.step: e for e in ours if e.name == name and e.step is not None and e.step > newest}.values():
-            _logger.warning("Uploading %s again, which W&B does not have: %s", entry.name, entry.path)
-            upload(tracker, entry)
+    for name in dict.fromkeys(entry.name for entry in logged):
+        newest = max((_step(version) for version in versions(name) if _is_whole(version, tracker.run.id)), default=-1)
+        named = [entry for entry in logged if entry.name == name]
+        last = {_of(entry): entry for entry in named if _of(entry) > newest}
+        for entry in named:
+            if last.get(_of(entry)) is not entry:
+                done(entry)
+                continue
+            _logger.warning("Uploading %s, which W&B does not have: %s", entry.name, entry.path)
+
+            def uploaded(_: Any, entry: journal.Entry = entry) -> None:
+                done(entry)
+
+            upload(tracker, entry, uploaded)
             paths.append(entry.path)
     return paths
+
+
+def _of(entry: journal.Entry) -> int:
+    return -1 if entry.step is None else entry.step
 
 
 def _is_whole(version: Any, run_id: str) -> bool:
