@@ -77,8 +77,9 @@ def log_directory(
     announced = Upload(None, name, path)
     tracker.uploads.announce(announced)
     try:
-        # At once: what is still waiting when the process ends can then be found again.
-        journal.record(os.path.dirname(os.path.dirname(run.dir)), entry)
+        if any(_files(path)):
+            # At once: what is still waiting when the process ends can then be found again.
+            journal.record(os.path.dirname(os.path.dirname(run.dir)), entry)
     except OSError as error:
         _logger.warning("Artifact %r is not in the journal, so its name is not known offline: %s", name, error)
     tracker.submit_slow(f"Logging artifact {name!r} from {path}", _log, tracker, announced, entry, then)

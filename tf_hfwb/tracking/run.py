@@ -196,6 +196,7 @@ class Tracker:
         """Wait until every row submitted has been handed to the client, ``timeout`` seconds at most."""
         if not self._worker.flush(timeout):
             _logger.warning("The W&B client has not taken all rows within %.0f s; they are still waiting.", timeout)
+        self._report_lost("rows")
 
     def flush(self, timeout: float | None = 60.0) -> None:
         """Wait until everything submitted has been handed to the client.
@@ -214,9 +215,12 @@ class Tracker:
             if not self._artifacts.flush(patience):
                 _logger.warning("W&B has not taken all artifacts within %.0f s; they are still waiting.", patience)
         self.is_waited_for = False
-        for what, number in self._lost.items():
+        self._report_lost("artifacts")
+
+    def _report_lost(self, what: str) -> None:
+        number = self._lost.pop(what, 0)
+        if number:
             _logger.warning("%d %s could not be written to the W&B run.", number, what)
-        self._lost.clear()
 
     def mark_preempting(self) -> None:
         """Tell W&B at once that this process is about to be preempted, so that the run may be continued elsewhere."""
