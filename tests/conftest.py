@@ -33,3 +33,24 @@ def _clean_world(monkeypatch, tmp_path):
         if wandb.run is not None:
             wandb.finish()
         wandb.teardown()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A W&B server that this process talks to. It answers while the client says goodbye, and was never surprised."""
+    import wandb
+    from wandb_server import WandbServer
+
+    from tf_hfwb.tracking import current_tracker
+
+    with WandbServer() as running:
+        for name, value in running.environment().items():
+            monkeypatch.setenv(name, value)
+        yield running
+        running.recover()
+        running.come_up()
+        current_tracker().finish()
+        if wandb.run is not None:
+            wandb.finish()
+        wandb.teardown()
+        assert (running.unknown, running.errors) == ([], [])

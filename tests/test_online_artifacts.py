@@ -11,23 +11,12 @@ import numpy as np
 import pytest
 import wandb
 from helpers import classifier, samples
-from wandb_server import WandbServer
 
 from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, link_to_registry, load_model, restore
 from tf_hfwb.cli import main
 from tf_hfwb.errors import ArtifactNotFoundError, ServerError, SettingError
 from tf_hfwb.tracking import current_tracker
 from tf_hfwb.tracking.server import cache_folder
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with WandbServer() as running:
-        for name, value in running.environment().items():
-            monkeypatch.setenv(name, value)
-        yield running
-        current_tracker().finish()
-        assert not running.unknown
 
 
 def train(output_dir="out", epochs=2, run_name="first", **options):
@@ -37,6 +26,7 @@ def train(output_dir="out", epochs=2, run_name="first", **options):
     checkpoints = WandbModelCheckpoint(output_dir, log_model="checkpoint", artifact_name=run_name, **options)
     logger = WandbMetricsLogger(2, run_name=run_name)
     model.fit(x, y, batch_size=16, epochs=epochs, callbacks=[logger, checkpoints], shuffle=False, verbose=0)
+    current_tracker().finish()
     return model, position
 
 
@@ -51,7 +41,6 @@ def the_run(server):
 
 def test_checkpoints_and_the_final_model_are_uploaded(server):
     train()
-    current_tracker().finish()
     versions = server.collection("checkpoint-first").versions
     assert [sorted(version.aliases) for version in versions] == [
         ["epoch-1.00", "step-4"],
@@ -72,7 +61,6 @@ def test_checkpoints_and_the_final_model_are_uploaded(server):
 
 def test_a_model_comes_back_by_name(server):
     model, _ = train()
-    current_tracker().finish()
     before = server.uploaded_bytes
     same_machine = load_model("model-first:final")
     assert not downloads(server)
@@ -94,7 +82,6 @@ def test_a_model_comes_back_by_name(server):
 
 def test_the_final_model_goes_into_the_registry(server):
     train(link_to_registry="sentiment")
-    current_tracker().finish()
     (linked,) = server.collection("wandb-registry-model/sentiment").versions
     assert linked.aliases == ["latest"]
     path = link_to_registry("checkpoint-first:step-4", "wandb-registry-model/sentiment", ["production"])
@@ -104,7 +91,6 @@ def test_the_final_model_goes_into_the_registry(server):
 
 def test_superseded_versions_are_deleted_and_no_others(server):
     train(epochs=2, save_freq=1, monitor="loss", mode="max", save_total_limit=2, delete_superseded=True)
-    current_tracker().finish()
     versions = server.collection("checkpoint-first").versions
     there = [version.metadata["global_step"] for version in versions if not version.deleted]
     best = [version.metadata["global_step"] for version in versions if "best" in version.aliases]
@@ -114,13 +100,11 @@ def test_superseded_versions_are_deleted_and_no_others(server):
 
 def test_what_somebody_marked_is_never_deleted(server):
     train(epochs=1, save_freq=1)
-    current_tracker().finish()
     marked = wandb.Api().artifact("tester/huggingface/checkpoint-first:step-1")
     marked.aliases.append("mine")
     marked.save()
     link_to_registry("checkpoint-first:step-2", "sentiment")
     train(source=True, epochs=2, save_freq=1, save_total_limit=2, delete_superseded=True)
-    current_tracker().finish()
     versions = server.collection("checkpoint-first").versions
     assert [version.metadata["global_step"] for version in versions if not version.deleted] == [1, 2, 7, 8]
 
@@ -142,7 +126,6 @@ def test_a_frozen_backbone_is_uploaded_once(server):
 
 def test_what_a_killed_download_left_is_gone_on_with(server):
     train()
-    current_tracker().finish()
     os.rename("out", "gone")
     load_model("model-first:final")
     (cached,) = pathlib.Path(cache_folder()).glob("model-first-*[!k]")
@@ -161,7 +144,6 @@ def test_what_a_killed_download_left_is_gone_on_with(server):
 
 def test_a_damaged_file_in_the_cache_is_fetched_again(server, caplog):
     train()
-    current_tracker().finish()
     os.rename("out", "gone")
     load_model("model-first:final")
     (cached,) = pathlib.Path(cache_folder()).glob("model-first-*[!k]")
@@ -175,7 +157,6 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(server, caplog):
 
 def test_a_server_that_cannot_be_asked_leaves_what_is_here(server, monkeypatch, caplog):
     train()
-    current_tracker().finish()
     wandb.teardown()
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
     server.go_down()
@@ -189,13 +170,11 @@ def test_a_server_that_cannot_be_asked_leaves_what_is_here(server, monkeypatch, 
 def test_the_runs_own_checkpoint_is_found_by_its_name(server, monkeypatch):
     _, position = train(source=True)
     assert not position
-    current_tracker().finish()
     os.rename("out", "gone")
     wandb.teardown()  # The client reads its variables once in a process.
     monkeypatch.setenv("WANDB_NAME", "first")
     _, position = train(source=True, epochs=3)
     assert position.step == 8
-    current_tracker().finish()
     assert len(server.runs) == 1
     assert [row["train/global_step"] for row in the_run(server).history] == [2, 4, 6, 8, 10, 12]
     assert [version.metadata["global_step"] for version in server.collection("checkpoint-first").versions] == [4, 8, 12]
@@ -213,7 +192,6 @@ def test_offline_a_registry_is_an_error_that_says_what_to_do():
 
 def test_checkpoints_here_and_there_are_listed_side_by_side(server, capsys, monkeypatch):
     train(monitor="loss", mode="min")
-    current_tracker().finish()
     os.rename("out/checkpoint-4", "gone")
     for source in ("out", "checkpoint-first"):
         assert main(["checkpoints", "--json", source]) == 0
@@ -238,7 +216,6 @@ def test_checkpoints_here_and_there_are_listed_side_by_side(server, capsys, monk
 
 def test_the_command_links(server, capsys):
     train()
-    current_tracker().finish()
     assert main(["link", "model-first:final", "sentiment", "--alias", "production"]) == 0
     assert "wandb-registry-model/sentiment:v0" in capsys.readouterr().out
     assert server.collection("wandb-registry-model/sentiment").versions[0].aliases == ["production", "latest"]

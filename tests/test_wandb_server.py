@@ -16,21 +16,6 @@ from helpers import python
 from wandb_server import Collection, WandbServer
 
 
-@pytest.fixture
-def server(monkeypatch):
-    """A server that this process talks to. It answers while the client says goodbye, and was never surprised."""
-    with WandbServer() as running:
-        for name, value in running.environment().items():
-            monkeypatch.setenv(name, value)
-        yield running
-        running.recover()
-        running.come_up()
-        if wandb.run is not None:
-            wandb.finish()
-        wandb.teardown()
-        assert (running.unknown, running.errors) == ([], [])
-
-
 def begin(**options):
     return wandb.init(project="trials", id="first", **options)
 

@@ -23,17 +23,6 @@ pytestmark = pytest.mark.slow
 RESUMABLE = str(pathlib.Path(__file__).with_name("resumable.py"))
 
 
-@pytest.fixture(scope="module")
-def launcher():
-    with Launcher() as launcher:
-        yield launcher
-
-
-@pytest.fixture(scope="module")
-def trainings(launcher, tmp_path_factory):
-    return Trainings(launcher, tmp_path_factory.mktemp("straight"))
-
-
 # -- interrupted between two steps -------------------------------------------------------------------------------------
 
 # There are 7 batches in an epoch, and 3 epochs. A checkpoint at each 4th step, a row at each 3rd.

@@ -1,0 +1,18 @@
+"""Trainings in processes of their own, for each file of tests."""
+
+from __future__ import annotations
+
+import pytest
+from forking import Launcher
+from trainings import Trainings
+
+
+@pytest.fixture(scope="module")
+def launcher():
+    with Launcher() as launcher:
+        yield launcher
+
+
+@pytest.fixture(scope="module")
+def trainings(launcher, tmp_path_factory):
+    return Trainings(launcher, tmp_path_factory.mktemp("straight"))
