@@ -57,13 +57,13 @@ def checkpoints(source: str | os.PathLike[str]) -> list[Listed]:
     """
     directory = pathlib.Path(source).expanduser()
     if directory.is_dir():
-        stored = Store(directory).checkpoints()
-        names = dict.fromkeys(filter(None, (_reference(checkpoint) for checkpoint in stored)))
+        stored = _with_facts(Store(directory).checkpoints())
+        names = dict.fromkeys(filter(None, (_reference(facts) for _, facts in stored)))
     else:
         wanted = parse_reference(os.fspath(source))
         known = [entry for entry in journal.entries(runs_folder()) if entry.name == wanted.name]
         paths = dict.fromkeys(entry.path for entry in known if journal.is_there(entry))
-        stored = sorted(_opened(paths), key=lambda checkpoint: checkpoint.step or 0)
+        stored = _with_facts(sorted(_opened(paths), key=lambda checkpoint: checkpoint.step or 0))
         names = {wanted: None}
     found = _merged(_described(stored), [version for name in names for version in _on_server(name)])
     if not found:
@@ -82,19 +82,22 @@ def _opened(paths: Iterable[str]) -> Iterable[Checkpoint]:
             _logger.warning("%s", error)
 
 
-def _reference(checkpoint: Checkpoint) -> ArtifactReference | None:
+def _with_facts(found: Iterable[Checkpoint]) -> list[tuple[Checkpoint, dict[str, Any]]]:
+    return [(checkpoint, checkpoint.read_json(FACTS)) for checkpoint in found]
+
+
+def _reference(facts: Mapping[str, Any]) -> ArtifactReference | None:
     """The artifact as which the checkpoint's run logs it."""
-    run = checkpoint.read_json(FACTS).get("run") or {}
+    run = facts.get("run") or {}
     if not run.get("id"):
         return None
     name = artifact_name("checkpoint", run.get("name"), run["id"])
     return ArtifactReference(run.get("entity"), run.get("project"), name)
 
 
-def _described(stored: Iterable[Checkpoint]) -> list[Listed]:
+def _described(stored: Iterable[tuple[Checkpoint, Mapping[str, Any]]]) -> list[Listed]:
     described, best = [], {}
-    for checkpoint in stored:
-        facts = checkpoint.read_json(FACTS)
+    for checkpoint, facts in stored:
         run_id = (facts.get("run") or {}).get("id")
         best[run_id] = facts.get("best_step")  # As the newest one says.
         described.append(

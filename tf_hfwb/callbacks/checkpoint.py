@@ -189,7 +189,7 @@ class WandbModelCheckpoint(StepCallback):
         logged = logged_online(tracker.run.id, os.path.dirname(tracker.directory))
         self._uploading.update(entry.step for entry in logged if entry.step is not None)
         what = "Uploading what an earlier process could not"
-        tracker.submit_slow(what, upload_missing, tracker, logged, lambda entry: self._uploading.discard(entry.step))
+        tracker.submit_slow(what, upload_missing, tracker, logged, lambda entry, _: self._uploading.discard(entry.step))
 
     def on_due_step_end(self, logs: Logs) -> None:
         """Save before the next step, when evaluations of this one are done."""

@@ -23,7 +23,7 @@ from tf_hfwb.tracking import journal
 from tf_hfwb.tracking.downloads import fetch
 from tf_hfwb.tracking.names import LATEST, ArtifactReference, artifact_name, parse_reference
 from tf_hfwb.tracking.run import Tracker
-from tf_hfwb.tracking.server import find, is_online, record_use, versions
+from tf_hfwb.tracking.server import find, is_online, record_use, versions_of_run
 from tf_hfwb.tracking.uploads import Upload
 
 MAX_METADATA_KEYS = 100
@@ -197,11 +197,10 @@ def own_directory(run_name: str | None = None) -> str | None:
     names = dict.fromkeys(artifact_name("checkpoint", name, run_id or "") for name in (given, None) if name or run_id)
     try:
         for name in names:
-            for version in versions(name):
-                if version.state == "COMMITTED" and run_id in (None, version.metadata.get("run_id")):
-                    path = fetch(version, runs_folder())
-                    record_use(version)
-                    return os.fspath(path)
+            for version in versions_of_run(name, run_id)[:1]:
+                path = fetch(version, runs_folder())
+                record_use(version)
+                return os.fspath(path)
     except ServerError as error:
         _logger.warning("Whether the run has a checkpoint on W&B is not known. %s", error)
     return None

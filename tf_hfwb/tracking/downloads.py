@@ -23,7 +23,7 @@ import filelock
 
 from tf_hfwb.errors import ServerError
 from tf_hfwb.tracking import journal
-from tf_hfwb.tracking.server import api, cache_folder
+from tf_hfwb.tracking.server import asking, cache_folder
 
 _AT_ONCE = 4  # Files.
 _ATTEMPTS = 5
@@ -51,14 +51,13 @@ def fetch(artifact: Any, runs_folder: str | os.PathLike[str]) -> pathlib.Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{target}.lock"):
         partial = target.with_name(f"{target.name}.partial")
-        if target.is_dir() and not _is_plain(artifact):
-            return target
         if target.is_dir():
-            if all(_is_whole(target / name, entry) for name, entry in artifact.manifest.entries.items()):
+            entries = artifact.manifest.entries.items()
+            if not _is_plain(artifact) or all(_is_whole(target / name, entry) for name, entry in entries):
                 return target
             _logger.warning("%s is damaged; what is not as W&B has it is downloaded again.", target)
             target.rename(partial)
-        with api(f"Downloading {artifact.qualified_name} into {target}"):
+        with asking(f"Downloading {artifact.qualified_name} into {target}"):
             _download(artifact, partial)
         partial.rename(target)
     return target

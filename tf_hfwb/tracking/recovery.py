@@ -7,9 +7,10 @@ lacks is added: rows, artifacts, the summary and the end.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,9 @@ from tf_hfwb.errors import ServerError
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import journal
 from tf_hfwb.tracking.artifacts import upload
-from tf_hfwb.tracking.history import rows_in, summary_of
+from tf_hfwb.tracking.history import rows_in, summary_of, unwritten
 from tf_hfwb.tracking.run import Tracker, open_tracker
-from tf_hfwb.tracking.server import TYPE, is_online, versions
+from tf_hfwb.tracking.server import TYPE, is_online, versions_of_run
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -61,19 +62,23 @@ def sync(directory: str | os.PathLike[str]) -> Recovered:
     tracker = open_tracker(settings, run_id=known["run_id"], entity=known.get("entity") or None)
     if tracker.directory is None or tracker.is_offline:
         raise ServerError(f"The run of {directory} cannot be opened online; see above. Try again later.")
-    path, before = str(tracker.run.path), len(tracker.history)
-    for row in rows_in(directory):
-        tracker.submit(tracker.log, {name: value for name, value in row.items() if name[0] != "_"})
-    summary = {name: value for name, value in known.get("summary", {}).items() if name[0] != "_"}
-    tracker.submit(tracker.summarize, summary)
+    path = str(tracker.run.path)
+    rows = [_without_the_clients(row) for row in rows_in(directory)]
+    for row in rows:
+        tracker.submit(tracker.log, row)
+    tracker.submit(tracker.summarize, _without_the_clients(known.get("summary", {})))
     uploaded: list[str] = []
     logged = logged_online(known["run_id"], os.path.dirname(directory))
     tracker.submit_slow("Uploading what is missing", lambda: uploaded.extend(upload_missing(tracker, logged)))
     tracker.flush()
-    written = len(tracker.history) - before - tracker.left_out
+    written = sum(bool(unwritten(row, tracker.already_logged)) for row in rows)
     tracker.finish(known.get("exit_code") or 0)
     missing = [upload.path for upload in tracker.uploads.missing()]
     return Recovered(path, written, [path for path in uploaded if path not in missing], missing)
+
+
+def _without_the_clients(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name[0] != "_"}
 
 
 def logged_online(run_id: str, folder: str) -> list[journal.Entry]:
@@ -88,7 +93,9 @@ def logged_online(run_id: str, folder: str) -> list[journal.Entry]:
 
 
 def upload_missing(
-    tracker: Tracker, logged: Sequence[journal.Entry], done: Callable[[journal.Entry], None] = lambda entry: None
+    tracker: Tracker,
+    logged: Sequence[journal.Entry],
+    done: Callable[[journal.Entry, Any], None] = lambda entry, artifact: None,
 ) -> list[str]:
     """Upload what is newer than the newest version that the server has of the run; the directories.
 
@@ -97,37 +104,23 @@ def upload_missing(
     Args:
         tracker: The run, online.
         logged: What to compare with the server.
-        done: Called with each when its directory is no longer needed.
+        done: Called with each when its directory is no longer needed, and as ``then`` of ``log_directory``.
 
     Raises:
         ServerError: The server could not be asked.
     """
     paths = []
     for name in dict.fromkeys(entry.name for entry in logged):
-        newest = max((_step(version) for version in versions(name) if _is_whole(version, tracker.run.id)), default=-1)
+        there = versions_of_run(name, tracker.run.id)
+        newest = max((int(version.metadata.get("global_step", -1)) for version in there), default=-1)
         named = [entry for entry in logged if entry.name == name]
-        last = {_of(entry): entry for entry in named if _of(entry) > newest}
+        newer = [entry for entry in named if entry.step is not None and entry.step > newest]
+        last = {entry.step: entry for entry in newer}
         for entry in named:
-            if last.get(_of(entry)) is not entry:
-                done(entry)
+            if last.get(entry.step) is not entry:
+                done(entry, None)
                 continue
             _logger.warning("Uploading %s, which W&B does not have: %s", entry.name, entry.path)
-
-            def uploaded(_: Any, entry: journal.Entry = entry) -> None:
-                done(entry)
-
-            upload(tracker, entry, uploaded)
+            upload(tracker, entry, functools.partial(done, entry))
             paths.append(entry.path)
     return paths
-
-
-def _of(entry: journal.Entry) -> int:
-    return -1 if entry.step is None else entry.step
-
-
-def _is_whole(version: Any, run_id: str) -> bool:
-    return bool(version.state == "COMMITTED" and version.metadata.get("run_id") == run_id)
-
-
-def _step(version: Any) -> int:
-    return int(version.metadata.get("global_step", -1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -10,13 +9,11 @@ from typing import Any
 from tf_hfwb.errors import ServerError, SettingError
 from tf_hfwb.tracking.names import LATEST
 from tf_hfwb.tracking.run import current_tracker
-from tf_hfwb.tracking.server import api, find, is_online, versions
+from tf_hfwb.tracking.server import asking, find, is_online, versions_of_run
 
 REGISTRY = "wandb-registry-model"
 # Aliases that every checkpoint has; any other was given to it on purpose.
 _ORDINARY = re.compile(rf"{LATEST}|step-\d+|epoch-[\d.]+|v\d+")
-
-_logger = logging.getLogger("tf_hfwb")
 
 
 def link_to_registry(artifact: Any, collection: str, aliases: Sequence[str] = ()) -> str:
@@ -53,10 +50,10 @@ def link_to_registry(artifact: Any, collection: str, aliases: Sequence[str] = ()
     if isinstance(artifact, str):
         name = artifact.rpartition("/")[2].partition(":")[0]
         for upload in current_tracker().uploads.pending(name):
-            with api(f"Waiting for the upload of {name}"):
+            with asking(f"Waiting for the upload of {name}"):
                 upload.artifact.wait()
         artifact = find(artifact)
-    with api(f"Linking {artifact.qualified_name} to {target}"):
+    with asking(f"Linking {artifact.qualified_name} to {target}"):
         linked = artifact.link(target, list(aliases))
     return target if linked is None else str(linked.qualified_name)
 
@@ -97,12 +94,10 @@ def delete_superseded(artifact: Any, limit: int, keep: Collection[int] = ()) -> 
     Raises:
         ServerError: The server could not be asked, or refused.
     """
-    run_id = artifact.metadata.get("run_id")
     name = artifact.source_qualified_name.rpartition(":")[0]
-    with api(f"Deleting superseded versions of {name}"):
-        ours = [version for version in versions(name) if version.metadata.get("run_id") == run_id]
+    with asking(f"Deleting superseded versions of {name}"):
         gone = []
-        for version in ours[limit:]:
+        for version in versions_of_run(name, artifact.metadata["run_id"])[limit:]:
             if version.metadata.get("global_step") in keep or not _is_superseded(version):
                 continue
             version.delete(delete_aliases=True)
@@ -112,8 +107,7 @@ def delete_superseded(artifact: Any, limit: int, keep: Collection[int] = ()) -> 
 
 def _is_superseded(version: Any) -> bool:
     return (
-        version.state == "COMMITTED"
-        and all(_ORDINARY.fullmatch(alias) for alias in version.aliases)
+        all(_ORDINARY.fullmatch(alias) for alias in version.aliases)
         and LATEST not in version.aliases
         and not version.linked_artifacts
     )

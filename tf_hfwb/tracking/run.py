@@ -28,8 +28,7 @@ from typing import Any, Literal
 
 from tf_hfwb.background import Worker
 from tf_hfwb.settings import Settings
-from tf_hfwb.tracking.history import STEP as STEP
-from tf_hfwb.tracking.history import add, logged_rows, merged, rows_on_server, run_folders, unwritten
+from tf_hfwb.tracking.history import STEP, add, logged_rows, merged, rows_on_server, run_folders, unwritten
 from tf_hfwb.tracking.secrets import masked
 from tf_hfwb.tracking.uploads import Uploads, described
 
@@ -57,7 +56,6 @@ class Tracker:
             before the next row.
         is_waited_for: Whether somebody waits for the artifacts, so that nothing should be tried for long.
         has_given_up: Whether the server did not answer while somebody waited.
-        left_out: How many rows were not written because the run has them.
         uploads: The artifacts that the server has not confirmed yet.
     """
 
@@ -71,7 +69,6 @@ class Tracker:
         self._logged_before: dict[int, frozenset[str]] | None = None
         self._server_answered = False
         self.is_waited_for = self.has_given_up = False
-        self.left_out = 0
         self.uploads = Uploads()
         self._worker = Worker("tf_hfwb-tracking")
         self._artifacts = Worker("tf_hfwb-artifacts")
@@ -146,8 +143,6 @@ class Tracker:
         if rest:
             self.run.log(rest)
             add(self._logged_here, row)
-        else:
-            self.left_out += 1
 
     def skip_logged(self) -> None:
         """From here on, leave out rows that the run has: of earlier processes by their logs, of this one by memory."""

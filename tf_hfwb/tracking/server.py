@@ -29,8 +29,8 @@ def is_online() -> bool:
 
 
 @contextlib.contextmanager
-def api(what: str) -> Iterator[Any]:
-    """The client's public API; whatever fails in the block becomes one error that says what was tried.
+def asking(what: str) -> Iterator[None]:
+    """Ask the server in the block; whatever fails there becomes one error that says what was tried.
 
     Raises:
         ServerError: The server could not be asked, or did not answer.
@@ -38,7 +38,7 @@ def api(what: str) -> Iterator[Any]:
     import wandb
 
     try:
-        yield wandb.Api()
+        yield
     except (ServerError, ArtifactNotFoundError):
         raise
     except Exception as error:  # Of the client, requests, or what else lies between.
@@ -58,8 +58,8 @@ def full_reference(reference: ArtifactReference | str) -> ArtifactReference:
     project = wanted.project or (run.project if run is not None else None) or Settings.resolve().project
     entity = wanted.entity or (run.entity if run is not None else None) or wandb.setup().settings.entity
     if not entity:
-        with api("Looking up your entity") as public:
-            entity = public.default_entity
+        with asking("Looking up your entity"):
+            entity = wandb.Api().default_entity
     return ArtifactReference(entity, project, wanted.name, wanted.alias)
 
 
@@ -73,11 +73,12 @@ def find(reference: ArtifactReference | str) -> Any:
     import wandb
 
     full = full_reference(reference)
-    with api(f"Looking for {str(full)!r}") as public:
+    with asking(f"Looking for {str(full)!r}"):
+        public = wandb.Api()
         try:
             return public.artifact(str(full))
         except (wandb.errors.CommError, ValueError) as error:
-            known = [f"{full.name}:{alias}" for version in versions(full) for alias in _aliases(version)]
+            known = [f"{full.name}:{alias}" for one in versions(full) for alias in (*one.aliases, one.version)]
             raise ArtifactNotFoundError(
                 str(full),
                 f"W&B has no artifact {str(full)!r}. Expected one that exists: {', '.join(known) or 'none does'}. "
@@ -92,16 +93,25 @@ def versions(reference: ArtifactReference | str) -> list[Any]:
     Raises:
         ServerError: The server could not be asked.
     """
+    import wandb
+
     full = full_reference(reference)
-    with api(f"Listing {full.entity}/{full.project}/{full.name}") as public:
-        path = f"{full.entity}/{full.project}/{full.name}"
+    path = f"{full.entity}/{full.project}/{full.name}"
+    with asking(f"Listing {path}"):
+        public = wandb.Api()
         if not public.artifact_collection_exists(path, type=TYPE):
             return []
         return list(public.artifacts(TYPE, path))
 
 
-def _aliases(version: Any) -> list[str]:
-    return [*version.aliases, version.version]
+def versions_of_run(reference: ArtifactReference | str, run_id: str | None) -> list[Any]:
+    """Those :func:`versions` that are uploaded completely, and by that run; by any, for None.
+
+    Raises:
+        ServerError: The server could not be asked.
+    """
+    whole = [version for version in versions(reference) if version.state == "COMMITTED"]
+    return [version for version in whole if run_id in (None, version.metadata.get("run_id"))]
 
 
 def record_use(artifact: Any) -> None:

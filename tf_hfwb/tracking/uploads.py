@@ -96,11 +96,11 @@ class Uploads:
         """What the server does not have: refused, pending, or not even handed to the client."""
         return [*self._refused, *self._pending, *self._announced]
 
-    def flush(self, timeout: float | None) -> bool:
+    def flush(self, timeout: float) -> bool:
         """Wait until all are confirmed, saying every half minute for what; False after ``timeout`` seconds."""
-        end = None if timeout is None else time.monotonic() + timeout
-        while not self._worker.flush(30.0 if end is None else min(30.0, max(0.0, end - time.monotonic()))):
-            if end is not None and time.monotonic() >= end:
+        end = time.monotonic() + timeout
+        while not self._worker.flush(min(30.0, max(0.0, end - time.monotonic()))):
+            if time.monotonic() >= end:
                 return False
             _logger.warning("Still uploading to W&B: %s.", ", ".join(map(described, self.pending())))
         return True
