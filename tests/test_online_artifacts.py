@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import time
 
 import keras
 import numpy as np
@@ -110,14 +111,23 @@ def test_what_somebody_marked_is_never_deleted(server):
 
 
 def test_a_frozen_backbone_is_uploaded_once(server):
-    x, y = np.random.default_rng(0).normal(size=(32, 400)).astype("float32"), np.zeros(32, "int64")
+    x, y = np.random.default_rng(0).normal(size=(48, 400)).astype("float32"), np.zeros(48, "int64")
     frozen, trained = keras.layers.Dense(2000, trainable=False), keras.layers.Dense(50)
     model = keras.Sequential([keras.Input((400,)), frozen, trained])
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     received = []
     server.on("CommitArtifact", lambda _: received.append(server.uploaded_bytes), times=9)
     checkpoints = WandbModelCheckpoint("out", save_freq=1, log_model="checkpoint", artifact_name="first")
-    model.fit(x, y, batch_size=16, epochs=1, callbacks=[checkpoints], verbose=0)
+
+    def wait(batch, logs=None):
+        """Each step's save is on the server before the next one is taken: two at once would both bring what is new."""
+        end = time.monotonic() + 60
+        while len(received) < batch:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    one_by_one = keras.callbacks.LambdaCallback(on_train_batch_end=wait)
+    model.fit(x, y, batch_size=16, epochs=1, callbacks=[checkpoints, one_by_one], verbose=0)
     current_tracker().finish()
     changed = sum(variable.numpy().nbytes for variable in [*trained.variables, *model.optimizer.variables])
     assert received[0] > frozen.kernel.numpy().nbytes
