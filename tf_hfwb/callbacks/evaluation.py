@@ -1,4 +1,4 @@
-"""Evaluate in the middle of a fit, by steps or by epochs, and show the result to the callbacks that come after."""
+"""Evaluate in the middle of a fit, by steps or by epochs, and act on evaluations, whoever makes them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,33 @@ from typing import Any
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.keras_compat import Logs
 from tf_hfwb.policies import Policy
+
+
+class EvaluationCallback(StepCallback):
+    """Calls :meth:`on_evaluated` on the training thread after each evaluation in a fit, whoever evaluates, and when.
+
+    That is Keras at the end of an epoch, or callbacks that evaluate, by steps or by epochs; then Keras's are left out.
+    """
+
+    def on_evaluated(self, step: int, metrics: Logs) -> None:
+        """The model was evaluated as it is after ``step``.
+
+        Args:
+            step: The global step.
+            metrics: Named ``val_...`` or ``eval_...``; at the end of an epoch the training metrics too. Where nothing
+                evaluates, each epoch counts, with its training metrics.
+        """
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Listen to callbacks that evaluate."""
+        super().on_train_begin(logs)
+        self._recorder.evaluation_listeners.append(self.on_evaluated)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Take the epoch's evaluation, if it is Keras's."""
+        super().on_epoch_end(epoch, logs)
+        if self._recorder.evaluated is None:
+            self.on_evaluated(self._clock.step, logs or {})
 
 
 class EvaluateDuringFit(StepCallback):
@@ -49,7 +76,7 @@ class EvaluateDuringFit(StepCallback):
     def _evaluate_now(self) -> None:
         self._is_due = False
         self._metrics = self._evaluate()
-        self._recorder.evaluated = self._clock.step, dict(self._metrics)
+        self._recorder.tell_evaluated(self._clock.step, dict(self._metrics))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Evaluate if that is each epoch's, and hand on the newest metrics."""

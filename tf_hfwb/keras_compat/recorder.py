@@ -95,7 +95,9 @@ class StepRecorder(abc.ABC):
         gates: Called on the training thread before the train function runs, when Keras has taken over what it
             returned the last time.
         participants: The callbacks of the running fit whose state a checkpoint holds, by name.
-        evaluated: The global step of the last evaluation in this fit, and its metrics.
+        evaluated: The global step and the metrics of the last evaluation by a callback of this fit; None while Keras
+            is the only one that evaluates.
+        evaluation_listeners: Called with both, on the training thread, after each such evaluation.
 
     A fit begins without any of these, also after one that ended in an exception.
     """
@@ -106,6 +108,7 @@ class StepRecorder(abc.ABC):
         self.gates: list[Callable[[], None]] = []
         self.participants: dict[str, Any] = {}
         self.evaluated: tuple[int, dict[str, Any]] | None = None
+        self.evaluation_listeners: list[Callable[[int, dict[str, Any]], None]] = []
         self._model = weakref.ref(model)
         self._rate = rate
         self._latest: Any = None
@@ -128,6 +131,12 @@ class StepRecorder(abc.ABC):
         padding = np.zeros(self.size - len(losses), np.float32)
         self._assign(np.concatenate([[-1.0], value[1:_FIRST], padding, losses]).astype(np.float32))
         self._latest = None
+
+    def tell_evaluated(self, step: int, metrics: dict[str, Any]) -> None:
+        """A callback has evaluated the model as it is after ``step``."""
+        self.evaluated = step, metrics
+        for listener in self.evaluation_listeners:
+            listener(step, metrics)
 
     @abc.abstractmethod
     def _assign(self, value: np.ndarray) -> None: ...
@@ -205,6 +214,7 @@ class StepRecorder(abc.ABC):
             self.listeners.clear()
             self.gates.clear()
             self.participants.clear()
+            self.evaluation_listeners.clear()
             self.evaluated = None
             return make(*args, **kwargs)
 
