@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import time
 
 import keras
 import numpy as np
 import pytest
+import tiny
 import wandb
 from helpers import classifier, samples
 
-from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, link_to_registry, load_model, restore
+from tf_hfwb import (
+    TFTrainer,
+    TFTrainingArguments,
+    WandbMetricsLogger,
+    WandbModelCheckpoint,
+    link_to_registry,
+    load_model,
+    restore,
+)
 from tf_hfwb.cli import main
 from tf_hfwb.errors import ArtifactNotFoundError, ServerError, SettingError
 from tf_hfwb.tracking import current_tracker
@@ -108,6 +118,52 @@ def test_what_somebody_marked_is_never_deleted(server):
     train(source=True, epochs=2, save_freq=1, save_total_limit=2, delete_superseded=True)
     versions = server.collection("checkpoint-first").versions
     assert [version.metadata["global_step"] for version in versions if not version.deleted] == [1, 2, 7, 8]
+
+
+def test_the_trainer_uploads_links_deletes_and_goes_on_elsewhere(server, monkeypatch):
+    def trainer(output_dir, steps):
+        arguments = TFTrainingArguments(
+            output_dir,
+            run_name="first",
+            max_steps=steps,
+            per_device_train_batch_size=4,
+            eval_strategy="steps",
+            eval_steps=2,
+            save_steps=2,
+            save_total_limit=1,
+            metric_for_best_model="loss",
+            load_best_model_at_end=True,
+            link_to_registry="sentiment",
+            delete_superseded=True,
+            report_to="wandb",
+            learning_rate=1e-2,
+            disable_tqdm=True,
+        )
+        data = tiny.classified()
+        return TFTrainer(
+            tiny.bert(), arguments, train_dataset=data, eval_dataset=data, processing_class=tiny.tokenizer()
+        )
+
+    monkeypatch.setenv("WANDB_LOG_MODEL", "checkpoint")
+    trainer("out", 6).train()
+    current_tracker().finish()
+    versions = server.collection("checkpoint-first").versions
+    best = [version for version in versions if "best" in version.aliases]
+    there = [version for version in versions if not version.deleted]
+    assert [version.metadata["global_step"] for version in versions] == [2, 4, 6]
+    assert there == [version for version in versions if version in best or version is versions[-1]]
+    assert "tokenizer.json" in versions[-1].files
+    (final,) = server.collection("model-first").versions
+    assert sorted(final.aliases) == ["best", "final", "latest"]
+    assert len(server.collection("wandb-registry-model/sentiment").versions) == 1
+
+    shutil.rmtree("out")
+    ended = trainer("elsewhere", 8).train(resume_from_checkpoint="huggingface/checkpoint-first:step-6")
+    current_tracker().finish()
+    assert ended.global_step == 8
+    assert downloads(server)
+    assert [version.metadata["global_step"] for version in server.collection("checkpoint-first").versions][3:] == [8]
+    assert len(server.runs) == 1
 
 
 def test_a_frozen_backbone_is_uploaded_once(server):

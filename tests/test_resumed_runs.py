@@ -72,7 +72,7 @@ def test_a_killed_process_keeps_all_but_its_last_moment():
     _, directory = train(1, 12, end="kill0.5")
     assert [row[STEP] for row in history(directory) if "train/loss" in row] == list(range(1, 13))
     run_id, _ = train(1, 2000, end="kill0")  # Killed while the client has still to write the last rows.
-    rows = logged_rows(run_id, "wandb")
+    rows = logged_rows(run_id, "wandb").names
     assert sorted(rows) == list(range(1, len(rows) + 1))
     assert len(rows) > 1000
 
@@ -88,7 +88,7 @@ def test_every_torn_log_can_be_read(caplog):
     whole, seen = log.read_bytes(), set()
     for size in (0, 3, 7, 8, len(whole) // 3, len(whole) // 2, len(whole) - 1500, len(whole) - 1, len(whole)):
         log.write_bytes(whole[:size])
-        rows = logged_rows(run_id, "wandb")
+        rows = logged_rows(run_id, "wandb").names
         assert sorted(rows) == list(range(1, len(rows) + 1))
         seen.add(len(rows))
     assert min(seen) == 0
@@ -99,24 +99,24 @@ def test_every_torn_log_can_be_read(caplog):
 def test_the_names_of_each_step():
     run_id, directory = train(4, 5)
     train_names = {"train/loss", "train/steps_per_second", "train/epoch", STEP}
-    assert logged_rows(run_id, "wandb") == {4: train_names, 5: train_names | {"eval/loss", "eval/runtime"}}
-    assert logged_rows(run_id, "wandb", skip=directory) == {}
-    assert logged_rows("another", "wandb") == {}
-    assert logged_rows(run_id[:-1], "wandb") == logged_rows("*", "wandb") == {}
+    assert logged_rows(run_id, "wandb").names == {4: train_names, 5: train_names | {"eval/loss", "eval/runtime"}}
+    assert logged_rows(run_id, "wandb", skip=directory).names == {}
+    assert logged_rows("another", "wandb").names == {}
+    assert logged_rows(run_id[:-1], "wandb").names == logged_rows("*", "wandb").names == {}
 
 
 def test_a_log_that_cannot_be_read_is_reported_and_passed_over(caplog, monkeypatch):
     import wandb
 
     run_id, directory = train(1, 3)
-    rows = logged_rows(run_id, "wandb")
+    rows = logged_rows(run_id, "wandb").names
     assert set(rows) == {1, 2, 3}
     monkeypatch.delattr(wandb.util, "get_core_path")  # Then by the client's own command.
-    assert logged_rows(run_id, "wandb") == rows
+    assert logged_rows(run_id, "wandb").names == rows
     monkeypatch.setenv("PYTHONPATH", os.path.abspath("shadow"))
     pathlib.Path("shadow/wandb").mkdir(parents=True)
     pathlib.Path("shadow/wandb/__init__.py").write_text("raise SystemExit('broken client')")
-    assert logged_rows(run_id, "wandb") == {}
+    assert logged_rows(run_id, "wandb").names == {}
     assert f"The history in {directory} could not be read" in caplog.text
     assert "broken client" in caplog.text
 
@@ -141,7 +141,7 @@ def test_one_process_that_goes_on_after_an_interrupt_writes_no_step_twice():
     for step in (2, 3, 4):
         tracker.submit(tracker.log, {"train/loss": step, STEP: step})
     tracker.flush()
-    assert sorted(tracker.already_logged) == [1, 2, 3]
+    assert sorted(tracker.already_logged.names) == [1, 2, 3]
     assert [row[STEP] for row in history(finish())] == [1, 2, 3, 4]
 
 
@@ -150,7 +150,7 @@ def test_without_going_on_rows_may_repeat():
     for _ in range(2):
         tracker.submit(tracker.log, {"train/loss": 1, STEP: 1})
     tracker.flush()
-    assert tracker.already_logged == {}
+    assert tracker.already_logged.names == {}
     assert len(history(finish())) == 2
 
 

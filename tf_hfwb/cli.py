@@ -115,6 +115,8 @@ def _sync(arguments: argparse.Namespace) -> int:
 
     done = sync(arguments.run)
     print(f"{done.run_path}: {done.rows} rows and {len(done.artifacts)} artifacts uploaded")
+    for path in done.skipped:
+        print(f"not uploaded: {path}. W&B has newer versions, and would take it for the latest.")
     for path in done.missing:
         print(f"error: {path} could not be uploaded", file=sys.stderr)
     return 1 if done.missing else 0

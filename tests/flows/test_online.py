@@ -17,6 +17,7 @@ from trainings import by_step, printed
 pytestmark = pytest.mark.slow
 
 NAME = "checkpoint-first"
+SYNC = "import sys; from tf_hfwb.cli import main; sys.exit(main(['sync', sys.argv[1]]))"
 
 
 class Machines:
@@ -143,12 +144,12 @@ def test_an_offline_training_that_was_killed_is_one_run_after_its_sync(trainings
 # -- outages -----------------------------------------------------------------------------------------------------------
 
 
-def run_out(machines, trainings, outage, **environment) -> tuple[pathlib.Path, object, tuple]:
+def run_out(machines, trainings, outage, pause=0.2, **environment) -> tuple[pathlib.Path, object, tuple]:
     """Run a training and call ``outage`` at its fifth step; its directory, its end, and what it would have been."""
     expected = trainings.straight("keras3")
     machines.be_online(**environment)
     directory = machines.go_to("a")
-    training = trainings.start(directory, "keras3", "--pause", "0.2")
+    training = trainings.start(directory, "keras3", "--pause", str(pause))
     training.wait_for("step 5\n")
     outage(training)
     ended = training.wait()
@@ -166,13 +167,15 @@ def check_all_arrived(machines, rows) -> None:
     assert final.state == "COMMITTED"
 
 
-def test_down_for_a_while_in_the_middle(trainings, machines):
+def test_down_for_half_a_minute_in_the_middle(trainings, machines):
     def outage(training):
         machines.server.go_down()
+        began = time.monotonic()
         training.wait_for("step 20\n")  # At its own speed.
+        assert 30 <= time.monotonic() - began < 40
         machines.server.come_up()
 
-    _, ended, (_, rows) = run_out(machines, trainings, outage)
+    _, ended, (_, rows) = run_out(machines, trainings, outage, pause=2.05)
     check_all_arrived(machines, rows)
     assert "Not uploaded" not in ended.stderr
 
@@ -209,9 +212,8 @@ def test_down_until_the_end_and_uploaded_later(trainings, machines):
     assert f"tf-hfwb sync {folder}" in ended.stderr
     assert str(directory / "out" / "checkpoint-21") in ended.stderr
     machines.server.come_up()
-    command = "import sys; from tf_hfwb.cli import main; sys.exit(main(['sync', sys.argv[1]]))"
     for _ in range(2):  # The second time there is nothing to do.
-        printed_by_sync = python("-c", command, str(folder)).stdout
+        printed_by_sync = python("-c", SYNC, str(folder)).stdout
     assert "0 rows and 0 artifacts uploaded" in printed_by_sync
     check_all_arrived(machines, rows)
 
@@ -223,6 +225,25 @@ def test_refused_artifacts_are_told_at_the_end(trainings, machines):
     last = ended.stderr[ended.stderr.index("Not uploaded") :]
     for name in ("checkpoint-8", "checkpoint-21", "model"):
         assert str(directory / "out" / name) in last
+    machines.server.recover()
+    (folder,) = directory.glob("wandb/run-*")
+    assert "artifacts uploaded" in python("-c", SYNC, str(folder)).stdout
+    check_all_arrived(machines, rows)
+
+
+def test_what_was_refused_before_newer_ones_arrived_is_named_by_the_sync(trainings, machines):
+    def outage(training):
+        machines.server.fail(403, ["CreateArtifact"], times=1)
+
+    directory, ended, _ = run_out(machines, trainings, outage)
+    (step,) = {4, 8, 12, 16} - set(machines.versions())
+    refused = str(directory / "out" / f"checkpoint-{step}")
+    assert refused in ended.stderr[ended.stderr.index("Not uploaded") :]
+    (folder,) = directory.glob("wandb/run-*")
+    said = python("-c", SYNC, str(folder)).stdout
+    assert f"not uploaded: {refused}. W&B has newer versions" in said
+    assert "0 artifacts uploaded" in said
+    assert step not in machines.versions()
 
 
 def test_down_at_the_start_is_an_offline_run(trainings, machines):

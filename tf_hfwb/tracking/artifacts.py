@@ -74,8 +74,7 @@ def log_directory(
         metadata=values,
         is_offline=tracker.is_offline,
     )
-    announced = Upload(None, name, path)
-    tracker.uploads.announce(announced)
+    announced = tracker.uploads.announce(name, path)
     try:
         if any(_files(path)):
             # At once: what is still waiting when the process ends can then be found again.
@@ -85,32 +84,36 @@ def log_directory(
     tracker.submit_slow(f"Logging artifact {name!r} from {path}", _log, tracker, announced, entry, then)
 
 
-def _log(
-    tracker: Tracker,
-    announced: Upload,
-    entry: journal.Entry,
-    then: Callable[[Any], None] | None,
-) -> None:
+def _log(tracker: Tracker, announced: Upload, entry: journal.Entry, then: Callable[[Any], None] | None) -> None:
     try:
-        _upload_patiently(tracker, entry, then)
+        patiently(tracker, entry.path, lambda: upload(tracker, announced, entry, then))
     except Exception:
-        tracker.uploads.refuse(announced)
+        announced.is_refused = True
         if then is not None:
             then(None)
         raise
-    finally:
-        tracker.uploads.settle(announced)
 
 
-def _upload_patiently(tracker: Tracker, entry: journal.Entry, then: Callable[[Any], None] | None) -> None:
-    """A process's first artifact needs the server; the client queues later ones by itself."""
+def patiently(tracker: Tracker, what: str, log: Callable[[], None]) -> None:
+    """Log something with an artifact, again and again until somebody waits for it.
+
+    A process's first artifact needs the server; the client queues later ones by itself.
+
+    Args:
+        tracker: The run.
+        what: What is logged, for messages.
+        log: Logs it.
+
+    Raises:
+        ServerError: The server has not answered before while somebody waited.
+    """
     import wandb
 
     while True:
         if tracker.has_given_up:
-            raise ServerError(f"{entry.path} was not tried: W&B does not answer.")
+            raise ServerError(f"{what} was not tried: W&B does not answer.")
         try:
-            return upload(tracker, entry, then)
+            return log()
         except wandb.errors.CommError:
             if tracker.is_waited_for:
                 tracker.has_given_up = True
@@ -118,11 +121,14 @@ def _upload_patiently(tracker: Tracker, entry: journal.Entry, then: Callable[[An
             time.sleep(_RETRY)
 
 
-def upload(tracker: Tracker, entry: journal.Entry, then: Callable[[Any], None] | None = None) -> None:
+def upload(
+    tracker: Tracker, announced: Upload, entry: journal.Entry, then: Callable[[Any], None] | None = None
+) -> None:
     """Hand a directory to the client, on the calling thread.
 
     Args:
         tracker: The run.
+        announced: What is missing until the server has it.
         entry: What it is.
         then: See :func:`log_directory`.
 
@@ -141,8 +147,10 @@ def upload(tracker: Tracker, entry: journal.Entry, then: Callable[[Any], None] |
         artifact.add_file(file, name=inside, policy="immutable", skip_cache=True)
     logged = tracker.run.log_artifact(artifact, aliases=list(entry.aliases))
     if not tracker.is_offline:
-        tracker.uploads.follow(Upload(logged, entry.name, entry.path), then)
-    elif then is not None:
+        tracker.uploads.follow(announced, logged, then)
+        return
+    tracker.uploads.settle(announced)
+    if then is not None:
         then(None)
 
 

@@ -17,18 +17,57 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 STEP = "train/global_step"
 EPOCH = "train/epoch"
+INCREMENT = "incremental-table-file"  # How the client marks an increment of a table.
 
 _logger = logging.getLogger("tf_hfwb")
 
 
+@dataclass
+class Logged:
+    """What a run's history has.
+
+    Attributes:
+        names: The names that were written for each global step.
+        increments: What the history says of the newest increment of each table.
+    """
+
+    names: dict[int, frozenset[str]] = field(default_factory=dict)
+    increments: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row; one without a step is passed over."""
+        step = row.get(STEP)
+        if step is not None:
+            self._add_names(int(step), frozenset(name for name in row if not name.startswith("_")))
+        for name, value in row.items():
+            if isinstance(value, Mapping) and value.get("_type") == INCREMENT:
+                self._add_increment(name, value)
+
+    def merge(self, other: Logged) -> None:
+        """Add what another history of the run has."""
+        for step, names in other.names.items():
+            self._add_names(step, names)
+        for name, increment in other.increments.items():
+            self._add_increment(name, increment)
+
+    def _add_names(self, step: int, names: frozenset[str]) -> None:
+        self.names[step] = _shared(names | self.names.get(step, frozenset()))
+
+    def _add_increment(self, name: str, increment: Mapping[str, Any]) -> None:
+        known = self.increments.get(name)
+        if known is None or known["increment_num"] <= increment["increment_num"]:
+            self.increments[name] = increment
+
+
 def logged_rows(
     run_id: str, wandb_dir: str | os.PathLike[str], *, skip: str | None = None, only_offline: bool = False
-) -> dict[int, frozenset[str]]:
-    """The names that were written for each global step, in all local folders of a run: one for each resume.
+) -> Logged:
+    """What was written into all local folders of a run: one for each resume.
 
     A folder that cannot be read is reported and passed over: training is not held up by an old log.
 
@@ -38,29 +77,29 @@ def logged_rows(
         skip: A run folder to pass over: the one that is being written.
         only_offline: Pass over the folders of online runs.
     """
-    rows: dict[int, frozenset[str]] = {}
+    logged = Logged()
     for directory in run_folders(run_id, wandb_dir):
         if only_offline and not os.path.basename(directory).startswith("offline-"):
             continue
         if skip is None or os.path.abspath(directory) != os.path.abspath(skip):
             for row in rows_in(directory):
-                add(rows, row)
-    return rows
+                logged.add(row)
+    return logged
 
 
-def rows_on_server(run_path: str) -> dict[int, frozenset[str]] | None:
-    """The names that the server has for each global step of a run; None, with a warning, if it cannot tell.
+def rows_on_server(run_path: str) -> Logged | None:
+    """What the server has of a run's history; None, with a warning, if it cannot tell.
 
     Args:
         run_path: ``entity/project/id``.
     """
     import wandb
 
-    rows: dict[int, frozenset[str]] = {}
+    logged = Logged()
     try:
         # Not from the client's cache on disk, which may hold the history as it was before the run went on.
         for row in wandb.Api().run(run_path).scan_history(use_cache=False):
-            add(rows, row)
+            logged.add(row)
     except Exception as error:
         _logger.warning(
             "The history of %s could not be read from W&B (%s: %s). Steps that it holds may be written twice.",
@@ -69,15 +108,7 @@ def rows_on_server(run_path: str) -> dict[int, frozenset[str]] | None:
             error,
         )
         return None
-    return rows
-
-
-def merged(one: Mapping[int, frozenset[str]], other: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:
-    """The names of each step in either of two histories."""
-    both = dict(one)
-    for step, names in other.items():
-        both[step] = _shared(names | both.get(step, frozenset()))
-    return both
+    return logged
 
 
 def run_folders(run_id: str, wandb_dir: str | os.PathLike[str]) -> list[str]:
@@ -85,14 +116,6 @@ def run_folders(run_id: str, wandb_dir: str | os.PathLike[str]) -> list[str]:
     found = glob.glob(os.path.join(glob.escape(os.fspath(wandb_dir)), "*run-*", f"run-{glob.escape(run_id)}.wandb"))
     folders = {os.path.dirname(path) for path in found}
     return sorted(folders, key=lambda path: os.path.basename(path).removeprefix("offline-"))
-
-
-def add(rows: dict[int, frozenset[str]], row: Mapping[str, Any]) -> None:
-    """Add the names of ``row`` to those of its step; a row without a step is passed over."""
-    step = row.get(STEP)
-    if step is not None:
-        names = frozenset(name for name in row if not name.startswith("_"))
-        rows[int(step)] = _shared(rows.get(int(step), frozenset()) | names)
 
 
 def unwritten(row: Mapping[str, Any], rows: Mapping[int, frozenset[str]]) -> dict[str, Any]:

@@ -34,12 +34,14 @@ class Recovered:
         rows: How many rows.
         artifacts: The directories that were uploaded.
         missing: The directories that could not be.
+        skipped: The directories that are older than versions that the server has.
     """
 
     run_path: str
     rows: int
     artifacts: list[str]
     missing: list[str]
+    skipped: list[str]
 
 
 def sync(directory: str | os.PathLike[str]) -> Recovered:
@@ -67,14 +69,12 @@ def sync(directory: str | os.PathLike[str]) -> Recovered:
     for row in rows:
         tracker.submit(tracker.log, row)
     tracker.submit(tracker.summarize, _without_the_clients(known.get("summary", {})))
-    uploaded: list[str] = []
-    logged = logged_online(known["run_id"], os.path.dirname(directory))
-    tracker.submit_slow("Uploading what is missing", lambda: uploaded.extend(upload_missing(tracker, logged)))
+    uploaded, skipped = upload_missing(tracker, logged_online(known["run_id"], os.path.dirname(directory)))
     tracker.flush()
-    written = sum(bool(unwritten(row, tracker.already_logged)) for row in rows)
+    written = sum(bool(unwritten(row, tracker.already_logged.names)) for row in rows)
     tracker.finish(known.get("exit_code") or 0)
     missing = [upload.path for upload in tracker.uploads.missing()]
-    return Recovered(path, written, [path for path in uploaded if path not in missing], missing)
+    return Recovered(path, written, [path for path in uploaded if path not in missing], missing, skipped)
 
 
 def _without_the_clients(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def upload_missing(
     tracker: Tracker,
     logged: Sequence[journal.Entry],
     done: Callable[[journal.Entry, Any], None] = lambda entry, artifact: None,
-) -> list[str]:
-    """Upload what is newer than the newest version that the server has of the run; the directories.
+) -> tuple[list[str], list[str]]:
+    """Upload what is newer than the newest version that the server has of the run.
 
     Nothing older: a version that is uploaded later would be the ``latest``.
 
@@ -106,21 +106,37 @@ def upload_missing(
         logged: What to compare with the server.
         done: Called with each when its directory is no longer needed, and as ``then`` of ``log_directory``.
 
+    Returns:
+        The directories that are handed to the client or could not be, and those that the server does not have either
+        and that are too old.
+
     Raises:
         ServerError: The server could not be asked.
     """
-    paths = []
+    paths, skipped = [], []
     for name in dict.fromkeys(entry.name for entry in logged):
-        there = versions_of_run(name, tracker.run.id)
-        newest = max((int(version.metadata.get("global_step", -1)) for version in there), default=-1)
+        there = {int(version.metadata.get("global_step", -1)) for version in versions_of_run(name, tracker.run.id)}
+        newest = max(there, default=-1)
         named = [entry for entry in logged if entry.name == name]
-        newer = [entry for entry in named if entry.step is not None and entry.step > newest]
-        last = {entry.step: entry for entry in newer}
+        last = {entry.step: entry for entry in named}
         for entry in named:
-            if last.get(entry.step) is not entry:
+            if entry.step in there or last[entry.step] is not entry:
                 done(entry, None)
-                continue
-            _logger.warning("Uploading %s, which W&B does not have: %s", entry.name, entry.path)
-            upload(tracker, entry, functools.partial(done, entry))
-            paths.append(entry.path)
-    return paths
+            elif entry.step is None or entry.step < newest:
+                skipped.append(entry.path)
+                done(entry, None)
+            else:
+                paths.append(entry.path)
+                _upload(tracker, entry, done)
+    return paths, skipped
+
+
+def _upload(tracker: Tracker, entry: journal.Entry, done: Callable[[journal.Entry, Any], None]) -> None:
+    _logger.warning("Uploading %s, which W&B does not have: %s", entry.name, entry.path)
+    announced = tracker.uploads.announce(entry.name, entry.path)
+    try:
+        upload(tracker, announced, entry, functools.partial(done, entry))
+    except Exception as error:
+        announced.is_refused = True
+        _logger.warning("%s could not be uploaded (%s: %s).", entry.path, type(error).__name__, error)
+        done(entry, None)

@@ -21,6 +21,7 @@ import logging
 import netrc
 import os
 import pathlib
+import threading
 import urllib.parse
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ from typing import Any, Literal
 
 from tf_hfwb.background import Worker
 from tf_hfwb.settings import Settings
-from tf_hfwb.tracking.history import STEP, add, logged_rows, merged, rows_on_server, run_folders, unwritten
+from tf_hfwb.tracking.history import STEP, Logged, logged_rows, rows_on_server, run_folders, unwritten
 from tf_hfwb.tracking.secrets import masked
 from tf_hfwb.tracking.uploads import Uploads, described
 
@@ -52,11 +53,11 @@ class Tracker:
         owned: Whether we opened the run, and so may finish it.
         best: The best value so far of each evaluation metric, whichever callback logs it.
         history: The numbers of every row of this training so far, each row a line of JSON.
-        already_logged: The names that the run had for each global step when training went on. The worker reads them
-            before the next row.
+        already_logged: What the run's history had when training went on. The worker reads it before the next row.
         is_waited_for: Whether somebody waits for the artifacts, so that nothing should be tried for long.
         has_given_up: Whether the server did not answer while somebody waited.
         uploads: The artifacts that the server has not confirmed yet.
+        increments: The newest increment of each growing table that this process has logged, as the history says it.
     """
 
     def __init__(self, run: Any = None, *, owned: bool = False) -> None:
@@ -64,12 +65,14 @@ class Tracker:
         self.owned = owned
         self.best: dict[str, float] = {}
         self.history: list[str] = []
-        self.already_logged: dict[int, frozenset[str]] = {}
-        self._logged_here: dict[int, frozenset[str]] = {}
-        self._logged_before: dict[int, frozenset[str]] | None = None
+        self.already_logged = Logged()
+        self._logged_here = Logged()
+        self._logged_before: Logged | None = None
+        self._writing = threading.Lock()
         self._server_answered = False
         self.is_waited_for = self.has_given_up = False
         self.uploads = Uploads()
+        self.increments: dict[str, Mapping[str, Any]] = {}
         self._worker = Worker("tf_hfwb-tracking")
         self._artifacts = Worker("tf_hfwb-artifacts")
         self._lost: collections.Counter[str] = collections.Counter()
@@ -138,11 +141,16 @@ class Tracker:
         self.history.append(json.dumps({name: value for name, value in row.items() if isinstance(value, (int, float))}))
         self._write(row)
 
+    def log_media(self, row: Mapping[str, Any]) -> None:
+        """Write one row of tables or histograms, which no checkpoint can bring back; on either worker."""
+        self._write(row)
+
     def _write(self, row: Mapping[str, Any]) -> None:
-        rest = unwritten(row, self.already_logged)
+        rest = unwritten(row, self.already_logged.names)
         if rest:
             self.run.log(rest)
-            add(self._logged_here, row)
+            with self._writing:
+                self._logged_here.add(row)
 
     def skip_logged(self) -> None:
         """From here on, leave out rows that the run has: of earlier processes by their logs, of this one by memory."""
@@ -154,9 +162,14 @@ class Tracker:
             found = None if self.is_offline else rows_on_server(self.run.path)
             self._server_answered = found is not None
             # What is on this machine of online runs has arrived there, or not at all.
-            here = logged_rows(self.run.id, folder, skip=self.directory, only_offline=self._server_answered)
-            self._logged_before = merged(found or {}, here)
-        self.already_logged = merged(self._logged_before or {}, self._logged_here)
+            self._logged_before = found or Logged()
+            self._logged_before.merge(
+                logged_rows(self.run.id, folder, skip=self.directory, only_offline=self._server_answered)
+            )
+        known = Logged()
+        for part in (self._logged_before or Logged(), self._logged_here):
+            known.merge(part)
+        self.already_logged = known
 
     def fill_gaps(self) -> None:
         """Write the rows of :attr:`history` that a killed process had logged and that did not get to the run.

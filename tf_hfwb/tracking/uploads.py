@@ -1,9 +1,10 @@
-"""What was handed to the client and is still on its way to W&B.
+"""What is to be uploaded and is not on W&B yet.
 
 Guarantees:
 
+* What was announced counts as missing until the server has confirmed it.
 * :meth:`Uploads.follow` returns at once. A thread waits for one upload after the other, in the order in which they
-  were handed over, and calls what is to be done then.
+  were handed to the client, and calls what is to be done then.
 * The first upload that the server refuses is reported, with its name and where its files are; all are known by
   :meth:`Uploads.missing`. It ends nothing else.
 """
@@ -26,14 +27,17 @@ class Upload:
     """One artifact on its way.
 
     Attributes:
-        artifact: The client's artifact, a draft until the server has all of it.
         name: Its name.
         path: The directory that is uploaded.
+        artifact: The client's artifact, a draft until the server has all of it; None until the client has been handed
+            the directory.
+        is_refused: Whether the client or the server did not take it.
     """
 
-    artifact: Any
     name: str
     path: str
+    artifact: Any = None
+    is_refused: bool = False
 
 
 class Uploads:
@@ -41,60 +45,58 @@ class Uploads:
 
     def __init__(self) -> None:
         self._worker = Worker("tf_hfwb-uploads")
-        self._announced: list[Upload] = []
-        self._pending: list[Upload] = []
-        self._refused: list[Upload] = []
+        self._missing: list[Upload] = []
 
-    def announce(self, upload: Upload) -> None:
-        """Count something as missing that is to be handed to the client."""
-        self._announced.append(upload)
+    def announce(self, name: str, path: str) -> Upload:
+        """Count a directory as missing from now on."""
+        upload = Upload(name, path)
+        self._missing.append(upload)
+        return upload
 
-    def settle(self, upload: Upload) -> None:
-        """Forget an announcement: it was handed over, or given up by :meth:`refuse`."""
-        self._announced.remove(upload)
-
-    def follow(self, upload: Upload, then: Callable[[Any], None] | None = None) -> None:
-        """Wait for an upload in the background.
+    def follow(self, upload: Upload, artifact: Any, then: Callable[[Any], None] | None = None) -> None:
+        """Wait in the background for what was handed to the client.
 
         Args:
-            upload: What was handed to the client.
+            upload: What was announced.
+            artifact: The client's artifact.
             then: Called on the waiting thread with the client's artifact, once the server has it, or with None if it
                 was refused.
         """
-        self._pending.append(upload)
+        upload.artifact = artifact
         self._worker.submit(self._wait, upload, then)
 
     def _wait(self, upload: Upload, then: Callable[[Any], None] | None) -> None:
         logged = None
         try:
             logged = upload.artifact.wait()
+            self.settle(upload)
         except Exception as error:
-            if not self._refused:
+            if not any(other.is_refused for other in self._missing):
                 _logger.warning(
                     "W&B did not take %s (%s: %s). Training goes on; what is missing is said again at the end.",
                     described(upload),
                     type(error).__name__,
                     error,
                 )
-            self._refused.append(upload)
-        self._pending.remove(upload)
+            upload.is_refused = True
         if then is not None:
             try:
                 then(logged)
             except Exception as error:
                 _logger.warning("After the upload of %s: %s: %s", upload.name, type(error).__name__, error)
 
-    def refuse(self, upload: Upload) -> None:
-        """Keep one in mind that could not even be handed over."""
-        self._refused.append(upload)
+    def settle(self, upload: Upload) -> None:
+        """It is on the server, or the client of an offline run has taken it."""
+        self._missing.remove(upload)
 
     def pending(self, name: str | None = None) -> list[Upload]:
-        """The uploads that are neither confirmed nor refused yet, oldest first; of one name, or all."""
-        return [upload for upload in self._pending if name in (None, upload.name)]
+        """What the client is uploading, oldest first; of one name, or all."""
+        uploading = [upload for upload in self._missing if upload.artifact is not None and not upload.is_refused]
+        return [upload for upload in uploading if name in (None, upload.name)]
 
     def missing(self) -> list[Upload]:
-        """What the server does not have: refused, pending, or not even handed to the client."""
-        return [*self._refused, *self._pending, *self._announced]
+        """What the server does not have, oldest first."""
+        return list(self._missing)
 
     def flush(self, timeout: float) -> bool:
         """Wait until all are confirmed, saying every half minute for what; False after ``timeout`` seconds."""
