@@ -248,7 +248,7 @@ def test_arguments_stand_where_keras_has_them():
 
 
 class Scores:
-    """What ``compute_metrics`` gives, one evaluation after the other; of a model that it remembers."""
+    """What ``compute_metrics`` gives, one evaluation after the other."""
 
     def __init__(self, *values):
         self.values = list(values)
@@ -296,9 +296,7 @@ SCORES = (0.1, 0.3, 0.2, 0.3, 0.4, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("kind", KERASES)
-@pytest.mark.parametrize(
-    ("patience", "best", "stopped", "epoch"), [(1, 4, 6, 1), (2, 4, 8, 1), (3, 10, 0, 0), (9, 10, 0, 0)]
-)
+@pytest.mark.parametrize(("patience", "best", "stopped", "epoch"), [(1, 4, 6, 1), (2, 4, 8, 1), (3, 10, 0, 0)])
 def test_stops_at_the_very_step_that_was_evaluated(kind, patience, best, stopped, epoch):
     """Five steps an epoch, an evaluation every two."""
     stopping = EarlyStopping("eval_score", patience=patience)
@@ -333,8 +331,10 @@ def test_under_several_steps_per_execution(kind):
     assert same(weights(model), weights_at(2))
 
 
-@pytest.mark.parametrize("kind", KERASES)
-@pytest.mark.parametrize("options", [{}, {"load_best_model_at_end": True, "metric_for_best_model": "score"}])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("tf_keras", {}), ("keras", {}), ("keras", {"load_best_model_at_end": True, "metric_for_best_model": "score"})],
+)
 def test_the_last_checkpoint_has_the_last_weights_and_the_model_the_best(kind, options, monkeypatch):
     monkeypatch.setenv("WANDB_LOG_MODEL", "end")
     monkeypatch.setenv("WANDB_NAME", "run")
@@ -362,8 +362,7 @@ def summary(found) -> dict:
     return {name: value for update in updates for name, value in update.items()}
 
 
-@pytest.mark.parametrize("kind", KERASES)
-@pytest.mark.parametrize("is_in_front", [True, False])
+@pytest.mark.parametrize(("kind", "is_in_front"), [("tf_keras", True), ("tf_keras", False), ("keras", False)])
 def test_the_order_of_the_callbacks_does_not_matter_at_the_end(kind, is_in_front, caplog):
     stopping = EarlyStopping("val_x", mode="min", patience=2, restore_best_weights=True)
     callbacks = [stopping, WandbModelCheckpoint("out", save_freq=5, log_model="end", artifact_name="mine")]
@@ -414,6 +413,9 @@ def test_goes_on_with_the_patience_that_was_left_and_the_best_weights(kind, inte
     assert counts(second) == counts(straight)
     assert same(weights(resumed.model), weights(whole.model))
     assert 10 in steps_in("out")  # The limit is 2, and nobody else knows of the best.
+    states = Store("out").checkpoints()[-1].read_json("trainer_state.json")["callbacks"]
+    assert states["EarlyStopping-eval/score-0"]["wait"] == 3
+    assert states["GuestStates"] == {}  # It is no guest.
     assert "without the weights" not in caplog.text
 
     if interrupted_at != 12:
