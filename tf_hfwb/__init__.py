@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
+    from tf_hfwb.callbacks.early_stopping import EarlyStopping
     from tf_hfwb.callbacks.metrics import WandbMetricsLogger
     from tf_hfwb.data import training_batches
     from tf_hfwb.pretrained import from_pretrained
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "EarlyStopping": "tf_hfwb.callbacks.early_stopping",
     "WandbMetricsLogger": "tf_hfwb.callbacks.metrics",
     "TFTrainer": "tf_hfwb.trainer",
     "TFTrainingArguments": "tf_hfwb.training_args",
@@ -34,6 +36,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "EarlyStopping",
     "TFTrainer",
     "TFTrainingArguments",
     "WandbMetricsLogger",

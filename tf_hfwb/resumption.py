@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,11 +43,13 @@ class Resumption:
         position: Where.
         run: ``id``, ``project``, ``entity`` and ``name`` of the W&B run; empty without one.
         states: The state of each callback by its name.
+        source: The directory of the checkpoint.
     """
 
     position: Position
     run: Mapping[str, str] = field(default_factory=dict)
     states: Mapping[str, Any] = field(default_factory=dict)
+    source: pathlib.Path = field(default_factory=pathlib.Path)
 
 
 _pending: weakref.WeakKeyDictionary[Any, Resumption] = weakref.WeakKeyDictionary()

@@ -181,10 +181,30 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
     states = facts["callbacks"]
     if "WandbMetricsLogger" in states:
         states["WandbMetricsLogger"]["log_history"] = facts["log_history"]
-    set_resumption(host.model, Resumption(position, facts.get("run") or {}, states))
+    set_resumption(host.model, Resumption(position, facts.get("run") or {}, states, checkpoint.path))
     begun = functools.partial(clear_resumption, host.model)
     host.begin_next_fit_at(position.epoch, position.batch, restore_metrics, begun)
     return position
+
+
+def weights_in(host: Host, checkpoint: Checkpoint) -> list[tuple[Any, np.ndarray]]:
+    """Each weight of a model with its value in a checkpoint.
+
+    Raises:
+        StateMismatchError: They do not fit.
+        CorruptCheckpointError: A file is missing or cannot be read.
+    """
+    files, where = host.model_files(), str(checkpoint.path)
+    pairs = _matched(where, "weights", files.variables, files.read(checkpoint))
+    unsaved = _unsaved_weights(host, files)
+    if unsaved:
+        pairs += _matched(where, "other weights", unsaved, _group(checkpoint.read_tensors(TENSORS), "weights/"))
+    return pairs
+
+
+def metrics_of(checkpoint: Checkpoint) -> dict[str, float]:
+    """What was known of the step at which a checkpoint was taken, under the names of rows."""
+    return checkpoint.read_json(FACTS)["metrics"]
 
 
 def load_weights(host: Host, checkpoint: Checkpoint) -> None:
@@ -194,8 +214,7 @@ def load_weights(host: Host, checkpoint: Checkpoint) -> None:
         StateMismatchError: They do not fit; nothing has been changed then.
         CorruptCheckpointError: A file is missing or cannot be read.
     """
-    files = host.model_files()
-    for variable, value in _matched(str(checkpoint.path), "weights", files.variables, files.read(checkpoint)):
+    for variable, value in weights_in(host, checkpoint):
         variable.assign(value)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tf_hfwb.callbacks.names import evaluation_name
+from tf_hfwb.callbacks.names import evaluation_name, row_name
 from tf_hfwb.callbacks.preemption import SignalWatch
 from tf_hfwb.callbacks.run import open_run
 from tf_hfwb.callbacks.step import StepCallback
@@ -56,7 +56,8 @@ class WandbModelCheckpoint(StepCallback):
             is looked at when it was measured at the very step that is saved. None: none is best.
         mode: ``"min"``, ``"max"``, or ``"auto"``, by the metric's name.
         save_best_only: Save only when ``monitor`` is better than at every save before.
-        save_total_limit: How many checkpoints to keep; the newest and the best stay in any case.
+        save_total_limit: How many checkpoints to keep; the newest, the best, and the one whose weights an
+            :class:`EarlyStopping` in the same fit would restore stay in any case.
         log_model: ``"checkpoint"``, ``"end"`` or ``"false"``; else ``WANDB_LOG_MODEL``.
         processing_class: The tokenizer or processor, saved with the model.
         artifact_name: The artifacts' name without ``checkpoint-`` and ``model-``; else the run's name, else its id.
@@ -122,7 +123,7 @@ class WandbModelCheckpoint(StepCallback):
         self._output_dir = os.fspath(output_dir)  # As the user wrote it, for messages.
         self._store = Store(os.path.abspath(os.path.expanduser(output_dir)))
         self._by_epochs = save_freq == "epoch"
-        self._monitor = None if monitor is None else _row_name(monitor)
+        self._monitor = None if monitor is None else row_name(monitor)
         self._higher = mode == "max" or (mode == "auto" and monitor is not None and higher_is_better(monitor))
         self._best_only = save_best_only
         self._limit = save_total_limit
@@ -180,6 +181,7 @@ class WandbModelCheckpoint(StepCallback):
         self.best, self._best_step = resumed.get("best", self.best), resumed.get("best_step", self._best_step)
         self._recorder.participants["WandbModelCheckpoint"] = self._state
         self._recorder.gates.append(self._before_step)
+        self._recorder.last_saves.append(self._save_last)
         self._signals.start(self.model)
 
     def _open_run(self) -> None:
@@ -213,8 +215,7 @@ class WandbModelCheckpoint(StepCallback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Save the last step, wait until everything is on disk, and log the model."""
         super().on_train_end(logs)
-        if not self._by_epochs and self._clock.step > self._saved_step:
-            self._save(logs or {})
+        self._recorder.end(logs or {})
         self._writer.flush()
         self._report_errors()
         self._answer_signal()
@@ -231,6 +232,10 @@ class WandbModelCheckpoint(StepCallback):
         if self._writes and self._logs_model:
             self._log_final_model()
         self._release()
+
+    def _save_last(self, logs: Logs) -> None:
+        if not self._by_epochs and self._clock.step > self._saved_step:
+            self._save(logs)
 
     def on_interrupt(self) -> None:
         """An exception ended the fit, of which Keras tells no callback: finish what was taken before."""
@@ -319,8 +324,9 @@ class WandbModelCheckpoint(StepCallback):
             "arguments": self._arguments,
         }
         state = self._capture.take(facts)  # On every worker: reading what replicas share needs all of them.
+        needed = {*self._recorder.needed_steps.values(), *(() if self._best_step is None else (self._best_step,))}
         if self._writes:
-            self._writer.submit(lambda pace: self._write(state, facts, is_best, tracker, pace))
+            self._writer.submit(lambda pace: self._write(state, facts, is_best, needed, tracker, pace))
 
     def _metrics(self, logs: Logs) -> dict[str, float]:
         """What is known of this very step, under the rows' names."""
@@ -328,14 +334,22 @@ class WandbModelCheckpoint(StepCallback):
         known = {name: value for name, value in logs.items() if evaluated is None or evaluation_name(name) is None}
         if evaluated is not None and evaluated[0] == self._clock.step:
             known |= evaluated[1]
-        named = {_row_name(name): number(value) for name, value in known.items()}
+        named = {row_name(name): number(value) for name, value in known.items()}
         return {name: value for name, value in named.items() if value is not None}
 
     def _state(self) -> Any:
         best = {"best": self.best, "best_step": self._best_step}
         return lambda: best
 
-    def _write(self, state: TrainingState, facts: dict[str, Any], is_best: bool, tracker: Tracker, pace: Pace) -> None:
+    def _write(
+        self,
+        state: TrainingState,
+        facts: dict[str, Any],
+        is_best: bool,
+        needed: set[int],
+        tracker: Tracker,
+        pace: Pace,
+    ) -> None:
         """On the writer's thread."""
         if not self._has_looked_for_previous:  # Another process's, whose files may be linked if they are whole.
             self._has_looked_for_previous = True
@@ -345,21 +359,23 @@ class WandbModelCheckpoint(StepCallback):
             write_texts(draft, self._processing, self._previous)
             self._previous = draft.commit()
         if self._limit is not None:
-            self._prune(self._limit, facts["best_step"], tracker)
+            self._prune(self._limit, needed, tracker)
         if self._settings.log_model is LogModel.CHECKPOINT and tracker.active:
             step, epoch = facts["global_step"], facts["epoch"]
             self._uploading.add(step)
             aliases = [f"step-{step}", f"epoch-{epoch:.2f}", *(["best"] if is_best else [])]
-            self._log(tracker, self._previous, "checkpoint", aliases, facts, functools.partial(self._uploaded, facts))
+            self._log(
+                tracker, self._previous, "checkpoint", aliases, facts, functools.partial(self._uploaded, step, needed)
+            )
 
-    def _uploaded(self, facts: Mapping[str, Any], artifact: Any) -> None:
+    def _uploaded(self, step: int, needed: set[int], artifact: Any) -> None:
         """On the thread that waits for uploads."""
-        self._uploading.discard(facts["global_step"])
+        self._uploading.discard(step)
         if artifact is not None and self._delete_superseded and self._limit is not None:
-            delete_superseded(artifact, self._limit, [] if facts["best_step"] is None else [facts["best_step"]])
+            delete_superseded(artifact, self._limit, sorted(needed))
 
-    def _prune(self, limit: int, best_step: int | None, tracker: Tracker) -> None:
-        gone = self._store.prune(limit, keep={*self._uploading, *(() if best_step is None else (best_step,))})
+    def _prune(self, limit: int, needed: set[int], tracker: Tracker) -> None:
+        gone = self._store.prune(limit, keep={*self._uploading, *needed})
         if gone and tracker.is_offline and self._settings.log_model is LogModel.CHECKPOINT and not self._has_warned:
             self._has_warned = True
             _logger.warning(
@@ -393,12 +409,14 @@ class WandbModelCheckpoint(StepCallback):
         values = {
             name: np.asarray(v) for name, v in zip(weights, self._host.snapshot([*weights.values()]), strict=True)
         }
+        facts = {"global_step": self._clock.step, "epoch": float(self._epoch), "metrics": {}}
         is_best = self._load_best_at_end and self._best_step is not None
-        facts = {
-            "global_step": self._best_step if is_best else self._clock.step,
-            "epoch": float(self._epoch),
-            "metrics": {self._monitor: self.best} if is_best and self.best is not None else {},
-        }
+        if is_best:
+            facts |= {"global_step": self._best_step, "metrics": {self._monitor: self.best}}
+        elif self._recorder.restored is not None:
+            facts |= self._recorder.restored
+            is_best = True
+        facts["notes"] = dict(self._recorder.notes)
 
         def write(pace: Pace) -> None:
             with self._store.draft(FINAL, pace) as draft:
@@ -443,6 +461,7 @@ class WandbModelCheckpoint(StepCallback):
             aliases=aliases,
             metadata={
                 **facts["metrics"],
+                **facts.get("notes", {}),
                 "global_step": facts["global_step"],
                 "epoch": facts["epoch"],
                 "monitor": self._monitor,
@@ -454,10 +473,6 @@ class WandbModelCheckpoint(StepCallback):
             },
             then=then,
         )
-
-
-def _row_name(metric: str) -> str:
-    return evaluation_name(metric) or (metric if metric.startswith("train/") else f"train/{metric}")
 
 
 def _policy(save_freq: str | int) -> Policy:

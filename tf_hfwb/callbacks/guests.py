@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tf_hfwb.callbacks.step import StepCallback
-from tf_hfwb.keras_compat import Logs, number
+from tf_hfwb.keras_compat import Callback, Logs, number
 
 # What each of them counts. Weights that EarlyStopping(restore_best_weights=True) holds are not among it.
 _COUNTS = {
@@ -25,7 +25,8 @@ class GuestStates(StepCallback):
 
     def __init__(self, callbacks: Sequence[Any]) -> None:
         super().__init__()
-        known = [callback for callback in callbacks if type(callback).__name__ in _COUNTS]
+        guests = [callback for callback in callbacks if not isinstance(callback, Callback)]  # Ours do it themselves.
+        known = [guest for guest in guests if type(guest).__name__ in _COUNTS]
         self._guests = {f"{type(guest).__name__}-{index}": guest for index, guest in enumerate(known)}
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

@@ -23,6 +23,16 @@ def evaluation_name(metric: str) -> str | None:
     return metric if metric.startswith(("eval/", "test/")) else None
 
 
+def row_name(metric: str) -> str:
+    """The row's name of a metric among the logs of a fit.
+
+    Example:
+        >>> row_name("val_loss"), row_name("eval_loss"), row_name("loss")
+        ('eval/loss', 'eval/loss', 'train/loss')
+    """
+    return evaluation_name(metric) or (metric if metric.startswith("train/") else f"train/{metric}")
+
+
 def evaluation_metrics(logs: Mapping[str, Any]) -> dict[str, Any]:
     """The evaluation metrics among the logs of a fit, under the row's names."""
     names = ((evaluation_name(metric), value) for metric, value in logs.items())

@@ -142,6 +142,18 @@ class Host(abc.ABC):
         """The values of variables as of now, for :func:`numpy.asarray` on any thread; nothing waits for them."""
         return snapshot(variables)
 
+    # -- metrics -------------------------------------------------------------------------------------------------
+
+    def higher_is_better(self, metric: str) -> bool | None:
+        """Whether more of a compiled metric is better, by the metric itself; None if it does not say."""
+        return None
+
+    def say(self, message: str) -> None:
+        """Print a line as Keras prints its own: to standard output, or into the log where that is switched off."""
+        importlib.import_module(f"{self.package}.src.utils.io_utils").print_msg(message)
+
+    # -- going on ------------------------------------------------------------------------------------------------
+
     @abc.abstractmethod
     def begin_next_fit_at(
         self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], None]
@@ -326,6 +338,11 @@ class _Keras3Host(Host):
         return recorder.attach(
             self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
         )
+
+    def higher_is_better(self, metric: str) -> bool | None:
+        compiled = [inner for outer in self.model.metrics for inner in getattr(outer, "metrics", ())]
+        directions = [m._direction for m in compiled if m.name == metric and hasattr(m, "_direction")]
+        return directions[0] == "up" if directions else None
 
     def keep_random_state(self) -> None:
         """It is in variables of the layers already."""

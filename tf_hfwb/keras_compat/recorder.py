@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import abc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +98,12 @@ class StepRecorder(abc.ABC):
         evaluated: The global step and the metrics of the last evaluation by a callback of this fit; None while Keras
             is the only one that evaluates.
         evaluation_listeners: Called with both, on the training thread, after each such evaluation.
+        needed_steps: The steps whose checkpoints callbacks want to find again, by the callback.
+        last_saves: Called with the logs by :meth:`end`: they save the weights of the last step.
+        restorers: Called by :meth:`end` after that: they may put other weights into the model, and return what is
+            known of these (``global_step``, ``epoch``, ``metrics``), or None.
+        restored: What the last of them has returned.
+        notes: What callbacks want to be said of the model at the end, by name.
 
     A fit begins without any of these, also after one that ended in an exception.
     """
@@ -109,6 +115,13 @@ class StepRecorder(abc.ABC):
         self.participants: dict[str, Any] = {}
         self.evaluated: tuple[int, dict[str, Any]] | None = None
         self.evaluation_listeners: list[Callable[[int, dict[str, Any]], None]] = []
+        self.needed_steps: dict[str, int] = {}
+        self.last_saves: list[Callable[[Mapping[str, Any]], None]] = []
+        self.restorers: list[Callable[[], dict[str, Any] | None]] = []
+        self.restored: dict[str, Any] | None = None
+        self.notes: dict[str, Any] = {}
+        self._stopped = False
+        self._last_logs: dict[str, Any] = {}
         self._model = weakref.ref(model)
         self._rate = rate
         self._latest: Any = None
@@ -137,6 +150,25 @@ class StepRecorder(abc.ABC):
         self.evaluated = step, metrics
         for listener in self.evaluation_listeners:
             listener(step, metrics)
+
+    def stop(self) -> None:
+        """End the fit without another step, even if Keras has begun its batch; that batch is not trained on."""
+        model: Any = self._model()
+        self._stopped = model.stop_training = True
+
+    def end(self, logs: Mapping[str, Any]) -> None:
+        """Training has ended: save its last step, then give the model the weights that it shall have.
+
+        Callbacks that do either, or that look at the result, call this at the end of training; the first one does it.
+        So the order in which they stand in the list does not matter.
+        """
+        saves, restorers = [*self.last_saves], [*self.restorers]
+        self.last_saves.clear()
+        self.restorers.clear()
+        for save in saves:
+            save(logs)
+        for restore in restorers:
+            self.restored = restore() or self.restored
 
     @abc.abstractmethod
     def _assign(self, value: np.ndarray) -> None: ...
@@ -195,10 +227,11 @@ class StepRecorder(abc.ABC):
         """Wrap a train function: take out of the logs what the step hands out, and tell the listeners."""
 
         def observed_function(*args: Any) -> Any:
-            for gate in self.gates:
-                gate()
+            self._pass_gates(args)
+            if self._stopped:  # Keras looks at stop_training as soon as this returns.
+                return self._outputs_of_no_step(args)
             outputs = function(*args)
-            logs = self._logs_of(outputs)
+            logs = self._last_logs = self._logs_of(outputs)
             self._latest = logs.pop(_KEY, None)
             for listener in self.listeners:
                 listener(logs)
@@ -216,13 +249,27 @@ class StepRecorder(abc.ABC):
             self.participants.clear()
             self.evaluation_listeners.clear()
             self.evaluated = None
+            self.needed_steps.clear()
+            self.last_saves.clear()
+            self.restorers.clear()
+            self.restored = None
+            self.notes.clear()
+            self._stopped, self._last_logs = False, {}
             return make(*args, **kwargs)
 
         observed_maker.original = make  # type: ignore[attr-defined]
         return observed_maker
 
+    def _pass_gates(self, args: tuple[Any, ...]) -> None:
+        for gate in self.gates:
+            gate()
+
     def _logs_of(self, outputs: Any) -> dict[str, Any]:
         return outputs
+
+    def _outputs_of_no_step(self, args: tuple[Any, ...]) -> Any:
+        """What the train function would return if it had changed nothing."""
+        return self._last_logs
 
     def _watches_function(self) -> bool:
         """Whether the train function that is being traced is one that takes the value out again."""
@@ -309,15 +356,28 @@ class _Keras3Recorder(StepRecorder):
     def _assign(self, value: np.ndarray) -> None:
         self._variable.assign(value)
 
+    def _pass_gates(self, args: tuple[Any, ...]) -> None:
+        if self.gates and self._keras.backend.backend() == "jax":
+            # Keras has taken the state out of the variables, and behind an evaluation nobody else has it.
+            self._show_state(args[0])
+        super()._pass_gates(args)
+
     def _logs_of(self, outputs: Any) -> dict[str, Any]:
         if not isinstance(outputs, tuple):
             return outputs
         # On JAX the state comes along. Keras will put it here in a moment; listeners look for it now.
         logs, state = outputs
+        self._show_state(state)
+        return logs
+
+    def _show_state(self, state: Any) -> None:
         kinds = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
         model: Any = self._model()
         model._jax_state = dict(zip(kinds, state, strict=True))
-        return logs
+
+    def _outputs_of_no_step(self, args: tuple[Any, ...]) -> Any:
+        logs = super()._outputs_of_no_step(args)
+        return (logs, args[0]) if self._keras.backend.backend() == "jax" else logs
 
     def _handed_out(self) -> Any:
         # Not on JAX, where the buffer would be donated to the next step.

@@ -1,0 +1,306 @@
+"""``EarlyStopping``: end a training that no longer gets better, at the evaluation that shows it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import pathlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+from tf_hfwb.callbacks.evaluation import EvaluationCallback
+from tf_hfwb.callbacks.names import evaluation_name, row_name
+from tf_hfwb.checkpoint.store import Checkpoint
+from tf_hfwb.errors import CheckpointError, SettingError
+from tf_hfwb.keras_compat import Logs, number
+from tf_hfwb.policies import higher_is_better
+from tf_hfwb.tracking import current_tracker
+from tf_hfwb.training_state import metrics_of, weights_in
+
+_logger = logging.getLogger("tf_hfwb")
+
+# What it has counted, as a fit begins; a checkpoint holds it.
+_COUNTS: dict[str, float | None] = {
+    "wait": 0,
+    "best": None,
+    "best_epoch": 0,
+    "best_step": 0,
+    "stopped_epoch": 0,
+    "stopped_step": 0,
+}
+_COUNTS |= {"_best_at": 0.0, "_stopped_at": 0.0}  # The epochs with their fractions, as in the rows of a run.
+
+
+class EarlyStopping(EvaluationCallback):
+    """Stop when a metric has not become better for some evaluations, for tf_keras and Keras 3 models.
+
+    Arguments, their order and their meaning are those of ``keras.callbacks.EarlyStopping``. Beyond that:
+
+    * It counts evaluations, whoever makes them. With ``TFTrainer(eval_strategy="steps")`` that is each evaluation by
+      steps, and training ends with the very step that was evaluated. At the end of epochs it counts as Keras does.
+    * What it counts is part of a checkpoint: a training that goes on has the patience that was left. The best weights
+      then come from the checkpoint of the best step, if it lies beside the one that was restored. In front of
+      :class:`WandbModelCheckpoint` in the list, so that a checkpoint at the end of an epoch holds that epoch's count.
+    * With ``restore_best_weights`` the checkpoint of the last step holds the last weights, with which training could
+      go on, and the model artifact at the end holds the best ones, in whichever order the callbacks stand.
+    * The best value and its step, and the epoch and step at which it stopped, go into the summary of the W&B run, if
+      one is open, as ``early_stopping/best``, ``best_step``, ``stopped_epoch`` and ``stopped_step``, and into the
+      metadata of the model artifact.
+
+    In place of transformers' ``EarlyStoppingCallback(early_stopping_patience=n, early_stopping_threshold=t)`` with
+    ``metric_for_best_model="f1"`` write ``EarlyStopping("eval_f1", patience=n, min_delta=t)``. That one compares with
+    the best value of all; here, as in Keras, a value is the best only if it is better by more than ``min_delta``.
+
+    Args:
+        monitor: The metric: ``val_x``, ``eval_x`` and ``eval/x`` are the same. A training metric, such as ``loss``, is
+            looked at when an epoch ends.
+        min_delta: Only what is better by more than this is better.
+        patience: Stop after so many evaluations in a row that were not better; 0 is the same as 1.
+        verbose: 1 prints when training is stopped and when weights are restored.
+        mode: ``"min"``, ``"max"``, or ``"auto"``: as the compiled metric itself says, in Keras 3, else by its name.
+        baseline: A value that must be beaten too, or else evaluations count as not better.
+        restore_best_weights: Give the model the weights of its best evaluation when training ends, also when nothing
+            has stopped it.
+        start_from_epoch: Do not look at evaluations before this epoch, counted from 0.
+
+    Attributes:
+        wait: Evaluations since the last that was better.
+        best: The best value; None before there is one. NaN never is.
+        best_epoch: Its epoch, from 0.
+        best_step: Its global step; 0 without one.
+        stopped_epoch: The epoch in which training was stopped, from 0.
+        stopped_step: The global step after which it was stopped; 0 if it was not.
+
+    Raises:
+        SettingError: An argument is out of range.
+
+    Example:
+        >>> stopping = EarlyStopping("eval_accuracy", patience=3, restore_best_weights=True)
+        >>> # model.fit(dataset, validation_data=validation, callbacks=[stopping, WandbModelCheckpoint("out")])
+        >>> # TFTrainer(model, args, callbacks=[stopping], ...).train()
+
+    Follows ``keras.callbacks.EarlyStopping``; of the two Kerases' first values the more sensible ones count: NaN never
+    is the best, as in tf_keras, and infinity may be, as in Keras 3.
+    """
+
+    best: float | None
+    wait: int
+    best_epoch: int
+    best_step: int
+    stopped_epoch: int
+    stopped_step: int
+    _best_at: float
+    _stopped_at: float
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: Literal["auto", "min", "max"] = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__()
+        if not isinstance(monitor, str) or not monitor:
+            raise SettingError("monitor", monitor, expected="the name of a metric, such as 'val_loss'")
+        if mode not in ("auto", "min", "max"):
+            raise SettingError("mode", mode, accepted=("auto", "min", "max"))
+        for name, count in (("patience", patience), ("verbose", verbose), ("start_from_epoch", start_from_epoch)):
+            if not isinstance(count, int) or count < 0 or (isinstance(count, bool) and name != "verbose"):
+                raise SettingError(name, count, expected="a whole number, 0 or more")
+        for name, value in (("min_delta", min_delta), ("baseline", baseline)):
+            is_optional = name == "baseline" and value is None
+            if not is_optional and (isinstance(value, (bool, str)) or not _is_finite(value)):
+                raise SettingError(name, value, expected="a finite number")
+        self.monitor = monitor
+        self.min_delta = abs(float(min_delta))
+        self.patience = patience
+        self.verbose = verbose
+        self.mode = mode
+        self.baseline = baseline
+        self.restore_best_weights = restore_best_weights
+        self.start_from_epoch = start_from_epoch
+        self._row = row_name(monitor)
+        self._is_evaluated = evaluation_name(monitor) is not None
+        self._begin({})
+
+    def _begin(self, counts: Any) -> None:
+        for name, start in _COUNTS.items():
+            setattr(self, name, counts.get(name.removeprefix("_"), start))
+        self._weights: list[tuple[Any, Any]] = []  # Each with its best value.
+        self._higher: bool | None = None
+        self._has_warned = False
+
+    # -- hooks -----------------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Begin anew, or go on where the checkpoint was taken."""
+        super().on_train_begin(logs)
+        recorder = self._recorder
+        kind = f"EarlyStopping-{self._row}"
+        self._name = f"{kind}-{sum(name.startswith(kind) for name in recorder.participants)}"
+        if "WandbModelCheckpoint" in recorder.participants:
+            _logger.warning(
+                "EarlyStopping stands behind WandbModelCheckpoint: a checkpoint at the end of an epoch is taken before "
+                "that epoch is counted, and training that goes on from it may stop later. Put it in front."
+            )
+        recorder.participants[self._name] = self._state
+        recorder.restorers.append(self._end)
+        self._begin(self._resumed(self._name))
+        if self._resumption is not None and self.best_step and self.restore_best_weights:
+            self._find_best_weights(self._resumption.source)
+        if self.stopped_step and self.stopped_step == self._clock.step and self.wait >= self.patience:
+            recorder.stop()  # Where it was stopped then, unless there is more patience now.
+        else:
+            self.stopped_epoch = self.stopped_step = 0
+
+    def on_evaluated(self, step: int, metrics: Logs) -> None:
+        """Count the evaluation, if it is one of the metric."""
+        if self._is_evaluated:
+            self._count(step, metrics)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Count the epoch, if the metric is one of the training."""
+        super().on_epoch_end(epoch, logs)
+        if not self._is_evaluated:
+            self._count(self._clock.step, logs or {})
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Restore the best weights, as soon as the last ones are saved."""
+        super().on_train_end(logs)
+        self._recorder.end(logs or {})
+
+    # -- counting --------------------------------------------------------------------------------------------------
+
+    def _count(self, step: int, metrics: Logs) -> None:
+        value = number({row_name(name): metric for name, metric in metrics.items()}.get(self._row))
+        if value is None:
+            self._warn_that_it_is_missing(step, metrics)
+            return
+        if self.stopped_step or self._epoch < self.start_from_epoch:
+            return
+        if self._higher is None:
+            self._higher = self._direction()
+        is_first = self.best is None and not self.wait
+        improves = self._improves(value, self.best)
+        if improves or (self.restore_best_weights and not self.best_step):
+            self._keep(step)
+        self.wait += 1
+        if improves:
+            self.best = value
+            if self.baseline is None or self._improves(value, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and (self._epoch > 0 or not is_first):
+            self.stopped_epoch, self.stopped_step = self._epoch, step
+            self._stopped_at = self._position()[1]
+            self._recorder.stop()
+
+    def _improves(self, value: float, reference: float | None) -> bool:
+        if reference is None:
+            return not math.isnan(value)
+        return value - self.min_delta > reference if self._higher else value + self.min_delta < reference
+
+    def _direction(self) -> bool:
+        if self.mode != "auto":
+            return self.mode == "max"
+        name = self._row.partition("/")[2]
+        known = None if name == "loss" else self._host.higher_is_better(name)
+        return higher_is_better(name) if known is None else known
+
+    def _keep(self, step: int) -> None:
+        """Remember the model as it is."""
+        self.best_epoch, self.best_step, self._best_at = self._epoch, step, self._position()[1]
+        if self.restore_best_weights:
+            self._take_weights()
+
+    def _take_weights(self) -> None:
+        weights = self.model.weights
+        self._weights = list(zip(weights, self._host.snapshot(weights), strict=True))
+        self._recorder.needed_steps[self._name] = self.best_step
+
+    def _warn_that_it_is_missing(self, step: int, metrics: Logs) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "EarlyStopping monitors %r, which is not known at step %d. Metrics there: %s. Expected one of them, or "
+                "an evaluation (validation_data in fit, eval_strategy in TFTrainingArguments). Training goes on, and "
+                "it looks again after the next evaluation; this is said once.",
+                self.monitor,
+                step,
+                ", ".join(metrics) or "none",
+            )
+
+    # -- going on --------------------------------------------------------------------------------------------------
+
+    def _state(self) -> Callable[[], dict[str, Any]]:
+        counts = {name.removeprefix("_"): getattr(self, name) for name in _COUNTS}
+        return lambda: counts
+
+    def _find_best_weights(self, source: pathlib.Path) -> None:
+        """From the checkpoint of the best step: they were in the memory of another process."""
+        if self.best_step == self._clock.step:
+            self._take_weights()
+            return
+        try:
+            checkpoint = Checkpoint.open(source.with_name(f"checkpoint-{self.best_step}"))
+            checkpoint.verify()
+            value = metrics_of(checkpoint).get(self._row, self.best)
+            if value != self.best:
+                raise CheckpointError(f"{checkpoint.path} is another training's: its {self._row} is {value}")
+            self._weights = weights_in(self._host, checkpoint)
+        except CheckpointError as error:
+            _logger.warning(
+                "EarlyStopping goes on from %s, without the weights of the best step %d (%s=%s): %s. Expected its "
+                "checkpoint beside it. Until there is a better value, the model will end with its last weights. Save a "
+                "checkpoint at each evaluation, or put the missing one there and begin again.",
+                source,
+                self.best_step,
+                self._row,
+                self.best,
+                str(error).rstrip("."),
+            )
+        else:
+            self._recorder.needed_steps[self._name] = self.best_step
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _end(self) -> dict[str, Any] | None:
+        """Tell what has happened, and put the best weights back."""
+        by_steps = self._recorder.evaluated is not None
+        if self.stopped_step:
+            self._say(f"Epoch {self.stopped_epoch + 1}{f', step {self.stopped_step}' * by_steps}: early stopping")
+        if self.best is not None:
+            self._note()
+        if not self._weights:
+            return None
+        best = f"best step: {self.best_step}" if by_steps else f"best epoch: {self.best_epoch + 1}"
+        self._say(f"Restoring model weights from the end of the {best}.")
+        for variable, value in self._weights:
+            variable.assign(value)
+        self._weights = []
+        metrics = {} if self.best is None else {self._row: self.best}
+        return {"global_step": self.best_step, "epoch": self._best_at, "metrics": metrics}
+
+    def _note(self) -> None:
+        facts = {"early_stopping/best": self.best, "early_stopping/best_step": self.best_step}
+        if self.stopped_step:
+            facts |= {
+                "early_stopping/stopped_step": self.stopped_step,
+                "early_stopping/stopped_epoch": self._stopped_at,
+            }
+        self._recorder.notes.update(facts)
+        tracker = current_tracker()
+        tracker.submit(tracker.summarize, facts)
+        tracker.flush_rows()
+
+    def _say(self, message: str) -> None:
+        if self.verbose:
+            self._host.say(message)
+
+
+def _is_finite(value: Any) -> bool:
+    found = number(value)
+    return found is not None and math.isfinite(found)
