@@ -98,6 +98,7 @@ class StepRecorder(abc.ABC):
         evaluated: The global step and the metrics of the last evaluation by a callback of this fit; None while Keras
             is the only one that evaluates.
         evaluation_listeners: Called with both, on the training thread, after each such evaluation.
+        evaluation_loggers: Called with the metrics of a callback's evaluation and its seconds, to log them.
 
     A fit begins without any of these, also after one that ended in an exception.
     """
@@ -109,6 +110,7 @@ class StepRecorder(abc.ABC):
         self.participants: dict[str, Any] = {}
         self.evaluated: tuple[int, dict[str, Any]] | None = None
         self.evaluation_listeners: list[Callable[[int, dict[str, Any]], None]] = []
+        self.evaluation_loggers: list[Callable[[dict[str, Any], float], None]] = []
         self._model = weakref.ref(model)
         self._rate = rate
         self._latest: Any = None
@@ -133,8 +135,9 @@ class StepRecorder(abc.ABC):
         self._latest = None
 
     def tell_evaluated(self, step: int, metrics: dict[str, Any]) -> None:
-        """A callback has evaluated the model as it is after ``step``."""
-        self.evaluated = step, metrics
+        """A callback has evaluated the model as it is after ``step``; there may be several such callbacks."""
+        known = {} if self.evaluated is None or self.evaluated[0] != step else self.evaluated[1]
+        self.evaluated = step, {**known, **metrics}
         for listener in self.evaluation_listeners:
             listener(step, metrics)
 
@@ -215,6 +218,7 @@ class StepRecorder(abc.ABC):
             self.gates.clear()
             self.participants.clear()
             self.evaluation_listeners.clear()
+            self.evaluation_loggers.clear()
             self.evaluated = None
             return make(*args, **kwargs)
 
