@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 
 import pytest
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser, Seq2SeqTrainingArguments, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
 import tf_hfwb
@@ -25,7 +25,7 @@ def parsed(*flags: str) -> TFTrainingArguments:
 
 
 def test_names_and_defaults_are_those_of_transformers():
-    theirs = {field.name: field for field in dataclasses.fields(TrainingArguments)}
+    theirs = {field.name: field for field in dataclasses.fields(Seq2SeqTrainingArguments)}
     ours = {"link_to_registry", "delete_superseded"}
     assert not ours & theirs.keys()
     for field in dataclasses.fields(TFTrainingArguments):

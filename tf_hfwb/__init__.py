@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
     from tf_hfwb.callbacks.early_stopping import EarlyStopping
     from tf_hfwb.callbacks.metrics import WandbMetricsLogger
+    from tf_hfwb.callbacks.python_metrics import ComputeMetrics
     from tf_hfwb.data import training_batches
+    from tf_hfwb.generation import Generator
     from tf_hfwb.pretrained import from_pretrained
     from tf_hfwb.resume import load_model, restore
     from tf_hfwb.tracking.registry import link_to_registry
@@ -24,6 +26,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "EarlyStopping": "tf_hfwb.callbacks.early_stopping",
+    "ComputeMetrics": "tf_hfwb.callbacks.python_metrics",
+    "Generator": "tf_hfwb.generation",
     "WandbMetricsLogger": "tf_hfwb.callbacks.metrics",
     "TFTrainer": "tf_hfwb.trainer",
     "TFTrainingArguments": "tf_hfwb.training_args",
@@ -37,6 +41,8 @@ _HOMES = {
 
 __all__ = [
     "EarlyStopping",
+    "ComputeMetrics",
+    "Generator",
     "TFTrainer",
     "TFTrainingArguments",
     "WandbMetricsLogger",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from tf_hfwb.errors import SettingError
 
 PADDING = -100  # As the Trainer of transformers pads what it gathers.
 
@@ -22,11 +24,35 @@ class Pass:
         predictions: An array [num_samples, ...], or a tuple of them when the model gives several; None if not asked
             for. Batches that differ in another axis than the first are padded with -100.
         labels: The same of the labels; None without labels.
+        inputs: The same of the model's main input; None if not asked for.
+        losses: For each sample the loss of its batch, if asked for and known.
     """
 
     metrics: dict[str, Any] = field(default_factory=dict)
     predictions: Any = None
     labels: Any = None
+    inputs: Any = None
+    losses: Any = None
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """What is to become of the predictions of a pass.
+
+    Attributes:
+        generate: From the inputs of a batch to generated ids [batch, width], which are then the predictions instead of
+            the model's outputs.
+        preprocess: From a batch's predictions and labels (arrays, or tuples of them) to what is kept as predictions.
+        each: Called with each batch, in order.
+        keeps: Whether to gather all batches; without, a pass needs no more memory than a batch.
+        with_inputs: Whether to keep the model's main input too.
+    """
+
+    generate: Callable[[Any], np.ndarray] | None = None
+    preprocess: Callable[[Any, Any], Any] | None = None
+    each: Callable[[Pass], None] | None = None
+    keeps: bool = True
+    with_inputs: bool = False
 
 
 class BatchRunner:
@@ -55,42 +81,70 @@ class BatchRunner:
             return False
         return split_batch(self._model, dataset.element_spec)[1] is None
 
-    def evaluate(self, dataset: Any, *, predict: bool) -> Pass:
+    def evaluate(self, dataset: Any, *, predict: bool, gathering: Gathering | None = None) -> Pass:
         """Evaluate, and predict on the way if asked to. Metrics of the model are reset and updated.
 
         Args:
             dataset: A ``tf.data.Dataset`` of ``inputs`` or ``(inputs, labels, ...)``.
             predict: Whether to gather predictions and labels.
+            gathering: What to do with them.
         """
-        if self.has_own_loss:
-            return self._run_own_loss(dataset, predict=predict)
-        done = self._predict_with_keras(dataset) if predict else Pass()
-        done.metrics = dict(self._model.evaluate(dataset, return_dict=True, verbose=0))
+        if not predict:
+            return self._evaluate(dataset)
+        gathering = gathering or Gathering()
+        if self.has_own_loss and gathering.generate is None:
+            return self._run_own_loss(dataset, gathering)
+        evaluated = self._evaluate(dataset)
+        done = self.gather(dataset, gathering, evaluated.losses)
+        done.metrics = evaluated.metrics
         return done
 
-    def predict(self, dataset: Any) -> Pass:
+    def predict(self, dataset: Any, gathering: Gathering | None = None) -> Pass:
         """Predict, and evaluate where there are labels."""
-        if self.has_own_loss or split_batch(self._model, dataset.element_spec)[1] is not None:
-            return self.evaluate(dataset, predict=True)
-        return self._predict_with_keras(dataset)
+        gathering = gathering or Gathering()
+        is_labelled = split_batch(self._model, dataset.element_spec)[1] is not None
+        if is_labelled or (self.has_own_loss and gathering.generate is None):
+            return self.evaluate(dataset, predict=True, gathering=gathering)
+        return self.gather(dataset, gathering)
 
-    def _run_own_loss(self, dataset: Any, *, predict: bool) -> Pass:
+    def gather(self, dataset: Any, gathering: Gathering, losses: Any = None) -> Pass:
+        """Predict, and leave out what only an evaluation needs.
+
+        Args:
+            dataset: As for :meth:`evaluate`.
+            gathering: What to do with the predictions.
+            losses: For each sample its loss, where it is known already.
+        """
+        if self.has_own_loss and gathering.generate is None:
+            return self._run_own_loss(dataset, gathering)
+        return self._predict_batches(dataset, gathering, losses)
+
+    def _evaluate(self, dataset: Any) -> Pass:
+        if self.has_own_loss:
+            return self._run_own_loss(dataset, None)
+        return Pass(dict(self._model.evaluate(dataset, return_dict=True, verbose=0)))
+
+    def _run_own_loss(self, dataset: Any, gathering: Gathering | None) -> Pass:
         import tensorflow as tf
 
         model = self._model
         if self._own_loss is None or self._own_loss.metrics is not model.compiled_metrics:
             self._own_loss = _OwnLossStep(model)
-        run = self._own_loss.with_predictions if predict else self._own_loss.without_predictions
-        losses, predictions, labels = [], [], []
+        run = self._own_loss.without_predictions
+        if gathering is not None:
+            run = self._own_loss.with_inputs if gathering.with_inputs else self._own_loss.with_predictions
+        losses = []
+        gathered = _Gathered(gathering)
         with model.distribute_strategy.scope(), contextlib.suppress(StopIteration, tf.errors.OutOfRangeError):
             model.reset_metrics()
             iterator = iter(model.distribute_strategy.experimental_distribute_dataset(dataset))
             while True:
-                loss, samples, outputs, targets = run(iterator)
+                loss, samples, outputs, targets, inputs = run(iterator)
                 if loss is not None:
                     losses.append((float(loss), int(samples)))
-                predictions.append(tuple(map(np.asarray, outputs)))
-                labels.append(tuple(map(np.asarray, targets)))
+                if gathering is not None:
+                    own = None if loss is None else _each_sample(*losses[-1])
+                    gathered.add(_arrays(outputs), _arrays(targets), _arrays(inputs), own)
         metrics: dict[str, Any] = {}
         if losses:
             metrics["loss"] = sum(loss for loss, _ in losses) / sum(samples for _, samples in losses)
@@ -98,19 +152,82 @@ class BatchRunner:
                 result = metric.result()
                 result = result if isinstance(result, dict) else {metric.name: result}
                 metrics |= {name: value.numpy() for name, value in result.items()}
-        return Pass(metrics, _gathered(predictions), _gathered(labels))
+        done = gathered.whole()
+        done.metrics = metrics
+        if gathering is None and losses:
+            done.losses = np.concatenate([_each_sample(*pair) for pair in losses])
+        return done
 
-    def _predict_with_keras(self, dataset: Any) -> Pass:
+    def _predict_batches(self, dataset: Any, gathering: Gathering, losses: Any) -> Pass:
+        gathered = _Gathered(gathering)
+        done = 0
+        for inputs, targets, outputs in self._predicted(dataset, gathering.generate):
+            labels = _arrays(_tensors(targets))
+            main = _arrays(_tensors(_main_input(self._model, inputs))) if gathering.with_inputs else ()
+            samples = _num_samples(inputs)
+            own = None if losses is None else losses[done : done + samples]
+            done += samples
+            gathered.add(outputs, labels, main, own)
+        return gathered.whole()
+
+    def _predicted(self, dataset: Any, generate: Callable[[Any], np.ndarray] | None) -> Iterator[tuple[Any, Any, Any]]:
+        """Inputs, labels and predictions of each batch."""
         ignored = _ignored_outputs(self._model)
-        predictions, labels = [], []
         for batch in dataset:
             inputs, targets, _ = split_batch(self._model, batch)
-            samples = _num_samples(inputs)
+            if generate is not None:
+                yield inputs, targets, (generate(inputs),)
+                continue
             outputs = _tensors(self._model.predict_on_batch(_as_arrays(inputs)), ignored)
             # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
-            predictions.append(tuple(np.asarray(value)[:samples] for value in outputs))
-            labels.append(tuple(map(np.asarray, _tensors(targets))))
-        return Pass({}, _gathered(predictions), _gathered(labels))
+            samples = _num_samples(inputs)
+            yield inputs, targets, tuple(np.asarray(value)[:samples] for value in outputs)
+
+
+class _Gathered:
+    """The batches of a pass so far."""
+
+    def __init__(self, gathering: Gathering | None) -> None:
+        self._gathering = gathering or Gathering(keeps=False)
+        self._batches: list[Pass] = []
+
+    def add(
+        self,
+        predictions: tuple[np.ndarray, ...],
+        labels: tuple[np.ndarray, ...],
+        inputs: tuple[np.ndarray, ...],
+        losses: Any,
+    ) -> None:
+        """One more batch; ``losses`` [batch] or None."""
+        batch = Pass({}, _alone(predictions), _alone(labels), _alone(inputs), losses)
+        preprocess = self._gathering.preprocess
+        if preprocess is not None and predictions:
+            batch.predictions = _checked(preprocess(batch.predictions, batch.labels), len(predictions[0]))
+        if self._gathering.each is not None:
+            self._gathering.each(batch)
+        if self._gathering.keeps:
+            self._batches.append(batch)
+
+    def whole(self) -> Pass:
+        """All batches in one."""
+        batches = self._batches
+        if not batches:
+            return Pass()
+        parts = ([getattr(batch, name) for batch in batches] for name in ("predictions", "labels", "inputs", "losses"))
+        return Pass({}, *map(_gathered, parts))
+
+
+def _checked(result: Any, samples: int) -> Any:
+    """What ``preprocess_logits_for_metrics`` returned for a batch, as arrays."""
+    values = tuple(map(np.asarray, result)) if isinstance(result, (tuple, list)) else (np.asarray(result),)
+    if not values or any(value.ndim == 0 or len(value) != samples for value in values):
+        raise SettingError(
+            "preprocess_logits_for_metrics(logits, labels)",
+            [value.shape for value in values] if values else result,
+            expected=f"an array, or a tuple of arrays, with the {samples} samples of the batch as first axis",
+            advice="Reduce over the other axes only, as with logits.argmax(-1).",
+        )
+    return _alone(values)
 
 
 class _OwnLossStep:
@@ -136,19 +253,23 @@ class _OwnLossStep:
                 loss = tf.where(samples > 0, loss * tf.cast(samples, tf.float32), 0.0)
                 if self.metrics.metrics or not self.metrics.built:
                     self.metrics.update_state(*_matched(model, labels, outputs), weights)
-            return loss, samples, _tensors(outputs, _ignored_outputs(model)), _tensors(labels)
+            main = _tensors(_main_input(model, inputs))
+            return loss, samples, _tensors(outputs, _ignored_outputs(model)), _tensors(labels), main
 
-        def run(iterator: Any, *, predict: bool) -> Any:
-            loss, samples, outputs, labels = strategy.run(step, args=(next(iterator),))
+        def run(iterator: Any, *, predict: bool, with_inputs: bool = False) -> Any:
+            loss, samples, *values = strategy.run(step, args=(next(iterator),))
             if loss is not None:
                 loss = strategy.reduce("SUM", loss, axis=None)
             samples = strategy.reduce("SUM", samples, axis=None)
+            if not with_inputs:
+                values[2] = []
             if not predict:
-                return loss, samples, [], []
-            return loss, samples, *([strategy.gather(v, axis=0) for v in values] for values in (outputs, labels))
+                values = [[], [], []]
+            return loss, samples, *([strategy.gather(v, axis=0) for v in tensors] for tensors in values)
 
         # Fed with the iterator, as Keras does it: batches of different widths share one trace.
         self.with_predictions = tf.function(lambda iterator: run(iterator, predict=True))
+        self.with_inputs = tf.function(lambda iterator: run(iterator, predict=True, with_inputs=True))
         self.without_predictions = tf.function(lambda iterator: run(iterator, predict=False))
 
 
@@ -233,11 +354,32 @@ def _tensors(outputs: Any, ignored: Collection[str] = ()) -> list[Any]:
     return [value for value in outputs if value is not None and not isinstance(value, (list, tuple))]
 
 
-def _gathered(batches: list[tuple[np.ndarray, ...]]) -> Any:
-    columns = tuple(_concatenated(list(column)) for column in zip(*batches, strict=True))
-    if not columns:
+def _main_input(model: Any, inputs: Any) -> Any:
+    """What a tokenizer or a feature extractor made for the model; of a model that does not tell, all inputs."""
+    return inputs.get(getattr(model, "main_input_name", None), inputs) if isinstance(inputs, Mapping) else inputs
+
+
+def _each_sample(total: float, samples: int) -> np.ndarray:
+    """For each sample of a batch the mean of the batch."""
+    return np.full(samples, total / max(samples, 1))
+
+
+def _arrays(tensors: Collection[Any]) -> tuple[np.ndarray, ...]:
+    return tuple(map(np.asarray, tensors))
+
+
+def _alone(values: tuple[np.ndarray, ...]) -> Any:
+    """The one among them, or all; None without any."""
+    if not values:
         return None
-    return columns[0] if len(columns) == 1 else columns
+    return values[0] if len(values) == 1 else values
+
+
+def _gathered(batches: list[Any]) -> Any:
+    if batches[0] is None:
+        return None
+    rows = [batch if isinstance(batch, tuple) else (batch,) for batch in batches]
+    return _alone(tuple(_concatenated(list(column)) for column in zip(*rows, strict=True)))
 
 
 def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:

@@ -18,9 +18,11 @@ from tf_hfwb.callbacks.metrics import WandbMetricsLogger
 from tf_hfwb.callbacks.stopping import StopAfterSteps
 from tf_hfwb.callbacks.totals import TrainingTotals
 from tf_hfwb.checkpoint.store import Checkpoint
+from tf_hfwb.computed_metrics import ComputedMetrics, MetricsOfPass
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
 from tf_hfwb.data.tf_data import is_endless
 from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.generation import Generator, load_generation_config
 from tf_hfwb.keras_compat import host_of, number, undisturbed_metrics
 from tf_hfwb.optimization import create_optimizer, create_schedule
 from tf_hfwb.policies import EverySteps, Never
@@ -33,7 +35,7 @@ from tf_hfwb.training_state import loss_of, position_of
 _logger = logging.getLogger("tf_hfwb")
 
 if TYPE_CHECKING:
-    from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOutput
+    from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 
 class TFTrainer:
@@ -53,8 +55,14 @@ class TFTrainer:
         data_collator: Makes a batch (a dict of arrays) from a list of samples, instead of padding by
             ``processing_class``.
         compute_metrics: From an ``EvalPrediction`` (``predictions``, ``label_ids`` as arrays) to a dict of metrics.
+            With ``args.batch_eval_metrics`` it is called batch by batch, with ``compute_result`` as a second argument.
         callbacks: More Keras callbacks; those of this package work for both Kerases.
         optimizers: An optimizer and a learning-rate schedule; either may be None. An optimizer has its own schedule.
+        preprocess_logits_for_metrics: From the predictions and the labels of a batch (arrays, or tuples of them) to
+            what is kept of the predictions, so that an evaluation needs less memory:
+            ``lambda logits, labels: logits.argmax(-1)``.
+
+    Predictions go to the main memory after every batch, as with ``eval_accumulation_steps=1`` of transformers.
 
     Raises:
         SettingError: A plain Keras model without a loss, or arguments that contradict each other.
@@ -84,9 +92,10 @@ class TFTrainer:
         eval_dataset: Any = None,
         processing_class: Any = None,
         data_collator: Any = None,
-        compute_metrics: Callable[[EvalPrediction], Mapping[str, float]] | None = None,
+        compute_metrics: Callable[..., Mapping[str, float]] | None = None,
         callbacks: Sequence[Any] = (),
         optimizers: tuple[Any, Any] = (None, None),
+        preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
     ) -> None:
         self.args = TFTrainingArguments() if args is None else args
         self.model = model
@@ -95,6 +104,7 @@ class TFTrainer:
         self.processing_class = processing_class
         self.data_collator = data_collator
         self.compute_metrics = compute_metrics
+        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         self.callbacks = list(callbacks)
         self._host = host_of(model)
         self._runner = BatchRunner(model)
@@ -123,6 +133,11 @@ class TFTrainer:
             )
         if not self._host.is_compiled:
             self._host.set_optimizer(self._new_optimizer(self.args.learning_rate))
+        self._generators: dict[str, Generator] = {}
+        if self.args.generation_config is not None:
+            model.generation_config = load_generation_config(self.args.generation_config)
+        self._generator({})
+        self._computed_metrics()
         self._report("no", {})
 
     # -- training --------------------------------------------------------------------------------------------------
@@ -258,7 +273,7 @@ class TFTrainer:
             policy = by_steps if args.eval_strategy == "steps" else Never()
             callbacks.append(
                 EvaluateDuringFit(
-                    lambda: self._evaluate(evaluations, "eval"), policy, each_epoch=args.eval_strategy == "epoch"
+                    lambda: self._evaluate(evaluations, "eval", {}), policy, each_epoch=args.eval_strategy == "epoch"
                 )
             )
         callbacks += self.callbacks
@@ -291,13 +306,17 @@ class TFTrainer:
 
     # -- evaluation and prediction ---------------------------------------------------------------------------------
 
-    def evaluate(self, eval_dataset: Any = None, metric_key_prefix: str = "eval") -> dict[str, Any]:
+    def evaluate(
+        self, eval_dataset: Any = None, metric_key_prefix: str = "eval", **generate_options: Any
+    ) -> dict[str, Any]:
         """Evaluate the model; a training that is under way is left exactly as it is.
 
         Args:
             eval_dataset: Instead of the trainer's own; a dict of datasets is evaluated one by one, and each metric
                 carries the name of its dataset.
             metric_key_prefix: The first word of each metric's name.
+            generate_options: For ``args.predict_with_generate``, instead of those of ``args``: ``max_length``,
+                ``num_beams`` and others of transformers' ``generate``.
 
         Returns:
             The metrics, ``{prefix}_loss`` among them, and ``{prefix}_runtime`` in seconds with its rates.
@@ -308,7 +327,7 @@ class TFTrainer:
         data = self.eval_dataset if eval_dataset is None else eval_dataset
         if data is None:
             raise DataError("eval_dataset=None: there is nothing to evaluate on. Pass it here or to TFTrainer.")
-        return self._evaluate(self._named_batches(data), metric_key_prefix)
+        return self._evaluate(self._named_batches(data), metric_key_prefix, generate_options)
 
     def _named_batches(self, data: Any) -> dict[str, Batches]:
         """The batches of each data set that is to be evaluated; the name is empty when there is only one."""
@@ -317,34 +336,40 @@ class TFTrainer:
             self._check_labels(f"eval_dataset[{name!r}]" if name else "eval_dataset", batches)
         return named
 
-    def _evaluate(self, named: Mapping[str, Batches], metric_key_prefix: str) -> dict[str, Any]:
+    def _evaluate(
+        self, named: Mapping[str, Batches], metric_key_prefix: str, generate_options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        generator = self._generator(generate_options)
         metrics: dict[str, Any] = {}
         for name, batches in named.items():
             prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
             began = time.time()
+            computed = self._computed_metrics().begin(generator)
             with undisturbed_metrics(self.model):
-                done = self._runner.evaluate(batches.dataset, predict=self.compute_metrics is not None)
-            found = self._metrics(done, prefix, began, batches)
+                predict = self.compute_metrics is not None
+                done = self._runner.evaluate(batches.dataset, predict=predict, gathering=computed.gathering)
+            found = self._metrics(done, computed, prefix, began, batches)
             if self._logger is not None:
                 self._logger.log_evaluation(found, seconds=time.time() - began)
             metrics |= found
         return metrics
 
-    def _metrics(self, done: Pass, prefix: str, began: float, batches: Batches) -> dict[str, Any]:
-        from transformers.trainer_utils import EvalPrediction, speed_metrics
+    def _metrics(
+        self, done: Pass, computed: MetricsOfPass, prefix: str, began: float, batches: Batches
+    ) -> dict[str, Any]:
+        from transformers.trainer_utils import speed_metrics
 
-        results = dict(done.metrics)
-        if self.compute_metrics is not None and done.labels is not None:
-            results |= self.compute_metrics(EvalPrediction(done.predictions, done.labels))
+        results = {**done.metrics, **computed.results(done)}
         metrics = {_prefixed(name, prefix): _plain(value) for name, value in results.items()}
         return metrics | speed_metrics(prefix, began, batches.num_samples, batches.steps_per_epoch)
 
-    def predict(self, test_dataset: Any, metric_key_prefix: str = "test") -> PredictionOutput:
+    def predict(self, test_dataset: Any, metric_key_prefix: str = "test", **generate_options: Any) -> PredictionOutput:
         """Predict, and evaluate where the data has labels.
 
         Args:
             test_dataset: Data as for ``evaluate``.
             metric_key_prefix: The first word of each metric's name.
+            generate_options: As in ``evaluate``.
 
         Returns:
             ``predictions`` and ``label_ids`` (arrays, padded with -100 where batches differ in width; label_ids is
@@ -352,16 +377,49 @@ class TFTrainer:
         """
         from transformers.trainer_utils import PredictionOutput
 
+        computed = self._computed_metrics().begin(self._generator(generate_options), keeps=True)
         batches = self._evaluation_batches(test_dataset)
         if self._logger is not None:
             self._logger.on_predict_begin()
         began = time.time()
         with undisturbed_metrics(self.model):
-            done = self._runner.predict(batches.dataset)
-        metrics = self._metrics(done, metric_key_prefix, began, batches)
+            done = self._runner.predict(batches.dataset, computed.gathering)
+        metrics = self._metrics(done, computed, metric_key_prefix, began, batches)
         if self._logger is not None:
             self._logger.log_evaluation(metrics)
         return PredictionOutput(done.predictions, done.labels, metrics)
+
+    def _computed_metrics(self) -> ComputedMetrics:
+        args = self.args
+        if "loss" in args.include_for_metrics and not self._runner.has_own_loss:
+            raise SettingError(
+                "include_for_metrics",
+                "loss",
+                expected="a model of transformers with its own loss: Keras tells no losses of batches",
+                advice="Compute it in compute_metrics, from predictions and labels.",
+            )
+        return ComputedMetrics(
+            self.compute_metrics,
+            preprocess=self.preprocess_logits_for_metrics,
+            by_batches=args.batch_eval_metrics,
+            include=args.include_for_metrics,
+        )
+
+    def _generator(self, options: Mapping[str, Any]) -> Generator | None:
+        """What predicts, if that is generating; what was compiled for the same options is used again."""
+        args = self.args
+        if not args.predict_with_generate:
+            for name, value in options.items():
+                raise SettingError(name, value, expected="no option for generate, without predict_with_generate=True")
+            return None
+        is_bounded = options.get("max_length") is not None or options.get("max_new_tokens") is not None
+        defaults = {"num_beams": args.generation_num_beams, "max_length": args.generation_max_length}
+        given = {name: value for name, value in options.items() if value is not None}
+        options = {**(defaults if not is_bounded else {"num_beams": args.generation_num_beams}), **given}
+        key = repr(sorted(options.items()))
+        if key not in self._generators:
+            self._generators[key] = Generator(self.model, **options)
+        return self._generators[key]
 
     # -- saving ----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ SaveStrategy = Literal["no", "steps", "epoch", "best"]
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 INTEGRATIONS = ("wandb",)
+INCLUDABLE = ("inputs", "loss")  # In what compute_metrics gets.
 
 
 def _option(default: Any, help: str) -> Any:
@@ -76,6 +77,16 @@ class TFTrainingArguments:
         remove_unused_columns: Drop columns of a dataset that the model's ``call`` does not take.
         label_names: The columns that are labels; found by the model's class when None.
         disable_tqdm: No progress bar; the name is transformers', the bar is Keras's.
+        predict_with_generate: Predictions are token ids that the model generates, instead of its outputs.
+        generation_max_length: For ``predict_with_generate``: the longest result, as ``max_length`` of ``generate``;
+            what the model's generation config says when None.
+        generation_num_beams: For ``predict_with_generate``: the number of beams; the same when None.
+        generation_config: A directory, a file or a model's name on the hub with a generation config that replaces the
+            model's own.
+        batch_eval_metrics: Call ``compute_metrics(prediction, compute_result=...)`` with each batch, and keep none of
+            them; ``compute_result`` is True for the last one, whose result counts.
+        include_for_metrics: What else ``compute_metrics`` gets: ``"inputs"`` (the model's main input), ``"loss"`` (for
+            each sample the loss of its batch).
 
     Raises:
         SettingError: A value is out of range; it names the argument, the value and what was expected.
@@ -127,6 +138,12 @@ class TFTrainingArguments:
     remove_unused_columns: bool = _option(True, "Drop columns that the model does not take.")
     label_names: list[str] | None = _option(None, "Columns that are labels.")
     disable_tqdm: bool = _option(False, "No progress bar.")
+    predict_with_generate: bool = _option(False, "Predict by generating.")
+    generation_max_length: int | None = _option(None, "Longest result with predict_with_generate.")
+    generation_num_beams: int | None = _option(None, "Number of beams with predict_with_generate.")
+    generation_config: str | None = _option(None, "Directory, file or model name of a generation config.")
+    batch_eval_metrics: bool = _option(False, "Compute metrics batch by batch.")
+    include_for_metrics: list[str] = _option([], "What else compute_metrics gets: inputs, loss.")
 
     def __post_init__(self) -> None:
         """Check every value before any time is spent."""
@@ -160,6 +177,11 @@ class TFTrainingArguments:
         self._check("data_seed", lambda v: v is None or isinstance(v, int), "an integer, or None to take seed")
         self._check("num_train_epochs", lambda v: math.isfinite(v) and v > 0, "a number of epochs above 0")
         self._check("logging_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
+        for name in ("generation_max_length", "generation_num_beams"):
+            self._check(name, lambda v: v is None or (isinstance(v, int) and v >= 1), "a number, 1 or more, or None")
+        for word in self.include_for_metrics:
+            if word not in INCLUDABLE:
+                raise SettingError("include_for_metrics", word, accepted=INCLUDABLE)
         if self.eval_steps is not None:
             self._check("eval_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
 

@@ -52,13 +52,19 @@ class EvaluateDuringFit(StepCallback):
         self._each_epoch = each_epoch
         self._metrics: Mapping[str, Any] = {}
         self._is_due = False
+        self._is_first = True
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Show the others that evaluations by Keras are not all there is."""
         super().on_train_begin(logs)
-        self._recorder.evaluated = self._clock.step, {}
-        self._metrics = self._resumed("EvaluateDuringFit").get("metrics", {})
-        self._recorder.participants["EvaluateDuringFit"] = self._state
+        participants = self._recorder.participants
+        before = sum(name.startswith("EvaluateDuringFit") for name in participants)
+        self._is_first = before == 0
+        name = "EvaluateDuringFit" if self._is_first else f"EvaluateDuringFit-{before}"
+        if self._recorder.evaluated is None:
+            self._recorder.evaluated = self._clock.step, {}
+        self._metrics = self._resumed(name).get("metrics", {})
+        participants[name] = self._state
 
     def _state(self) -> Callable[[], dict[str, Any]]:
         metrics = {name: value for name, value in self._metrics.items() if isinstance(value, (int, float))}
@@ -71,18 +77,22 @@ class EvaluateDuringFit(StepCallback):
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Evaluate what the step before has trained."""
         if self._is_due:
-            self._evaluate_now()
+            self._evaluate_now({})
 
-    def _evaluate_now(self) -> None:
+    def _evaluate_now(self, known: Mapping[str, Any]) -> None:
         self._is_due = False
         self._metrics = self._evaluate()
-        self._recorder.tell_evaluated(self._clock.step, dict(self._metrics))
+        self._recorder.tell_evaluated(self._clock.step, {**known, **self._metrics})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Evaluate if that is each epoch's, and hand on the newest metrics."""
         super().on_epoch_end(epoch, logs)
+        # Keras's own evaluation of the epoch is told by one of us, as nobody takes it from the logs any more.
+        known = {name: value for name, value in (logs or {}).items() if self._is_first and name.startswith("val_")}
         if self._each_epoch or self._is_due:
-            self._evaluate_now()
+            self._evaluate_now(known)
+        elif known:
+            self._recorder.tell_evaluated(self._clock.step, known)
         if isinstance(logs, dict):
             # Both Kerases hand one dict through all callbacks, History included.
             logs.update(

@@ -102,6 +102,8 @@ class WandbMetricsLogger(StepCallback):
         self._row_step = start.step
         self._rows = TrainRows(self._tracker, start, self._host.num_replicas)
         self._recorder.participants["WandbMetricsLogger"] = self._state
+        self._recorder.evaluation_loggers.append(self.log_evaluation)
+        self._logged: set[str] = set()
         resumed = self._resumed("WandbMetricsLogger")
         if resumed:
             self._rows.resume(resumed["rows"])
@@ -148,7 +150,9 @@ class WandbMetricsLogger(StepCallback):
             self._write(self._epoch_logs)
         if self._pending_evaluation is not None and self._pending_evaluation.step < self._clock.step:
             self._write_evaluation({})
-        self._write_evaluation(evaluation_metrics(logs))
+        # What was logged when it was computed need not be new at the end of the epoch.
+        more = {name: value for name, value in evaluation_metrics(logs).items() if name not in self._logged}
+        self._write_evaluation(more)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Write the last step's row and the summary, and wait for the worker."""
@@ -224,12 +228,13 @@ class WandbMetricsLogger(StepCallback):
             metrics: Named ``eval_...`` or ``test_...``.
             seconds: How long it took; inside ``fit`` this does not count as training time.
         """
+        named = evaluation_metrics(metrics)
         if self._training:
             self._evaluating += seconds
+            self._logged |= named.keys()
         else:
             self._open()
-        step, epoch = self._now()
-        self._tracker.submit(self._evaluations.write, evaluation_metrics(metrics), step, epoch)
+        self._tracker.submit(self._evaluations.write, named, *self._now())
         if not self._training:
             self._tracker.flush_rows()
 

@@ -104,6 +104,7 @@ class StepRecorder(abc.ABC):
             known of these (``global_step``, ``epoch``, ``metrics``), or None.
         restored: What the last of them has returned.
         notes: What callbacks want to be said of the model at the end, by name.
+        evaluation_loggers: Called with the metrics of a callback's evaluation and its seconds, to log them.
 
     A fit begins without any of these, also after one that ended in an exception.
     """
@@ -122,6 +123,7 @@ class StepRecorder(abc.ABC):
         self.notes: dict[str, Any] = {}
         self._stopped = False
         self._last_logs: dict[str, Any] = {}
+        self.evaluation_loggers: list[Callable[[dict[str, Any], float], None]] = []
         self._model = weakref.ref(model)
         self._rate = rate
         self._latest: Any = None
@@ -146,8 +148,9 @@ class StepRecorder(abc.ABC):
         self._latest = None
 
     def tell_evaluated(self, step: int, metrics: dict[str, Any]) -> None:
-        """A callback has evaluated the model as it is after ``step``."""
-        self.evaluated = step, metrics
+        """A callback has evaluated the model as it is after ``step``; there may be several such callbacks."""
+        known = {} if self.evaluated is None or self.evaluated[0] != step else self.evaluated[1]
+        self.evaluated = step, {**known, **metrics}
         for listener in self.evaluation_listeners:
             listener(step, metrics)
 
@@ -248,6 +251,7 @@ class StepRecorder(abc.ABC):
             self.gates.clear()
             self.participants.clear()
             self.evaluation_listeners.clear()
+            self.evaluation_loggers.clear()
             self.evaluated = None
             self.needed_steps.clear()
             self.last_saves.clear()
