@@ -23,8 +23,20 @@ def records(directory=None) -> list[dict]:
 def history(directory=None) -> list[dict]:
     """The rows of a run's history, without the client's own columns; "NaN" and the like as floats."""
     words = {word: float(word) for word in ("NaN", "Infinity", "-Infinity")}
-    rows = [record["history"]["item"] for record in records(directory) if record["type"] == "history"]
+    rows = [_nested(record["history"]["item"]) for record in records(directory) if record["type"] == "history"]
     return [{key: words.get(str(value), value) for key, value in row.items() if key[0] != "_"} for row in rows]
+
+
+def _nested(row: dict) -> dict:
+    """Tables and histograms, of which the log has ``name._type`` and the like, as one value each."""
+    nested: dict = {}
+    for key, value in row.items():
+        name = next((key[:at] for at in range(len(key)) if f"{key[:at]}._type" in row), None)
+        if name is None:
+            nested[key] = value
+        else:
+            nested.setdefault(name, {})[key[len(name) + 1 :]] = value
+    return nested
 
 
 def finish() -> str:

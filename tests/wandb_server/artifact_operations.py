@@ -54,8 +54,20 @@ def create_artifact(ops: Operations, variables: Answer) -> Answer:
 @operation("CreateArtifactManifest")
 def create_artifact_manifest(ops: Operations, variables: Answer) -> Answer:
     artifact = ops.store.artifact(variables["artifactID"])
+    artifact.is_incremental = variables["manifestType"] == "INCREMENTAL"
+    return done("createArtifactManifest", artifactManifest=manifest_fields(ops, artifact))
+
+
+@operation("UpdateArtifactManifest")
+def update_artifact_manifest(ops: Operations, variables: Answer) -> Answer:
+    """Where to upload a manifest that was announced before its files."""
+    artifact = ops.store.artifact(variables["artifactManifestID"])
+    return done("updateArtifactManifest", artifactManifest=manifest_fields(ops, artifact))
+
+
+def manifest_fields(ops: Operations, artifact: Artifact) -> Answer:
     file = {"id": artifact.id, "uploadUrl": ops.link("manifests", artifact.id), "uploadHeaders": []}
-    return done("createArtifactManifest", artifactManifest={"id": artifact.id, "file": file})
+    return {"id": artifact.id, "file": file}
 
 
 @operation("CreateArtifactFiles")

@@ -120,6 +120,7 @@ class Artifact:
     wanted_aliases: list[str] = field(default_factory=list)
     announced: dict[str, str] = field(default_factory=dict)
     manifest: bytes | None = None
+    is_incremental: bool = False
     logged_by: Run | None = None
     created_at: str = field(default_factory=now)
 
@@ -334,6 +335,10 @@ class Store:
         missing = [path for path, e in artifact.entries.items() if "ref" not in e and e["digest"] not in self.blobs]
         if missing:
             raise RefusedError(f"artifact {artifact.id} lacks the bytes of {missing}")
+        before = artifact.sequence.latest
+        if artifact.is_incremental and before is not None:  # It adds to the version before it.
+            contents = {**before.artifact.entries, **artifact.entries}
+            artifact.manifest = json.dumps({**json.loads(artifact.manifest), "contents": contents}).encode()
         artifact.state = "COMMITTED"
         artifact.sequence.add(artifact, artifact.wanted_aliases)
 

@@ -1,7 +1,7 @@
 """The one seam to tf_keras and Keras 3: no other file asks which Keras a model belongs to.
 
 * ``callback.py``: the callback base class that both accept.
-* ``host.py``: a model's step counter, learning rate and facts.
+* ``host.py``: a model's step counter, learning rate and facts; ``losses.py``: its loss, sample by sample.
 * ``recorder.py``: the loss of every step, recorded in the training graph.
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.

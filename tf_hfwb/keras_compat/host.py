@@ -18,6 +18,7 @@ import numpy as np
 from tf_hfwb.errors import TFHFWBError
 from tf_hfwb.keras_compat import keras_files, recorder, variables
 from tf_hfwb.keras_compat.keras_files import KerasFiles
+from tf_hfwb.keras_compat.losses import CompiledLoss
 from tf_hfwb.keras_compat.position import begin_keras3_fit_at, begin_tf_keras_fit_at
 from tf_hfwb.keras_compat.recorder import StepRecorder, read
 from tf_hfwb.keras_compat.snapshot import snapshot
@@ -75,6 +76,10 @@ class Host(abc.ABC):
     @abc.abstractmethod
     def _scaling_loss(self, optimizer: Any) -> Any:
         """The optimizer, with the loss scaling that ``compile`` adds to it under float16."""
+
+    def compiled_loss(self) -> CompiledLoss:
+        """The loss function that the model is compiled with, sample by sample."""
+        return CompiledLoss(self.keras, self.model)
 
     # -- steps ---------------------------------------------------------------------------------------------------
 

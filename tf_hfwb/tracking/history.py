@@ -197,4 +197,12 @@ def _parsed(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         if '"type":"history"' in line and STEP in line:
             item = json.loads(line)["history"]["item"]
             if isinstance(item.get(STEP), (int, float)):
-                yield item
+                yield _nested(item)
+
+
+def _nested(item: dict[str, Any]) -> dict[str, Any]:
+    """A row with tables and histograms as one value each, of which the log has ``name._type`` and the like."""
+    for name in [key.removesuffix("._type") for key in item if key.endswith("._type")]:
+        parts = [key for key in item if key.startswith(f"{name}.")]
+        item[name] = {key.removeprefix(f"{name}."): item.pop(key) for key in parts}
+    return item

@@ -78,7 +78,8 @@ def sync(directory: str | os.PathLike[str]) -> Recovered:
 
 
 def _without_the_clients(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name[0] != "_"}
+    """Without the client's own columns, and without tables: they would be links to artifacts that are not there."""
+    return {name: value for name, value in values.items() if name[0] != "_" and not isinstance(value, Mapping)}
 
 
 def logged_online(run_id: str, folder: str) -> list[journal.Entry]:

@@ -1,0 +1,46 @@
+"""The loss that a plain Keras model is compiled with, sample by sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class CompiledLoss:
+    """A model's one loss function.
+
+    Args:
+        keras: The Keras of the model.
+        model: The model.
+
+    Attributes:
+        name: Its name in lower case; empty without one, or with several.
+        gives_logits: Whether it takes logits; None if it does not tell.
+    """
+
+    def __init__(self, keras: Any, model: Any) -> None:
+        loss = getattr(model, "loss", None)
+        self._function = keras.losses.get(loss) if isinstance(loss, str) or callable(loss) else None
+        self.name = "" if loss is None else (getattr(self._function, "__name__", "") or type(self._function).__name__)
+        self.name = self.name.lower() if self._function is not None else ""
+        configuration: dict[str, Any] = getattr(self._function, "get_config", dict)()
+        self.gives_logits: bool | None = configuration.get("from_logits")
+        if self.gives_logits is None and isinstance(loss, str):
+            self.gives_logits = False
+
+    def of_each(self, labels: Any, outputs: np.ndarray) -> np.ndarray | None:
+        """The loss of each sample, without its weight; None where the function does not tell them apart."""
+        if self._function is None:
+            return None
+        labels = np.asarray(labels)
+        if outputs.shape[-1] == 1 and labels.ndim == outputs.ndim - 1:
+            labels = labels[..., None]
+        try:
+            # Not the object itself, which reduces to a single number.
+            values = np.asarray(getattr(self._function, "call", self._function)(labels, outputs))
+        except Exception:  # Whatever a function of the user's does not like of these arrays.
+            return None
+        if values.ndim == 0 or len(values) != len(outputs):
+            return None
+        return values.reshape(len(values), -1).mean(axis=1)
