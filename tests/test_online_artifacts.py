@@ -18,6 +18,7 @@ from helpers import classifier, samples
 from tf_hfwb import (
     TFTrainer,
     TFTrainingArguments,
+    WandbEvalTable,
     WandbMetricsLogger,
     WandbModelCheckpoint,
     link_to_registry,
@@ -287,3 +288,17 @@ def test_the_command_links(server, capsys):
     assert server.collection("wandb-registry-model/sentiment").versions[0].aliases == ["production", "latest"]
     assert main(["link", "model-first:nothing", "sentiment"]) == 1
     assert "no artifact 'tester/huggingface/model-first:nothing'" in capsys.readouterr().err
+
+
+def test_a_table_is_read_back_from_the_server(server):
+    model, (x, y) = classifier("keras", learning_rate=0.1), samples(12)
+    callbacks = [WandbMetricsLogger(), WandbEvalTable((x, y), num_samples=3)]
+    model.fit(x, y, batch_size=4, epochs=2, callbacks=callbacks, verbose=0)
+    current_tracker().finish()
+    (run,) = server.runs.values()
+    versions = server.collection(f"run-{run.id}-incr-sample_predictions").versions
+    assert len(versions) == 2
+    artifact = wandb.Api().artifact(f"tester/huggingface/run-{run.id}-incr-sample_predictions:latest")
+    (entry,) = [name for name in versions[-1].files if name.startswith("1-")]
+    rows = artifact.get(entry).data
+    assert [(row[0], row[2]) for row in rows] == [(3, 0), (3, 1), (3, 2), (6, 0), (6, 1), (6, 2)]

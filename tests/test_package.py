@@ -33,6 +33,7 @@ ROOMS = [
     "training_state",
     "tracking",
     "optimization",
+    "samples",
     "callbacks",
     "resume",
     "listing",

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
     from tf_hfwb.callbacks.early_stopping import EarlyStopping
+    from tf_hfwb.callbacks.eval_callback import WandbEvalCallback
+    from tf_hfwb.callbacks.eval_table import WandbEvalTable
     from tf_hfwb.callbacks.metrics import WandbMetricsLogger
     from tf_hfwb.callbacks.python_metrics import ComputeMetrics
     from tf_hfwb.data import training_batches
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "EarlyStopping": "tf_hfwb.callbacks.early_stopping",
     "ComputeMetrics": "tf_hfwb.callbacks.python_metrics",
+    "EarlyStopping": "tf_hfwb.callbacks.early_stopping",
     "Generator": "tf_hfwb.generation",
-    "WandbMetricsLogger": "tf_hfwb.callbacks.metrics",
     "TFTrainer": "tf_hfwb.trainer",
     "TFTrainingArguments": "tf_hfwb.training_args",
+    "WandbEvalCallback": "tf_hfwb.callbacks.eval_callback",
+    "WandbEvalTable": "tf_hfwb.callbacks.eval_table",
+    "WandbMetricsLogger": "tf_hfwb.callbacks.metrics",
     "WandbModelCheckpoint": "tf_hfwb.callbacks.checkpoint",
     "from_pretrained": "tf_hfwb.pretrained",
     "link_to_registry": "tf_hfwb.tracking.registry",
@@ -40,11 +44,13 @@ _HOMES = {
 }
 
 __all__ = [
-    "EarlyStopping",
     "ComputeMetrics",
+    "EarlyStopping",
     "Generator",
     "TFTrainer",
     "TFTrainingArguments",
+    "WandbEvalCallback",
+    "WandbEvalTable",
     "WandbMetricsLogger",
     "WandbModelCheckpoint",
     "from_pretrained",

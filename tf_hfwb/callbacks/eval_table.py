@@ -1,0 +1,145 @@
+"""``WandbEvalTable``: what the model says of a few samples, evaluation after evaluation, as a table of the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tf_hfwb.callbacks.evaluation import EvaluationCallback
+from tf_hfwb.callbacks.run import open_run
+from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import Logs
+from tf_hfwb.samples.predicted import PredictedSamples, UserRows
+from tf_hfwb.settings import Settings
+from tf_hfwb.tracking.tables import GrowingTable, checked_key
+
+_logger = logging.getLogger("tf_hfwb")
+
+
+class WandbEvalTable(EvaluationCallback):
+    """Log what the model says of a few samples to a W&B Table that grows with every evaluation.
+
+    Each row has the global step, the epoch, the number of the sample, its input as a person reads it, the label, the
+    prediction, and as far as the task has them its probability, the sample's loss and whether it is correct. The
+    columns come from the model's task: classification of texts, of pairs of texts and of images, also into any number
+    of classes, and regression; token classification; question answering; masked, causal and sequence-to-sequence
+    language models, which generate; and plain Keras classifiers and regressors. The samples are chosen once: spread
+    evenly over the data, or the first ones of a ``tf.data.Dataset``.
+
+    An evaluation is Keras's own at the end of an epoch, or one of ``TFTrainer``; without any, each epoch counts. Only
+    the predictions are made on the training thread. A training that goes on continues the table: rows that it has are
+    not written again. The same samples can be read back from the run in order of ``train/global_step`` and ``example``.
+
+    Args:
+        dataset: What the samples are chosen from: a raw ``datasets.Dataset`` (texts, images, words, questions with
+            contexts) or a tokenised one, a batched ``tf.data.Dataset``, or arrays ``(x, y)``.
+        processing_class: The tokenizer or image processor: it prepares raw data and turns token ids into text.
+        num_samples: How many samples.
+        freq: A table at every so many evaluations.
+        table_key: The name of the table in the run.
+        batch_size: How many samples are predicted at once.
+        class_names: Names of the classes, instead of those of ``model.config.id2label`` or of the data set.
+        input_columns: The columns of a raw data set that are the input, where their names do not tell.
+        rows: Your own columns instead of the task's: a function from the inputs, labels and predictions of a batch
+            (arrays, or dicts of them) to a list of dicts, all with the same keys. A uint8 array
+            [height, width, channels] is shown as an image.
+        max_bytes: How large the rows of one evaluation may be; what is beyond is left out, with a warning.
+        max_new_tokens: How long a generated text may be; else the model's own limit.
+        num_beams: Beams of a generated text; else the model's own number.
+
+    Raises:
+        SettingError: A number is not positive, or ``table_key`` is empty or too long.
+        DataError: When ``fit`` begins: the data cannot be used with the model, or ``rows`` returns no list of dicts.
+
+    Example:
+        >>> import numpy as np, keras
+        >>> x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+        >>> table = WandbEvalTable((x, (x[:, 0] > 0).astype("int64")), num_samples=8, class_names=["no", "yes"])
+        >>> # model.fit(x, y, validation_data=(x, y), callbacks=[WandbMetricsLogger(), table])
+
+    Takes the place of ``wandb.integration.keras.WandbEvalCallback``, whose subclasses go on with
+    :class:`~tf_hfwb.WandbEvalCallback`.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        processing_class: Any = None,
+        num_samples: int = 100,
+        freq: int = 1,
+        table_key: str = "sample_predictions",
+        batch_size: int = 32,
+        class_names: Sequence[str] | None = None,
+        input_columns: Sequence[str] | None = None,
+        rows: UserRows | None = None,
+        max_bytes: int = 20_000_000,
+        max_new_tokens: int | None = None,
+        num_beams: int | None = None,
+    ) -> None:
+        super().__init__()
+        numbers = {"num_samples": num_samples, "freq": freq, "batch_size": batch_size, "max_bytes": max_bytes}
+        numbers |= {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+        numbers |= {} if num_beams is None else {"num_beams": num_beams}
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SettingError(name, value, expected="a number, 1 or more")
+        if rows is not None and not callable(rows):
+            raise SettingError(
+                "rows", rows, expected="a function from inputs, labels and predictions to a list of dicts"
+            )
+        self._key = checked_key(table_key)
+        self._dataset = dataset
+        self._options: dict[str, Any] = {
+            "processing_class": processing_class,
+            "number": num_samples,
+            "batch_size": batch_size,
+            "class_names": class_names,
+            "input_columns": input_columns,
+            "rows": rows,
+            "generation": {
+                name: value
+                for name, value in {"max_new_tokens": max_new_tokens, "num_beams": num_beams}.items()
+                if value is not None
+            },
+        }
+        self._freq = freq
+        self._max_bytes = max_bytes
+        self._settings = Settings.resolve()
+        self._samples: PredictedSamples | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Choose the samples, and find out whether the table can be made of them."""
+        super().on_train_begin(logs)
+        self._evaluations = self._resumed(self._name).get("evaluations", 0)
+        self._recorder.participants[self._name] = self._state
+        self._tracker = open_run(self._host, self._settings)
+        if not self._tracker.active:
+            return
+        self._table = GrowingTable(self._tracker, self._key, self._max_bytes)
+        if self._samples is None:
+            samples = PredictedSamples(self.model, self._dataset, **self._options)
+            samples.rows(samples.predict())  # What cannot be shown is an error now, and not after an epoch.
+            self._samples = samples
+
+    @property
+    def _name(self) -> str:
+        return f"WandbEvalTable/{self._key}"
+
+    def _state(self) -> Callable[[], dict[str, Any]]:
+        state = {"evaluations": self._evaluations}
+        return lambda: state
+
+    def on_evaluated(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Predict the samples, and hand the rest over to the tracker's thread."""
+        self._evaluations += 1
+        if not self._tracker.active or self._samples is None or self._evaluations % self._freq:
+            return
+        samples, predictions = self._samples, self._samples.predict()
+        self._table.submit(lambda: samples.rows(predictions), step, self._position()[1])
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Wait until the table is handed over."""
+        super().on_train_end(logs)
+        self._tracker.flush()

@@ -1,0 +1,133 @@
+"""Classification and regression of texts and images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.samples.pictures import picture_of_pixel_values
+from tf_hfwb.samples.task import ClassNames, Example, Row, Task, negative_log, sigmoid, softmax
+from tf_hfwb.samples.texts import Decoder
+
+
+class _Labelled(Task):
+    """A whole text, two of them, or an image has one label."""
+
+    def __init__(self, processing_class: Any, names: ClassNames) -> None:
+        self._processing_class = processing_class
+        self._decoder = Decoder(processing_class)
+        self._names = names
+
+    def example(self, inputs: Any, labels: Any, row: int) -> Example:
+        """The text, the pair, the choices or the image."""
+        if "pixel_values" in inputs:
+            return Example({"image": picture_of_pixel_values(inputs["pixel_values"][row], self._processing_class)})
+        if inputs["input_ids"].ndim > 2:  # Several choices.
+            choices = [
+                self._decoder.texts(_choice(inputs, row), place) for place in range(len(inputs["input_ids"][row]))
+            ]
+            return Example({"text": "\n".join(" | ".join(choice) for choice in choices)})
+        texts = self._decoder.texts(inputs, row)
+        return Example(dict(zip(("text", "text_pair"), texts, strict=False)))
+
+
+def _choice(inputs: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
+    return {name: value[row] for name, value in inputs.items() if value.ndim > 2}
+
+
+class Classification(_Labelled):
+    """One class out of several."""
+
+    def rows(self, inputs: Any, labels: Any, outputs: Mapping[str, np.ndarray], examples: Sequence[Example]) -> Any:
+        """Classes."""
+        return class_rows(softmax(outputs["logits"]), labels, self._names)
+
+
+class MultiLabel(_Labelled):
+    """Any number of classes."""
+
+    def rows(self, inputs: Any, labels: Any, outputs: Mapping[str, np.ndarray], examples: Sequence[Example]) -> Any:
+        """Sets of classes."""
+        return multi_label_rows(sigmoid(outputs["logits"]), labels, self._names)
+
+
+class Regression(_Labelled):
+    """A number, or several."""
+
+    def rows(self, inputs: Any, labels: Any, outputs: Mapping[str, np.ndarray], examples: Sequence[Example]) -> Any:
+        """Numbers."""
+        return regression_rows(outputs["logits"], labels)
+
+
+def class_rows(probabilities: np.ndarray, labels: Any, names: ClassNames) -> list[Row]:
+    """Rows of a classification.
+
+    Args:
+        probabilities: [batch, classes].
+        labels: [batch], or None.
+        names: Of the classes.
+    """
+    rows: list[Row] = []
+    for index, each in enumerate(probabilities):
+        predicted = int(each.argmax())
+        row: Row = {"label": None, "prediction": names[predicted], "probability": float(each[predicted])}
+        row |= {"loss": None, "correct": None}
+        if labels is not None:
+            label = int(labels[index])
+            is_class = 0 <= label < len(each)
+            row["label"] = names[label] if is_class else None
+            row["loss"] = float(negative_log(each[label])) if is_class else None
+            row["correct"] = predicted == label if is_class else None
+        rows.append(row)
+    return rows
+
+
+def multi_label_rows(probabilities: np.ndarray, labels: Any, names: ClassNames) -> list[Row]:
+    """Rows of a classification into any number of classes.
+
+    Args:
+        probabilities: [batch, classes], of each class for itself.
+        labels: The same shape, 0 or 1; or None.
+        names: Of the classes.
+    """
+    rows: list[Row] = []
+    for index, each in enumerate(probabilities):
+        predicted = each > 0.5
+        sure = float(np.prod(np.where(predicted, each, 1 - each)))  # Of exactly this set.
+        row: Row = {"label": None, "prediction": _joined(predicted, names), "probability": sure}
+        row |= {"loss": None, "correct": None}
+        if labels is not None:
+            label = np.asarray(labels[index]) > 0.5
+            row["label"] = _joined(label, names)
+            row["loss"] = float(np.mean(negative_log(np.where(label, each, 1 - each))))
+            row["correct"] = bool((label == predicted).all())
+        rows.append(row)
+    return rows
+
+
+def _joined(chosen: np.ndarray, names: ClassNames) -> str:
+    return ", ".join(names[number] for number in np.flatnonzero(chosen))
+
+
+def regression_rows(values: np.ndarray, labels: Any) -> list[Row]:
+    """Rows of a regression, with the squared error as loss.
+
+    Args:
+        values: [batch, numbers].
+        labels: [batch] or [batch, numbers]; or None.
+    """
+    rows: list[Row] = []
+    for index, each in enumerate(values.reshape(len(values), -1)):
+        row: Row = {"label": None, "prediction": _number(each), "loss": None}
+        if labels is not None:
+            label = np.asarray(labels[index], np.float64).reshape(-1)
+            row["label"] = _number(label)
+            row["loss"] = float(np.mean((each - label) ** 2))
+        rows.append(row)
+    return rows
+
+
+def _number(values: np.ndarray) -> Any:
+    return float(values[0]) if len(values) == 1 else " ".join(f"{value:.6g}" for value in values)
