@@ -31,7 +31,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 from text_data import DataTrainingArguments, Texts, label_names, load_texts
 from transformers import HfArgumentParser
 
-from tf_hfwb import TFTrainer, TFTrainingArguments, from_pretrained
+from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable, from_pretrained
 from tf_hfwb.errors import DataError, SettingError, TFHFWBError
 
 SCRIPT_DEFAULTS = {"eval_strategy": "epoch", "logging_steps": 10}
@@ -108,6 +108,9 @@ def run(model_args: ModelArguments, data_args: DataTrainingArguments, args: TFTr
     print(", ".join(f"{name}: {len(some)} texts" for name, some in texts.items()) + f"; {config.num_labels} labels")
 
     model = load_model(model_args, config, tokenizer, args.seed, **hub)
+    callbacks = []
+    if args.do_eval and "wandb" in args.report_to:
+        callbacks.append(WandbEvalTable(datasets["validation"], processing_class=tokenizer, num_samples=50))
     trainer = TFTrainer(
         model,
         args,
@@ -115,6 +118,7 @@ def run(model_args: ModelArguments, data_args: DataTrainingArguments, args: TFTr
         eval_dataset=datasets.get("validation"),
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
+        callbacks=callbacks,
     )
     if args.do_train:
         trained = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
@@ -172,7 +176,7 @@ def fit_tokenizer(texts: Iterable[str], most_words: int = 8000) -> Any:
 
     The trainer of the tokenizers library makes another vocabulary each time (its issue 1794); this does not.
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import BertTokenizerFast
 
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
@@ -183,7 +187,7 @@ def fit_tokenizer(texts: Iterable[str], most_words: int = 8000) -> Any:
     pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *words])
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, splitter, decoders.WordPiece()
     tokenizer.post_processor = processors.BertProcessing(
         sep=("[SEP]", vocabulary["[SEP]"]), cls=("[CLS]", vocabulary["[CLS]"])
     )

@@ -15,6 +15,7 @@ from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
 from tf_hfwb.callbacks.evaluation import EvaluateDuringFit
 from tf_hfwb.callbacks.guests import GuestStates
 from tf_hfwb.callbacks.metrics import WandbMetricsLogger
+from tf_hfwb.callbacks.order import in_order
 from tf_hfwb.callbacks.stopping import StopAfterSteps
 from tf_hfwb.callbacks.totals import TrainingTotals
 from tf_hfwb.checkpoint.store import Checkpoint
@@ -265,7 +266,7 @@ class TFTrainer:
         return create_optimizer(self._host, self.args, learning_rate)
 
     def _fit_callbacks(self, total_steps: int, evaluations: Mapping[str, Batches], totals: TrainingTotals) -> list[Any]:
-        """In the order that works: metrics first, then the evaluation, then what looks at it, then the end."""
+        """Those that ``args`` ask for and the user's, in an order that works."""
         args = self.args
         callbacks: list[Any] = [] if self._logger is None else [self._logger]
         if args.eval_strategy != "no":
@@ -276,12 +277,10 @@ class TFTrainer:
                     lambda: self._evaluate(evaluations, "eval", {}), policy, each_epoch=args.eval_strategy == "epoch"
                 )
             )
-        callbacks += self.callbacks
+        callbacks += [*self.callbacks, totals, StopAfterSteps(total_steps)]
         if args.save_strategy != "no":
-            callbacks += [GuestStates(self.callbacks), totals, self._checkpoints(total_steps)]
-        else:
-            callbacks.append(totals)
-        return [*callbacks, StopAfterSteps(total_steps)]
+            callbacks += [GuestStates(self.callbacks), self._checkpoints(total_steps)]
+        return in_order(callbacks)
 
     def _checkpoints(self, total_steps: int) -> WandbModelCheckpoint:
         args = self.args

@@ -46,6 +46,8 @@ class EvaluateDuringFit(StepCallback):
         each_epoch: Also at the end of each epoch.
     """
 
+    _precedes_saving = True
+
     def __init__(self, evaluate: Callable[[], Mapping[str, Any]], policy: Policy, *, each_epoch: bool = False) -> None:
         super().__init__(policy)
         self._evaluate = evaluate

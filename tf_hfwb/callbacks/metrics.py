@@ -54,6 +54,8 @@ class WandbMetricsLogger(StepCallback):
     ``Trainer`` of transformers.
     """
 
+    _precedes_saving = True
+
     def __init__(
         self,
         log_freq: Literal["epoch", "batch", "no"] | int = "epoch",

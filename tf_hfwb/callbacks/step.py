@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.callbacks.clock import StepClock
+from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Callback, Host, Logs, StepRecorder, host_of
 from tf_hfwb.policies import Never, Policy
 from tf_hfwb.resumption import Position, Resumption, resumption_of
@@ -26,6 +27,9 @@ class StepCallback(Callback):
         policy: When to act. A subclass may set it later, until its ``on_train_begin`` returns.
         initial_global_step: The global step at which training starts, when the optimizer's counter does not know it.
     """
+
+    # Whether what this callback does at the end of an epoch must be done when the epoch is saved.
+    _precedes_saving = False
 
     _host: Host
     _recorder: StepRecorder
@@ -68,6 +72,13 @@ class StepCallback(Callback):
         """Start the clock."""
         self._host = host_of(self.model)
         self._recorder = self._host.record_steps()
+        if self._precedes_saving and "WandbModelCheckpoint" in self._recorder.participants:
+            raise SettingError(
+                "callbacks",
+                f"[..., WandbModelCheckpoint, ..., {type(self).__name__}, ...]",
+                expected=f"{type(self).__name__} in front of WandbModelCheckpoint, or checkpoints would lack its work",
+                advice="Swap them, or let wandb_callbacks(callbacks=[...]) put them in order.",
+            )
         self._recorder.listeners.append(self._execution_ended)
         self._resumption = resumption_of(self.model)
         position = Position() if self._resumption is None else self._resumption.position

@@ -45,7 +45,8 @@ class Arrays(Task):
         if len(outputs) != 1:
             raise DataError(
                 f"The model has {len(outputs)} outputs: {', '.join(outputs)}. Expected one, whose labels and "
-                "predictions can be shown. Pass rows=, a function from inputs, labels and predictions to a list of dicts."
+                "predictions can be shown. Pass rows=, a function from inputs, labels and predictions to a list of "
+                "dicts."
             )
         (values,) = outputs.values()
         flat = values.reshape(len(values), -1)
