@@ -14,7 +14,15 @@ import tiny
 from helpers import KERASES, classifier, eval_rows, finish, history, python, samples
 from sklearn.metrics import matthews_corrcoef
 
-from tf_hfwb import ComputeMetrics, TFTrainer, TFTrainingArguments, WandbMetricsLogger, WandbModelCheckpoint
+from tf_hfwb import (
+    ComputeMetrics,
+    TFTrainer,
+    TFTrainingArguments,
+    WandbMetricsLogger,
+    WandbModelCheckpoint,
+    restore,
+    training_batches,
+)
 from tf_hfwb.errors import DataError, SettingError
 
 STEP = "train/global_step"
@@ -73,8 +81,6 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models_of_transformers(name):
-    from tf_hfwb import training_batches
-
     make, data, compute = MODELS[name]
     model = make()
     model.compile(tf_keras.optimizers.Adam(0.01))
@@ -156,6 +162,23 @@ def test_a_training_stays_as_it_is(kind):
     np.testing.assert_array_equal(again, weights)
     assert {name: more[name] for name in logs} == logs
     assert {"val_right", "val_matthews"} == more.keys() - logs.keys()
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_results_before_a_resume_are_in_the_epoch_that_goes_on(kind):
+    def trained(model, start=0):
+        data = training_batches(samples(22), 4, model=model, start_step=start)
+        callbacks = [ComputeMetrics(of_classes, samples(22), eval_freq=4)]
+        callbacks += [ComputeMetrics(of_classes, samples(9), eval_freq=5, prefix="val_other_")]
+        callbacks += [WandbModelCheckpoint("out", save_freq=5)]
+        return model.fit(data.dataset, steps_per_epoch=6, epochs=1, verbose=0, callbacks=callbacks).history
+
+    straight = trained(classifier(kind, learning_rate=0.05))
+    model = classifier(kind, learning_rate=0.05)
+    position = restore(model, "out/checkpoint-5")
+    resumed = trained(model, position.batches)
+    assert {"val_right", "val_other_right"} < straight.keys()
+    assert resumed == straight
 
 
 BITWISE = """
