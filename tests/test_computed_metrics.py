@@ -421,3 +421,18 @@ def test_what_cannot_work_is_refused_before_the_first_step(kind):
         fit(model, samples(8), ComputeMetrics(of_classes, samples(8), predict_with_generate=True))
     for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_under_several_steps_per_execution(kind):
+    model, (x, y) = classifier(kind, learning_rate=0.1, steps_per_execution=4), samples(40)
+    seen = []
+
+    def right(prediction):
+        seen.append(len(prediction.predictions))
+        return {"right": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+
+    history = model.fit(x, y, batch_size=4, epochs=2, callbacks=[ComputeMetrics(right, (x, y))], verbose=0).history
+    assert seen == [40, 40]
+    expected = float((np.asarray(model.predict(x, verbose=0)).argmax(-1) == y).mean())
+    assert history["val_right"][-1] == expected

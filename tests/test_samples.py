@@ -358,3 +358,11 @@ def test_a_model_without_a_table_says_what_to_do():
     model = tiny.seeded(transformers.TFBertModel, config)
     with pytest.raises(DataError, match=r"TFBertModel has no table of its own.*Pass rows="):
         PredictedSamples(model, tiny.texts(3), processing_class=tiny.tokenizer())
+
+
+def test_a_training_that_has_diverged_still_has_rows():
+    for model, data in ((tiny.bert(), tiny.classified(3)), (tiny.distilbert(), tiny.tagged(3))):
+        model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+        _, rows = predicted(model, data, processing_class=tiny.tokenizer())
+        assert all(np.isnan(row["probability"]) and np.isnan(row["loss"]) for row in rows)
+        assert not any(row["correct"] and np.isfinite(row["loss"]) for row in rows)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import host_of
 
 PADDING = -100  # As the Trainer of transformers pads what it gathers.
 
@@ -178,7 +179,7 @@ class BatchRunner:
             if generate is not None:
                 yield inputs, targets, (generate(inputs),)
                 continue
-            outputs = _tensors(self._model.predict_on_batch(_as_arrays(inputs)), ignored)
+            outputs = _tensors(host_of(self._model).predict_on_batch(_as_arrays(inputs)), ignored)
             # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
             samples = _num_samples(inputs)
             yield inputs, targets, tuple(np.asarray(value)[:samples] for value in outputs)

@@ -77,6 +77,10 @@ class Host(abc.ABC):
     def _scaling_loss(self, optimizer: Any) -> Any:
         """The optimizer, with the loss scaling that ``compile`` adds to it under float16."""
 
+    def predict_on_batch(self, inputs: Any) -> Any:
+        """The model's outputs for one batch, with the weights as of now."""
+        return self.model.predict_on_batch(inputs)
+
     def compiled_loss(self) -> CompiledLoss:
         """The loss function that the model is compiled with, sample by sample."""
         return CompiledLoss(self.keras, self.model)
@@ -252,6 +256,18 @@ class _TFKerasHost(Host):
     def steps_per_execution(self) -> int:
         steps = self.model._steps_per_execution
         return 1 if steps is None else int(steps.numpy())
+
+    def predict_on_batch(self, inputs: Any) -> Any:
+        number = self.steps_per_execution
+        if number == 1:
+            return super().predict_on_batch(inputs)
+        self.model.make_predict_function()  # With as many steps as the user wants: it stays the model's.
+        steps = self.model._steps_per_execution
+        steps.assign(1)  # Else it draws several batches, and there is one.
+        try:
+            return super().predict_on_batch(inputs)
+        finally:
+            steps.assign(number)
 
     def iterations(self) -> int | None:
         optimizer = getattr(self.model, "optimizer", None)

@@ -126,7 +126,7 @@ class PredictedSamples:
             if self._forward is None:
                 self._forward = self._compiled()
             return {name: np.asarray(value) for name, value in self._forward(inputs, labels).items()}
-        outputs = self._model.predict_on_batch(inputs)
+        outputs = host_of(self._model).predict_on_batch(inputs)
         number = _length(inputs)
         # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
         if isinstance(outputs, Mapping):
