@@ -98,6 +98,7 @@ class StepRecorder(abc.ABC):
         evaluated: The global step and the metrics of the last evaluation by a callback of this fit; None while Keras
             is the only one that evaluates.
         evaluation_listeners: Called with both, on the training thread, after each such evaluation.
+        carried: On JAX, while the listeners are called: the lists of the state that the next step gets.
 
     A fit begins without any of these, also after one that ended in an exception.
     """
@@ -109,6 +110,7 @@ class StepRecorder(abc.ABC):
         self.participants: dict[str, Any] = {}
         self.evaluated: tuple[int, dict[str, Any]] | None = None
         self.evaluation_listeners: list[Callable[[int, dict[str, Any]], None]] = []
+        self.carried: Any = None
         self._model = weakref.ref(model)
         self._rate = rate
         self._latest: Any = None
@@ -202,6 +204,7 @@ class StepRecorder(abc.ABC):
             self._latest = logs.pop(_KEY, None)
             for listener in self.listeners:
                 listener(logs)
+            self.carried = None
             return outputs
 
         observed_function.recorder, observed_function.original = self, function  # type: ignore[attr-defined]
@@ -316,7 +319,8 @@ class _Keras3Recorder(StepRecorder):
         logs, state = outputs
         kinds = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
         model: Any = self._model()
-        model._jax_state = dict(zip(kinds, state, strict=True))
+        model._jax_state = dict(zip(kinds, state, strict=True))  # Copies the lists.
+        self.carried = state
         return logs
 
     def _handed_out(self) -> Any:
