@@ -91,7 +91,10 @@ def add(rows: dict[int, frozenset[str]], row: Mapping[str, Any]) -> None:
     """Add the names of ``row`` to those of its step; a row without a step is passed over."""
     step = row.get(STEP)
     if step is not None:
-        names = frozenset(name for name in row if not name.startswith("_"))
+        # The client's log has a histogram in parts: name._type, name.bins and name.values.
+        parted = {name.removesuffix("._type") for name in row if name.endswith("._type")}
+        whole = (name for name in row if not name.startswith("_") and name.rpartition(".")[0] not in parted)
+        names = frozenset([*whole, *parted])
         rows[int(step)] = _shared(rows.get(int(step), frozenset()) | names)
 
 

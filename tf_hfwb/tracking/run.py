@@ -23,7 +23,7 @@ import os
 import pathlib
 import urllib.parse
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 from tf_hfwb.background import Worker
@@ -130,12 +130,17 @@ class Tracker:
                     error,
                 )
 
-    def log(self, row: Mapping[str, Any]) -> None:
+    def log(self, row: Mapping[str, Any], kept: Collection[str] | None = None) -> None:
         """Write one row of the history, without what the run already has of it when a training goes on.
 
         No ``step`` is passed: W&B would drop rows of the user's own in between.
+
+        Args:
+            row: The row.
+            kept: The names of what every checkpoint is to hold of it; None for all its numbers.
         """
-        self.history.append(json.dumps({name: value for name, value in row.items() if isinstance(value, (int, float))}))
+        numbers = {name: value for name, value in row.items() if isinstance(value, (int, float))}
+        self.history.append(json.dumps({n: value for n, value in numbers.items() if kept is None or n in kept}))
         self._write(row)
 
     def _write(self, row: Mapping[str, Any]) -> None:
