@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
     from tf_hfwb.callbacks.metrics import WandbMetricsLogger
+    from tf_hfwb.callbacks.watch import WandbWatch
     from tf_hfwb.data import training_batches
     from tf_hfwb.pretrained import from_pretrained
     from tf_hfwb.resume import load_model, restore
@@ -26,6 +27,7 @@ _HOMES = {
     "TFTrainer": "tf_hfwb.trainer",
     "TFTrainingArguments": "tf_hfwb.training_args",
     "WandbModelCheckpoint": "tf_hfwb.callbacks.checkpoint",
+    "WandbWatch": "tf_hfwb.callbacks.watch",
     "from_pretrained": "tf_hfwb.pretrained",
     "link_to_registry": "tf_hfwb.tracking.registry",
     "load_model": "tf_hfwb.resume",
@@ -38,6 +40,7 @@ __all__ = [
     "TFTrainingArguments",
     "WandbMetricsLogger",
     "WandbModelCheckpoint",
+    "WandbWatch",
     "from_pretrained",
     "link_to_registry",
     "load_model",
