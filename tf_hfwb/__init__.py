@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
     from tf_hfwb.callbacks.early_stopping import EarlyStopping
+    from tf_hfwb.callbacks.environment import wandb_callbacks
     from tf_hfwb.callbacks.eval_callback import WandbEvalCallback
     from tf_hfwb.callbacks.eval_table import WandbEvalTable
     from tf_hfwb.callbacks.metrics import WandbMetricsLogger
     from tf_hfwb.callbacks.python_metrics import ComputeMetrics
+    from tf_hfwb.callbacks.watch import WandbWatch
     from tf_hfwb.data import training_batches
     from tf_hfwb.generation import Generator
     from tf_hfwb.pretrained import from_pretrained
@@ -36,11 +38,13 @@ _HOMES = {
     "WandbEvalTable": "tf_hfwb.callbacks.eval_table",
     "WandbMetricsLogger": "tf_hfwb.callbacks.metrics",
     "WandbModelCheckpoint": "tf_hfwb.callbacks.checkpoint",
+    "WandbWatch": "tf_hfwb.callbacks.watch",
     "from_pretrained": "tf_hfwb.pretrained",
     "link_to_registry": "tf_hfwb.tracking.registry",
     "load_model": "tf_hfwb.resume",
     "restore": "tf_hfwb.resume",
     "training_batches": "tf_hfwb.data",
+    "wandb_callbacks": "tf_hfwb.callbacks.environment",
 }
 
 __all__ = [
@@ -53,11 +57,13 @@ __all__ = [
     "WandbEvalTable",
     "WandbMetricsLogger",
     "WandbModelCheckpoint",
+    "WandbWatch",
     "from_pretrained",
     "link_to_registry",
     "load_model",
     "restore",
     "training_batches",
+    "wandb_callbacks",
 ]
 
 

@@ -18,6 +18,7 @@ from tf_hfwb.callbacks.metrics import WandbMetricsLogger
 from tf_hfwb.callbacks.order import in_order
 from tf_hfwb.callbacks.stopping import StopAfterSteps
 from tf_hfwb.callbacks.totals import TrainingTotals
+from tf_hfwb.callbacks.watch import WandbWatch
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.computed_metrics import ComputedMetrics, MetricsOfPass
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
@@ -30,6 +31,7 @@ from tf_hfwb.policies import EverySteps, Never
 from tf_hfwb.predictions import BatchRunner, Pass
 from tf_hfwb.resume import find_checkpoint, go_on
 from tf_hfwb.resumption import Position
+from tf_hfwb.settings import Settings, Watch
 from tf_hfwb.training_args import TFTrainingArguments, steps_of
 from tf_hfwb.training_state import loss_of, position_of
 
@@ -268,7 +270,7 @@ class TFTrainer:
     def _fit_callbacks(self, total_steps: int, evaluations: Mapping[str, Batches], totals: TrainingTotals) -> list[Any]:
         """Those that ``args`` ask for and the user's, in an order that works."""
         args = self.args
-        callbacks: list[Any] = [] if self._logger is None else [self._logger]
+        callbacks: list[Any] = [] if self._logger is None else [self._logger, *self._watches(total_steps)]
         if args.eval_strategy != "no":
             by_steps = EverySteps(steps_of(args.eval_interval, total_steps))
             policy = by_steps if args.eval_strategy == "steps" else Never()
@@ -281,6 +283,12 @@ class TFTrainer:
         if args.save_strategy != "no":
             callbacks += [GuestStates(self.callbacks), self._checkpoints(total_steps)]
         return in_order(callbacks)
+
+    def _watches(self, total_steps: int) -> list[WandbWatch]:
+        """What ``WANDB_WATCH`` asks for, unless the user's callbacks say it themselves."""
+        if Settings.resolve().watch is Watch.FALSE or any(isinstance(own, WandbWatch) for own in self.callbacks):
+            return []
+        return [WandbWatch(log_freq=max(100, steps_of(self.args.logging_steps, total_steps)))]
 
     def _checkpoints(self, total_steps: int) -> WandbModelCheckpoint:
         args = self.args

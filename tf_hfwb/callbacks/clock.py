@@ -76,6 +76,10 @@ class StepClock:
         """The batches expected until ``step`` is reached."""
         return (step - self._offset) * self._accumulation - self._updates
 
+    def updates_by(self, batches: int) -> int:
+        """How many of the next so many batches it takes to the last update among them; 0 or less for none."""
+        return (self.iterations + batches) // self._accumulation * self._accumulation - self.iterations
+
     def advance(self, batches: int) -> None:
         """So many more batches have been trained on."""
         self._batches += batches

@@ -3,31 +3,38 @@
 * ``callback.py``: the callback base class that both accept.
 * ``host.py``: a model's step counter, learning rate and facts; ``losses.py``: its loss, sample by sample.
 * ``recorder.py``: the loss of every step, recorded in the training graph.
+* ``observer.py``, ``distributions.py``: the gradients of a step, summed up in the training graph.
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
 * ``position.py``: begin a fit in the middle of an epoch.
 """
 
 from tf_hfwb.keras_compat.callback import Callback, Logs
+from tf_hfwb.keras_compat.distributions import Distribution, of_array
 from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number, undisturbed_metrics
 from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
+from tf_hfwb.keras_compat.observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
 from tf_hfwb.keras_compat.variables import named
 
 __all__ = [
     "Callback",
+    "Distribution",
+    "GradientObserver",
     "Host",
     "Logs",
     "NotAKerasModelError",
     "Reading",
     "StepRecorder",
     "difference",
+    "distributions",
     "host_of",
     "load_archive",
     "load_shards",
     "named",
     "number",
+    "of_array",
     "rate_of",
     "texts_of",
     "undisturbed_metrics",

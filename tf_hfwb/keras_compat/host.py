@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.errors import TFHFWBError
-from tf_hfwb.keras_compat import keras_files, recorder, variables
+from tf_hfwb.keras_compat import keras_files, observer, recorder, variables
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.losses import CompiledLoss
+from tf_hfwb.keras_compat.observer import GradientObserver
 from tf_hfwb.keras_compat.position import begin_keras3_fit_at, begin_tf_keras_fit_at
 from tf_hfwb.keras_compat.recorder import StepRecorder, read
 from tf_hfwb.keras_compat.snapshot import snapshot
@@ -109,6 +110,10 @@ class Host(abc.ABC):
     @abc.abstractmethod
     def record_steps(self) -> StepRecorder:
         """Let the training graph record the loss of every step."""
+
+    @abc.abstractmethod
+    def observe_gradients(self) -> GradientObserver | None:
+        """Let the training graph sum up gradients when asked to; None where it cannot see those of the whole batch."""
 
     # -- the state of a training ---------------------------------------------------------------------------------
 
@@ -214,6 +219,10 @@ class Host(abc.ABC):
         return contextlib.nullcontext() if self._strategy is None else self._strategy.scope()
 
     @property
+    def _is_on_tpu(self) -> bool:
+        return "TPU" in type(self._strategy).__name__
+
+    @property
     def _strategy(self) -> Any:
         return getattr(self.model, "distribute_strategy", None)
 
@@ -276,6 +285,20 @@ class _TFKerasHost(Host):
     def record_steps(self) -> StepRecorder:
         return recorder.attach(
             self.model, keras3=False, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
+        )
+
+    def observe_gradients(self) -> GradientObserver | None:
+        optimizer = _inner(self.model.optimizer)
+        if self.num_replicas > 1 and not self.model.built:
+            return None
+
+        return observer.attach_on_tensorflow(
+            self.model,
+            optimizer,
+            lambda: optimizer.iterations,
+            strategy=self._strategy,
+            is_compiled=bool(self.model._jit_compile) or self._is_on_tpu,
+            is_local=False,
         )
 
     def keep_random_state(self) -> None:
@@ -364,6 +387,24 @@ class _Keras3Host(Host):
         compiled = [inner for outer in self.model.metrics for inner in getattr(outer, "metrics", ())]
         directions = [m._direction for m in compiled if m.name == metric and hasattr(m, "_direction")]
         return directions[0] == "up" if directions else None
+
+    def observe_gradients(self) -> GradientObserver | None:
+        optimizer = _inner(self.model.optimizer)
+        if _keras3_backend() == "jax":
+            return observer.attach_on_jax(self.model, optimizer)
+        # Keras 3 clips what each replica has. Only replicas of one process can add theirs under a condition.
+        is_mirrored = type(self._strategy).__name__ == "MirroredStrategy"
+        if self.num_replicas > 1 and not (is_mirrored and self.model.built):
+            return None
+
+        return observer.attach_on_tensorflow(
+            self.model,
+            optimizer,
+            lambda: optimizer._iterations.value,
+            strategy=self._strategy,
+            is_compiled=bool(self.model.jit_compile) or self._is_on_tpu,
+            is_local=True,
+        )
 
     def keep_random_state(self) -> None:
         """It is in variables of the layers already."""

@@ -105,6 +105,7 @@ class StepRecorder(abc.ABC):
         restored: What the last of them has returned.
         notes: What callbacks want to be said of the model at the end, by name.
         evaluation_loggers: Called with the metrics of a callback's evaluation and its seconds, to log them.
+        carried: On JAX, while the listeners are called: the lists of the state that the next step gets.
 
     A fit begins without any of these, also after one that ended in an exception.
     """
@@ -124,6 +125,7 @@ class StepRecorder(abc.ABC):
         self._stopped = False
         self._last_logs: dict[str, Any] = {}
         self.evaluation_loggers: list[Callable[[dict[str, Any], float], None]] = []
+        self.carried: Any = None
         self._model = weakref.ref(model)
         self._rate = rate
         self._latest: Any = None
@@ -238,6 +240,7 @@ class StepRecorder(abc.ABC):
             self._latest = logs.pop(_KEY, None)
             for listener in self.listeners:
                 listener(logs)
+            self.carried = None
             return outputs
 
         observed_function.recorder, observed_function.original = self, function  # type: ignore[attr-defined]
@@ -377,7 +380,8 @@ class _Keras3Recorder(StepRecorder):
     def _show_state(self, state: Any) -> None:
         kinds = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
         model: Any = self._model()
-        model._jax_state = dict(zip(kinds, state, strict=True))
+        model._jax_state = dict(zip(kinds, state, strict=True))  # Copies the lists.
+        self.carried = state
 
     def _outputs_of_no_step(self, args: tuple[Any, ...]) -> Any:
         logs = super()._outputs_of_no_step(args)

@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from tf_hfwb.keras_compat.observer import observer_of
+
 Variables = dict[str, Any]
 
 
@@ -129,7 +131,9 @@ def keras3_optimizer(model: Any) -> Variables:
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
-    return named("optimizer", model.optimizer.variables, parts=1)
+    observer = observer_of(getattr(model.optimizer, "inner_optimizer", model.optimizer))
+    foreign = set() if observer is None else {id(variable) for variable in observer.own_variables}
+    return named("optimizer", [v for v in model.optimizer.variables if id(v) not in foreign], parts=1)
 
 
 def keras3_random(model: Any) -> Variables:

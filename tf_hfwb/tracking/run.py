@@ -24,7 +24,7 @@ import pathlib
 import threading
 import urllib.parse
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 from tf_hfwb.background import Worker
@@ -133,16 +133,20 @@ class Tracker:
                     error,
                 )
 
-    def log(self, row: Mapping[str, Any]) -> None:
+    def log(self, row: Mapping[str, Any], kept: Collection[str] | None = None) -> None:
         """Write one row of the history, without what the run already has of it when a training goes on.
 
         No ``step`` is passed: W&B would drop rows of the user's own in between.
-        """
-        self.history.append(json.dumps({name: value for name, value in row.items() if isinstance(value, (int, float))}))
-        self._write(row)
 
-    def log_media(self, row: Mapping[str, Any]) -> None:
-        """Write one row of tables or histograms, which no checkpoint can bring back; on either worker."""
+        Args:
+            row: The row.
+            kept: The names of what every checkpoint is to hold of it; None for all its numbers. A row of which
+                nothing is kept may be logged on the second worker.
+        """
+        numbers = {name: value for name, value in row.items() if isinstance(value, (int, float))}
+        held = {name: value for name, value in numbers.items() if kept is None or name in kept}
+        if held:
+            self.history.append(json.dumps(held))
         self._write(row)
 
     def _write(self, row: Mapping[str, Any]) -> None:

@@ -74,7 +74,7 @@ class GrowingTable:
         before = self._tracker.increments.get(self._key) or self._tracker.already_logged.increments.get(self._key)
         table._increment_num = 0 if before is None else before["increment_num"] + 1
         table._previous_increments_paths = [] if before is None else _paths(before)
-        self._tracker.log_media({self._key: table, EPOCH: epoch, STEP: step})
+        self._tracker.log({self._key: table, EPOCH: epoch, STEP: step}, kept=())
         self._tracker.increments[self._key] = {
             "increment_num": table._increment_num,
             "previous_increments_paths": table._previous_increments_paths,

@@ -1,0 +1,128 @@
+"""``wandb_callbacks``: what the environment asks for, in an order that works; other orders are refused."""
+
+from __future__ import annotations
+
+import pathlib
+
+import keras
+import pytest
+import tf_keras
+from helpers import KERASES, classifier, finish, history, records, samples
+
+from tf_hfwb import (
+    ComputeMetrics,
+    EarlyStopping,
+    WandbEvalTable,
+    WandbMetricsLogger,
+    WandbModelCheckpoint,
+    WandbWatch,
+    wandb_callbacks,
+)
+from tf_hfwb.errors import SettingError
+
+
+def names(callbacks) -> list[str]:
+    return [type(callback).__name__ for callback in callbacks]
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "expected"),
+    [
+        ({}, {}, ["WandbMetricsLogger"]),
+        ({"WANDB_WATCH": "all"}, {}, ["WandbMetricsLogger", "WandbWatch"]),
+        ({"WANDB_LOG_MODEL": "end"}, {}, ["WandbMetricsLogger", "GuestStates", "WandbModelCheckpoint"]),
+        ({}, {"output_dir": "out"}, ["WandbMetricsLogger", "GuestStates", "WandbModelCheckpoint"]),
+        (
+            {"WANDB_LOG_MODEL": "checkpoint", "WANDB_WATCH": "gradients"},
+            {"log_freq": 10},
+            ["WandbMetricsLogger", "WandbWatch", "GuestStates", "WandbModelCheckpoint"],
+        ),
+    ],
+)
+def test_the_environment_decides(environment, arguments, expected, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert names(wandb_callbacks(**arguments)) == expected
+
+
+@pytest.mark.parametrize("package", [tf_keras, keras])
+def test_a_list_in_a_wrong_order_is_put_right(package):
+    data = samples(8)
+    mine = [
+        WandbModelCheckpoint("out"),
+        EarlyStopping("val_right", patience=1),
+        package.callbacks.EarlyStopping("val_right"),
+        WandbEvalTable(data),
+        package.callbacks.ReduceLROnPlateau("val_right"),
+        ComputeMetrics(lambda prediction: {"right": 1.0}, data),
+        WandbWatch(),
+        WandbMetricsLogger(),
+    ]
+    ordered = wandb_callbacks(callbacks=mine)
+    assert names(ordered) == [
+        "WandbMetricsLogger",
+        "WandbWatch",
+        "ComputeMetrics",
+        "EarlyStopping",
+        "ReduceLROnPlateau",
+        "WandbEvalTable",
+        "EarlyStopping",
+        "GuestStates",
+        "WandbModelCheckpoint",
+    ]
+    assert ordered[3] is mine[2]
+    assert ordered[6] is mine[1]
+    assert {id(callback) for callback in mine} < {id(callback) for callback in ordered}
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_all_of_them_in_one_fit(kind, monkeypatch):
+    monkeypatch.setenv("WANDB_WATCH", "all")
+    monkeypatch.setenv("WANDB_LOG_MODEL", "end")
+    model, (x, y) = classifier(kind, learning_rate=0.1), samples(40)
+    right = ComputeMetrics(lambda p: {"right": float((p.predictions.argmax(-1) == p.label_ids).mean())}, (x, y))
+    stopping = EarlyStopping("val_right", patience=1, baseline=2.0)
+    callbacks = wandb_callbacks("out", callbacks=[stopping, WandbEvalTable((x, y), num_samples=2), right])
+    for callback in callbacks:
+        if isinstance(callback, WandbWatch):
+            assert callback._policy.steps == 100
+    model.fit(x, y, batch_size=8, epochs=5, validation_data=(x, y), callbacks=callbacks, verbose=0)
+    directory = finish()
+    rows = history(directory)
+    evaluations = [row for row in rows if "eval/right" in row]
+    assert [row["train/global_step"] for row in evaluations][:1] == [5]
+    assert any("sample_predictions" in row for row in rows)
+    assert pathlib.Path("out/model/manifest.json").exists()
+    assert sum(one["type"] == "artifact" and one["artifact"]["type"] == "model" for one in records(directory)) == 1
+    assert stopping.stopped_epoch == 1
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_a_list_that_would_save_too_early_is_refused(kind):
+    model, (x, y) = classifier(kind), samples(8)
+    right = ComputeMetrics(lambda prediction: {"right": 1.0}, (x, y))
+    for late in (WandbMetricsLogger(), right):
+        message = rf"WandbModelCheckpoint, \.\.\., {type(late).__name__}.*in front of WandbModelCheckpoint"
+        with pytest.raises(SettingError, match=message):
+            model.fit(x, y, callbacks=[WandbModelCheckpoint("out"), late], verbose=0)
+    assert int(model.optimizer.iterations.numpy()) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"callbacks": [WandbMetricsLogger, WandbMetricsLogger]}, "one WandbMetricsLogger"),
+        ({"save_freq": 0, "output_dir": "out"}, "save_freq=0"),
+        ({"log_freq": "sometimes"}, "log_freq='sometimes'"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    made = [callback() for callback in arguments.pop("callbacks", ())]
+    with pytest.raises(SettingError, match=message):
+        wandb_callbacks(callbacks=made, **arguments)
+
+
+def test_a_wrong_environment(monkeypatch):
+    monkeypatch.setenv("WANDB_WATCH", "everything")
+    with pytest.raises(SettingError, match="WANDB_WATCH='everything'"):
+        wandb_callbacks()
