@@ -81,7 +81,7 @@ def test_all_of_them_in_one_fit(kind, monkeypatch):
     monkeypatch.setenv("WANDB_LOG_MODEL", "end")
     model, (x, y) = classifier(kind, learning_rate=0.1), samples(40)
     right = ComputeMetrics(lambda p: {"right": float((p.predictions.argmax(-1) == p.label_ids).mean())}, (x, y))
-    stopping = EarlyStopping("val_right", patience=1, baseline=2.0)
+    stopping = EarlyStopping("val_right", patience=1, min_delta=1.0)
     callbacks = wandb_callbacks("out", callbacks=[stopping, WandbEvalTable((x, y), num_samples=2), right])
     for callback in callbacks:
         if isinstance(callback, WandbWatch):

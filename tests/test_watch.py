@@ -43,9 +43,9 @@ def watched(directory=None) -> list[dict]:
     rows = []
     for row in rows_in(directory or finish()):
         whole = {name: value for name, value in row.items() if name.startswith(("train/", "gradients_", "parameters_"))}
-        for part in [name for name in row if name.endswith("._type")]:
-            name = part.removesuffix("._type")
-            whole[name] = row[f"{name}.values"], row[f"{name}.bins"]
+        for name, value in row.items():
+            if isinstance(value, dict):
+                whole[name] = value["values"], value["bins"]
         if any(name.startswith(("gradients", "parameters")) for name in whole):
             rows.append(whole)
     return rows
