@@ -116,7 +116,7 @@ class StateCapture:
             weights=dict(zip(weights, values, strict=False)),
             others=others,
             facts={"format": 1, **facts, "random": drawn},
-            callbacks={name: state() for name, state in recorder.participants.items()},
+            callbacks={name: state() for name, state in recorder.fit.participants.items()},
         )
 
 

@@ -179,9 +179,9 @@ class WandbModelCheckpoint(StepCallback):
         self._saved_step = self._clock.step
         resumed = self._resumed("WandbModelCheckpoint")
         self.best, self._best_step = resumed.get("best", self.best), resumed.get("best_step", self._best_step)
-        self._recorder.participants["WandbModelCheckpoint"] = self._state
-        self._recorder.gates.append(self._before_step)
-        self._recorder.last_saves.append(self._save_last)
+        self._fit.participants["WandbModelCheckpoint"] = self._state
+        self._fit.gates.append(self._before_step)
+        self._fit.last_saves.append(self._save_last)
         self._signals.start(self.model)
 
     def _open_run(self) -> None:
@@ -215,7 +215,7 @@ class WandbModelCheckpoint(StepCallback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Save the last step, wait until everything is on disk, and log the model."""
         super().on_train_end(logs)
-        self._recorder.end(logs or {})
+        self._fit.end(logs or {})
         self._writer.flush()
         self._report_errors()
         self._answer_signal()
@@ -324,13 +324,13 @@ class WandbModelCheckpoint(StepCallback):
             "arguments": self._arguments,
         }
         state = self._capture.take(facts)  # On every worker: reading what replicas share needs all of them.
-        needed = {*self._recorder.needed_steps.values(), *(() if self._best_step is None else (self._best_step,))}
+        needed = {*self._fit.needed_steps.values(), *(() if self._best_step is None else (self._best_step,))}
         if self._writes:
             self._writer.submit(lambda pace: self._write(state, facts, is_best, needed, tracker, pace))
 
     def _metrics(self, logs: Logs) -> dict[str, float]:
         """What is known of this very step, under the rows' names."""
-        evaluated = self._recorder.evaluated
+        evaluated = self._fit.evaluated
         known = {name: value for name, value in logs.items() if evaluated is None or evaluation_name(name) is None}
         if evaluated is not None and evaluated[0] == self._clock.step:
             known |= evaluated[1]
@@ -413,10 +413,10 @@ class WandbModelCheckpoint(StepCallback):
         is_best = self._load_best_at_end and self._best_step is not None
         if is_best:
             facts |= {"global_step": self._best_step, "metrics": {self._monitor: self.best}}
-        elif self._recorder.restored is not None:
-            facts |= self._recorder.restored
+        elif self._fit.restored is not None:
+            facts |= self._fit.restored
             is_best = True
-        facts["notes"] = dict(self._recorder.notes)
+        facts["notes"] = dict(self._fit.notes)
 
         def write(pace: Pace) -> None:
             with self._store.draft(FINAL, pace) as draft:

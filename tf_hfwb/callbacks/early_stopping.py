@@ -139,21 +139,20 @@ class EarlyStopping(EvaluationCallback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin anew, or go on where the checkpoint was taken."""
         super().on_train_begin(logs)
-        recorder = self._recorder
         kind = f"EarlyStopping-{self._row}"
-        self._name = f"{kind}-{sum(name.startswith(kind) for name in recorder.participants)}"
-        if "WandbModelCheckpoint" in recorder.participants:
+        self._name = f"{kind}-{sum(name.startswith(kind) for name in self._fit.participants)}"
+        if "WandbModelCheckpoint" in self._fit.participants:
             _logger.warning(
                 "EarlyStopping stands behind WandbModelCheckpoint: a checkpoint at the end of an epoch is taken before "
                 "that epoch is counted, and training that goes on from it may stop later. Put it in front."
             )
-        recorder.participants[self._name] = self._state
-        recorder.restorers.append(self._end)
+        self._fit.participants[self._name] = self._state
+        self._fit.restorers.append(self._end)
         self._begin(self._resumed(self._name))
         if self._resumption is not None and self.best_step and self.restore_best_weights:
             self._find_best_weights(self._resumption.source)
         if self.stopped_step and self.stopped_step == self._clock.step and self.wait >= self.patience:
-            recorder.stop()  # Where it was stopped then, unless there is more patience now.
+            self._recorder.stop()  # Where it was stopped then, unless there is more patience now.
         else:
             self.stopped_epoch = self.stopped_step = 0
 
@@ -171,7 +170,7 @@ class EarlyStopping(EvaluationCallback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Restore the best weights, as soon as the last ones are saved."""
         super().on_train_end(logs)
-        self._recorder.end(logs or {})
+        self._fit.end(logs or {})
 
     # -- counting --------------------------------------------------------------------------------------------------
 
@@ -219,7 +218,7 @@ class EarlyStopping(EvaluationCallback):
     def _take_weights(self) -> None:
         weights = self.model.weights
         self._weights = list(zip(weights, self._host.snapshot(weights), strict=True))
-        self._recorder.needed_steps[self._name] = self.best_step
+        self._fit.needed_steps[self._name] = self.best_step
 
     def _warn_that_it_is_missing(self, step: int, metrics: Logs) -> None:
         if not self._has_warned:
@@ -263,13 +262,13 @@ class EarlyStopping(EvaluationCallback):
                 str(error).rstrip("."),
             )
         else:
-            self._recorder.needed_steps[self._name] = self.best_step
+            self._fit.needed_steps[self._name] = self.best_step
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _end(self) -> dict[str, Any] | None:
         """Tell what has happened, and put the best weights back."""
-        by_steps = self._recorder.evaluated is not None
+        by_steps = self._fit.evaluated is not None
         if self.stopped_step:
             self._say(f"Epoch {self.stopped_epoch + 1}{f', step {self.stopped_step}' * by_steps}: early stopping")
         if self.best is not None:
@@ -291,7 +290,7 @@ class EarlyStopping(EvaluationCallback):
                 "early_stopping/stopped_step": self.stopped_step,
                 "early_stopping/stopped_epoch": self._stopped_at,
             }
-        self._recorder.notes.update(facts)
+        self._fit.notes.update(facts)
         tracker = current_tracker()
         tracker.submit(tracker.summarize, facts)
         tracker.flush_rows()

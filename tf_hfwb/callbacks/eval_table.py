@@ -113,7 +113,7 @@ class WandbEvalTable(EvaluationCallback):
         """Choose the samples, and find out whether the table can be made of them."""
         super().on_train_begin(logs)
         self._evaluations = self._resumed(self._name).get("evaluations", 0)
-        self._recorder.participants[self._name] = self._state
+        self._fit.participants[self._name] = self._state
         self._tracker = open_run(self._host, self._settings)
         if not self._tracker.active:
             return

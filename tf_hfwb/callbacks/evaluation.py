@@ -28,12 +28,12 @@ class EvaluationCallback(StepCallback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Listen to callbacks that evaluate."""
         super().on_train_begin(logs)
-        self._recorder.evaluation_listeners.append(self.on_evaluated)
+        self._fit.evaluation_listeners.append(self.on_evaluated)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Take the epoch's evaluation, if it is Keras's."""
         super().on_epoch_end(epoch, logs)
-        if self._recorder.evaluated is None:
+        if self._fit.evaluated is None:
             self.on_evaluated(self._clock.step, logs or {})
 
 
@@ -59,12 +59,12 @@ class EvaluateDuringFit(StepCallback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Show the others that evaluations by Keras are not all there is."""
         super().on_train_begin(logs)
-        participants = self._recorder.participants
+        participants = self._fit.participants
         before = sum(name.startswith("EvaluateDuringFit") for name in participants)
         self._is_first = before == 0
         name = "EvaluateDuringFit" if self._is_first else f"EvaluateDuringFit-{before}"
-        if self._recorder.evaluated is None:
-            self._recorder.evaluated = self._clock.step, {}
+        if self._fit.evaluated is None:
+            self._fit.evaluated = self._clock.step, {}
         self._metrics = self._resumed(name).get("metrics", {})
         participants[name] = self._state
 
@@ -84,7 +84,7 @@ class EvaluateDuringFit(StepCallback):
     def _evaluate_now(self, known: Mapping[str, Any]) -> None:
         self._is_due = False
         self._metrics = self._evaluate()
-        self._recorder.tell_evaluated(self._clock.step, {**known, **self._metrics})
+        self._fit.tell_evaluated(self._clock.step, {**known, **self._metrics})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Evaluate if that is each epoch's, and hand on the newest metrics."""
@@ -94,7 +94,7 @@ class EvaluateDuringFit(StepCallback):
         if self._each_epoch or self._is_due:
             self._evaluate_now(known)
         elif known:
-            self._recorder.tell_evaluated(self._clock.step, known)
+            self._fit.tell_evaluated(self._clock.step, known)
         if isinstance(logs, dict):
             # Both Kerases hand one dict through all callbacks, History included.
             logs.update(

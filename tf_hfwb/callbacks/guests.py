@@ -32,7 +32,7 @@ class GuestStates(StepCallback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Take part in the checkpoints."""
         super().on_train_begin(logs)
-        self._recorder.participants["GuestStates"] = self._state
+        self._fit.participants["GuestStates"] = self._state
         self._waiting = self._resumed("GuestStates")
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:

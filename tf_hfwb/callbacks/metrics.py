@@ -103,8 +103,8 @@ class WandbMetricsLogger(StepCallback):
         start = self._moment({})
         self._row_step = start.step
         self._rows = TrainRows(self._tracker, start, self._host.num_replicas)
-        self._recorder.participants["WandbMetricsLogger"] = self._state
-        self._recorder.evaluation_loggers.append(self.log_evaluation)
+        self._fit.participants["WandbMetricsLogger"] = self._state
+        self._fit.evaluation_loggers.append(self.log_evaluation)
         self._logged: set[str] = set()
         resumed = self._resumed("WandbMetricsLogger")
         if resumed:

@@ -121,6 +121,6 @@ class ComputeMetrics(EvaluateDuringFit):
         for name, value in of_pass.results(done).items():
             plain = number(value)
             metrics[self._prefix + name] = value if plain is None else plain
-        for log in self._recorder.evaluation_loggers:
+        for log in self._fit.evaluation_loggers:
             log(metrics, time.monotonic() - began)
         return metrics

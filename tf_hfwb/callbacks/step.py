@@ -6,7 +6,7 @@ from typing import Any
 
 from tf_hfwb.callbacks.clock import StepClock
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import Callback, Host, Logs, StepRecorder, host_of
+from tf_hfwb.keras_compat import Callback, Fit, Host, Logs, StepRecorder, host_of
 from tf_hfwb.policies import Never, Policy
 from tf_hfwb.resumption import Position, Resumption, resumption_of
 
@@ -33,6 +33,7 @@ class StepCallback(Callback):
 
     _host: Host
     _recorder: StepRecorder
+    _fit: Fit
     _clock: StepClock
 
     def __init__(self, policy: Policy | None = None, initial_global_step: int = 0) -> None:
@@ -72,14 +73,15 @@ class StepCallback(Callback):
         """Start the clock."""
         self._host = host_of(self.model)
         self._recorder = self._host.record_steps()
-        if self._precedes_saving and "WandbModelCheckpoint" in self._recorder.participants:
+        self._fit = self._recorder.fit
+        if self._precedes_saving and "WandbModelCheckpoint" in self._fit.participants:
             raise SettingError(
                 "callbacks",
                 f"[..., WandbModelCheckpoint, ..., {type(self).__name__}, ...]",
                 expected=f"{type(self).__name__} in front of WandbModelCheckpoint, or checkpoints would lack its work",
                 advice="Swap them, or let wandb_callbacks(callbacks=[...]) put them in order.",
             )
-        self._recorder.listeners.append(self._execution_ended)
+        self._fit.listeners.append(self._execution_ended)
         self._resumption = resumption_of(self.model)
         position = Position() if self._resumption is None else self._resumption.position
         resumed_step = None if self._resumption is None else position.step
@@ -112,7 +114,7 @@ class StepCallback(Callback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Remember the step for the model's next fit."""
         self._clock.stop()
-        self._recorder.listeners.remove(self._execution_ended)
+        self._fit.listeners.remove(self._execution_ended)
 
     # -- counting --------------------------------------------------------------------------------------------------
 

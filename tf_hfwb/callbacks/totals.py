@@ -40,7 +40,7 @@ class TrainingTotals(StepCallback):
         self._captured = np.asarray(self._recorder.capture())
         resumed = self._resumed("TrainingTotals")
         self._losses, self._averaged = resumed.get("losses", 0.0), resumed.get("batches", 0)
-        self._recorder.participants["TrainingTotals"] = self._state
+        self._fit.participants["TrainingTotals"] = self._state
 
     def _state(self) -> Callable[[], dict[str, float]]:
         self._read()

@@ -2,7 +2,7 @@
 
 * ``callback.py``: the callback base class that both accept.
 * ``host.py``: a model's step counter, learning rate and facts; ``losses.py``: its loss, sample by sample.
-* ``recorder.py``: the loss of every step, recorded in the training graph.
+* ``recorder.py``: the loss of every step, recorded in the training graph; ``fit.py``: what callbacks of a fit share.
 * ``observer.py``, ``distributions.py``: the gradients of a step, summed up in the training graph.
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
@@ -11,6 +11,7 @@
 
 from tf_hfwb.keras_compat.callback import Callback, Logs
 from tf_hfwb.keras_compat.distributions import Distribution, of_array
+from tf_hfwb.keras_compat.fit import Fit
 from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number, undisturbed_metrics
 from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
 from tf_hfwb.keras_compat.observer import GradientObserver, distributions
@@ -20,6 +21,7 @@ from tf_hfwb.keras_compat.variables import named
 
 __all__ = [
     "Callback",
+    "Fit",
     "Distribution",
     "GradientObserver",
     "Host",

@@ -26,11 +26,13 @@ from __future__ import annotations
 
 import abc
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from tf_hfwb.keras_compat.fit import Fit
 
 _FIRST = 5  # The first of the losses.
 _KEY = "tf_hfwb_steps"
@@ -91,40 +93,14 @@ class StepRecorder(abc.ABC):
         rate: Gives the learning rate of the step that was just taken, inside the graph; None if nothing does.
 
     Attributes:
-        listeners: Called with the logs, on the training thread, whenever the train function has returned.
-        gates: Called on the training thread before the train function runs, when Keras has taken over what it
-            returned the last time.
-        participants: The callbacks of the running fit whose state a checkpoint holds, by name.
-        evaluated: The global step and the metrics of the last evaluation by a callback of this fit; None while Keras
-            is the only one that evaluates.
-        evaluation_listeners: Called with both, on the training thread, after each such evaluation.
-        needed_steps: The steps whose checkpoints callbacks want to find again, by the callback.
-        last_saves: Called with the logs by :meth:`end`: they save the weights of the last step.
-        restorers: Called by :meth:`end` after that: they may put other weights into the model, and return what is
-            known of these (``global_step``, ``epoch``, ``metrics``), or None.
-        restored: What the last of them has returned.
-        notes: What callbacks want to be said of the model at the end, by name.
-        evaluation_loggers: Called with the metrics of a callback's evaluation and its seconds, to log them.
+        fit: What the callbacks of the running fit, or of the last one, share.
         carried: On JAX, while the listeners are called: the lists of the state that the next step gets.
-
-    A fit begins without any of these, also after one that ended in an exception.
     """
 
     def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
         self.size = size
-        self.listeners: list[Callable[[dict[str, Any]], None]] = []
-        self.gates: list[Callable[[], None]] = []
-        self.participants: dict[str, Any] = {}
-        self.evaluated: tuple[int, dict[str, Any]] | None = None
-        self.evaluation_listeners: list[Callable[[int, dict[str, Any]], None]] = []
-        self.needed_steps: dict[str, int] = {}
-        self.last_saves: list[Callable[[Mapping[str, Any]], None]] = []
-        self.restorers: list[Callable[[], dict[str, Any] | None]] = []
-        self.restored: dict[str, Any] | None = None
-        self.notes: dict[str, Any] = {}
-        self._stopped = False
+        self.fit = Fit()
         self._last_logs: dict[str, Any] = {}
-        self.evaluation_loggers: list[Callable[[dict[str, Any], float], None]] = []
         self.carried: Any = None
         self._model = weakref.ref(model)
         self._rate = rate
@@ -149,31 +125,10 @@ class StepRecorder(abc.ABC):
         self._assign(np.concatenate([[-1.0], value[1:_FIRST], padding, losses]).astype(np.float32))
         self._latest = None
 
-    def tell_evaluated(self, step: int, metrics: dict[str, Any]) -> None:
-        """A callback has evaluated the model as it is after ``step``; there may be several such callbacks."""
-        known = {} if self.evaluated is None or self.evaluated[0] != step else self.evaluated[1]
-        self.evaluated = step, {**known, **metrics}
-        for listener in self.evaluation_listeners:
-            listener(step, metrics)
-
     def stop(self) -> None:
         """End the fit without another step, even if Keras has begun its batch; that batch is not trained on."""
         model: Any = self._model()
-        self._stopped = model.stop_training = True
-
-    def end(self, logs: Mapping[str, Any]) -> None:
-        """Training has ended: save its last step, then give the model the weights that it shall have.
-
-        Callbacks that do either, or that look at the result, call this at the end of training; the first one does it.
-        So the order in which they stand in the list does not matter.
-        """
-        saves, restorers = [*self.last_saves], [*self.restorers]
-        self.last_saves.clear()
-        self.restorers.clear()
-        for save in saves:
-            save(logs)
-        for restore in restorers:
-            self.restored = restore() or self.restored
+        self.fit.is_stopped = model.stop_training = True
 
     @abc.abstractmethod
     def _assign(self, value: np.ndarray) -> None: ...
@@ -233,12 +188,12 @@ class StepRecorder(abc.ABC):
 
         def observed_function(*args: Any) -> Any:
             self._pass_gates(args)
-            if self._stopped:  # Keras looks at stop_training as soon as this returns.
+            if self.fit.is_stopped:  # Keras looks at stop_training as soon as this returns.
                 return self._outputs_of_no_step(args)
             outputs = function(*args)
             logs = self._last_logs = self._logs_of(outputs)
             self._latest = logs.pop(_KEY, None)
-            for listener in self.listeners:
+            for listener in self.fit.listeners:
                 listener(logs)
             self.carried = None
             return outputs
@@ -250,25 +205,14 @@ class StepRecorder(abc.ABC):
         """Wrap ``make_train_function``, which every fit calls before its callbacks begin."""
 
         def observed_maker(*args: Any, **kwargs: Any) -> Any:
-            self.listeners.clear()
-            self.gates.clear()
-            self.participants.clear()
-            self.evaluation_listeners.clear()
-            self.evaluation_loggers.clear()
-            self.evaluated = None
-            self.needed_steps.clear()
-            self.last_saves.clear()
-            self.restorers.clear()
-            self.restored = None
-            self.notes.clear()
-            self._stopped, self._last_logs = False, {}
+            self.fit, self._last_logs, self.carried = Fit(), {}, None
             return make(*args, **kwargs)
 
         observed_maker.original = make  # type: ignore[attr-defined]
         return observed_maker
 
     def _pass_gates(self, args: tuple[Any, ...]) -> None:
-        for gate in self.gates:
+        for gate in self.fit.gates:
             gate()
 
     def _logs_of(self, outputs: Any) -> dict[str, Any]:
@@ -364,7 +308,7 @@ class _Keras3Recorder(StepRecorder):
         self._variable.assign(value)
 
     def _pass_gates(self, args: tuple[Any, ...]) -> None:
-        if self.gates and self._keras.backend.backend() == "jax":
+        if self.fit.gates and self._keras.backend.backend() == "jax":
             # Keras has taken the state out of the variables, and behind an evaluation nobody else has it.
             self._show_state(args[0])
         super()._pass_gates(args)
