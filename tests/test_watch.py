@@ -239,9 +239,9 @@ def test_counting_agrees_wherever_it_is_done():
     huge = np.array([-1e37, 1e37], np.float32)
     for array in (mixed, mixed[6:].reshape(71, 14), np.full([7], 3.0), np.zeros(5), np.full(3, np.nan), huge):
         found = [of_array(array)]
-        found += [of_vector(in_tensorflow(array, compiled=compiled).numpy()) for compiled in (False, True)]
-        compiled = tf.function(lambda x: in_tensorflow(x, compiled=True), jit_compile=True)
-        found.append(of_vector(compiled(array.astype("float32")).numpy()))
+        for compiled in (False, True):
+            function = tf.function(in_tensorflow, jit_compile=compiled)
+            found.append(of_vector(function(array.astype("float32"), compiled=compiled).numpy()))
         if importlib.util.find_spec("jax"):
             found.append(of_vector(np.array(in_jax(array.astype("float32")))))
         finite = array[np.isfinite(array)]
@@ -255,6 +255,24 @@ def test_counting_agrees_wherever_it_is_done():
     one = of_array(np.full([7], 3.0))
     assert one.edges[np.flatnonzero(one.counts)[0]] == pytest.approx(3.0)
     assert str(of_array(np.array([np.nan, 1.0])).norm) == "nan"
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_an_optimizer_that_hides_its_gradients_is_told_of(kind, caplog):
+    keras = importlib.import_module(kind)
+
+    class Own(keras.optimizers.SGD):
+        def apply_gradients(self, grads_and_vars, **_):
+            for gradient, variable in grads_and_vars:
+                variable.assign_sub(0.01 * gradient)
+
+        def apply(self, grads, trainable_variables=None):
+            self.apply_gradients(zip(grads, trainable_variables, strict=True))
+
+    x, y = samples(12)
+    model = classifier(kind, optimizer=Own(0.1))
+    model.fit(x, y, batch_size=4, verbose=0, callbacks=[WandbWatch(log_freq=1)])
+    assert [message for message in caplog.messages if "WandbWatch has seen no gradients in" in message]
 
 
 # -- training does not notice --------------------------------------------------------------------------------------
@@ -314,6 +332,18 @@ def test_later_fits_trace_nothing_anew_and_look_only_when_watched(kind):
     assert rows[0]["train/grad_norm"] == pytest.approx(
         np.sqrt(sum(np.sum(g**2) for g in gradients_by_hand(model, x[12:16], y[12:16]).values())), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_a_model_compiled_anew_with_the_same_optimizer_is_still_watched(kind):
+    x, y = samples(12)
+    model = classifier(kind, optimizer=sgd(kind))
+    loss = model.loss
+    model.fit(x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[WandbWatch(log_freq=3)])
+    model.compile(optimizer=model.optimizer, loss=loss, jit_compile=True)
+    model.fit(x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[WandbWatch(log_freq=3)])
+    one, other = watched()
+    assert other["train/grad_norm"] == pytest.approx(one["train/grad_norm"], rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", KERASES)

@@ -80,6 +80,7 @@ class WandbWatch(StepCallback):
         self._parameters: list[Any] | None = None
         self._window: tuple[int, int] | None = None
         self._is_watching = False
+        self._rows = _Rows(self._tracker)
 
     # -- the fit ---------------------------------------------------------------------------------------------------
 
@@ -93,6 +94,7 @@ class WandbWatch(StepCallback):
             return
         super().on_train_begin(logs)
         self._window = self._parameters = self._observer = None
+        self._rows = _Rows(self._tracker)
         if self._what is not Watch.PARAMETERS:
             self._observer = self._host.observe_gradients()
             if self._observer is None:
@@ -119,6 +121,14 @@ class WandbWatch(StepCallback):
             if self._observer is not None:
                 self._observer.look_away()
             self._tracker.flush_rows()
+            if self._rows.without_gradients and not self._rows.with_gradients:
+                _logger.warning(
+                    "WandbWatch has seen no gradients in %d rows: %s does not hand them to the methods of Keras's "
+                    "optimizers through which they pass. Expected an optimizer that overrides neither apply_gradients "
+                    "nor apply.",
+                    self._rows.without_gradients,
+                    type(self.model.optimizer).__name__,
+                )
 
     # -- the steps -------------------------------------------------------------------------------------------------
 
@@ -153,7 +163,7 @@ class WandbWatch(StepCallback):
         values = self._host.snapshot(parameters)
         _, epoch = self._position()
         row = {EPOCH: epoch, STEP: self._clock.step}
-        self._tracker.submit(_write, self._tracker, row, record, _names(parameters), values)
+        self._tracker.submit(self._rows.write, row, record, _names(parameters), values)
 
 
 class _Record(NamedTuple):
@@ -165,22 +175,39 @@ class _Record(NamedTuple):
     variables: Sequence[Any]
 
 
-def _write(
-    tracker: Tracker, row: Mapping[str, Any], record: _Record | None, names: Sequence[str], values: list[Any]
-) -> None:
-    """On the tracker's worker: count, and log."""
-    more: dict[str, Any] = {}
-    if record is not None:
+class _Rows:
+    """Turns what the training thread handed over into rows, on the tracker's worker.
+
+    Attributes:
+        with_gradients: The number of rows that have gradients.
+        without_gradients: The number of rows that should have them and do not.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self.with_gradients = self.without_gradients = 0
+
+    def write(self, row: Mapping[str, Any], record: _Record | None, names: Sequence[str], values: list[Any]) -> None:
+        """Count, and log what there is; each value is let go when it has been counted."""
+        more: dict[str, Any] = {}
+        if record is not None:
+            more = self._gradients(record)
+            self.with_gradients += bool(more)
+            self.without_gradients += not more
+        for name in names:
+            more |= _named("parameters", name, of_array(np.asarray(values.pop(0))))
+        if more:
+            self._tracker.log({**more, **row}, kept=(GRAD_NORM, *row))
+
+    def _gradients(self, record: _Record) -> dict[str, Any]:
         found = distributions(np.asarray(record.value), record.first, record.last)
-        gradient_names = _names(record.variables)
+        if not found:
+            return {}
+        names = _names(record.variables)
+        row: dict[str, Any] = {GRAD_NORM: math.sqrt(sum(distribution.norm**2 for distribution in found.values()))}
         for place, distribution in found.items():
-            more |= _named("gradients", gradient_names[place], distribution)
-        if found:
-            more[GRAD_NORM] = math.sqrt(sum(distribution.norm**2 for distribution in found.values()))
-    for name in names:  # Each value is let go when it has been counted.
-        more |= _named("parameters", name, of_array(np.asarray(values.pop(0))))
-    if more:
-        tracker.log({**more, **row}, kept=(GRAD_NORM, *row))
+            row |= _named("gradients", names[place], distribution)
+        return row
 
 
 def _named(room: str, name: str, distribution: Distribution) -> dict[str, Any]:

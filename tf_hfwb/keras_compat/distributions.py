@@ -5,12 +5,14 @@ one vector, so that those of all tensors are one variable::
 
     [norm, lowest, highest, 64 counts, values that are NaN or infinite]
 
-The range is that of the finite values. The norm is of all values, so it is NaN or infinite when one of them is. Counts
-are float32 there: above 2**24 values in a bin they are rounded.
+The range is that of the finite values. The norm is of all values, so it is NaN or infinite when one of them is, and in
+a graph, where squares are float32, also above 1e19. Counts are float32 there too: above 2**24 values in a bin they are
+rounded.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,21 +96,31 @@ def in_tensorflow(tensor: Any, *, compiled: bool) -> Any:
     """
     import tensorflow as tf
 
-    values = tf.reshape(tf.cast(tensor, tf.float32), [-1])
-    finite = tf.math.is_finite(values)
-    low = tf.reduce_min(tf.where(finite, values, np.inf))
-    high = tf.reduce_max(tf.where(finite, values, -np.inf))
-    low, high = (tf.where(tf.math.is_finite(end), end, 0.0) for end in (low, high))
-    middle, half = low / 2 + high / 2, high / 2 - low / 2
-    place = (values - middle) / tf.where(half > 0, half, 1.0) * (BINS // 2) + BINS // 2
-    bins = tf.clip_by_value(tf.cast(tf.where(finite, place, 0.0), tf.int32), 0, BINS - 1)
-    bins = tf.where(finite, bins, BINS)
-    if compiled:
-        counts = tf.reduce_sum(tf.cast(bins[:, None] == tf.range(BINS + 1), tf.int32), axis=0)
-    else:
-        counts = tf.math.bincount(bins, minlength=BINS + 1, maxlength=BINS + 1)
-    norm = tf.sqrt(tf.reduce_sum(tf.square(values)))
-    return tf.concat([tf.stack([norm, low, high]), tf.cast(counts, tf.float32)], axis=0)
+    return _tensorflow_function(compiled)(tf.reshape(tf.cast(tensor, tf.float32), [-1]))
+
+
+@functools.cache
+def _tensorflow_function(compiled: bool) -> Any:
+    """One function for tensors of all sizes: tracing it for each would take longer than tracing the model."""
+    import tensorflow as tf
+
+    def vector(values: Any) -> Any:
+        finite = tf.math.is_finite(values)
+        low = tf.reduce_min(tf.where(finite, values, np.inf))
+        high = tf.reduce_max(tf.where(finite, values, -np.inf))
+        low, high = (tf.where(tf.math.is_finite(end), end, 0.0) for end in (low, high))
+        middle, half = low / 2 + high / 2, high / 2 - low / 2
+        place = (values - middle) / tf.where(half > 0, half, 1.0) * (BINS // 2) + BINS // 2
+        bins = tf.clip_by_value(tf.cast(tf.where(finite, place, 0.0), tf.int32), 0, BINS - 1)
+        bins = tf.where(finite, bins, BINS)
+        if compiled:  # Comparing with every bin would take 65 times the memory.
+            counts = tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, BINS + 1)
+        else:  # 30 times as fast, where it exists.
+            counts = tf.math.bincount(bins, minlength=BINS + 1, maxlength=BINS + 1)
+        norm = tf.sqrt(tf.reduce_sum(tf.square(values)))
+        return tf.concat([tf.stack([norm, low, high]), tf.cast(counts, tf.float32)], axis=0)
+
+    return tf.function(vector, input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
 
 
 def in_jax(tensor: Any) -> Any:
@@ -124,6 +136,6 @@ def in_jax(tensor: Any) -> Any:
     place = (values - middle) / jnp.where(half > 0, half, 1.0) * (BINS // 2) + BINS // 2
     bins = jnp.clip(jnp.where(finite, place, 0.0).astype("int32"), 0, BINS - 1)
     bins = jnp.where(finite, bins, BINS)
-    counts = jnp.sum(bins[:, None] == jnp.arange(BINS + 1), axis=0)
+    counts = jnp.bincount(bins, length=BINS + 1)
     norm = jnp.sqrt(jnp.sum(jnp.square(values)))
     return jnp.concatenate([jnp.stack([norm, low, high]), counts.astype("float32")])

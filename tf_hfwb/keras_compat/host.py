@@ -297,7 +297,7 @@ class _TFKerasHost(Host):
             optimizer,
             lambda: optimizer.iterations,
             strategy=self._strategy,
-            is_compiled=bool(self.model._jit_compile) or self._is_on_tpu,
+            is_compiled=lambda: bool(self.model._jit_compile) or self._is_on_tpu,
             is_local=False,
         )
 
@@ -402,7 +402,7 @@ class _Keras3Host(Host):
             optimizer,
             lambda: optimizer._iterations.value,
             strategy=self._strategy,
-            is_compiled=bool(self.model.jit_compile) or self._is_on_tpu,
+            is_compiled=lambda: bool(self.model.jit_compile),
             is_local=True,
         )
 

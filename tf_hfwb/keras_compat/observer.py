@@ -87,7 +87,13 @@ def distributions(record: np.ndarray, first: int, last: int) -> dict[int, Distri
 
 
 def attach_on_tensorflow(
-    model: Any, optimizer: Any, counter: Callable[[], Any], *, strategy: Any, is_compiled: bool, is_local: bool
+    model: Any,
+    optimizer: Any,
+    counter: Callable[[], Any],
+    *,
+    strategy: Any,
+    is_compiled: Callable[[], bool],
+    is_local: bool,
 ) -> GradientObserver:
     """Observe the gradients of ``model``; one that is observed already keeps its observer.
 
@@ -96,7 +102,7 @@ def attach_on_tensorflow(
         optimizer: Its innermost optimizer.
         counter: Gives the optimizer's counter.
         strategy: The model's distribution strategy; None without one.
-        is_compiled: Whether XLA compiles the train function.
+        is_compiled: Whether XLA compiles the train function that is being traced.
         is_local: Whether the optimizer clips the gradients of one replica, before those of all are added.
     """
     is_local = is_local and strategy is not None and strategy.num_replicas_in_sync > 1
@@ -180,7 +186,12 @@ class _TensorFlowObserver(GradientObserver):
     """Variables of its own, under the distribution of the model."""
 
     def __init__(
-        self, variables: Sequence[Any], counter: Callable[[], Any], strategy: Any, is_compiled: bool, is_local: bool
+        self,
+        variables: Sequence[Any],
+        counter: Callable[[], Any],
+        strategy: Any,
+        is_compiled: Callable[[], bool],
+        is_local: bool,
     ) -> None:
         import tensorflow as tf
 
@@ -240,7 +251,7 @@ class _TensorFlowObserver(GradientObserver):
             missing = tf.fill([SIZE], -1.0)
             rows = [missing] * len(self.variables)
             for place, gradient in placed.items():
-                rows[place] = in_tensorflow(self._whole(place, gradient), compiled=self._is_compiled)
+                rows[place] = in_tensorflow(self._whole(place, gradient), compiled=self._is_compiled())
             when = tf.fill([SIZE], tf.cast(tf.math.floormod(counter, _MODULUS), tf.float32))
             self._record.assign(tf.stack([*rows, when]))
             return tf.constant(True)
