@@ -5,27 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import save_file
-from transformers.modeling_tf_pytorch_utils import apply_transpose, convert_tf_weight_name_to_pt_weight_name
+
+from tf_hfwb.pytorch_format import pytorch_tensors
 
 PYTORCH_METADATA = {"format": "pt"}
-
-
-def pytorch_tensors(model) -> dict[str, np.ndarray]:
-    """The weights by their PyTorch names, in PyTorch's layout."""
-    is_headless = type(model).__name__.endswith("Model") and "LMHead" not in type(model).__name__
-    prefix = model.base_model_prefix + "." if is_headless else ""
-    tensors = {}
-    for weight in model.trainable_weights + model.non_trainable_weights:
-        name, transpose = convert_tf_weight_name_to_pt_weight_name(weight.name, prefix, weight.shape)
-        if hasattr(model, "tf_to_pt_weight_rename"):
-            name = model.tf_to_pt_weight_rename(name)[0]
-        array = apply_transpose(transpose, weight.numpy(), None, pt_to_tf=False)
-        if name.endswith(".bias") and array.ndim == 2:
-            array = array[0]  # The bias of TensorFlow's GPT-2 Conv1D has an axis more.
-        tensors[name] = np.ascontiguousarray(array)
-    return tensors
 
 
 def write_safetensors(tensors, directory, *, shards=1, metadata=PYTORCH_METADATA) -> None:

@@ -25,6 +25,7 @@ ROOMS = [
     "training_args",
     "data",
     "pretrained",
+    "pytorch_format",
     "generation",
     "keras_compat",
     "predictions",

@@ -51,6 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     link.add_argument("collection", help="NAME, or wandb-registry-REGISTRY/NAME")
     link.add_argument("--alias", action="append", default=[], help="an alias in the collection; may be repeated")
     link.set_defaults(command=_link)
+    export = commands.add_parser(
+        "export",
+        help="write a model in another format",
+        description="Write a model, with its tokenizer, as a directory that transformers on PyTorch loads.",
+    )
+    export.add_argument("source", help="a checkpoint's directory, or an artifact's name, such as model-my-run:final")
+    export.add_argument("directory", help="where to; made if it is not there")
+    export.add_argument("--to", choices=("pytorch",), required=True, help="the format")
+    export.set_defaults(command=_export)
     sync = commands.add_parser(
         "sync",
         help="upload what an online run could not",
@@ -107,6 +116,15 @@ def _link(arguments: argparse.Namespace) -> int:
     from tf_hfwb.tracking.registry import link_to_registry
 
     print(link_to_registry(arguments.artifact, arguments.collection, arguments.alias))
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from tf_hfwb.pytorch_format import save_pytorch_format
+    from tf_hfwb.resume import load_model, load_processing
+
+    model = load_model(arguments.source)
+    print(save_pytorch_format(model, arguments.directory, processing_class=load_processing(arguments.source)))
     return 0
 
 

@@ -172,6 +172,25 @@ def load_model(source: str | os.PathLike[str], **options: Any) -> Any:
     return from_pretrained(_class_of(path), path, **options)
 
 
+def load_processing(source: str | os.PathLike[str]) -> Any:
+    """The tokenizer or image processor that lies beside a model; None if there is none.
+
+    Args:
+        source: As in :func:`load_model`.
+
+    Raises:
+        ArtifactNotFoundError: There is no artifact of that name.
+        ServerError: W&B cannot be asked for it, and it was not logged on this machine.
+    """
+    import transformers
+
+    path = _path_of(source)
+    for name, file in (("AutoTokenizer", "tokenizer_config.json"), ("AutoImageProcessor", "preprocessor_config.json")):
+        if (path / file).is_file():
+            return getattr(transformers, name).from_pretrained(path)
+    return None
+
+
 def _class_of(path: pathlib.Path) -> Any:
     import transformers
 

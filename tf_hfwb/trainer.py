@@ -29,6 +29,7 @@ from tf_hfwb.keras_compat import host_of, number, undisturbed_metrics
 from tf_hfwb.optimization import create_optimizer, create_schedule
 from tf_hfwb.policies import EverySteps, Never
 from tf_hfwb.predictions import BatchRunner, Pass
+from tf_hfwb.pytorch_format import save_pytorch_format
 from tf_hfwb.resume import find_checkpoint, go_on
 from tf_hfwb.resumption import Position
 from tf_hfwb.settings import Settings, Watch
@@ -430,18 +431,28 @@ class TFTrainer:
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
-    def save_model(self, output_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    def save_model(
+        self, output_dir: str | os.PathLike[str] | None = None, *, weights_format: Literal["tf", "pt"] = "tf"
+    ) -> pathlib.Path:
         """Write the model, the tokenizer and the arguments into a directory that stock tools open.
 
         Args:
             output_dir: Instead of ``args.output_dir``.
+            weights_format: ``"pt"`` for a directory that transformers on PyTorch loads, also in version 5.
 
         Returns:
             The directory: for a transformers model what ``from_pretrained`` takes, else one with ``model.keras``.
+
+        Raises:
+            SettingError: ``weights_format`` is neither, or PyTorch has no counterpart of the model's class.
         """
+        if weights_format not in ("tf", "pt"):
+            raise SettingError("weights_format", weights_format, accepted=("tf", "pt"))
         directory = pathlib.Path(output_dir or self.args.output_dir)
         directory.mkdir(parents=True, exist_ok=True)
-        if self._host.is_transformers:
+        if weights_format == "pt":
+            save_pytorch_format(self.model, directory)
+        elif self._host.is_transformers:
             self.model.save_pretrained(directory, safe_serialization=True)
         else:
             self.model.save(directory / "model.keras")

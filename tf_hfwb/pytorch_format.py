@@ -1,0 +1,111 @@
+"""A transformers TF model as a directory of PyTorch's format, for transformers 5 and everything that reads it.
+
+transformers 4.57 writes TensorFlow's names and layouts into its safetensors, and its way to PyTorch needs PyTorch. The
+weights are the same: their names have another scheme, kernels are transposed, and what PyTorch ties is there once.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.errors import SettingError
+
+WEIGHTS = "model.safetensors"
+
+
+def save_pytorch_format(model: Any, directory: str | os.PathLike[str], *, processing_class: Any = None) -> pathlib.Path:
+    """Write a directory that ``AutoModel...from_pretrained`` of transformers loads into PyTorch.
+
+    The files are written aside and put into the directory when all of them are there, weights first and the
+    configuration last; files of other names stay.
+
+    Args:
+        model: A TF model of transformers, built.
+        directory: Made if it is not there.
+        processing_class: The tokenizer or processor, written beside the model.
+
+    Returns:
+        The directory.
+
+    Raises:
+        SettingError: The model is none of transformers' own classes, of which PyTorch has a counterpart.
+
+    Example:
+        >>> # save_pytorch_format(model, "for-pytorch", processing_class=tokenizer)
+        >>> # In another environment: AutoModelForSequenceClassification.from_pretrained("for-pytorch")
+
+    Follows ``load_tf2_model_in_pytorch_model`` of transformers.
+    """
+    architecture = _architecture(model)
+    tensors = pytorch_tensors(model)
+    target = pathlib.Path(directory)
+    target.mkdir(parents=True, exist_ok=True)
+    from safetensors.numpy import save_file
+
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=target) as name:
+        aside = pathlib.Path(name)
+        save_file(tensors, aside / WEIGHTS, metadata={"format": "pt"})
+        configuration = copy.deepcopy(model.config)
+        configuration.architectures = [architecture]
+        if model.can_generate():
+            model.generation_config.save_pretrained(aside)
+        if processing_class is not None:
+            processing_class.save_pretrained(aside)
+        configuration.save_pretrained(aside)
+        files = sorted(aside.iterdir(), key=lambda path: (path.name == "config.json", path.name != WEIGHTS))
+        for file in files:
+            file.replace(target / file.name)
+    return target
+
+
+def pytorch_tensors(model: Any) -> dict[str, np.ndarray]:
+    """The weights by their names in PyTorch, in its layout."""
+    from transformers.modeling_tf_pytorch_utils import apply_transpose, convert_tf_weight_name_to_pt_weight_name
+
+    # PyTorch has the weights of a model without a head at the top, TensorFlow below a name.
+    prefix = f"{model.base_model_prefix}." if _has_no_head(model) else ""
+    tensors: dict[str, np.ndarray] = {}
+    for weight in [*model.trainable_weights, *model.non_trainable_weights]:
+        name, transpose = convert_tf_weight_name_to_pt_weight_name(weight.name, prefix, weight.shape)
+        if hasattr(model, "tf_to_pt_weight_rename"):
+            name = model.tf_to_pt_weight_rename(name)[0]
+        array = apply_transpose(transpose, weight.numpy(), None, pt_to_tf=False)
+        if name.endswith(".bias") and array.ndim == 2:
+            array = array[0]  # The bias of TensorFlow's GPT-2 Conv1D has an axis more.
+        tensors[name] = np.ascontiguousarray(array)
+    return tensors
+
+
+def _has_no_head(model: Any) -> bool:
+    from transformers.models.auto.modeling_tf_auto import (
+        TF_MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES,
+        TF_MODEL_MAPPING_NAMES,
+    )
+
+    groups = [*TF_MODEL_MAPPING_NAMES.values(), *TF_MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.values()]
+    return type(model).__name__ in {name for group in groups for name in ([group] if isinstance(group, str) else group)}
+
+
+def _architecture(model: Any) -> str:
+    """The name of the class in PyTorch.
+
+    Raises:
+        SettingError: There is none, or the model has no weights yet.
+    """
+    name = type(model).__name__
+    if not (type(model).__module__.startswith("transformers.models.") and name.startswith("TF")):
+        raise SettingError(
+            "model",
+            name,
+            expected="one of transformers' own TF classes, of which PyTorch has the counterpart",
+            advice="A plain Keras model is saved with model.save(...).",
+        )
+    if not model.built:
+        raise SettingError("model", name, expected="a model that is built", advice="Call it once on a batch.")
+    return name.removeprefix("TF")
