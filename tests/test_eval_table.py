@@ -10,6 +10,7 @@ import datasets
 import numpy as np
 import pytest
 import tiny
+import transformers
 import wandb
 from helpers import KERASES, classifier, finish, history, python, records, samples
 
@@ -219,6 +220,7 @@ import os, sys
 import numpy as np
 import tensorflow as tf
 import tiny
+import transformers
 from helpers import samples
 from tf_hfwb import WandbEvalTable, WandbMetricsLogger
 
@@ -261,3 +263,56 @@ def test_on_jax_and_on_two_replicas(where, kind):
     assert [row["example"] for row in rows] == [0, 1, 2, 3, 4] * 2
     assert [row["prediction"] for row in rows[:5]] != []
     assert all(0 < row["probability"] <= 1 and row["loss"] > 0 for row in rows)
+
+
+def answered_questions():
+    ids = tiny.texts(8)
+    return ids.add_column("start_positions", [1] * 8).add_column("end_positions", [2] * 8)
+
+
+def masked():
+    ids = tiny.texts(8)["input_ids"]
+    labels = [[-100, one[1], *[-100] * (len(one) - 2)] for one in ids]
+    return datasets.Dataset.from_dict({"input_ids": [[one[0], 4, *one[2:]] for one in ids], "labels": labels})
+
+
+def question_answering():
+    config = transformers.BertConfig(vocab_size=tiny.VOCAB_SIZE, max_position_embeddings=32, **tiny.TEXT)
+    return tiny.seeded(transformers.TFBertForQuestionAnswering, config)
+
+
+def masked_language_model():
+    config = transformers.BertConfig(vocab_size=tiny.VOCAB_SIZE, max_position_embeddings=32, **tiny.TEXT)
+    return tiny.seeded(transformers.TFBertForMaskedLM, config)
+
+
+JUDGED = ["label", "prediction", "probability", "loss", "correct"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "data", "columns"),
+    [
+        (tiny.distilbert, tiny.tagged, ["text", *JUDGED]),
+        (question_answering, answered_questions, ["question", *JUDGED]),
+        (masked_language_model, masked, ["text", *JUDGED]),
+        (tiny.gpt2, tiny.next_words, ["prompt", "label", "prediction", "loss"]),
+        (tiny.t5, tiny.answered, ["source", "label", "prediction", "loss"]),
+        (tiny.vit, tiny.pictures, ["image", *JUDGED]),
+    ],
+)
+def test_each_task_in_a_run(make, data, columns):
+    model, data, processing = make(), data(), tiny.tokenizer()
+    table = WandbEvalTable(data, processing_class=processing, num_samples=3, **NEW_TOKENS.get(make, {}))
+    args = TFTrainingArguments("out", max_steps=1, save_strategy="no", report_to="wandb", disable_tqdm=True)
+    TFTrainer(model, args, train_dataset=data, processing_class=processing, callbacks=[table]).train()
+    (found,) = increments(finish())
+    assert found["step"] == 1
+    assert found["columns"] == ["train/global_step", "train/epoch", "example", *columns]
+    rows = rows_of([found])
+    assert len(rows) == 3
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    assert all(row[name] is not None for row in rows for name in columns)
+
+
+NEW_TOKENS = {tiny.gpt2: {"max_new_tokens": 4}, tiny.t5: {"max_new_tokens": 4}}

@@ -102,6 +102,22 @@ def test_tokenised_pairs_are_taken_apart():
     assert rows[0]["label"] is rows[0]["loss"] is rows[0]["correct"] is None
 
 
+def test_single_texts_among_pairs_have_the_same_columns():
+    pair = pair_tokenizer()
+    encoded = [pair("the cat"), pair("a dog", "runs"), pair("not a cat")]
+    data = datasets.Dataset.from_dict({name: [dict(one)[name] for one in encoded] for name in dict(encoded[0])})
+    _, rows = predicted(tiny.bert(type_vocab_size=2), data, processing_class=pair, batch_size=1)
+    assert [(row["text"], row["text_pair"]) for row in rows] == [("the cat", ""), ("a dog", "runs"), ("not a cat", "")]
+    assert len({tuple(row) for row in rows}) == 1
+
+
+def test_a_separator_in_the_text_makes_no_pair_of_it():
+    encoded = dict(tiny.tokenizer()(["the cat [SEP] a dog"]))
+    _, rows = predicted(tiny.bert(), datasets.Dataset.from_dict(encoded), processing_class=tiny.tokenizer())
+    assert rows[0]["text"] == "the cat a dog"
+    assert "text_pair" not in rows[0]
+
+
 def test_tokenised_texts_lose_padding_and_special_tokens():
     padded = tiny.tokenizer()(STRANGE[:2], padding="max_length", max_length=12, return_token_type_ids=False)
     data = datasets.Dataset.from_dict({**padded, "labels": [1, 2]})

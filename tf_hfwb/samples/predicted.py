@@ -109,6 +109,10 @@ class PredictedSamples:
             made = [self._task.example(inputs, labels, row) for row in rows]
             shown.append(examples[: len(made)] or made)
             del examples[: len(made)]
+        flat = [example for batch in shown for example in batch]
+        names = dict.fromkeys(name for example in flat for name in example.columns)
+        for example in flat:  # A single text among pairs has an empty second one.
+            example.columns = {name: example.columns.get(name, "") for name in names}
         return shown
 
     # -- the model -------------------------------------------------------------------------------------------------

@@ -48,8 +48,7 @@ class Decoder:
         ids = inputs["input_ids"][row][there]
         if "token_type_ids" in inputs:
             kinds = inputs["token_type_ids"][row][there]
-            if kinds.any():
-                return [ids[kinds == 0], ids[kinds == 1]]
+            return [ids[kinds == 0], ids[kinds == 1]] if kinds.any() else [ids]
         end = getattr(self.tokenizer, "sep_token_id", None)
         inner = [] if end is None else [place for place in np.flatnonzero(ids == end) if place < len(ids) - 1]
         return [ids[: inner[0]], ids[inner[0] + 1 :]] if inner else [ids]
