@@ -449,17 +449,21 @@ class TFTrainer:
         if weights_format not in ("tf", "pt"):
             raise SettingError("weights_format", weights_format, accepted=("tf", "pt"))
         directory = pathlib.Path(output_dir or self.args.output_dir)
-        directory.mkdir(parents=True, exist_ok=True)
         if weights_format == "pt":
-            save_pytorch_format(self.model, directory)
-        elif self._host.is_transformers:
+            save_pytorch_format(self.model, directory, processing_class=self.processing_class)
+        else:
+            self._save_in_own_format(directory)
+        (directory / "training_args.json").write_text(self.args.to_json_string() + "\n")
+        return directory
+
+    def _save_in_own_format(self, directory: pathlib.Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        if self._host.is_transformers:
             self.model.save_pretrained(directory, safe_serialization=True)
         else:
             self.model.save(directory / "model.keras")
         if self.processing_class is not None:
             self.processing_class.save_pretrained(directory)
-        (directory / "training_args.json").write_text(self.args.to_json_string() + "\n")
-        return directory
 
     # -- what the parts share --------------------------------------------------------------------------------------
 
