@@ -116,7 +116,7 @@ def test_results_are_monitored_logged_and_in_the_history(kind, logger_is, tmp_pa
     stop = keras.callbacks.EarlyStopping("val_score", mode="max", patience=1)
     save = WandbModelCheckpoint(tmp_path, save_freq="epoch", monitor="val_loss", save_best_only=True)
     logger = WandbMetricsLogger()
-    callbacks = [logger, metrics, stop, save] if logger_is == "first" else [metrics, stop, save, logger]
+    callbacks = [logger, metrics, stop, save] if logger_is == "first" else [metrics, stop, logger, save]
     fitted = fit(model, (x, y), *callbacks, epochs=9, validation_data=(x, y))
     assert fitted.history["val_score"] == [9.0, 8.0]
     assert fitted.history["val_matthews"] == pytest.approx(seen)

@@ -126,7 +126,7 @@ def test_an_offline_training_that_was_killed_is_one_run_after_its_sync(trainings
     result, rows = trainings.straight("bert")
     monkeypatch.setenv("WANDB_LOG_MODEL", "checkpoint")
     directory = machines.go_to("a")
-    training = trainings.start(directory, "bert", "--pause", "0.1")
+    training = trainings.start(directory, "bert", "--pause", "0.3")
     training.wait_for("step 11\n")
     training.kill(signal.SIGKILL)
     training.wait()

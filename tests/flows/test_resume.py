@@ -25,6 +25,11 @@ RESUMABLE = str(pathlib.Path(__file__).with_name("resumable.py"))
 
 # -- interrupted between two steps -------------------------------------------------------------------------------------
 
+
+def nightly(*values):
+    return pytest.param(*values, marks=pytest.mark.nightly)
+
+
 # There are 7 batches in an epoch, and 3 epochs. A checkpoint at each 4th step, a row at each 3rd.
 INTERRUPTED = [
     ("bert", [10]),
@@ -33,12 +38,12 @@ INTERRUPTED = [
     ("t5", [16, 18]),
     ("vit --steps_per_execution=2 --validate", [3]),
     ("keras3", [2, 5, 20]),
-    ("keras3 --validate", [14]),
-    ("keras3 --mixed", [16]),
-    ("keras3 --steps_per_execution=2", [17]),
-    ("keras3 --steps_per_execution=3", [7]),
+    nightly("keras3 --validate", [14]),
+    nightly("keras3 --mixed", [16]),
+    nightly("keras3 --steps_per_execution=2", [17]),
+    nightly("keras3 --steps_per_execution=3", [7]),
     ("keras3 --steps_per_execution=3 --validate", [10]),
-    ("keras3 --accumulate=2", [2, 5]),
+    nightly("keras3 --accumulate=2", [2, 5]),
     ("keras3 --accumulate=2 --steps_per_execution=2", [8]),
 ]
 
@@ -167,7 +172,7 @@ def test_the_handlers_of_before_are_given_back():
 KILLED = ["keras3", "--validate", "--epochs=30", "--save_freq=2"]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, nightly(2), nightly(3)])
 def test_killed_again_and_again(trainings, tmp_path, seed):
     dice = random.Random(seed)
     store = Store(tmp_path / "out")
