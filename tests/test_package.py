@@ -36,6 +36,7 @@ ROOMS = [
     "callbacks",
     "resume",
     "listing",
+    "serving",
     "trainer",
     "cli",
 ]

@@ -5,12 +5,14 @@
 * ``recorder.py``: the loss of every step, recorded in the training graph.
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
+* ``precision.py``: a model that computes in float32.
 * ``position.py``: begin a fit in the middle of an epoch.
 """
 
 from tf_hfwb.keras_compat.callback import Callback, Logs
 from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number, undisturbed_metrics
 from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
+from tf_hfwb.keras_compat.precision import in_float32
 from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
 from tf_hfwb.keras_compat.variables import named
@@ -24,6 +26,7 @@ __all__ = [
     "StepRecorder",
     "difference",
     "host_of",
+    "in_float32",
     "load_archive",
     "load_shards",
     "named",
