@@ -38,6 +38,7 @@ ROOMS = [
     "callbacks",
     "resume",
     "listing",
+    "serving",
     "trainer",
     "cli",
 ]

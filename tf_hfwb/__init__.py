@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tf_hfwb.generation import Generator
     from tf_hfwb.pretrained import from_pretrained
     from tf_hfwb.resume import load_model, restore
+    from tf_hfwb.serving.export import export_for_serving
     from tf_hfwb.tracking.registry import link_to_registry
     from tf_hfwb.trainer import TFTrainer
     from tf_hfwb.training_args import TFTrainingArguments
@@ -39,6 +40,7 @@ _HOMES = {
     "WandbMetricsLogger": "tf_hfwb.callbacks.metrics",
     "WandbModelCheckpoint": "tf_hfwb.callbacks.checkpoint",
     "WandbWatch": "tf_hfwb.callbacks.watch",
+    "export_for_serving": "tf_hfwb.serving.export",
     "from_pretrained": "tf_hfwb.pretrained",
     "link_to_registry": "tf_hfwb.tracking.registry",
     "load_model": "tf_hfwb.resume",
@@ -58,6 +60,7 @@ __all__ = [
     "WandbMetricsLogger",
     "WandbModelCheckpoint",
     "WandbWatch",
+    "export_for_serving",
     "from_pretrained",
     "link_to_registry",
     "load_model",

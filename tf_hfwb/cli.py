@@ -53,12 +53,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     link.set_defaults(command=_link)
     export = commands.add_parser(
         "export",
-        help="write a model in another format",
-        description="Write a model, with its tokenizer, as a directory that transformers on PyTorch loads.",
+        help="write a model for TensorFlow Serving or PyTorch",
+        description="Write a model, with its tokenizer, as a version that TensorFlow Serving runs, or as a directory "
+        "that transformers on PyTorch loads.",
     )
     export.add_argument("source", help="a checkpoint's directory, or an artifact's name, such as model-my-run:final")
-    export.add_argument("directory", help="where to; made if it is not there")
-    export.add_argument("--to", choices=("pytorch",), required=True, help="the format")
+    export.add_argument("directory", help="where to; made if it is not there. For serving, the version goes below it")
+    export.add_argument("--to", choices=("serving", "pytorch"), default="serving", help="the format (serving)")
+    serving = export.add_argument_group("for serving")
+    serving.add_argument("--version", type=int, help="the version's number; the next free one by default")
+    serving.add_argument("--max_length", type=int, help="the most tokens that a text, or a pair, is cut to")
+    serving.add_argument(
+        "--text", action="append", default=[], help="a text for which the tokens are compared, too; may be repeated"
+    )
+    serving.add_argument(
+        "--accept_tokenizer_differences", action="store_true", help="publish although tokens differ for some text"
+    )
     export.set_defaults(command=_export)
     sync = commands.add_parser(
         "sync",
@@ -120,6 +130,19 @@ def _link(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    if arguments.to == "serving":
+        from tf_hfwb.serving.export import export_for_serving
+
+        published = export_for_serving(
+            arguments.source,
+            arguments.directory,
+            version=arguments.version,
+            max_length=arguments.max_length,
+            sample_texts=arguments.text,
+            accept_tokenizer_differences=arguments.accept_tokenizer_differences,
+        )
+        print(published)
+        return 0
     from tf_hfwb.pytorch_format import save_pytorch_format
     from tf_hfwb.resume import load_model, load_processing
 

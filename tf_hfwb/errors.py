@@ -81,3 +81,7 @@ class StateMismatchError(CheckpointError, ValueError):
 
 class ServerError(TFHFWBError, ConnectionError):
     """The W&B server was needed and could not be asked, or refused."""
+
+
+class ExportError(TFHFWBError, RuntimeError):
+    """A model cannot be exported for serving, or what was exported is not what the model computes."""

@@ -18,6 +18,11 @@ from tf_hfwb.tracking.artifacts import directory_of, own_directory
 from tf_hfwb.tracking.names import looks_like_reference
 from tf_hfwb.training_state import put_back
 
+_PROCESSING_FILES = {
+    "AutoTokenizer": ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json"),
+    "AutoImageProcessor": ("preprocessor_config.json",),
+}
+
 _logger = logging.getLogger("tf_hfwb")
 
 
@@ -107,7 +112,7 @@ def find_checkpoint(
         source = own
     if source is False or not isinstance(source, (str, os.PathLike)):
         raise SettingError("source", source, expected="True, a directory, or the name of an artifact")
-    path = _path_of(source)
+    path = find_model(source)
     if path.is_dir() and not (path / "manifest.json").exists():
         found = _newest_good(path)
         if found is not None:
@@ -117,8 +122,8 @@ def find_checkpoint(
     return checkpoint
 
 
-def _path_of(source: str | os.PathLike[str]) -> pathlib.Path:
-    """The path itself, or where the artifact of that name lies."""
+def find_model(source: str | os.PathLike[str]) -> pathlib.Path:
+    """The path itself, or where the artifact of that name lies on this machine, downloaded if need be."""
     path = pathlib.Path(source).expanduser()
     if not path.exists() and isinstance(source, str) and looks_like_reference(source):
         return pathlib.Path(directory_of(source))
@@ -155,7 +160,7 @@ def load_model(source: str | os.PathLike[str], **options: Any) -> Any:
     Example:
         >>> # model = load_model("model-my-run:best")
     """
-    path = _path_of(source)
+    path = find_model(source)
     if (path / "manifest.json").exists():
         Checkpoint.open(path).verify()
     archive = path / "model.keras" if path.is_dir() else path
@@ -184,9 +189,9 @@ def load_processing(source: str | os.PathLike[str]) -> Any:
     """
     import transformers
 
-    path = _path_of(source)
-    for name, file in (("AutoTokenizer", "tokenizer_config.json"), ("AutoImageProcessor", "preprocessor_config.json")):
-        if (path / file).is_file():
+    path = find_model(source)
+    for name, files in _PROCESSING_FILES.items():
+        if any((path / file).is_file() for file in files):
             return getattr(transformers, name).from_pretrained(path)
     return None
 

