@@ -251,7 +251,13 @@ wandb.finish()
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("where", "kind"), [("jax", "keras"), ("mirrored", "keras"), ("mirrored", "tf_keras"), ("mirrored", "bert")]
+    ("where", "kind"),
+    [
+        ("jax", "keras"),
+        pytest.param("mirrored", "keras", marks=pytest.mark.nightly),
+        pytest.param("mirrored", "tf_keras", marks=pytest.mark.nightly),
+        ("mirrored", "bert"),
+    ],
 )
 def test_on_jax_and_on_two_replicas(where, kind):
     pytest.importorskip("jax")
@@ -293,11 +299,11 @@ JUDGED = ["label", "prediction", "probability", "loss", "correct"]
 @pytest.mark.parametrize(
     ("make", "data", "columns"),
     [
-        (tiny.distilbert, tiny.tagged, ["text", *JUDGED]),
+        pytest.param(tiny.distilbert, tiny.tagged, ["text", *JUDGED], marks=pytest.mark.nightly),
         (question_answering, answered_questions, ["question", *JUDGED]),
-        (masked_language_model, masked, ["text", *JUDGED]),
+        pytest.param(masked_language_model, masked, ["text", *JUDGED], marks=pytest.mark.nightly),
         (tiny.gpt2, tiny.next_words, ["prompt", "label", "prediction", "loss"]),
-        (tiny.t5, tiny.answered, ["source", "label", "prediction", "loss"]),
+        pytest.param(tiny.t5, tiny.answered, ["source", "label", "prediction", "loss"], marks=pytest.mark.nightly),
         (tiny.vit, tiny.pictures, ["image", *JUDGED]),
     ],
 )

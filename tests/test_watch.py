@@ -559,7 +559,7 @@ print("done")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_on_jax():
     pytest.importorskip("jax")
     assert python("-c", JAX.format(path=HERE), KERAS_BACKEND="jax").stdout.split()[-1] == "done"

@@ -33,7 +33,7 @@ def nightly(*values):
 # There are 7 batches in an epoch, and 3 epochs. A checkpoint at each 4th step, a row at each 3rd.
 INTERRUPTED = [
     ("bert", [10]),
-    ("bert --mixed", [17]),
+    nightly("bert --mixed", [17]),
     ("gpt2 --steps_per_execution=3", [10]),
     ("t5", [16, 18]),
     ("vit --steps_per_execution=2 --validate", [3]),
@@ -42,7 +42,7 @@ INTERRUPTED = [
     nightly("keras3 --mixed", [16]),
     nightly("keras3 --steps_per_execution=2", [17]),
     nightly("keras3 --steps_per_execution=3", [7]),
-    ("keras3 --steps_per_execution=3 --validate", [10]),
+    nightly("keras3 --steps_per_execution=3 --validate", [10]),
     nightly("keras3 --accumulate=2", [2, 5]),
     ("keras3 --accumulate=2 --steps_per_execution=2", [8]),
 ]
@@ -250,7 +250,7 @@ def stopped(trainings, tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, truncate, empty_the_manifest])
+@pytest.mark.parametrize("damage", [flip_a_bit, nightly(truncate), nightly(empty_the_manifest)])
 def test_a_damaged_checkpoint_is_passed_over_aloud(trainings, stopped, tmp_path, damage):
     directory = stopped(tmp_path / "training")
     file = damage(directory / "out/checkpoint-14")
