@@ -59,6 +59,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     sync.add_argument("run", help="the run's folder, such as wandb/run-DATE-ID")
     sync.set_defaults(command=_sync)
+    export = commands.add_parser(
+        "export",
+        help="write a model for TensorFlow Serving",
+        description="Write DIRECTORY/VERSION, a SavedModel for TensorFlow Serving with the tokenizer in it, checked in "
+        "a process that has TensorFlow only.",
+    )
+    export.add_argument("source", help="a model's directory, or an artifact's name, such as model-my-run:best")
+    export.add_argument("directory", help="what TensorFlow Serving watches")
+    export.add_argument("--version", type=int, help="the version's number; the next free one by default")
+    export.add_argument("--max_length", type=int, help="cut texts to so many tokens; what the model allows by default")
+    export.add_argument("--max_new_tokens", type=int, help="the most tokens that generate adds; 0 for no generate")
+    export.add_argument(
+        "--text", action="append", default=[], help="also compare the tokenizer's ids for this text; may be repeated"
+    )
+    export.add_argument(
+        "--accept_tokenizer_differences", action="store_true", help="publish although ids differ for some text"
+    )
+    export.add_argument("--artifact_name", help="log the version as the artifact servable-NAME on W&B")
+    export.add_argument("--alias", action="append", default=[], help="an alias of that artifact; may be repeated")
+    export.set_defaults(command=_export)
     arguments = parser.parse_args(argv)
     try:
         return arguments.command(arguments)
@@ -100,6 +120,26 @@ def _checkpoints(arguments: argparse.Namespace) -> int:
             version.rpartition(":")[2] if len(artifacts) == 1 else version,
         )
     rich.console.Console().print(table)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from tf_hfwb.serving.export import export_for_serving
+    from tf_hfwb.tracking import current_tracker
+
+    path = export_for_serving(
+        arguments.source,
+        arguments.directory,
+        version=arguments.version,
+        max_length=arguments.max_length,
+        max_new_tokens=arguments.max_new_tokens,
+        sample_texts=arguments.text,
+        accept_tokenizer_differences=arguments.accept_tokenizer_differences,
+        artifact_name=arguments.artifact_name,
+        aliases=arguments.alias,
+    )
+    current_tracker().finish()  # Waits for the upload.
+    print(path)
     return 0
 
 
