@@ -11,6 +11,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 import wandb
 from helpers import classifier, samples
@@ -21,6 +22,7 @@ from tf_hfwb import (
     WandbEvalTable,
     WandbMetricsLogger,
     WandbModelCheckpoint,
+    export_for_serving,
     link_to_registry,
     load_model,
     restore,
@@ -302,3 +304,20 @@ def test_a_table_is_read_back_from_the_server(server):
     (entry,) = [name for name in versions[-1].files if name.startswith("1-")]
     rows = artifact.get(entry).data
     assert [(row[0], row[2]) for row in rows] == [(3, 0), (3, 1), (3, 2), (6, 0), (6, 1), (6, 2)]
+
+
+def test_a_servable_is_an_artifact_made_from_the_model(server, capsys):
+    model, _ = train()
+    shutil.rmtree("out")  # So that it comes from the server.
+    assert main(["export", "model-first:final", "served", "--artifact_name", "first", "--alias", "candidate"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == os.path.join("served", "1")
+    (version,) = server.collection("servable-first").versions
+    assert sorted(version.aliases) == ["candidate", "latest"]
+    assert version.metadata == {"version": 1, "source": "model-first:final"}
+    assert "saved_model.pb" in version.files
+    assert [request.operation for request in server.requests].count("UseArtifact") >= 1
+    x = samples(4)[0]
+    (answer,) = tf.saved_model.load("served/1").signatures["serving_default"](tf.constant(x)).values()
+    np.testing.assert_allclose(answer, model(x), atol=1e-5)
+    with pytest.raises(SettingError, match="letters, digits"):
+        export_for_serving(model, "served", artifact_name="a/b")

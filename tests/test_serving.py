@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import logging
+import pathlib
+import sys
 import threading
 
 import numpy as np
@@ -13,12 +17,15 @@ import tensorflow as tf
 import tf_keras
 import tiny
 import transformers
+from helpers import KERASES, python
 
 from tf_hfwb import export_for_serving
 from tf_hfwb.cli import main
 from tf_hfwb.errors import ExportError, NotACheckpointError, SettingError
 from tf_hfwb.serving import check
 from tf_hfwb.serving.versions import new_version, versions
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
 
 TEXTS = ["the quick fox", "", "Le garçon 😀 a vu l'été"]
 
@@ -101,13 +108,125 @@ def test_each_task_has_outputs_of_its_own(kind, tmp_path):
     }
     classes = {"label", "score", "probabilities", "logits"}
     names = {"regression": {"score", "logits"}, "gpt2": {"logits"}, "t5": {"logits"}}.get(kind, classes)
-    loaded = tf.saved_model.load(str(export_for_serving(models[kind](), tmp_path)))
+    loaded = tf.saved_model.load(str(export_for_serving(models[kind](), tmp_path, max_new_tokens=0)))
     signature = loaded.signatures["pixel_values" if kind == "vit" else "token_ids"]
     assert set(signature.structured_outputs) == names
     if kind == "multi-label":
         ids = tf.constant([[2, 5, 3]])
         answers = signature(input_ids=ids, attention_mask=tf.ones_like(ids))
         np.testing.assert_allclose(answers["probabilities"], tf.sigmoid(answers["logits"]), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_causal_model_generates_from_ids_and_texts(tmp_path):
+    tokenizer = serving_texts.byte_level("gpt2")
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=32, n_embd=16, n_layer=1, n_head=2)
+    model = tiny.seeded(transformers.TFGPT2LMHeadModel, config)
+    loaded = tf.saved_model.load(str(export_for_serving(model, tmp_path, processing_class=tokenizer, max_new_tokens=4)))
+    prompts = ["the quick", "a much longer prompt"]
+    answers = loaded.signatures["generate_text"](text=tf.constant(prompts))
+    for prompt, ids, text in zip(prompts, answers["output_ids"].numpy(), answers["text"].numpy(), strict=True):
+        encoded = tokenizer(prompt, return_tensors="tf")
+        expected = model.generate(**encoded, max_new_tokens=4, do_sample=False, pad_token_id=0)[0]
+        assert ids.tolist() == expected[encoded["input_ids"].shape[1] :].numpy().tolist()
+        assert text.decode() == tokenizer.decode(ids)
+    with pytest.raises(SettingError, match=r"max_new_tokens=32 .* less than 32"):
+        export_for_serving(model, tmp_path, max_new_tokens=32)
+
+
+@pytest.mark.slow
+def test_an_encoder_decoder_generates(tmp_path):
+    model = tiny.t5()
+    loaded = tf.saved_model.load(str(export_for_serving(model, tmp_path, max_new_tokens=4)))
+    ids = tf.constant([[5, 6, 7, 1], [8, 1, 0, 0]])
+    mask = tf.cast(ids > 0, tf.int32)
+    answers = loaded.signatures["generate"](input_ids=ids, attention_mask=mask)["output_ids"]
+    expected = model.generate(ids, attention_mask=mask, max_new_tokens=4, do_sample=False)
+    np.testing.assert_array_equal(answers, expected)
+
+
+def test_warm_up_requests_are_answered(exported):
+    prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    loaded = tf.saved_model.load(str(exported))
+    file = exported / "assets.extra" / "tf_serving_warmup_requests"
+    signatures = set()
+    for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        assert len(loaded.signatures[request.model_spec.signature_name](**inputs)["label"]) > 1
+        assert request.model_spec.name == "sentiment"
+        signatures.add(request.model_spec.signature_name)
+    assert signatures == {"text", "text_pairs", "token_ids", "token_ids_and_types"}
+
+
+def test_the_example_client_asks_by_both_protocols(exported, bert, tokenizer, capsys):
+    pytest.importorskip("tensorflow_serving")
+    import serving_client
+    from predict_server import predict_server
+
+    logits = bert(tokenizer(TEXTS, padding=True, return_tensors="tf")).logits.numpy()
+    labels = [bert.config.id2label[index] for index in logits.argmax(axis=1)]
+    ids = {"input_ids": [[2, 5, 3], [2, 6, 3]], "attention_mask": [[1, 1, 1], [1, 1, 1]]}
+    with predict_server(exported, "sentiment") as (rest, grpc):
+        for ask, address in ((serving_client.ask_by_rest, rest), (serving_client.ask_by_grpc, grpc)):
+            answers = ask(address, "sentiment", "serving_default", {"text": TEXTS})
+            assert answers["label"] == labels
+            np.testing.assert_allclose(answers["logits"], logits, atol=1e-5)
+            assert len(ask(address, "sentiment", "token_ids", ids)["label"]) == 2
+            with pytest.raises(RuntimeError, match=r"400|NOT_FOUND"):
+                ask(address, "another", "serving_default", {"text": TEXTS})
+        for protocol, address in (("rest", rest), ("grpc", grpc)):
+            options = ["--model", "sentiment", "--protocol", protocol, "--address", address]
+            serving_client.main([*options, *TEXTS])
+            lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+            assert [(line["text"], line["label"]) for line in lines] == list(zip(TEXTS, labels, strict=True))
+
+
+def test_the_command_exports_a_directory_and_says_what_is_wrong(bert, folder, capsys):
+    bert.save_pretrained(folder / "model")
+    assert main(["export", str(folder / "model"), str(folder / "served"), "--version", "5"]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "served" / "5")
+    assert "token_ids" in tf.saved_model.load(str(folder / "served" / "5")).signatures
+    assert main(["export", str(folder), str(folder / "other")]) == 1
+    assert "holds no model" in capsys.readouterr().err
+    assert not (folder / "other").exists()
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_plain_models_are_published_and_checked_alike(kind, folder):
+    keras = importlib.import_module(kind)
+    a, b = keras.Input((4,), name="a"), keras.Input((2,), name="b")
+    model = keras.Model([a, b], {"sum": keras.layers.Dense(2)(keras.layers.Concatenate()([a, b])), "same": a})
+    inputs = {"a": np.ones((5, 4), np.float32), "b": np.zeros((5, 2), np.float32)}
+    loaded = tf.saved_model.load(str(export_for_serving(model, folder)))
+    answers = loaded.signatures["serving_default"](**{name: tf.constant(value) for name, value in inputs.items()})
+    assert set(answers) == {"sum", "same"}
+    np.testing.assert_allclose(answers["sum"], model([inputs["a"], inputs["b"]])["sum"], atol=1e-6)
+
+
+@pytest.mark.nightly
+def test_plain_models_on_jax_are_exported(folder):
+    code = (
+        "import keras, numpy, tiny; from tf_hfwb import export_for_serving; "
+        f"model = tiny.functional('keras'); export_for_serving(model, {str(folder)!r}); "
+        "print([keras.backend.backend(), model({'x': numpy.ones((2, 4))}).tolist()])"
+    )
+    backend, expected = ast.literal_eval(python("-c", code, KERAS_BACKEND="jax").stdout.splitlines()[-1])
+    assert backend == "jax"
+    answers = tf.saved_model.load(str(folder / "1")).signatures["serving_default"](x=tf.ones([2, 4]))
+    np.testing.assert_allclose(answers["output_0"], expected, atol=1e-5)
+
+
+def test_a_model_that_does_not_know_its_inputs_is_an_error(folder):
+    class Own(tf_keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    model = Own()
+    model(np.ones((1, 2)))
+    with pytest.raises(SettingError, match=r"model='Own' .* functional or sequential .* keras\.Model\(inputs"):
+        export_for_serving(model, folder / "served")
+    assert not (folder / "served").exists()
 
 
 def test_mixed_precision_is_exported_in_float32(tmp_path):
@@ -209,16 +328,3 @@ def test_versions_appear_whole_and_are_numbered(folder):
         pass
     assert draft.published == folder / "60"
     assert sorted(path.name for path in folder.iterdir()) == sorted(map(str, [*range(1, 51), 60]))
-
-
-@pytest.mark.slow
-def test_the_command_exports_a_checkpoint(bert, tokenizer, folder, capsys):
-    bert.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    command = ["export", str(folder / "model"), str(folder / "served"), "--version", "7", "--max_length", "16"]
-    assert main([*command, "--text", "a text of mine"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(folder / "served" / "7")
-    answers = tf.saved_model.load(str(folder / "served" / "7")).signatures["serving_default"](text=tf.constant(TEXTS))
-    assert answers["label"].shape == [3]
-    assert main(command) == 1
-    assert "version=7" in capsys.readouterr().err

@@ -62,13 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     export.add_argument("--to", choices=("serving", "pytorch"), default="serving", help="the format (serving)")
     serving = export.add_argument_group("for serving")
     serving.add_argument("--version", type=int, help="the version's number; the next free one by default")
-    serving.add_argument("--max_length", type=int, help="the most tokens that a text, or a pair, is cut to")
+    serving.add_argument("--max_length", type=int, help="cut texts to so many tokens; what the model allows by default")
+    serving.add_argument("--max_new_tokens", type=int, help="the most tokens that generate adds; 0 for no generate")
     serving.add_argument(
-        "--text", action="append", default=[], help="a text for which the tokens are compared, too; may be repeated"
+        "--text", action="append", default=[], help="also compare the tokenizer's ids for this text; may be repeated"
     )
     serving.add_argument(
-        "--accept_tokenizer_differences", action="store_true", help="publish although tokens differ for some text"
+        "--accept_tokenizer_differences", action="store_true", help="publish although ids differ for some text"
     )
+    serving.add_argument("--artifact_name", help="log the version as the artifact servable-NAME on W&B")
+    serving.add_argument("--alias", action="append", default=[], help="an alias of that artifact; may be repeated")
     export.set_defaults(command=_export)
     sync = commands.add_parser(
         "sync",
@@ -130,19 +133,30 @@ def _link(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    if arguments.to == "serving":
-        from tf_hfwb.serving.export import export_for_serving
+    return _export_for_serving(arguments) if arguments.to == "serving" else _export_to_pytorch(arguments)
 
-        published = export_for_serving(
-            arguments.source,
-            arguments.directory,
-            version=arguments.version,
-            max_length=arguments.max_length,
-            sample_texts=arguments.text,
-            accept_tokenizer_differences=arguments.accept_tokenizer_differences,
-        )
-        print(published)
-        return 0
+
+def _export_for_serving(arguments: argparse.Namespace) -> int:
+    from tf_hfwb.serving.export import export_for_serving
+    from tf_hfwb.tracking import current_tracker
+
+    path = export_for_serving(
+        arguments.source,
+        arguments.directory,
+        version=arguments.version,
+        max_length=arguments.max_length,
+        max_new_tokens=arguments.max_new_tokens,
+        sample_texts=arguments.text,
+        accept_tokenizer_differences=arguments.accept_tokenizer_differences,
+        artifact_name=arguments.artifact_name,
+        aliases=arguments.alias,
+    )
+    current_tracker().finish()  # Waits for the upload.
+    print(path)
+    return 0
+
+
+def _export_to_pytorch(arguments: argparse.Namespace) -> int:
     from tf_hfwb.pytorch_format import save_pytorch_format
     from tf_hfwb.resume import load_model, load_processing
 

@@ -109,7 +109,7 @@ class Generator:
             raise SettingError("max_length", max_length, expected=f"None, because max_new_tokens={max_new_tokens}")
         self._model = model
         self._seed = seed
-        self._config = _configured(model, {**generate_options, "num_beams": num_beams, "pad_token_id": pad_token_id})
+        self._config = configured(model, {**generate_options, "num_beams": num_beams, "pad_token_id": pad_token_id})
         self._total, self._new = _bounds(self._config, max_length, max_new_tokens, is_whole=self._has_encoder)
         self._config.max_new_tokens = None
         self._way = _JIT if getattr(model, "supports_xla_generation", True) else _EAGER
@@ -258,7 +258,7 @@ class Generator:
 
         tensors = {name: tf.constant(value) for name, value in arrays.items()}
         seeds = tf.constant(seed, tf.int32)
-        with _without_false_alarms():
+        with without_false_alarms():
             if way == _EAGER:
                 tokens = self._generate(tensors, seeds, lengths.total)
             else:
@@ -289,7 +289,7 @@ class Generator:
 
 
 @contextlib.contextmanager
-def _without_false_alarms() -> Iterator[None]:
+def without_false_alarms() -> Iterator[None]:
     """Without transformers' warning of padding on the right, which it gives whenever generate is traced."""
     logger = logging.getLogger("transformers.generation.tf_utils")
 
@@ -349,7 +349,7 @@ def _can_generate(model: Any) -> bool:
     return hasattr(model, "hf_compute_loss") and hasattr(model, "generate") and bool(model.can_generate())
 
 
-def _configured(model: Any, options: Mapping[str, Any]) -> Any:
+def configured(model: Any, options: Mapping[str, Any]) -> Any:
     """The model's generation config with the options in it, and a pad token."""
     config = copy.deepcopy(model.generation_config)
     unknown = config.update(**{name: value for name, value in options.items() if value is not None})

@@ -12,10 +12,17 @@ from typing import Any
 from tf_hfwb.errors import ExportError, SettingError, TFHFWBError
 from tf_hfwb.serving.agreement import agreement
 from tf_hfwb.serving.check import TOLERANCE, checker
+from tf_hfwb.serving.plain import PlainServable
 from tf_hfwb.serving.signatures import Servable
 from tf_hfwb.serving.source import is_of_transformers, load_source
 from tf_hfwb.serving.texts import TextsInGraph, UnsupportedTokenizerError
 from tf_hfwb.serving.versions import check_version, new_version
+from tf_hfwb.serving.warmup import write_warmup
+from tf_hfwb.settings import Settings
+from tf_hfwb.tracking import open_tracker
+from tf_hfwb.tracking.artifacts import log_directory
+from tf_hfwb.tracking.names import checked_artifact_name
+from tf_hfwb.tracking.server import record_pending_uses
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -29,28 +36,38 @@ def export_for_serving(
     processing_class: Any = None,
     version: int | None = None,
     max_length: int | None = None,
+    max_new_tokens: int | None = None,
     sample_texts: Sequence[str] = (),
     accept_tokenizer_differences: bool = False,
+    artifact_name: str | None = None,
+    aliases: Sequence[str] = (),
 ) -> pathlib.Path:
     """Write ``directory/version``, a SavedModel for TensorFlow Serving, whole or not at all.
 
     It takes texts, with the tokenizer in it (``serving_default`` is ``text``, and ``text_pairs`` takes two), or ids
     (``token_ids``); or ``pixel_values``. A classifier answers with ``label``, ``score``, ``probabilities`` in the order
-    of ``assets/labels.txt`` and ``logits``. Batches are of any size and length, and it computes in float32. Before it
-    is published, a process with TensorFlow alone loads it and must give what the model gives here.
+    of ``assets/labels.txt`` and ``logits``. A model that generates has ``generate``, greedy, from ids to
+    ``output_ids``, and with byte-level BPE ``generate_text``. Batches are of any size and length, and it computes in
+    float32. Before it is published, a process with TensorFlow alone loads it and must give what the model gives here.
+    Plain models of Keras 3 and tf_keras are written by their own ``export`` and checked and published in the same way.
 
     The tokenizers of BERT (WordPiece) and of GPT-2 and RoBERTa (byte-level BPE) can be built of TensorFlow's
     operations; with another one the SavedModel takes ids only, and a line says so.
 
     Args:
-        model_or_artifact_or_dir: A TF model of transformers; the name of an artifact, such as ``"model-my-run:best"``;
-            or a directory, of a checkpoint or of ``save_pretrained``.
+        model_or_artifact_or_dir: A TF model of transformers, or a plain Keras model; the name of an artifact, such as
+            ``"model-my-run:best"``; or a directory, of a checkpoint or of ``save_pretrained``.
         directory: What TensorFlow Serving watches; made if it is not there.
         processing_class: The tokenizer; that of the directory or artifact when None.
         version: The version's number; the next free one when None.
         max_length: The most ids that a text, or a pair, is cut to; what the tokenizer and the model allow when None.
+        max_new_tokens: The most tokens that ``generate`` adds; what the model's generation config says, else 20, when
+            None; 0 to leave it out, which makes an export faster.
         sample_texts: Texts of yours, for which the ids of the tokenizer and of the graph are compared, too.
         accept_tokenizer_differences: Publish although they differ for some text. Without it that is an error.
+        artifact_name: Log the version as the artifact ``servable-{artifact_name}``, made from the one that the model
+            came from, in the run that is open or a new one. The version's directory must stay until it is uploaded.
+        aliases: Aliases of that artifact's version, besides ``latest``.
 
     Returns:
         The version's directory.
@@ -69,17 +86,21 @@ def export_for_serving(
     started = time.monotonic()
     directory = pathlib.Path(directory).expanduser()
     check_version(directory, version)
+    _check_number("max_length", max_length, least=1)
+    if artifact_name is not None:
+        checked_artifact_name(f"servable-{artifact_name}")
+    _check_number("max_new_tokens", max_new_tokens, least=0)
     with checker() as other_process:
         model, tokenizer = load_source(model_or_artifact_or_dir, processing_class)
-        if not is_of_transformers(model):
-            raise SettingError("model", type(model).__name__, expected="a TF model of transformers")
-        texts = _texts(model, tokenizer, max_length)
+        is_plain = not is_of_transformers(model)
+        texts = None if is_plain else _texts(model, tokenizer, max_length)
         if texts is not None:
             agreement(texts, tokenizer, sample_texts, is_accepted=accept_tokenizer_differences)
         with new_version(directory, version) as draft:
             try:
-                servable = Servable(model, texts, tokenizer)
+                servable = PlainServable(model) if is_plain else Servable(model, texts, tokenizer, max_new_tokens)
                 servable.save(draft.path)
+                _warm_up(draft.path, directory.name, servable)
             except TFHFWBError:
                 raise
             except Exception as error:  # Of TensorFlow, or the model's own code.
@@ -99,13 +120,33 @@ def export_for_serving(
         TOLERANCE,
         time.monotonic() - started,
     )
+    if artifact_name is not None:
+        _log(draft.published, artifact_name, aliases, model_or_artifact_or_dir)
     return draft.published
+
+
+def _log(path: pathlib.Path, name: str, aliases: Sequence[str], source: Any) -> None:
+    """Log a version as an artifact."""
+    tracker = open_tracker(Settings.resolve(), name=f"servable-{name}")
+    record_pending_uses(tracker)  # What it was made from: its lineage.
+    metadata = {"version": int(path.name), "source": str(source) if isinstance(source, (str, os.PathLike)) else None}
+    log_directory(tracker, path, name=f"servable-{name}", aliases=aliases, metadata=metadata)
+
+
+def _check_number(name: str, value: Any, *, least: int) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise SettingError(name, value, expected=f"a whole number from {least}, or None")
+
+
+def _warm_up(path: pathlib.Path, name: str, servable: Servable | PlainServable) -> None:
+    try:
+        write_warmup(path, name, servable.examples)
+    except ImportError:
+        _logger.warning("There are no warm-up requests, for which tensorflow-serving-api is missing: tf_hfwb[serving].")
 
 
 def _texts(model: Any, tokenizer: Any, max_length: int | None) -> TextsInGraph | None:
     """The tokenizer in the graph; None, said in a line, where the SavedModel can take ids only."""
-    if max_length is not None and (isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 1):
-        raise SettingError("max_length", max_length, expected="a whole number from 1, or None")
     longest = _longest(model, tokenizer)
     if max_length is not None and longest is not None and max_length > longest:
         raise SettingError("max_length", max_length, expected=f"at most {longest}, which the model has positions for")

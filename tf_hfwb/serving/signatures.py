@@ -14,6 +14,7 @@ import numpy as np
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import in_float32
 from tf_hfwb.serving.check import Example
+from tf_hfwb.serving.generation import Continuation, Spelling, is_byte_level
 from tf_hfwb.serving.outputs import Outputs
 from tf_hfwb.serving.texts import TextsInGraph
 
@@ -23,6 +24,7 @@ _TEXTS = [
     "",
     "It's the end of the very long day",
 ]
+_PROMPTS = ["The quick brown fox", "In 2024,"]
 _OTHERS = [*_TEXTS[1:], _TEXTS[0]]
 
 
@@ -35,12 +37,13 @@ class Servable:
         model: A TF model of transformers, built.
         texts: The tokenizer in the graph; None to have no signature that takes texts.
         tokenizer: The tokenizer itself, for the examples.
+        max_new_tokens: See :class:`~tf_hfwb.serving.generation.Continuation`; 0 for no signature that generates.
 
     Raises:
         SettingError: The model takes neither token ids nor pictures.
     """
 
-    def __init__(self, model: Any, texts: TextsInGraph | None, tokenizer: Any) -> None:
+    def __init__(self, model: Any, texts: TextsInGraph | None, tokenizer: Any, max_new_tokens: int | None = 0) -> None:
         import tensorflow as tf
 
         self._model = in_float32(model)
@@ -57,6 +60,8 @@ class Servable:
             self._add_token_ids()
             if texts is not None and len(self._inputs["input_ids"].shape) == 2 and not self._takes_decoder:
                 self._add_texts(texts)
+            if model.can_generate() and max_new_tokens != 0:
+                self._add_generation(Continuation(self._model, max_new_tokens))
         first = next(iter(self.signatures))
         self.signatures["serving_default"] = self.signatures["text" if "text" in self.signatures else first]
 
@@ -169,6 +174,42 @@ class Servable:
             columns = [_TEXTS, _OTHERS][: len(names)]
             inputs = {name: np.array([t.encode() for t in c]) for name, c in zip(names, columns, strict=True)}
             self._add_example(signature, inputs, self._expected(self._encoded(*columns)))
+
+    def _add_generation(self, continuation: Continuation) -> None:
+        import tensorflow as tf
+
+        def generate(input_ids: Any, attention_mask: Any) -> Any:
+            number = tf.shape(input_ids)[0]
+            missing = [[0, tf.maximum(1 - number, 0)], [0, 0]]
+            ids, mask = (tf.pad(value, missing) for value in (input_ids, attention_mask))
+            return {"output_ids": continuation(ids, mask)[:number]}
+
+        names = ("input_ids", "attention_mask")
+        specs = [tf.TensorSpec([None, None], tf.int32, name=name) for name in names]
+        function = tf.function(generate, input_signature=specs)
+        self.signatures["generate"] = function.get_concrete_function()
+        batch = self._example_ids()
+        inputs = {name: batch[name] for name in names}
+        expected = continuation(*(tf.constant(value) for value in inputs.values())).numpy()
+        self._add_example("generate", inputs, {"output_ids": expected})
+
+        texts = self._texts
+        if texts is None or not is_byte_level(self._tokenizer):
+            return
+        spelling = Spelling(self._tokenizer)
+
+        def generate_text(text: Any) -> Any:
+            encoded = texts(text)
+            ids = function(encoded["input_ids"], encoded["attention_mask"])["output_ids"]
+            return {"text": spelling(ids), "output_ids": ids}
+
+        self._add("generate_text", generate_text, {"text": tf.TensorSpec([None], tf.string, name="text")})
+        encoded = self._encoded(_PROMPTS)
+        ids = continuation(*(tf.constant(encoded[name]) for name in names)).numpy()
+        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+        written = np.array([text.encode() for text in self._tokenizer.batch_decode(ids, **options)])
+        inputs = {"text": np.array([text.encode() for text in _PROMPTS])}
+        self._add_example("generate_text", inputs, {"text": written, "output_ids": ids})
 
     # -- examples --------------------------------------------------------------------------------------------------
 
