@@ -12,6 +12,7 @@ import transformers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 CORPUS = [
+    "aaa aaaa aaaaaa aaaaaaaa aaa aaaa aaaaaa aaaaaaaa hahaha 0000 -------- ....",
     "The quick brown fox didn't jump over the lazy dogs; they'll've seen 12 foxes in 2024!",
     "Les élèves français étudient à l'école où l'été naïf dure. Größe, Straße, ÜBER.",
     "Привет, мир! Как дела сегодня? 世界 你好 こんにちは 안녕하세요 مرحبا שלום नमस्ते สวัสดี",

@@ -26,6 +26,7 @@ TOKENIZERS = {
     "gpt2": lambda: serving_texts.byte_level("gpt2"),
     "roberta with a space": lambda: serving_texts.byte_level("roberta", add_prefix_space=True),
 }
+NIGHTLY = dict.fromkeys(["cased", "roberta with a space"], pytest.mark.nightly)
 
 
 def as_lists(encoded) -> list[list[int]]:
@@ -33,10 +34,7 @@ def as_lists(encoded) -> list[list[int]]:
     return [ids[mask == 1].tolist() for ids, mask in rows]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.nightly) if n in ("roberta with a space", "cased") else n for n in TOKENIZERS],
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=NIGHTLY.get(name, ())) for name in TOKENIZERS])
 def test_two_thousand_texts_have_the_ids_of_the_tokenizer(name):
     tokenizer = TOKENIZERS[name]()
     texts = serving_texts.texts()

@@ -39,10 +39,9 @@ def agreement(texts: TextsInGraph, tokenizer: Any, more: Sequence[str], *, is_ac
     import tensorflow as tf
 
     given = [*sample(tokenizer), *more]
-    function = tf.function(texts, reduce_retracing=True)
     wrong = []
     for columns in ([given], [given, given[1:] + given[:1]]):
-        encoded = function(*(tf.constant(column) for column in columns))
+        encoded = texts(*(tf.constant(column) for column in columns))
         cut = {"truncation": True, "max_length": texts.max_length} if texts.max_length else {}
         expected = tokenizer(*columns, return_token_type_ids=True, **cut)
         rows = zip(*(encoded[name].numpy() for name in ("input_ids", "token_type_ids", "attention_mask")), strict=True)

@@ -19,6 +19,8 @@ def main() -> None:
     import numpy as np
     import tensorflow as tf
 
+    # Optimising the graphs takes longer than answering a few requests.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     for line in sys.stdin:
         job = json.loads(line)
         model = tf.saved_model.load(job["model"])
