@@ -63,7 +63,7 @@ class Roles:
     @classmethod
     def of(cls, model: Any, label_names: Sequence[str] | None, remove_unused_columns: bool) -> Roles:
         """Ask the model: transformers' TF classes through their ``call``, Keras models through their inputs."""
-        if _is_instance_of(model, "TFPreTrainedModel"):
+        if is_of_transformers(model):
             from transformers.utils import find_labels
 
             labels = tuple(find_labels(type(model))) or DEFAULT_LABELS
@@ -167,6 +167,11 @@ def _named_inputs(model: Any, labels: tuple[str, ...]) -> tuple[str, ...]:
     parameters = inspect.signature(model.call).parameters.values()
     # Arguments annotated as bool are switches (training, return_dict), not data.
     return tuple(p.name for p in parameters if p.name not in labels and "bool" not in str(p.annotation))
+
+
+def is_of_transformers(model: Any) -> bool:
+    """Whether it is a TF model of transformers, with a head or without."""
+    return _is_instance_of(model, "TFPreTrainedModel")
 
 
 def _is_instance_of(model: Any, class_name: str) -> bool:

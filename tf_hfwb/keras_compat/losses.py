@@ -22,8 +22,8 @@ class CompiledLoss:
     def __init__(self, keras: Any, model: Any) -> None:
         loss = getattr(model, "loss", None)
         self._function = keras.losses.get(loss) if isinstance(loss, str) or callable(loss) else None
-        self.name = "" if loss is None else (getattr(self._function, "__name__", "") or type(self._function).__name__)
-        self.name = self.name.lower() if self._function is not None else ""
+        function = self._function
+        self.name = "" if function is None else getattr(function, "__name__", type(function).__name__).lower()
         configuration: dict[str, Any] = getattr(self._function, "get_config", dict)()
         self.gives_logits: bool | None = configuration.get("from_logits")
         if self.gives_logits is None and isinstance(loss, str):

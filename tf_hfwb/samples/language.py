@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.data.padding import IGNORED_LABEL
 from tf_hfwb.samples.task import Example, Row, Task
 from tf_hfwb.samples.texts import Decoder, mask_of
 
-IGNORED = -100
 Generate = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
@@ -44,7 +44,7 @@ class MaskedWords(Task):
         """What belongs into the gaps, and what the model puts there."""
         rows: list[Row] = []
         for index, ids in enumerate(inputs["input_ids"]):
-            gaps = ids == self._mask if labels is None else labels[index] != IGNORED
+            gaps = ids == self._mask if labels is None else labels[index] != IGNORED_LABEL
             gaps = gaps & mask_of(inputs)[index].astype(bool)
             probabilities = outputs["probability"][index][gaps]
             row: Row = {
@@ -152,7 +152,7 @@ class Rewriting(Task):
         """The reference, and what the model makes."""
         return [
             {
-                "label": None if labels is None else self._decoder.text(labels[row][labels[row] != IGNORED]),
+                "label": None if labels is None else self._decoder.text(labels[row][labels[row] != IGNORED_LABEL]),
                 "prediction": self._decoder.text(generated),
                 "loss": None if labels is None else float(outputs["loss"][row]),
             }
@@ -164,6 +164,6 @@ def _mean_loss(logits: Any, labels: Any) -> Any:
     """The mean cross entropy of each sample's labelled tokens: [batch]."""
     import tensorflow as tf
 
-    counts = tf.cast(labels != IGNORED, tf.float32)
+    counts = tf.cast(labels != IGNORED_LABEL, tf.float32)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(tf.cast(labels, tf.int64), 0), logits)
     return tf.math.divide_no_nan(tf.reduce_sum(losses * counts, axis=-1), tf.reduce_sum(counts, axis=-1))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.data import evaluation_batches
+from tf_hfwb.data.roles import is_of_transformers
 from tf_hfwb.errors import DataError
 from tf_hfwb.generation import Generator
 from tf_hfwb.keras_compat import host_of, undisturbed_metrics
@@ -72,7 +73,7 @@ class PredictedSamples:
     ) -> None:
         self._model = model
         self._rows = rows
-        self._is_transformers = any(base.__name__ == "TFPreTrainedModel" for base in type(model).__mro__)
+        self._is_transformers = is_of_transformers(model)
         kind = _kind_of(model) if self._is_transformers else "arrays"
         names = ClassNames(class_names or _names_of(model, data))
         data = chosen(data, number)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.data.padding import IGNORED_LABEL
 from tf_hfwb.samples.task import ClassNames, Example, Row, Task, negative_log, softmax
 from tf_hfwb.samples.texts import Decoder, mask_of
 
-IGNORED = -100
 OUTSIDE = "O"  # The tag of words that are none, which needs no mark.
 
 
@@ -59,7 +59,7 @@ class Tags(Task):
         for place in np.flatnonzero(mask_of(inputs)[row]):
             if self._decoder.is_special(inputs["input_ids"][row][place]):
                 continue
-            if labels is None or labels[row][place] != IGNORED:
+            if labels is None or labels[row][place] != IGNORED_LABEL:
                 words.append([int(place)])
             elif words:
                 words[-1].append(int(place))

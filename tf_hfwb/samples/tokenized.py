@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.data.limits import longest_input
+from tf_hfwb.data.padding import IGNORED_LABEL
 from tf_hfwb.data.roles import LABEL_ALIASES
 from tf_hfwb.errors import DataError
 from tf_hfwb.samples.task import ClassNames, Example
 from tf_hfwb.samples.texts import special_ids
 
-IGNORED = -100
+_UNLIMITED_LENGTH = 512  # Of models and tokenizers that set no limit, as T5.
 MASKED_SHARE = 0.15  # As in BERT's pretraining.
 # The columns of text of well-known data sets, by name; any other has at most two.
 _KNOWN_TEXTS = (
@@ -81,13 +83,7 @@ class Tokenizing:
             )
         self._process = processing_class
         self._is_fast = bool(getattr(processing_class, "is_fast", False))
-        limits = [getattr(processing_class, "model_max_length", None)]
-        limits += [getattr(model.config, name, None) for name in ("max_position_embeddings", "n_positions")]
-        known = [limit for limit in limits if limit is not None and 0 < limit < 1_000_000]
-        # RoBERTa counts its positions from behind the padding's.
-        self._max_length = (
-            min(known) - 2 if known and model.config.model_type.endswith("roberta") else min(known or [512])
-        )
+        self._max_length = longest_input(model, processing_class) or _UNLIMITED_LENGTH
 
     def __call__(self, data: Any) -> Tokenized:
         """Prepare a data set."""
@@ -172,7 +168,7 @@ class Tokenizing:
             ids = list(inputs["input_ids"])
             places = [place for place, one in enumerate(ids) if one not in special]
             number = min(len(places), max(1, round(MASKED_SHARE * len(places))))
-            inputs["labels"] = [IGNORED] * len(ids)
+            inputs["labels"] = [IGNORED_LABEL] * len(ids)
             for place in random.choice(places, number, replace=False) if places else ():
                 inputs["labels"][place], ids[place] = ids[place], self._process.mask_token_id
             inputs["input_ids"] = ids
@@ -321,7 +317,9 @@ class _Tokens:
 def _of_first_tokens(words: Sequence[int | None], tags: Sequence[int]) -> list[int]:
     """The tag of each word at its first token, -100 elsewhere."""
     before = [None, *words[:-1]]
-    return [IGNORED if word is None or word == last else tags[word] for word, last in zip(words, before, strict=True)]
+    return [
+        IGNORED_LABEL if word is None or word == last else tags[word] for word, last in zip(words, before, strict=True)
+    ]
 
 
 def _places(answers: Mapping[str, Any], offsets: Sequence[Sequence[int]]) -> tuple[int, int]:

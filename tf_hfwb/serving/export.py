@@ -9,12 +9,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from tf_hfwb.data.limits import longest_input
+from tf_hfwb.data.roles import is_of_transformers
 from tf_hfwb.errors import ExportError, SettingError, TFHFWBError
 from tf_hfwb.serving.agreement import agreement
 from tf_hfwb.serving.check import TOLERANCE, checker
 from tf_hfwb.serving.plain import PlainServable
 from tf_hfwb.serving.signatures import Servable
-from tf_hfwb.serving.source import is_of_transformers, load_source
+from tf_hfwb.serving.source import load_source
 from tf_hfwb.serving.texts import TextsInGraph, UnsupportedTokenizerError
 from tf_hfwb.serving.versions import check_version, new_version
 from tf_hfwb.serving.warmup import write_warmup
@@ -25,8 +27,6 @@ from tf_hfwb.tracking.names import checked_artifact_name
 from tf_hfwb.tracking.server import record_pending_uses
 
 _logger = logging.getLogger("tf_hfwb")
-
-_UNLIMITED = 10**9  # Tokenizers without a limit say a very large number.
 
 
 def export_for_serving(
@@ -147,7 +147,7 @@ def _warm_up(path: pathlib.Path, name: str, servable: Servable | PlainServable) 
 
 def _texts(model: Any, tokenizer: Any, max_length: int | None) -> TextsInGraph | None:
     """The tokenizer in the graph; None, said in a line, where the SavedModel can take ids only."""
-    longest = _longest(model, tokenizer)
+    longest = longest_input(model, tokenizer)
     if max_length is not None and longest is not None and max_length > longest:
         raise SettingError("max_length", max_length, expected=f"at most {longest}, which the model has positions for")
     if model.main_input_name != "input_ids":
@@ -160,15 +160,3 @@ def _texts(model: Any, tokenizer: Any, max_length: int | None) -> TextsInGraph |
     except UnsupportedTokenizerError as error:
         _logger.warning("The tokenizer cannot be in the graph: %s. The SavedModel takes token ids and no texts.", error)
         return None
-
-
-def _longest(model: Any, tokenizer: Any) -> int | None:
-    """The most ids that the tokenizer and the model allow; None for no limit."""
-    limits = [getattr(tokenizer, "model_max_length", None) or _UNLIMITED]
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions:
-        # RoBERTa and its kin count positions from behind the padding token's id.
-        is_shifted = any("roberta" in cls.__module__ for cls in type(model).__mro__)
-        limits.append(positions - (model.config.pad_token_id + 1 if is_shifted else 0))
-    longest = min(limits)
-    return None if longest >= _UNLIMITED else int(longest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from tf_hfwb.data.roles import is_of_transformers
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume import find_model, load_model, load_processing
@@ -38,10 +39,3 @@ def load_source(source: Any, processing_class: Any = None) -> tuple[Any, Any]:
             )
         source.build_in_name_scope()
     return source, processing_class
-
-
-def is_of_transformers(model: Any) -> bool:
-    """Whether it is a TF model of transformers, with a head or without."""
-    from transformers import TFPreTrainedModel
-
-    return isinstance(model, TFPreTrainedModel)
