@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import logging
@@ -459,7 +460,7 @@ def ruin(kind: str, step: int):
     return Ruin()
 
 
-def test_a_failing_disk_does_not_stop_training_unless_asked_to(caplog):
+def test_a_failing_disk_does_not_stop_training(caplog):
     model = model_of("tf_keras")
     callbacks = [ruin("tf_keras", 2), WandbModelCheckpoint("out", save_freq=1)]
     with caplog.at_level(logging.WARNING):
@@ -468,9 +469,23 @@ def test_a_failing_disk_does_not_stop_training_unless_asked_to(caplog):
     assert "could not be written" in caplog.text
     assert "Training goes on" in caplog.text
     assert "checkpoints could not be written to out" in caplog.text
-    pathlib.Path("out").unlink()
+
+
+def test_a_failing_disk_stops_training_if_asked_to():
+    callbacks = [ruin("tf_keras", 2), WandbModelCheckpoint("out", save_freq=1, stop_on_error=True)]
     with pytest.raises(CheckpointWriteError, match="out"):
-        train(model, [ruin("tf_keras", 2), WandbModelCheckpoint("out", save_freq=1, stop_on_error=True)], epochs=3)
+        train(model_of("tf_keras"), callbacks, epochs=3)
+
+
+@pytest.mark.parametrize("look", ["newest_good", "checkpoints"])
+def test_a_disk_that_fails_while_older_checkpoints_are_looked_for(look, monkeypatch):
+    def fail(store):
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
+
+    monkeypatch.setattr(Store, look, fail)
+    checkpoints = WandbModelCheckpoint("out", save_freq=1, save_total_limit=1, stop_on_error=True)
+    with pytest.raises(CheckpointWriteError, match=r"out.* could not be written: Not a directory"):
+        train(model_of("tf_keras"), [checkpoints], epochs=3)
 
 
 def test_a_directory_that_cannot_be_written_is_refused_at_once():

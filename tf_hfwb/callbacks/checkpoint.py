@@ -351,10 +351,10 @@ class WandbModelCheckpoint(StepCallback):
         pace: Pace,
     ) -> None:
         """On the writer's thread."""
-        if not self._has_looked_for_previous:  # Another process's, whose files may be linked if they are whole.
-            self._has_looked_for_previous = True
-            self._previous = self._store.newest_good()[0]
         with self._store.draft(f"checkpoint-{facts['global_step']}", pace) as draft:
+            if not self._has_looked_for_previous:  # Another process's, whose files may be linked if they are whole.
+                self._has_looked_for_previous = True
+                self._previous = self._store.newest_good()[0]
             state.write(draft, self._previous)
             write_texts(draft, self._processing, self._previous)
             self._previous = draft.commit()

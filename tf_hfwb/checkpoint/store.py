@@ -363,13 +363,13 @@ class Store:
         Returns:
             The directories that are gone.
         """
-        there = self.checkpoints()
-        removable = [checkpoint for checkpoint in there[:-1] if checkpoint.step not in keep]
-        gone = {
-            checkpoint.path: _beside(checkpoint.path, _REMOVED)
-            for checkpoint in removable[: max(0, len(there) - limit)]
-        }
         with _explained(self.path):
+            there = self.checkpoints()
+            removable = [checkpoint for checkpoint in there[:-1] if checkpoint.step not in keep]
+            gone = {
+                checkpoint.path: _beside(checkpoint.path, _REMOVED)
+                for checkpoint in removable[: max(0, len(there) - limit)]
+            }
             for path, renamed in gone.items():
                 os.rename(path, renamed)
             if gone:
