@@ -237,6 +237,9 @@ def _batches(source: Source, order: Order, steps: tf.data.Dataset) -> Batches:
     dataset = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE if source.is_graph else None)
     options = tf.data.Options()
     options.deterministic = True
+    # There is nothing to tune, and a fit whose data tunes itself may return late, by as much as it took: TensorFlow
+    # waits for the tuning thread, which sleeps for ever longer and is not woken.
+    options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     dataset = dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
     return Batches(dataset, order.steps_per_epoch, source.num_samples, source.fingerprint)

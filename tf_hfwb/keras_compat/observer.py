@@ -247,16 +247,20 @@ class _TensorFlowObserver(GradientObserver):
         counter = tf.cast(self._counter(), tf.int64)
         window = self._window.read_value()
 
-        def write() -> Any:
+        def write(counter: Any, gradients: list[Any]) -> Any:
             missing = tf.fill([SIZE], -1.0)
             rows = [missing] * len(self.variables)
-            for place, gradient in placed.items():
+            for place, gradient in zip(placed, gradients, strict=True):
                 rows[place] = in_tensorflow(self._whole(place, gradient), compiled=self._is_compiled())
             when = tf.fill([SIZE], tf.cast(tf.math.floormod(counter, _MODULUS), tf.float32))
             self._record.assign(tf.stack([*rows, when]))
             return tf.constant(True)
 
-        tf.cond((window[0] <= counter) & (counter <= window[1]), write, lambda: tf.constant(False))
+        if not tf.executing_eagerly():
+            # One operation. What stands in a branch itself is passed by one operation after the other.
+            write = tf.function(write, autograph=False, experimental_attributes={"_noinline": True})
+        is_due = (window[0] <= counter) & (counter <= window[1])
+        tf.cond(is_due, lambda: write(counter, [*placed.values()]), lambda: tf.constant(False))
 
     def _whole(self, place: int, gradient: Any) -> Any:
         """The gradient of the whole batch, dense."""
