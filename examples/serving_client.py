@@ -9,6 +9,7 @@ REST needs nothing but Python; gRPC needs ``pip install "tf_hfwb[serving]"``.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import urllib.error
 import urllib.request
@@ -27,13 +28,14 @@ def ask_by_rest(
         address: Such as ``localhost:8501``.
         model: The name under which the server has the model.
         signature: Such as ``serving_default``.
-        inputs: A list of rows for each input, such as ``{"text": ["I like it."]}``.
+        inputs: A list of rows for each input, such as ``{"text": ["I like it."]}``, or ``{"image_bytes": [png]}`` with
+            the bytes of a file.
         timeout: Seconds to wait.
 
     Raises:
         RuntimeError: The server refused; the message is its own.
     """
-    body = json.dumps({"signature_name": signature, "inputs": inputs}).encode()
+    body = json.dumps({"signature_name": signature, "inputs": inputs}, default=_in_json).encode()
     request = urllib.request.Request(f"http://{address}/v1/models/{model}:predict", body)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
@@ -70,6 +72,10 @@ def ask_by_grpc(
             raise RuntimeError(f"{error.code().name}: {error.details()}") from error
     answers = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
     return {name: _texts(value) if value.dtype == object else value.tolist() for name, value in answers.items()}
+
+
+def _in_json(value: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(value).decode()}
 
 
 def _texts(values: Any) -> list[Any]:

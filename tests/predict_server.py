@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import contextlib
 import http.server
@@ -25,6 +26,10 @@ def answer(signatures, name: str, inputs):
     return signature(**{key: tf.constant(value, specs[key].dtype) for key, value in inputs.items()})
 
 
+def _bytes(rows):
+    return [base64.b64decode(row["b64"]) for row in rows]
+
+
 def _as_json(value):
     if value.dtype == object:
         return np.vectorize(bytes.decode, otypes=[object])(value).tolist()
@@ -43,7 +48,10 @@ def predict_server(directory, model: str) -> Iterator[tuple[str, str]]:
             try:
                 if self.path != f"/v1/models/{model}:predict":
                     raise ValueError(f"Malformed request: POST {self.path}")
-                outputs = answer(signatures, body["signature_name"], body["inputs"])
+                inputs = {
+                    name: _bytes(rows) if name.endswith("_bytes") else rows for name, rows in body["inputs"].items()
+                }
+                outputs = answer(signatures, body["signature_name"], inputs)
                 plain = {name: _as_json(value.numpy()) for name, value in outputs.items()}
                 reply = {"outputs": plain if len(plain) > 1 else next(iter(plain.values()))}
             except (KeyError, ValueError) as error:

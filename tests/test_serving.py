@@ -117,6 +117,25 @@ def test_each_task_has_outputs_of_its_own(kind, tmp_path):
         np.testing.assert_allclose(answers["probabilities"], tf.sigmoid(answers["logits"]), atol=1e-6)
 
 
+def test_pictures_are_answered_as_the_python_model_does(tmp_path):
+    pytest.importorskip("tensorflow_serving")
+    import serving_client
+    from predict_server import predict_server
+
+    model, processor = tiny.vit(), transformers.ViTImageProcessor(size={"height": 8, "width": 8})
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    path = export_for_serving(tmp_path / "model", tmp_path / "served")
+    pictures = [np.random.default_rng(i).integers(0, 256, (8 + i, 20, 3), dtype=np.uint8) for i in range(3)]
+    expected = model(processor(images=pictures, return_tensors="tf")["pixel_values"]).logits.numpy()
+    files = [tf.io.encode_png(picture).numpy() for picture in pictures]
+    with predict_server(path, "vit") as (rest, grpc):
+        for ask, address in ((serving_client.ask_by_rest, rest), (serving_client.ask_by_grpc, grpc)):
+            for signature in ("serving_default", "image_bytes"):
+                answers = ask(address, "vit", signature, {"image_bytes": files})
+                np.testing.assert_allclose(answers["logits"], expected, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_causal_model_generates_from_ids_and_texts(tmp_path):
     tokenizer = serving_texts.byte_level("gpt2")

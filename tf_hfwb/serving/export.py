@@ -14,6 +14,7 @@ from tf_hfwb.data.roles import is_of_transformers
 from tf_hfwb.errors import ExportError, SettingError, TFHFWBError
 from tf_hfwb.serving.agreement import agreement
 from tf_hfwb.serving.check import TOLERANCE, checker
+from tf_hfwb.serving.pictures import PicturesInGraph, UnsupportedProcessorError
 from tf_hfwb.serving.plain import PlainServable
 from tf_hfwb.serving.signatures import Servable
 from tf_hfwb.serving.source import load_source
@@ -45,11 +46,12 @@ def export_for_serving(
     """Write ``directory/version``, a SavedModel for TensorFlow Serving, whole or not at all.
 
     It takes texts, with the tokenizer in it (``serving_default`` is ``text``, and ``text_pairs`` takes two), or ids
-    (``token_ids``); or ``pixel_values``. A classifier answers with ``label``, ``score``, ``probabilities`` in the order
-    of ``assets/labels.txt`` and ``logits``. A model that generates has ``generate``, greedy, from ids to
-    ``output_ids``, and with byte-level BPE ``generate_text``. Batches are of any size and length, and it computes in
-    float32. Before it is published, a process with TensorFlow alone loads it and must give what the model gives here.
-    Plain models of Keras 3 and tf_keras are written by their own ``export`` and checked and published in the same way.
+    (``token_ids``); or pictures, as files (``image_bytes``) or as ``pixel_values``. A classifier answers with
+    ``label``, ``score``, ``probabilities`` in the order of ``assets/labels.txt`` and ``logits``. A model that generates
+    has ``generate``, greedy, from ids to ``output_ids``, and with byte-level BPE ``generate_text``. Batches are of any
+    size and length, and it computes in float32. Before it is published, a process with TensorFlow alone loads it and
+    must give what the model gives here. Plain models of Keras 3 and tf_keras are written by their own ``export`` and
+    checked and published in the same way.
 
     The tokenizers of BERT (WordPiece) and of GPT-2 and RoBERTa (byte-level BPE) can be built of TensorFlow's
     operations; with another one the SavedModel takes ids only, and a line says so.
@@ -58,7 +60,7 @@ def export_for_serving(
         model_or_artifact_or_dir: A TF model of transformers, or a plain Keras model; the name of an artifact, such as
             ``"model-my-run:best"``; or a directory, of a checkpoint or of ``save_pretrained``.
         directory: What TensorFlow Serving watches; made if it is not there.
-        processing_class: The tokenizer; that of the directory or artifact when None.
+        processing_class: The tokenizer or image processor; that of the directory or artifact when None.
         version: The version's number; the next free one when None.
         max_length: The most ids that a text, or a pair, is cut to; what the tokenizer and the model allow when None.
         max_new_tokens: The most tokens that ``generate`` adds; what the model's generation config says, else 20, when
@@ -94,11 +96,15 @@ def export_for_serving(
         model, tokenizer = load_source(model_or_artifact_or_dir, processing_class)
         is_plain = not is_of_transformers(model)
         texts = None if is_plain else _texts(model, tokenizer, max_length)
+        pictures = None if is_plain else _pictures(model, tokenizer)
         if texts is not None:
             agreement(texts, tokenizer, sample_texts, is_accepted=accept_tokenizer_differences)
         with new_version(directory, version) as draft:
             try:
-                servable = PlainServable(model) if is_plain else Servable(model, texts, tokenizer, max_new_tokens)
+                if is_plain:
+                    servable: PlainServable | Servable = PlainServable(model)
+                else:
+                    servable = Servable(model, texts or pictures, tokenizer, max_new_tokens)
                 servable.save(draft.path)
                 _warm_up(draft.path, directory.name, servable)
             except TFHFWBError:
@@ -159,4 +165,22 @@ def _texts(model: Any, tokenizer: Any, max_length: int | None) -> TextsInGraph |
         return TextsInGraph(tokenizer, max_length or longest)
     except UnsupportedTokenizerError as error:
         _logger.warning("The tokenizer cannot be in the graph: %s. The SavedModel takes token ids and no texts.", error)
+        return None
+
+
+def _pictures(model: Any, processor: Any) -> PicturesInGraph | None:
+    """The image processor in the graph; None, said in a line, where the SavedModel can take pixels only."""
+    if model.main_input_name != "pixel_values":
+        return None
+    if processor is None:
+        _logger.warning(
+            "There is no image processor, so the SavedModel takes pixels and no pictures. Pass processing_class."
+        )
+        return None
+    try:
+        return PicturesInGraph(processor)
+    except UnsupportedProcessorError as error:
+        _logger.warning(
+            "The image processor cannot be in the graph: %s. The SavedModel takes pixels and no pictures.", error
+        )
         return None

@@ -16,8 +16,10 @@ from tf_hfwb.keras_compat import in_float32
 from tf_hfwb.serving.check import Example
 from tf_hfwb.serving.generation import Continuation, Spelling, is_byte_level
 from tf_hfwb.serving.outputs import Outputs
+from tf_hfwb.serving.pictures import PicturesInGraph, examples
 from tf_hfwb.serving.texts import TextsInGraph
 
+_USUAL = ("text", "image_bytes", "token_ids", "pixel_values")  # The first there is, is the default.
 _TEXTS = [
     "The quick brown fox jumps over the lazy dog.",
     "Déjà vu 😀 in 2024?",
@@ -35,7 +37,8 @@ class Servable:
 
     Args:
         model: A TF model of transformers, built.
-        texts: The tokenizer in the graph; None to have no signature that takes texts.
+        processing: The tokenizer or the image processor in the graph; None to have no signature that takes texts, or
+            pictures.
         tokenizer: The tokenizer itself, for the examples.
         max_new_tokens: See :class:`~tf_hfwb.serving.generation.Continuation`; 0 for no signature that generates.
 
@@ -43,11 +46,17 @@ class Servable:
         SettingError: The model takes neither token ids nor pictures.
     """
 
-    def __init__(self, model: Any, texts: TextsInGraph | None, tokenizer: Any, max_new_tokens: int | None = 0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        processing: TextsInGraph | PicturesInGraph | None,
+        tokenizer: Any,
+        max_new_tokens: int | None = 0,
+    ) -> None:
         import tensorflow as tf
 
         self._model = in_float32(model)
-        self._texts = texts
+        self._texts = texts = processing if isinstance(processing, TextsInGraph) else None
         self._tokenizer = tokenizer
         self._outputs = Outputs(self._model)
         self._inputs = _inputs_of(self._model)
@@ -55,15 +64,17 @@ class Servable:
         self.signatures: dict[str, Any] = {}
         self.examples: list[Example] = []
         if model.main_input_name == "pixel_values":
-            self._add_pictures()
+            self._add_pixel_values()
+            if isinstance(processing, PicturesInGraph):
+                self._add_pictures(processing)
         else:
             self._add_token_ids()
             if texts is not None and len(self._inputs["input_ids"].shape) == 2 and not self._takes_decoder:
                 self._add_texts(texts)
             if model.can_generate() and max_new_tokens != 0:
                 self._add_generation(Continuation(self._model, max_new_tokens))
-        first = next(iter(self.signatures))
-        self.signatures["serving_default"] = self.signatures["text" if "text" in self.signatures else first]
+        usual = next(name for name in _USUAL if name in self.signatures)
+        self.signatures["serving_default"] = self.signatures[usual]
 
     @property
     def _takes_decoder(self) -> bool:
@@ -122,7 +133,7 @@ class Servable:
 
     # -- the signatures --------------------------------------------------------------------------------------------
 
-    def _add_pictures(self) -> None:
+    def _add_pixel_values(self) -> None:
         def pixel_values(pixel_values: Any) -> Any:
             return self._answer({"pixel_values": pixel_values})
 
@@ -130,6 +141,17 @@ class Servable:
         shape = [2, *self._inputs["pixel_values"].shape[1:]]
         pictures = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         self._add_example("pixel_values", {"pixel_values": pictures}, self._expected({"pixel_values": pictures}))
+
+    def _add_pictures(self, pictures: PicturesInGraph) -> None:
+        import tensorflow as tf
+
+        def image_bytes(image_bytes: Any) -> Any:
+            return self._answer({"pixel_values": pictures(image_bytes)})
+
+        # TensorFlow Serving takes bytes in JSON where the name ends so.
+        self._add("image_bytes", image_bytes, {"image_bytes": tf.TensorSpec([None], tf.string, name="image_bytes")})
+        files = np.array([tf.io.encode_png(picture).numpy() for picture in examples()])
+        self._add_example("image_bytes", {"image_bytes": files}, self._expected({"pixel_values": pictures(files)}))
 
     def _add_token_ids(self) -> None:
         import tensorflow as tf
