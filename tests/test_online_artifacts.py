@@ -309,15 +309,20 @@ def test_a_table_is_read_back_from_the_server(server):
 def test_a_servable_is_an_artifact_made_from_the_model(server, capsys):
     model, _ = train()
     shutil.rmtree("out")  # So that it comes from the server.
-    assert main(["export", "model-first:final", "served", "--artifact_name", "first", "--alias", "candidate"]) == 0
+    options = ["--artifact_name", "first", "--alias", "candidate", "--link_to_registry", "sentiment"]
+    assert main(["export", "model-first:final", "served", *options]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == os.path.join("served", "1")
     (version,) = server.collection("servable-first").versions
     assert sorted(version.aliases) == ["candidate", "latest"]
     assert version.metadata == {"version": 1, "source": "model-first:final"}
     assert "saved_model.pb" in version.files
+    (linked,) = server.collection("wandb-registry-model/sentiment").versions
+    assert linked.files == version.files
     assert [request.operation for request in server.requests].count("UseArtifact") >= 1
     x = samples(4)[0]
     (answer,) = tf.saved_model.load("served/1").signatures["serving_default"](tf.constant(x)).values()
     np.testing.assert_allclose(answer, model(x), atol=1e-5)
     with pytest.raises(SettingError, match="letters, digits"):
         export_for_serving(model, "served", artifact_name="a/b")
+    with pytest.raises(SettingError, match=r"link_to_registry='sentiment' .* artifact_name"):
+        export_for_serving(model, "served", link_to_registry="sentiment")

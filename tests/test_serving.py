@@ -96,18 +96,21 @@ def test_weights_are_written_once(exported, bert):
     assert size < 1.5 * 4 * bert.count_params() + 20_000
 
 
-@pytest.mark.parametrize("kind", ["regression", "multi-label", "tokens", "gpt2", "t5", "vit"])
+@pytest.mark.parametrize("kind", ["regression", "multi-label", "tokens", "answers", "choices", "gpt2", "t5", "vit"])
 def test_each_task_has_outputs_of_its_own(kind, tmp_path):
     models = {
         "regression": lambda: tiny.bert(num_labels=1),
         "multi-label": lambda: tiny.bert(problem_type="multi_label_classification"),
         "tokens": tiny.distilbert,
+        "answers": lambda: tiny.of_bert(transformers.TFBertForQuestionAnswering),
+        "choices": lambda: tiny.of_bert(transformers.TFBertForMultipleChoice),
         "gpt2": tiny.gpt2,
         "t5": tiny.t5,
         "vit": tiny.vit,
     }
     classes = {"label", "score", "probabilities", "logits"}
-    names = {"regression": {"score", "logits"}, "gpt2": {"logits"}, "t5": {"logits"}}.get(kind, classes)
+    others = {"gpt2": {"logits"}, "t5": {"logits"}, "choices": {"logits"}, "answers": {"start_logits", "end_logits"}}
+    names = {"regression": {"score", "logits"}, **others}.get(kind, classes)
     loaded = tf.saved_model.load(str(export_for_serving(models[kind](), tmp_path, max_new_tokens=0)))
     signature = loaded.signatures["pixel_values" if kind == "vit" else "token_ids"]
     assert set(signature.structured_outputs) == names
@@ -319,6 +322,32 @@ def test_sources_without_a_model_are_errors_and_leave_nothing(folder):
     with pytest.raises(NotACheckpointError):
         export_for_serving(folder / "source", folder / "served")
     assert [path.name for path in folder.iterdir()] == ["source"]
+
+
+@pytest.mark.nightly
+def test_a_watching_server_sees_whole_exports_only(folder):
+    model = tf_keras.Sequential([tf_keras.Input((3,)), tf_keras.layers.Dense(2)])
+    seen: dict[int, str] = {}
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            for number in set(versions(folder)) - seen.keys():
+                try:
+                    loaded = tf.saved_model.load(str(folder / str(number)))
+                    loaded.signatures["serving_default"](tf.zeros([1, 3]))
+                    seen[number] = "whole"
+                except Exception as error:
+                    seen[number] = str(error)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(50):
+        export_for_serving(model, folder)
+    ended.set()
+    watcher.join()
+    assert set(seen.values()) == {"whole"}
+    assert len(seen) >= 49  # The last may come when nobody watches any more.
 
 
 def test_versions_appear_whole_and_are_numbered(folder):

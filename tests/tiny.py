@@ -147,6 +147,10 @@ def vit(dropout: float = 0.0):
     return seeded(transformers.TFViTForImageClassification, config)
 
 
+def of_bert(model_class):
+    return seeded(model_class, transformers.BertConfig(vocab_size=VOCAB_SIZE, **TEXT))
+
+
 def seeded(model_class, config):
     import tf_keras
 

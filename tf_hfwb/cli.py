@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     serving.add_argument("--artifact_name", help="log the version as the artifact servable-NAME on W&B")
     serving.add_argument("--alias", action="append", default=[], help="an alias of that artifact; may be repeated")
+    serving.add_argument("--link_to_registry", metavar="COLLECTION", help="put that artifact into the model registry")
     export.set_defaults(command=_export)
     sync = commands.add_parser(
         "sync",
@@ -150,6 +151,7 @@ def _export_for_serving(arguments: argparse.Namespace) -> int:
         accept_tokenizer_differences=arguments.accept_tokenizer_differences,
         artifact_name=arguments.artifact_name,
         aliases=arguments.alias,
+        link_to_registry=arguments.link_to_registry,
     )
     current_tracker().finish()  # Waits for the upload.
     print(path)

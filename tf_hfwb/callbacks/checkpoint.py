@@ -27,7 +27,7 @@ from tf_hfwb.tracking import Tracker, current_tracker
 from tf_hfwb.tracking.artifacts import log_directory
 from tf_hfwb.tracking.names import artifact_name, checked_artifact_name
 from tf_hfwb.tracking.recovery import logged_online, upload_missing
-from tf_hfwb.tracking.registry import delete_superseded, link_to_registry, registry_path
+from tf_hfwb.tracking.registry import delete_superseded, link_logged, registry_path
 from tf_hfwb.training_state import StateCapture, TrainingState, load_weights
 
 _logger = logging.getLogger("tf_hfwb")
@@ -423,26 +423,19 @@ class WandbModelCheckpoint(StepCallback):
                 capture.files.write(draft, values, self._previous)
                 write_texts(draft, self._processing, self._previous)
                 model = draft.commit()
-            self._log(tracker, model, "model", ["final", *(["best"] if is_best else [])], facts, self._link)
+            then = None
+            if self._registry is not None:
+                name = self._named("model", tracker.identity)
+                then = functools.partial(link_logged, name=f"{name}:final", collection=self._registry)
+            self._log(tracker, model, "model", ["final", *(["best"] if is_best else [])], facts, then)
 
         self._writer.submit(write)
         self._writer.flush()
         self._report_errors()
         tracker.flush()
 
-    def _link(self, artifact: Any) -> None:
-        """On the thread that waits for uploads; offline there is no artifact."""
-        if self._registry is None:
-            return
-        if artifact is None:
-            _logger.warning(
-                "The model was not put into %s: that needs an online run. When it is on W&B, call: tf-hfwb link "
-                "model-NAME:final %s",
-                self._registry,
-                self._registry,
-            )
-            return
-        _logger.warning("The model is in the registry: %s", link_to_registry(artifact, self._registry))
+    def _named(self, kind: Literal["checkpoint", "model"], run: Mapping[str, Any]) -> str:
+        return artifact_name(kind, self._artifact_name or run.get("name"), run.get("id", ""))
 
     def _log(
         self,
@@ -457,7 +450,7 @@ class WandbModelCheckpoint(StepCallback):
         log_directory(
             tracker,
             saved.path,
-            name=artifact_name(kind, self._artifact_name or run.get("name"), run.get("id", "")),
+            name=self._named(kind, run),
             aliases=aliases,
             metadata={
                 **facts["metrics"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pathlib
@@ -25,6 +26,7 @@ from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
 from tf_hfwb.tracking.artifacts import log_directory
 from tf_hfwb.tracking.names import checked_artifact_name
+from tf_hfwb.tracking.registry import link_logged, registry_path
 from tf_hfwb.tracking.server import record_pending_uses
 
 _logger = logging.getLogger("tf_hfwb")
@@ -42,6 +44,7 @@ def export_for_serving(
     accept_tokenizer_differences: bool = False,
     artifact_name: str | None = None,
     aliases: Sequence[str] = (),
+    link_to_registry: str | None = None,
 ) -> pathlib.Path:
     """Write ``directory/version``, a SavedModel for TensorFlow Serving, whole or not at all.
 
@@ -70,6 +73,7 @@ def export_for_serving(
         artifact_name: Log the version as the artifact ``servable-{artifact_name}``, made from the one that the model
             came from, in the run that is open or a new one. The version's directory must stay until it is uploaded.
         aliases: Aliases of that artifact's version, besides ``latest``.
+        link_to_registry: A collection of the model registry into which that artifact is put. Needs an online run.
 
     Returns:
         The version's directory.
@@ -91,6 +95,15 @@ def export_for_serving(
     _check_number("max_length", max_length, least=1)
     if artifact_name is not None:
         checked_artifact_name(f"servable-{artifact_name}")
+    if link_to_registry is not None:
+        registry_path(link_to_registry)
+        if artifact_name is None:
+            raise SettingError(
+                "link_to_registry",
+                link_to_registry,
+                expected="None without an artifact",
+                advice="Pass artifact_name too: the registry holds artifacts.",
+            )
     _check_number("max_new_tokens", max_new_tokens, least=0)
     with checker() as other_process:
         model, tokenizer = load_source(model_or_artifact_or_dir, processing_class)
@@ -127,16 +140,19 @@ def export_for_serving(
         time.monotonic() - started,
     )
     if artifact_name is not None:
-        _log(draft.published, artifact_name, aliases, model_or_artifact_or_dir)
+        _log(draft.published, f"servable-{artifact_name}", aliases, link_to_registry, model_or_artifact_or_dir)
     return draft.published
 
 
-def _log(path: pathlib.Path, name: str, aliases: Sequence[str], source: Any) -> None:
+def _log(path: pathlib.Path, name: str, aliases: Sequence[str], collection: str | None, source: Any) -> None:
     """Log a version as an artifact."""
-    tracker = open_tracker(Settings.resolve(), name=f"servable-{name}")
+    tracker = open_tracker(Settings.resolve(), name=name)
     record_pending_uses(tracker)  # What it was made from: its lineage.
     metadata = {"version": int(path.name), "source": str(source) if isinstance(source, (str, os.PathLike)) else None}
-    log_directory(tracker, path, name=f"servable-{name}", aliases=aliases, metadata=metadata)
+    then = None
+    if collection is not None:
+        then = functools.partial(link_logged, name=f"{name}:{next(iter(aliases), 'latest')}", collection=collection)
+    log_directory(tracker, path, name=name, aliases=aliases, metadata=metadata, then=then)
 
 
 def _check_number(name: str, value: Any, *, least: int) -> None:

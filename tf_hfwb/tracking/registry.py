@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -10,6 +11,8 @@ from tf_hfwb.errors import ServerError, SettingError
 from tf_hfwb.tracking.names import LATEST
 from tf_hfwb.tracking.run import current_tracker
 from tf_hfwb.tracking.server import asking, find, is_online, versions_of_run
+
+_logger = logging.getLogger("tf_hfwb")
 
 REGISTRY = "wandb-registry-model"
 # Aliases that every checkpoint has; any other was given to it on purpose.
@@ -56,6 +59,26 @@ def link_to_registry(artifact: Any, collection: str, aliases: Sequence[str] = ()
     with asking(f"Linking {artifact.qualified_name} to {target}"):
         linked = artifact.link(target, list(aliases))
     return target if linked is None else str(linked.qualified_name)
+
+
+def link_logged(artifact: Any, name: str, collection: str) -> None:
+    """Put what was just logged into a collection, and say where it is; for ``then`` of ``log_directory``.
+
+    Args:
+        artifact: The client's artifact; None when it is not on the server, which is said.
+        name: Its name with an alias, for what to do about that.
+        collection: As in :func:`link_to_registry`.
+    """
+    if artifact is None:
+        _logger.warning(
+            "%s was not put into %s: that needs an online run. When it is on W&B, call: tf-hfwb link %s %s",
+            name,
+            collection,
+            name,
+            collection,
+        )
+    else:
+        _logger.warning("%s is in the registry: %s", name, link_to_registry(artifact, collection))
 
 
 def registry_path(collection: str) -> str:
