@@ -242,7 +242,7 @@ print(json.dumps([bare, found, directory]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_plain_fit_on_jax():
     pytest.importorskip("jax")
     bare, found, directory = json.loads(python("-c", JAX, KERAS_BACKEND="jax").stdout.splitlines()[-1])

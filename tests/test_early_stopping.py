@@ -513,6 +513,6 @@ assert t.trainer_of("keras", (), once_more).train(resume_from_checkpoint="out/ch
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_on_jax():
     python("-c", ON_JAX.format(tests=os.path.dirname(__file__)), KERAS_BACKEND="jax")

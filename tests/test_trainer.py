@@ -603,7 +603,7 @@ def used(name, batch_size, strategy):
     return [result.global_step, result.training_loss, kept, test.predictions.tolist(), test.label_ids.tolist()]
 
 one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-print(json.dumps({name: [used(name, 4, one), used(name, 2, two)] for name in ("bert", "tf_keras", "keras")}))
+print(json.dumps({name: [used(name, 4, one), used(name, 2, two)] for name in ("bert", "keras")}))
 """
 
 
