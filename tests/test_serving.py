@@ -239,6 +239,18 @@ def test_plain_models_on_jax_are_exported(folder):
     np.testing.assert_allclose(answers["output_0"], expected, atol=1e-5)
 
 
+@pytest.mark.nightly
+def test_models_of_keras_hub_are_plain_models(folder):
+    models = pytest.importorskip("keras_hub").models
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "max_sequence_length": 16}
+    model = models.BertTextClassifier(models.BertBackbone(50, **sizes), num_classes=2, preprocessor=None)
+    signature = tf.saved_model.load(str(export_for_serving(model, folder))).signatures["serving_default"]
+    ids = np.array([[2, 7, 9, 3], [2, 5, 3, 0], [2, 3, 0, 0]], np.int32)
+    inputs = {"token_ids": ids, "segment_ids": np.zeros_like(ids), "padding_mask": (ids > 0).astype(np.int32)}
+    (answer,) = signature(**{name: tf.constant(value) for name, value in inputs.items()}).values()
+    np.testing.assert_allclose(answer, model(inputs), atol=1e-5)
+
+
 def test_a_model_that_does_not_know_its_inputs_is_an_error(folder):
     class Own(tf_keras.Model):
         def call(self, inputs):
