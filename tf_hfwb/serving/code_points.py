@@ -64,6 +64,39 @@ class Ranges:
         return tf.gather(self._values, tf.searchsorted(self._starts, codes, side="right") - 1)
 
 
+KEPT, DROPPED = -1, -2
+
+
+class Replacements:
+    """Code points that give way to others.
+
+    Args:
+        replacements: What they give way to.
+    """
+
+    def __init__(self, replacements: Sequence[str]) -> None:
+        self._codes = np.array([ord(character) for text in replacements for character in text], np.int32)
+        self._lengths = np.array([len(text) for text in replacements] or [0], np.int32)
+        self._starts = np.cumsum(self._lengths, dtype=np.int32) - self._lengths
+
+    def __call__(self, flat: Flat, which: Any) -> tuple[Flat, Any]:
+        """The new texts, and how many code points each old one has become.
+
+        Args:
+            flat: The texts.
+            which: The index of the replacement of each code point, :data:`KEPT` or :data:`DROPPED`.
+        """
+        import tensorflow as tf
+
+        row = tf.maximum(which, 0)
+        own = tf.range(tf.size(flat.codes)) + len(self._codes)
+        starts = tf.where(which >= 0, tf.gather(self._starts, row), own)
+        lengths = tf.where(which >= 0, tf.gather(self._lengths, row), tf.where(which == DROPPED, 0, 1))
+        places = tf.ragged.range(starts, starts + lengths).values
+        codes = tf.gather(tf.concat([self._codes, flat.codes], 0), places)
+        return Flat(codes, tf.repeat(flat.rows, lengths), flat.number), lengths
+
+
 class AddedTokens:
     """The tokens that a tokenizer finds in a text before anything else, such as ``[SEP]``.
 
@@ -131,6 +164,26 @@ def decoded(text: Any) -> Flat:
 
     ragged = tf.strings.unicode_decode(text, "UTF-8")
     return Flat(ragged.values, ragged.value_rowids(), tf.shape(text)[0])
+
+
+def taken_by(splitter: Any) -> np.ndarray:
+    """Whether each of :data:`PROBED` is taken away by a pre-tokenizer of the ``tokenizers`` library."""
+    text = "".join(map(chr, PROBED))
+    is_taken = np.ones(len(text), bool)
+    for _, (start, end) in splitter.pre_tokenize_str(text):
+        is_taken[start:end] = False
+    return is_taken
+
+
+def every_other(flags: Any) -> Any:
+    """The first, third, fifth... of each run of true flags: pairs that overlap cannot both be replaced."""
+    import tensorflow as tf
+
+    places = tf.range(tf.size(flags))
+    starts = flags & ~shifted(flags, -1, False)
+    run = tf.maximum(tf.cumsum(tf.cast(starts, tf.int32)) - 1, 0)
+    first = tf.concat([tf.boolean_mask(places, starts), [0]], 0)
+    return flags & ((places - tf.gather(first, run)) % 2 == 0)
 
 
 def shifted(values: Any, by: int, outside: Any) -> Any:
