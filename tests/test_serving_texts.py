@@ -10,7 +10,8 @@ import tiny
 import transformers
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.serving.texts import TextsInGraph, UnsupportedTokenizerError
+from tf_hfwb.serving.texts import TextsInGraph
+from tf_hfwb.serving.unsupported import UnsupportedTokenizerError
 
 
 def minilm():

@@ -17,7 +17,8 @@ from tf_hfwb.serving.check import TOLERANCE, checker
 from tf_hfwb.serving.plain import PlainServable
 from tf_hfwb.serving.signatures import Servable
 from tf_hfwb.serving.source import load_source
-from tf_hfwb.serving.texts import TextsInGraph, UnsupportedTokenizerError
+from tf_hfwb.serving.texts import TextsInGraph
+from tf_hfwb.serving.unsupported import UnsupportedTokenizerError
 from tf_hfwb.serving.versions import check_version, new_version
 from tf_hfwb.serving.warmup import write_warmup
 from tf_hfwb.settings import Settings

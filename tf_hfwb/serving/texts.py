@@ -7,11 +7,9 @@ from typing import Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.serving.byte_level import ByteLevel, byte_characters
+from tf_hfwb.serving.unigram import Unigram
+from tf_hfwb.serving.unsupported import UnsupportedTokenizerError
 from tf_hfwb.serving.wordpiece import WordPiece
-
-
-class UnsupportedTokenizerError(Exception):
-    """There is no construction of the tokenizer in TensorFlow's operations; the message says why."""
 
 
 class TextsInGraph:
@@ -155,5 +153,7 @@ def _ids_of(tokenizer: Any) -> Any:
         if given or not set(byte_characters()) <= set(model["vocab"]):
             raise UnsupportedTokenizerError(f"its BPE has {', '.join(given) or 'no symbol for some bytes'}")
         return ByteLevel(described)
+    if kind == "Unigram":
+        return Unigram(described)
     steps = [part["type"] for part in (normalizer, splitter) if part]
     raise UnsupportedTokenizerError(f"it is of the kind {kind} with {' and '.join(steps) or 'no splitting'}")
