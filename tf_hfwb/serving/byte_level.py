@@ -53,7 +53,7 @@ class ByteLevel:
         values = np.array([rank << 32 | vocabulary[a + b] for rank, (a, b) in enumerate(merges)], np.int64)
         initializer = tf.lookup.KeyValueTensorInitializer(keys, values)
         self._merges = tf.lookup.StaticHashTable(initializer, int(_NEVER))
-        self.tables = [self._merges]
+        self.tables = [self._merges, self._added.tree.children]
 
     def __call__(self, text: Any) -> Any:
         """The ids of each text [batch], ragged and without those that frame it."""

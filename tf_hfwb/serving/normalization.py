@@ -33,7 +33,7 @@ from tf_hfwb.serving.unsupported import UnsupportedTokenizerError
 # Steps that change each character whatever stands beside it. Decomposing puts accents in order, too, which is no matter
 # if they are taken away.
 _OF_CHARACTERS = ("Lowercase", "StripAccents", "NFD", "NFKD")
-_SEPARATOR = "0"  # Changes nothing beside it, and nothing else becomes one: "0" and what is like it stand for themselves.
+_SEPARATOR = "\0"  # The first that is probed. Changes nothing beside it, and nothing becomes one.
 _LONGEST_CLUSTER = 5  # In bytes; of longer ones the library looks characters up one by one.
 
 
@@ -116,8 +116,7 @@ class _Characters:
             if kind in ("NFD", "NFKD") and following != "StripAccents":
                 raise UnsupportedTokenizerError(f"its normalizer has the step {kind} and keeps accents")
         step = tokenizers.normalizers.Sequence([getattr(tokenizers.normalizers, kind)() for kind in kinds])
-        characters = [chr(code) for code in PROBED if chr(code) != _SEPARATOR]
-        # Which would be combined with the separator, if they were not taken away.
+        characters = [chr(code) for code in PROBED[1:]]
         results = step.normalize_str(_SEPARATOR.join(characters)).split(_SEPARATOR)
         changed = {old: new for old, new in zip(characters, results, strict=True) if old != new}
         self._changes = Tree({character: row for row, character in enumerate(changed)})
@@ -196,22 +195,21 @@ class _Clusters:
         from tokenizers import normalizers
 
         step = normalizers.Precompiled(_map_of_a_to_b())
-        characters = [chr(code) for code in PROBED if chr(code) != _SEPARATOR]
+        characters = [chr(code) for code in PROBED[1:]]
 
         def probed(form: str) -> list[str]:
             return step.normalize_str(_SEPARATOR.join(form.format(c) for c in characters)).split(_SEPARATOR)
 
         # What is combined with "a" vanishes with it, and an accent does not if its "a" is combined with what is before.
-        joins_left = [result == "b" for result in probed("a{}")]
-        joins_right = [result.endswith("\u0301") for result in probed("{}a\u0301")]
+        # The separator, the first of them, is combined with nothing.
+        joins_left = [False, *(result == "b" for result in probed("a{}"))]
+        joins_right = [False, *(result.endswith("\u0301") for result in probed("{}a\u0301"))]
+        categories = ("Cc", "Cf", "Zl", "Zp")
         is_control = [
-            unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c not in with_accents and not (left or right)
-            for c, left, right in zip(characters, joins_left, joins_right, strict=True)
+            unicodedata.category(chr(code)) in categories and chr(code) not in with_accents and not (left or right)
+            for code, left, right in zip(PROBED, joins_left, joins_right, strict=True)
         ]
-        at = PROBED.index(ord(_SEPARATOR))
-        self._joins_left, self._joins_right, self._is_control = (
-            Ranges([*flags[:at], False, *flags[at:]]) for flags in (joins_left, joins_right, is_control)
-        )
+        self._joins_left, self._joins_right, self._is_control = map(Ranges, (joins_left, joins_right, is_control))
 
     def __call__(self, flat: Flat) -> tuple[Any, Any]:
         """Where clusters of several characters that are looked up as a whole start, and where they end."""

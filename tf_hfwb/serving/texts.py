@@ -137,9 +137,9 @@ def _ids_of(tokenizer: Any) -> Any:
     kind, model = described["model"].get("type"), described["model"]
     normalizer, splitter = described["normalizer"] or {}, described["pre_tokenizer"] or {}
     for token in described["added_tokens"]:
-        if token["single_word"] or token["rstrip"] or (token["normalized"] and normalizer) or not token["content"]:
+        if token["single_word"] or (token["normalized"] and normalizer) or not token["content"]:
             raise UnsupportedTokenizerError(f"its added token {token['content']!r} is found in a way of its own")
-        if token["lstrip"] and kind == "WordPiece":
+        if (token["lstrip"] or token["rstrip"]) and kind == "WordPiece":
             raise UnsupportedTokenizerError(f"its added token {token['content']!r} takes white space away")
     if tokenizer.truncation_side != "right":
         raise UnsupportedTokenizerError(f"it truncates on the {tokenizer.truncation_side}")

@@ -51,3 +51,34 @@ class Tree:
         import tensorflow as tf
 
         return tf.where(node >= 0, tf.gather(self._values, tf.maximum(node, 0)), -1)
+
+    def longest_from(self, roots: Any, codes: Any, ends: Any) -> tuple[Any, Any]:
+        """The longest string that starts at each code point: its number and its length, 0 where there is none.
+
+        Args:
+            roots: The root from which each code point descends (int64) [n].
+            codes: The code points [n].
+            ends: Where the part of the text that each is in ends [n].
+        """
+        import tensorflow as tf
+
+        def descend(depth: Any, at: Any, node: Any, values: Any, lengths: Any) -> tuple[Any, ...]:
+            node = self.below(node, tf.gather(codes, at + depth))
+            at, node = tf.boolean_mask(at, node >= 0), tf.boolean_mask(node, node >= 0)
+            depth += 1
+            value = self.values(node)
+            places = tf.boolean_mask(at, value >= 0)[:, None]
+            values = tf.tensor_scatter_nd_update(values, places, tf.boolean_mask(value, value >= 0))
+            lengths = tf.tensor_scatter_nd_update(lengths, places, tf.fill(tf.shape(places)[:1], depth))
+            goes_on = at + depth < tf.gather(ends, at)
+            return depth, tf.boolean_mask(at, goes_on), tf.boolean_mask(node, goes_on), values, lengths
+
+        vector = tf.TensorSpec([None], tf.int32).shape
+        start = tf.constant(0), tf.range(tf.size(codes)), roots, tf.zeros_like(codes), tf.zeros_like(codes)
+        found = tf.while_loop(
+            lambda depth, at, *rest: tf.size(at) > 0,
+            descend,
+            start,
+            shape_invariants=(tf.TensorSpec([], tf.int32).shape, vector, vector, vector, vector),
+        )
+        return found[3], found[4]

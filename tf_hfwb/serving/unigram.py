@@ -49,7 +49,7 @@ class Unigram:
         self._scores = np.array([*scores, min(scores) - _PENALTY, -np.inf])
         self._ids = np.array([*range(len(scores)), self._unknown, -1], np.int32)
         self._pieces = Tree({piece: id for id, (piece, _) in enumerate(model["vocab"])})
-        self.tables = [self._pieces.children, *self._normalizer.tables]
+        self.tables = [self._pieces.children, self._added.tree.children, *self._normalizer.tables]
 
     def __call__(self, text: Any) -> Any:
         """The ids of each text [batch], ragged and without those that frame it."""

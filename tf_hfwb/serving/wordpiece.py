@@ -50,7 +50,7 @@ class WordPiece:
         prefix = model["continuing_subword_prefix"]
         continuing = {piece[len(prefix) :]: id for piece, id in model["vocab"].items() if piece.startswith(prefix)}
         self._pieces = Tree(model["vocab"], continuing)
-        self.tables = [self._pieces.children, self._characters.changes]
+        self.tables = [self._pieces.children, self._characters.changes, self._added.tree.children]
 
     def __call__(self, text: Any) -> Any:
         """The ids of each text [batch], ragged and without those that frame it."""
@@ -87,7 +87,8 @@ class WordPiece:
         first = tf.cast(tf.where(begins)[:, 0], tf.int32)
         ends = tf.concat([first[1:], tf.repeat(number, tf.minimum(tf.size(first), 1))], 0)
         words = tf.cumsum(tf.cast(begins, tf.int32)) - 1
-        ids, lengths = _longest(self._pieces, codes, begins, tf.gather(ends, words))
+        roots = tf.where(begins, tf.constant(0, tf.int64), tf.constant(1, tf.int64))
+        ids, lengths = self._pieces.longest_from(roots, codes, tf.gather(ends, words))
         is_fitting = ends - first <= self._longest_word
 
         def walk(at: Any, end: Any, reached: Any) -> tuple[Any, Any, Any]:
@@ -167,39 +168,3 @@ class _Characters:
         which = tf.where(kinds == _DELETE, DROPPED, which)
         changed, lengths = self._replacements(Flat(codes, flat.rows, flat.number), which)
         return changed, tf.repeat(kinds == _ALONE, lengths)
-
-
-def _longest(tree: Tree, codes: Any, begins: Any, ends: Any) -> tuple[Any, Any]:
-    """The longest piece that starts at each character: its id and its length, 0 where there is none.
-
-    Args:
-        tree: The pieces that begin a word, and those that continue one.
-        codes: The characters [n].
-        begins: Whether a word begins there [n].
-        ends: Where the word that each is in ends [n].
-    """
-    import tensorflow as tf
-
-    number = tf.shape(codes)[0]
-
-    def descend(depth: Any, at: Any, node: Any, ids: Any, lengths: Any) -> tuple[Any, ...]:
-        node = tree.below(node, tf.gather(codes, at + depth))
-        at, node = tf.boolean_mask(at, node >= 0), tf.boolean_mask(node, node >= 0)
-        depth += 1
-        id = tree.values(node)
-        places = tf.boolean_mask(at, id >= 0)[:, None]
-        ids = tf.tensor_scatter_nd_update(ids, places, tf.boolean_mask(id, id >= 0))
-        lengths = tf.tensor_scatter_nd_update(lengths, places, tf.fill(tf.shape(places)[:1], depth))
-        goes_on = at + depth < tf.gather(ends, at)
-        return depth, tf.boolean_mask(at, goes_on), tf.boolean_mask(node, goes_on), ids, lengths
-
-    vector = tf.TensorSpec([None], tf.int32).shape
-    roots = tf.where(begins, tf.constant(0, tf.int64), tf.constant(1, tf.int64))
-    start = tf.constant(0), tf.range(number), roots, tf.zeros_like(codes), tf.zeros_like(codes)
-    found = tf.while_loop(
-        lambda depth, at, *rest: tf.size(at) > 0,
-        descend,
-        start,
-        shape_invariants=(tf.TensorSpec([], tf.int32).shape, vector, vector, vector, vector),
-    )
-    return found[3], found[4]
