@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import json
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -159,7 +158,9 @@ class _CharacterMap:
         from tokenizers import normalizers
 
         step = normalizers.Precompiled(charsmap)
-        return {character for character in characters if not step.normalize_str(f"{character}\u0301").endswith("\u0301")}
+        return {
+            character for character in characters if not step.normalize_str(f"{character}\u0301").endswith("\u0301")
+        }
 
     def __call__(self, flat: Flat) -> Flat:
         import tensorflow as tf

@@ -36,7 +36,9 @@ class Unigram:
         model = described["model"]
         if model["unk_id"] is None or model.get("byte_fallback"):
             raise UnsupportedTokenizerError(
-                "its Unigram writes unknown characters as bytes" if model["unk_id"] else "its Unigram has no unknown token"
+                "its Unigram writes unknown characters as bytes"
+                if model["unk_id"]
+                else "its Unigram has no unknown token"
             )
         self._added = AddedTokens(described["added_tokens"])
         self._white = white_space()

@@ -163,7 +163,6 @@ class _Characters:
 
         kinds = tf.where(flat.codes >= ADDED, _ALONE, self._kinds(flat.codes))
         codes = tf.where(kinds == _SPACE, SPACE, flat.codes)
-        changes = kinds == _CHANGE
         which = tf.cast(self.changes.lookup(tf.where(kinds == _CHANGE, tf.cast(codes, tf.int64), -1)), tf.int32)
         which = tf.where(kinds == _DELETE, DROPPED, which)
         changed, lengths = self._replacements(Flat(codes, flat.rows, flat.number), which)
