@@ -92,7 +92,7 @@ def _flattened(described: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _step(described: Mapping[str, Any]) -> Any:
     """A step that looks at more than one character."""
-    kind, pattern = described["type"], described.get("pattern")
+    kind, pattern = described["type"], described.get("pattern", {})
     if kind == "Precompiled":
         return _CharacterMap(base64.b64decode(described["precompiled_charsmap"] or ""))
     if kind == "Strip":

@@ -34,12 +34,10 @@ class Unigram:
 
     def __init__(self, described: Mapping[str, Any]) -> None:
         model = described["model"]
-        if model["unk_id"] is None or model.get("byte_fallback"):
-            raise UnsupportedTokenizerError(
-                "its Unigram writes unknown characters as bytes"
-                if model["unk_id"]
-                else "its Unigram has no unknown token"
-            )
+        if model["unk_id"] is None:
+            raise UnsupportedTokenizerError("its Unigram has no unknown token")
+        if model.get("byte_fallback"):
+            raise UnsupportedTokenizerError("its Unigram writes unknown characters as bytes")
         self._added = AddedTokens(described["added_tokens"])
         self._white = white_space()
         self._normalizer = Normalizer(described["normalizer"])
