@@ -94,7 +94,7 @@ def _step(described: Mapping[str, Any]) -> Any:
     """A step that looks at more than one character."""
     kind, pattern = described["type"], described.get("pattern", {})
     if kind == "Precompiled":
-        return _CharacterMap(base64.b64decode(described["precompiled_charsmap"] or ""))
+        return _CharacterMap(base64.b64decode(described["precompiled_charsmap"]))
     if kind == "Strip":
         return _Strip(is_left=described["strip_left"], is_right=described["strip_right"])
     if kind == "Replace" and pattern == {"Regex": " {2,}"}:
