@@ -142,7 +142,8 @@ def unigram(kind: str) -> transformers.PreTrainedTokenizerFast:
     backend.train_from_iterator([*CORPUS * 3, *SENTENCES], trainer)
     strips = {"lstrip": True, "rstrip": kind == "t5 of today"}
     others = ["<mask>"] if kind == "xlm-roberta" else [f"<extra_id_{n}>" for n in range(11)]
-    backend.add_special_tokens([tokenizers.AddedToken(token, normalized=False, **strips) for token in others])
+    strips["normalized"] = kind == "xlm-roberta"
+    backend.add_special_tokens([tokenizers.AddedToken(token, **strips) for token in others])
     backend.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A </s> $B:1 </s>:1", special_tokens=[("</s>", 1)]
     )

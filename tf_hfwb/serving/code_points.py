@@ -6,7 +6,7 @@ TensorFlow Serving has them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,13 +104,15 @@ class AddedTokens:
 
     Args:
         described: ``added_tokens`` of a tokenizer's JSON.
+        number: How many others have been found before.
 
     Attributes:
         ids: The id of each, by the index that :data:`ADDED` is raised by.
         tree: What they are found by, whose table a SavedModel must hold on to.
     """
 
-    def __init__(self, described: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, described: Sequence[Mapping[str, Any]], number: int = 0) -> None:
+        self._number = number
         self.ids = np.array([token["id"] for token in described], np.int32)
         self.tree = Tree({token["content"]: index for index, token in enumerate(described)})
         # Whether each takes away the white space before it, and behind it.
@@ -142,7 +144,7 @@ class AddedTokens:
             keep &= ~_just_before(before, is_space, rows)
         if self._takes[1].any():
             keep &= ~_just_before(behind[::-1], is_space[::-1], rows[::-1])[::-1]
-        return Flat(tf.where(is_token, ADDED + tokens, codes), rows, flat.number).only(keep)
+        return Flat(tf.where(is_token, ADDED + self._number + tokens, codes), rows, flat.number).only(keep)
 
 
 def _one_after_another(lengths: Any, rows: Any) -> Any:

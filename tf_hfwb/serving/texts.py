@@ -137,7 +137,8 @@ def _ids_of(tokenizer: Any) -> Any:
     kind, model = described["model"].get("type"), described["model"]
     normalizer, splitter = described["normalizer"] or {}, described["pre_tokenizer"] or {}
     for token in described["added_tokens"]:
-        if token["single_word"] or (token["normalized"] and normalizer) or not token["content"]:
+        is_found_late = token["normalized"] and normalizer and kind != "Unigram"
+        if token["single_word"] or is_found_late or not token["content"]:
             raise UnsupportedTokenizerError(f"its added token {token['content']!r} is found in a way of its own")
         if (token["lstrip"] or token["rstrip"]) and kind == "WordPiece":
             raise UnsupportedTokenizerError(f"its added token {token['content']!r} takes white space away")
@@ -154,6 +155,6 @@ def _ids_of(tokenizer: Any) -> Any:
             raise UnsupportedTokenizerError(f"its BPE has {', '.join(given) or 'no symbol for some bytes'}")
         return ByteLevel(described)
     if kind == "Unigram":
-        return Unigram(described)
+        return Unigram(backend, described)
     steps = [part["type"] for part in (normalizer, splitter) if part]
     raise UnsupportedTokenizerError(f"it is of the kind {kind} with {' and '.join(steps) or 'no splitting'}")

@@ -23,7 +23,8 @@ class Unigram:
     """Texts to ids.
 
     Args:
-        described: A tokenizer's JSON.
+        tokenizer: A tokenizer of the ``tokenizers`` library.
+        described: Its JSON.
 
     Attributes:
         tables: What a SavedModel must hold on to.
@@ -32,13 +33,21 @@ class Unigram:
         UnsupportedTokenizerError: It has something that cannot be built.
     """
 
-    def __init__(self, described: Mapping[str, Any]) -> None:
+    def __init__(self, tokenizer: Any, described: Mapping[str, Any]) -> None:
         model = described["model"]
         if model["unk_id"] is None:
             raise UnsupportedTokenizerError("its Unigram has no unknown token")
         if model.get("byte_fallback"):
             raise UnsupportedTokenizerError("its Unigram writes unknown characters as bytes")
-        self._added = AddedTokens(described["added_tokens"])
+        # Some are found in the text as it is, the others after it is normalised.
+        kinds: tuple[list[Mapping[str, Any]], ...] = [], []
+        for token in described["added_tokens"]:
+            kinds[token["normalized"]].append(token)
+        if tokenizer.normalizer is not None:
+            normalize = tokenizer.normalizer.normalize_str
+            kinds[True][:] = [{**token, "content": normalize(token["content"])} for token in kinds[True]]
+        self._added, self._added_late = AddedTokens(kinds[False]), AddedTokens(kinds[True], len(kinds[False]))
+        self._added_ids = np.concatenate([self._added.ids, self._added_late.ids])
         self._white = white_space()
         self._normalizer = Normalizer(described["normalizer"])
         self._words = _Words(described["pre_tokenizer"])
@@ -49,7 +58,8 @@ class Unigram:
         self._scores = np.array([*scores, min(scores) - _PENALTY, -np.inf])
         self._ids = np.array([*range(len(scores)), self._unknown, -1], np.int32)
         self._pieces = Tree({piece: id for id, (piece, _) in enumerate(model["vocab"])})
-        self.tables = [self._pieces.children, self._added.tree.children, *self._normalizer.tables]
+        trees = self._pieces, self._added.tree, self._added_late.tree
+        self.tables = [*(tree.children for tree in trees), *self._normalizer.tables]
 
     def __call__(self, text: Any) -> Any:
         """The ids of each text [batch], ragged and without those that frame it."""
@@ -57,16 +67,17 @@ class Unigram:
 
         flat = decoded(text)
         flat = self._added(flat, self._white(flat.codes) == 1)
-        flat, begins = self._words(self._normalizer(flat))
+        flat = self._normalizer(flat)
+        flat, begins = self._words(self._added_late(flat, self._white(flat.codes) == 1))
         first = tf.cast(tf.where(begins)[:, 0], tf.int32)
         ends = tf.concat([first[1:], tf.repeat(tf.size(begins), tf.minimum(tf.size(first), 1))], 0)
         pieces = self._ending(flat.codes, tf.gather(ends, tf.cumsum(tf.cast(begins, tf.int32)) - 1))
         starts, pieces = _backwards(pieces, self._best(pieces, first, ends), first, ends)
 
         ids = tf.gather(self._ids, pieces)
-        if len(self._added.ids):
+        if len(self._added_ids):
             codes = tf.gather(flat.codes, starts)
-            added = tf.gather(self._added.ids, tf.maximum(codes - ADDED, 0))
+            added = tf.gather(self._added_ids, tf.maximum(codes - ADDED, 0))
             ids = tf.where(codes >= ADDED, added, ids)
         # Unknown characters side by side in a word are one unknown token.
         is_unknown = ids == self._unknown
