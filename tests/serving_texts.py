@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import pathlib
 import random
+import unicodedata
 
 import tokenizers
 import transformers
@@ -38,8 +40,6 @@ SENTENCES = [
 @functools.cache
 def texts(number: int = 2000) -> list[str]:
     """Real sentences and their changes, emoji, long and empty ones, control characters, scripts, accents apart."""
-    import unicodedata
-
     chance = random.Random(0)
     blocks = [
         (0x20, 0x7F), (0xA0, 0x250), (0x300, 0x370), (0x370, 0x400), (0x400, 0x530), (0x590, 0x700), (0x900, 0x980),
@@ -117,6 +117,78 @@ def byte_level(kind: str, **options) -> transformers.PreTrainedTokenizerFast:
         backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     tokenizer_class = transformers.RobertaTokenizerFast if is_roberta else transformers.GPT2TokenizerFast
     return tokenizer_class(tokenizer_object=backend, model_max_length=32, **options)
+
+
+def unigram(kind: str) -> transformers.PreTrainedTokenizerFast:
+    """A tokenizer as T5, XLM-RoBERTa or ALBERT have it, with a vocabulary of its own.
+
+    That of T5 is as published; "t5 of today" and "xlm-roberta" are as transformers converts SentencePiece's files now.
+    """
+    steps = [normalizers.Precompiled(character_map())]
+    marks = pre_tokenizers.Metaspace(prepend_scheme="first" if kind == "t5 of today" else "always")
+    backend = tokenizers.Tokenizer(models.Unigram())
+    backend.pre_tokenizer = marks
+    if kind == "t5":
+        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), marks])
+    elif kind == "albert":
+        replaced = [normalizers.Replace(quote, '"') for quote in ("``", "''")]
+        replaced += [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
+        steps = [*replaced, *steps, normalizers.Replace(tokenizers.Regex(" {2,}"), " ")]
+    else:
+        steps += [normalizers.Strip(left=False), normalizers.Replace(tokenizers.Regex(" {2,}"), "▁")]
+    backend.normalizer = normalizers.Sequence(steps)
+    specials = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=specials, unk_token="<unk>", show_progress=False)
+    backend.train_from_iterator([*CORPUS * 3, *SENTENCES], trainer)
+    strips = {"lstrip": True, "rstrip": kind == "t5 of today"}
+    others = ["<mask>"] if kind == "xlm-roberta" else [f"<extra_id_{n}>" for n in range(11)]
+    strips["normalized"] = kind == "xlm-roberta"
+    backend.add_special_tokens([tokenizers.AddedToken(token, **strips) for token in others])
+    backend.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B:1 </s>:1", special_tokens=[("</s>", 1)]
+    )
+    backend.decoder = decoders.Metaspace(prepend_scheme=marks.prepend_scheme)
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=32, **names)
+
+
+@functools.cache
+def character_map() -> bytes:
+    """A map like SentencePiece's "nmt_nfkc" of some blocks: compatible characters, accents, control characters."""
+    entries = {chr(code): "" for code in (*range(1, 9), 0x7F, 0x200B, 0xAD)}
+    entries |= {chr(code): " " for code in (9, 10, 13, 0xA0, 0x2003, 0x2028, 0x3000)}
+    for code in (*range(0xA1, 0x530), *range(0x1E00, 0x2150), *range(0xFB00, 0xFB10), *range(0xFF00, 0xFFA0)):
+        for form in {chr(code), unicodedata.normalize("NFD", chr(code))}:
+            result = unicodedata.normalize("NFKC", form)
+            if result != form and form not in entries:
+                entries[form] = result
+    return double_array(entries)
+
+
+def double_array(entries: dict[str, str]) -> bytes:
+    """A map in SentencePiece's format: a trie of the keys' bytes in two arrays that are one, and what they become."""
+    texts, tree = b"", {}
+    for key, value in entries.items():
+        node = tree
+        for octet in key.encode():
+            node = node.setdefault(octet, {})
+        node[None] = len(texts)
+        texts += value.encode() + b"\0"
+    units, bases, pending = {0: 0}, set(), [(0, tree)]
+    while pending:
+        place, node = pending.pop()
+        labels = [octet or 0 for octet in node]
+        candidates = (base for base in itertools.count(len(units) * 3 // 4 + 1) if base not in bases)
+        base = next(base for base in candidates if not any(base ^ label in units for label in labels))
+        bases.add(base)
+        units[place] |= (place ^ base) << 10 | (None in node) << 8
+        for octet, child in node.items():
+            units[base ^ (octet or 0)] = child | 1 << 31 if octet is None else octet
+            if octet is not None:
+                pending.append((base ^ octet, child))
+    size = (max(units) | 0xFF) + 1
+    trie = b"".join(units.get(place, 0).to_bytes(4, "little") for place in range(size))
+    return len(trie).to_bytes(4, "little") + trie + texts
 
 
 def minilm_directory() -> pathlib.Path | None:

@@ -16,6 +16,7 @@ import serving_texts
 import tensorflow as tf
 import tf_keras
 import tiny
+import tokenizers
 import transformers
 from helpers import KERASES, python
 
@@ -23,6 +24,7 @@ from tf_hfwb import export_for_serving
 from tf_hfwb.cli import main
 from tf_hfwb.errors import ExportError, NotACheckpointError, SettingError
 from tf_hfwb.serving import check
+from tf_hfwb.serving.generation import Spelling, is_spelled
 from tf_hfwb.serving.versions import new_version, versions
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
@@ -165,6 +167,34 @@ def test_an_encoder_decoder_generates(tmp_path):
     answers = loaded.signatures["generate"](input_ids=ids, attention_mask=mask)["output_ids"]
     expected = model.generate(ids, attention_mask=mask, max_new_tokens=4, do_sample=False)
     np.testing.assert_array_equal(answers, expected)
+
+
+@pytest.mark.slow
+def test_an_encoder_decoder_generates_from_texts(tmp_path):
+    tokenizer = serving_texts.unigram("t5")
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    config = transformers.T5Config(vocab_size=len(tokenizer) + 9, decoder_start_token_id=0, pad_token_id=0, **sizes)
+    model = tiny.seeded(transformers.TFT5ForConditionalGeneration, config)
+    loaded = tf.saved_model.load(str(export_for_serving(model, tmp_path, processing_class=tokenizer, max_new_tokens=8)))
+    prompts = ["translate: <extra_id_0> the quick fox", "a dog", "Le garçon 😀", ""]
+    answers = loaded.signatures["generate_text"](text=tf.constant(prompts))
+    encoded = tokenizer(prompts, padding=True, return_tensors="tf", return_token_type_ids=False)
+    expected = model.generate(**encoded, max_new_tokens=8, do_sample=False)
+    np.testing.assert_array_equal(answers["output_ids"], expected)
+    written = [text.decode() for text in answers["text"].numpy()]
+    assert written == tokenizer.batch_decode(expected, skip_special_tokens=True)
+    assert any(written)
+
+
+@pytest.mark.parametrize("kind", ["t5", "t5 of today", "gpt2"])
+def test_ids_are_spelled_as_the_tokenizer_does(kind):
+    tokenizer = serving_texts.byte_level("gpt2") if kind == "gpt2" else serving_texts.unigram(kind)
+    tokenizer.add_tokens([tokenizers.AddedToken("own", normalized=False)])
+    assert is_spelled(tokenizer)
+    ids = np.random.default_rng(0).integers(0, len(tokenizer) + 3, (200, 6))
+    ids[:20, 0] = tokenizer.convert_tokens_to_ids("Ġ" if kind == "gpt2" else "▁")
+    written = [text.decode() for text in Spelling(tokenizer)(tf.constant(ids, tf.int32)).numpy()]
+    assert written == tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def test_warm_up_requests_are_answered(exported):

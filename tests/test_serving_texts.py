@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import random
+import unicodedata
+
 import numpy as np
 import pytest
 import serving_texts
 import tensorflow as tf
 import tiny
+import tokenizers
 import transformers
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.serving.texts import TextsInGraph, UnsupportedTokenizerError
+from tf_hfwb.serving.texts import TextsInGraph
+from tf_hfwb.serving.unsupported import UnsupportedTokenizerError
 
 
 def minilm():
@@ -25,8 +31,11 @@ TOKENIZERS = {
     "minilm": minilm,
     "gpt2": lambda: serving_texts.byte_level("gpt2"),
     "roberta with a space": lambda: serving_texts.byte_level("roberta", add_prefix_space=True),
+    "t5": lambda: serving_texts.unigram("t5"),
+    "xlm-roberta": lambda: serving_texts.unigram("xlm-roberta"),
+    "albert": lambda: serving_texts.unigram("albert"),
 }
-NIGHTLY = dict.fromkeys(["cased", "roberta with a space"], pytest.mark.nightly)
+NIGHTLY = dict.fromkeys(["cased", "roberta with a space", "xlm-roberta", "albert"], pytest.mark.nightly)
 
 
 def as_lists(encoded) -> list[list[int]]:
@@ -56,6 +65,102 @@ def test_two_thousand_texts_have_the_ids_of_the_tokenizer(name):
             assert [row for row in both if row[-1] != row[-2]] == []
             types = zip(got["token_type_ids"].numpy(), expected["token_type_ids"], strict=True)
             assert [(a, b) for a, b in types if a[: len(b)].tolist() != b] == []
+
+
+ACCENTS = [
+    "\u0301",
+    "\u0323",
+    "\u0302",
+    "\u0344",
+    "\u0345",
+    "\u0903",
+    "\u200d",
+    "\ufe0f",
+    "\u20e3",
+    "\u0600",
+    "\U0001d165",
+]
+BASES = [
+    "a",
+    "e",
+    "A",
+    "ª",
+    "º",
+    "ﬁ",
+    "ά",
+    "Ǆ",
+    "™",
+    "\t",
+    "\r\n",
+    "\u200b",
+    "\u00ad",
+    "\u2028",
+    " ",
+    "  ",
+    "\u3000",
+    "``",
+    "'''",
+]
+TOKENS = ["<unk>", "</s>", "<mask>", "<extra_id_1>", "<extra_id_10>", "<extra_id_1", "▁", "世", "龘龘"]
+
+
+@pytest.mark.parametrize("kind", ["t5", "t5 of today", "xlm-roberta", "albert"])
+def test_unigram_has_the_ids_for_clusters_and_for_what_stands_beside_special_tokens(kind):
+    tokenizer = serving_texts.unigram(kind)
+    chance = random.Random(0)
+    parts = [*ACCENTS, *BASES, *TOKENS]
+    texts = ["".join(chance.choices(parts, k=chance.randrange(12))) for _ in range(1500)]
+    texts += [f"{base}{accent}\u0323" for base in BASES for accent in ACCENTS]
+    texts += serving_texts.SENTENCES + [unicodedata.normalize("NFD", text) for text in serving_texts.SENTENCES]
+    ours = as_lists(tf.function(TextsInGraph(tokenizer, None))(tf.constant(texts)))
+    theirs = tokenizer(texts)["input_ids"]
+    assert [t for t, a, b in zip(texts, ours, theirs, strict=True) if a != b] == []
+
+
+def test_of_cuts_with_equal_scores_the_tokenizers_is_taken():
+    tokenizer = serving_texts.unigram("t5")
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    described["model"]["vocab"] = [[piece, -1.0 * len(piece)] for piece, _ in described["model"]["vocab"]]
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizers.Tokenizer.from_str(json.dumps(described)), pad_token="<pad>"
+    )
+    ours = as_lists(TextsInGraph(tokenizer, None)(tf.constant(serving_texts.SENTENCES)))
+    assert ours == tokenizer(serving_texts.SENTENCES)["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"normalizer": {"type": "NFC"}}, "its normalizer has the step NFC$"),
+        ({"normalizer": {"type": "NFKD"}}, "the step NFKD and keeps accents"),
+        (
+            {"normalizer": {"type": "Replace", "pattern": {"Regex": "a+"}, "content": "b"}},
+            r"the step Replace of \{'Regex': 'a\+'\}",
+        ),
+        ({"pre_tokenizer": None}, "Unigram with no splitting"),
+        ({"pre_tokenizer": {"type": "BertPreTokenizer"}}, "Unigram with BertPreTokenizer"),
+        ({"prepend_scheme": "first"}, "marks the first word only"),
+        ({"unk_id": None}, "has no unknown token"),
+        ({"byte_fallback": True}, "writes unknown characters as bytes"),
+    ],
+)
+def test_a_unigram_that_cannot_be_built_says_why(changes, reason):
+    described = json.loads(serving_texts.unigram("t5").backend_tokenizer.to_str())
+    for name, value in changes.items():
+        places = {"prepend_scheme": described["pre_tokenizer"]["pretokenizers"][1], "normalizer": described}
+        places |= {"pre_tokenizer": described}
+        places.get(name, described["model"])[name] = value
+    backend = tokenizers.Tokenizer.from_str(json.dumps(described))
+    with pytest.raises(UnsupportedTokenizerError, match=reason):
+        TextsInGraph(transformers.PreTrainedTokenizerFast(tokenizer_object=backend), None)
+
+
+def test_of_added_tokens_the_first_is_found_though_another_is_longer():
+    tokenizer = serving_texts.byte_level("gpt2")
+    tokenizer.add_tokens([tokenizers.AddedToken(token, normalized=False) for token in ("ab", "bcd", "abc e")])
+    tokenizer.add_tokens([tokenizers.AddedToken("xy", normalized=False, rstrip=True)])
+    texts = ["abcd", "abc", "ab bcdbcd abc eabc", "x xy \u3000\n ab xyxy  y", "a xy  ", "a"]
+    assert as_lists(TextsInGraph(tokenizer, None)(tf.constant(texts))) == tokenizer(texts)["input_ids"]
 
 
 def test_padding_is_the_tokenizers_and_batches_may_be_empty():

@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.serving.code_points import ADDED, PROBED, SPACE, AddedTokens, Flat, Ranges, decoded, shifted
+from tf_hfwb.serving.code_points import (
+    ADDED,
+    PROBED,
+    SPACE,
+    AddedTokens,
+    Flat,
+    Ranges,
+    decoded,
+    every_other,
+    shifted,
+    taken_by,
+)
 
 _OTHER, _LETTER, _NUMBER, _WHITE, _ADDED, _OUTSIDE = range(6)
 _CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
@@ -42,7 +53,7 @@ class ByteLevel:
         values = np.array([rank << 32 | vocabulary[a + b] for rank, (a, b) in enumerate(merges)], np.int64)
         initializer = tf.lookup.KeyValueTensorInitializer(keys, values)
         self._merges = tf.lookup.StaticHashTable(initializer, int(_NEVER))
-        self.tables = [self._merges]
+        self.tables = [self._merges, self._added.tree.children]
 
     def __call__(self, text: Any) -> Any:
         """The ids of each text [batch], ragged and without those that frame it."""
@@ -79,7 +90,7 @@ class ByteLevel:
             is_done = best == _NEVER
             done_at = tf.concat([done_at, tf.boolean_mask(at, is_done)], 0)
             done = tf.concat([done, tf.boolean_mask(symbols, is_done)], 0)
-            is_hit = _every_other((merged == best) & ~is_done)
+            is_hit = every_other((merged == best) & ~is_done)
             symbols = tf.where(is_hit, tf.cast(merged % 2**32, tf.int32), symbols)
             keep = ~is_done & ~shifted(is_hit, -1, False)
             kept = (tf.boolean_mask(values, keep) for values in (at, symbols, words))
@@ -108,13 +119,9 @@ def _classes() -> Ranges:
     """Whether a character is a letter, a number, white space or another one."""
     from tokenizers import Regex, pre_tokenizers
 
-    text = "".join(map(chr, PROBED))
-    kinds = np.full(len(text), _OTHER)
+    kinds = np.full(len(PROBED), _OTHER)
     for expression, kind in ((r"\p{L}+", _LETTER), (r"\p{N}+", _NUMBER), (r"\s+", _WHITE)):
-        is_it = np.ones(len(text), bool)
-        for _, (start, end) in pre_tokenizers.Split(Regex(expression), "removed").pre_tokenize_str(text):
-            is_it[start:end] = False
-        kinds[is_it] = kind
+        kinds[taken_by(pre_tokenizers.Split(Regex(expression), "removed"))] = kind
     return Ranges(kinds)
 
 
@@ -172,14 +179,3 @@ def _utf8(codes: Any) -> tuple[Any, Any]:
     kinds = sum(tf.cast(codes >= least, tf.int32) for least in (0x80, 0x800, 0x10000))
     chosen = tf.gather_nd(stacked, tf.stack([kinds, tf.range(tf.size(codes))], axis=1))
     return tf.boolean_mask(chosen, tf.sequence_mask(kinds + 1, 4)), kinds + 1
-
-
-def _every_other(flags: Any) -> Any:
-    """The first, third, fifth... of each run of true flags: pairs that overlap cannot both be merged."""
-    import tensorflow as tf
-
-    places = tf.range(tf.size(flags))
-    starts = flags & ~shifted(flags, -1, False)
-    run = tf.maximum(tf.cumsum(tf.cast(starts, tf.int32)) - 1, 0)
-    first = tf.concat([tf.boolean_mask(places, starts), [0]], 0)
-    return flags & ((places - tf.gather(first, run)) % 2 == 0)

@@ -6,10 +6,12 @@ TensorFlow Serving has them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from tf_hfwb.serving.trees import Tree
 
 SPACE = 32
 # A code point that stands for the added token of that index: beyond Unicode, so that no text can hold it.
@@ -64,20 +66,57 @@ class Ranges:
         return tf.gather(self._values, tf.searchsorted(self._starts, codes, side="right") - 1)
 
 
+KEPT, DROPPED = -1, -2
+
+
+class Replacements:
+    """Code points that give way to others.
+
+    Args:
+        replacements: What they give way to.
+    """
+
+    def __init__(self, replacements: Sequence[str]) -> None:
+        self._codes = np.array([ord(character) for text in replacements for character in text], np.int32)
+        self._lengths = np.array([len(text) for text in replacements] or [0], np.int32)
+        self._starts = np.cumsum(self._lengths, dtype=np.int32) - self._lengths
+
+    def __call__(self, flat: Flat, which: Any) -> tuple[Flat, Any]:
+        """The new texts, and how many code points each old one has become.
+
+        Args:
+            flat: The texts.
+            which: The index of the replacement of each code point, :data:`KEPT` or :data:`DROPPED`.
+        """
+        import tensorflow as tf
+
+        row = tf.maximum(which, 0)
+        own = tf.range(tf.size(flat.codes)) + len(self._codes)
+        starts = tf.where(which >= 0, tf.gather(self._starts, row), own)
+        lengths = tf.where(which >= 0, tf.gather(self._lengths, row), tf.where(which == DROPPED, 0, 1))
+        places = tf.ragged.range(starts, starts + lengths).values
+        codes = tf.gather(tf.concat([self._codes, flat.codes], 0), places)
+        return Flat(codes, tf.repeat(flat.rows, lengths), flat.number), lengths
+
+
 class AddedTokens:
     """The tokens that a tokenizer finds in a text before anything else, such as ``[SEP]``.
 
     Args:
         described: ``added_tokens`` of a tokenizer's JSON.
+        number: How many others have been found before.
 
     Attributes:
         ids: The id of each, by the index that :data:`ADDED` is raised by.
+        tree: What they are found by, whose table a SavedModel must hold on to.
     """
 
-    def __init__(self, described: Sequence[dict[str, Any]]) -> None:
-        # Where two begin at one place, the longer one is taken.
-        self._tokens = sorted(described, key=lambda token: -len(token["content"]))
-        self.ids = np.array([token["id"] for token in self._tokens], np.int32)
+    def __init__(self, described: Sequence[Mapping[str, Any]], number: int = 0) -> None:
+        self._number = number
+        self.ids = np.array([token["id"] for token in described], np.int32)
+        self.tree = Tree({token["content"]: index for index, token in enumerate(described)})
+        # Whether each takes away the white space before it, and behind it.
+        self._takes = [np.array([bool(token[side]) for token in described]) for side in ("lstrip", "rstrip")]
 
     def __call__(self, flat: Flat, is_space: Any) -> Flat:
         """The texts with one code point for each added token.
@@ -88,29 +127,54 @@ class AddedTokens:
         """
         import tensorflow as tf
 
+        if not len(self.ids):
+            return flat
         codes, rows, _ = flat
-        longest = max((len(token["content"]) for token in self._tokens), default=1)
-        ahead = tf.concat([codes, tf.fill([longest], -1)], 0)
-        rows_ahead = tf.concat([rows, tf.fill([longest], tf.constant(-1, rows.dtype))], 0)
-        found = codes
-        taken = tf.zeros_like(codes, tf.bool)
-        for index, token in enumerate(self._tokens):
-            content = tf.constant([ord(character) for character in token["content"]])
-            places = tf.where(codes == content[0])[:, 0]
-            windows = places[:, None] + tf.range(len(token["content"]), dtype=tf.int64)
-            is_here = tf.reduce_all(tf.gather(ahead, windows) == content, axis=1)
-            is_here &= tf.gather(rows_ahead, windows[:, -1]) == tf.gather(rows, places)
-            is_here &= ~tf.reduce_any(tf.gather(tf.concat([taken, tf.fill([longest], False)], 0), windows), axis=1)
-            places, windows = tf.boolean_mask(places, is_here), tf.boolean_mask(windows, is_here)
-            found = tf.tensor_scatter_nd_update(found, places[:, None], tf.fill(tf.shape(places), ADDED + index))
-            every = tf.reshape(windows, [-1, 1])
-            taken = tf.tensor_scatter_nd_update(taken, every, tf.fill(tf.shape(every)[:1], True))
-        keep = ~taken | (found >= ADDED)
-        greedy = [ADDED + index for index, token in enumerate(self._tokens) if token["lstrip"]]
-        if greedy:
-            is_greedy = tf.reduce_any(found[:, None] == tf.constant(greedy), axis=1)
-            keep &= ~_just_before(is_greedy, is_space & ~taken, rows)
-        return Flat(found, rows, flat.number).only(keep)
+        ends = tf.searchsorted(rows, rows, side="right")
+        tokens, lengths = self.tree.longest_from(tf.zeros_like(codes, tf.int64), codes, ends)
+        is_token = _one_after_another(lengths, rows)
+        places, lengths = (tf.boolean_mask(values, is_token) for values in (tf.range(tf.size(codes)), lengths))
+        covered = tf.ragged.range(places, places + lengths).values[:, None]
+        owner = tf.repeat(tf.boolean_mask(tokens, is_token), lengths)
+        owner = tf.tensor_scatter_nd_update(tf.fill(tf.shape(codes), -1), covered, owner)
+        keep = is_token | (owner < 0)
+        is_space &= owner < 0
+        before, behind = ((owner >= 0) & tf.gather(takes, tf.maximum(owner, 0)) for takes in self._takes)
+        if self._takes[0].any():
+            keep &= ~_just_before(before, is_space, rows)
+        if self._takes[1].any():
+            keep &= ~_just_before(behind[::-1], is_space[::-1], rows[::-1])[::-1]
+        return Flat(tf.where(is_token, ADDED + self._number + tokens, codes), rows, flat.number).only(keep)
+
+
+def _one_after_another(lengths: Any, rows: Any) -> Any:
+    """The first of what is found in each row, then the first that begins behind its end, and so on.
+
+    Args:
+        lengths: The length of what is found at each place; 0 where nothing is.
+        rows: The row of each place.
+    """
+    import tensorflow as tf
+
+    places = tf.cast(tf.where(lengths > 0)[:, 0], tf.int32)
+    nowhere = tf.size(rows)
+    places, rows_of = tf.concat([places, [nowhere]], 0), tf.concat([rows, [-1]], 0)
+
+    def walk(at: Any, row: Any, found: Any) -> tuple[Any, ...]:
+        place = tf.gather(places, tf.searchsorted(places, at))
+        is_found = tf.gather(rows_of, place) == row
+        place, row = tf.boolean_mask(place, is_found), tf.boolean_mask(row, is_found)
+        found = tf.tensor_scatter_nd_update(found, place[:, None], tf.fill(tf.shape(place), True))
+        return place + tf.gather(lengths, place), row, found
+
+    vector = tf.TensorSpec([None], tf.int32).shape
+    is_first = shifted(rows, -1, -1) != rows
+    return tf.while_loop(
+        lambda at, *rest: tf.size(at) > 0,
+        walk,
+        (tf.cast(tf.where(is_first)[:, 0], tf.int32), tf.boolean_mask(rows, is_first), tf.zeros_like(rows, tf.bool)),
+        shape_invariants=(vector,) * 3,
+    )[2]
 
 
 def _just_before(is_token: Any, is_space: Any, rows: Any) -> Any:
@@ -131,6 +195,26 @@ def decoded(text: Any) -> Flat:
 
     ragged = tf.strings.unicode_decode(text, "UTF-8")
     return Flat(ragged.values, ragged.value_rowids(), tf.shape(text)[0])
+
+
+def taken_by(splitter: Any) -> np.ndarray:
+    """Whether each of :data:`PROBED` is taken away by a pre-tokenizer of the ``tokenizers`` library."""
+    text = "".join(map(chr, PROBED))
+    is_taken = np.ones(len(text), bool)
+    for _, (start, end) in splitter.pre_tokenize_str(text):
+        is_taken[start:end] = False
+    return is_taken
+
+
+def every_other(flags: Any) -> Any:
+    """The first, third, fifth... of each run of true flags: pairs that overlap cannot both be replaced."""
+    import tensorflow as tf
+
+    places = tf.range(tf.size(flags))
+    starts = flags & ~shifted(flags, -1, False)
+    run = tf.maximum(tf.cumsum(tf.cast(starts, tf.int32)) - 1, 0)
+    first = tf.concat([tf.boolean_mask(places, starts), [0]], 0)
+    return flags & ((places - tf.gather(first, run)) % 2 == 0)
 
 
 def shifted(values: Any, by: int, outside: Any) -> Any:

@@ -19,7 +19,8 @@ from tf_hfwb.serving.pictures import PicturesInGraph, UnsupportedProcessorError
 from tf_hfwb.serving.plain import PlainServable
 from tf_hfwb.serving.signatures import Servable
 from tf_hfwb.serving.source import load_source
-from tf_hfwb.serving.texts import TextsInGraph, UnsupportedTokenizerError
+from tf_hfwb.serving.texts import TextsInGraph
+from tf_hfwb.serving.unsupported import UnsupportedTokenizerError
 from tf_hfwb.serving.versions import check_version, new_version
 from tf_hfwb.serving.warmup import write_warmup
 from tf_hfwb.settings import Settings
@@ -51,13 +52,13 @@ def export_for_serving(
     It takes texts, with the tokenizer in it (``serving_default`` is ``text``, and ``text_pairs`` takes two), or ids
     (``token_ids``); or pictures, as files (``image_bytes``) or as ``pixel_values``. A classifier answers with
     ``label``, ``score``, ``probabilities`` in the order of ``assets/labels.txt`` and ``logits``. A model that generates
-    has ``generate``, greedy, from ids to ``output_ids``, and with byte-level BPE ``generate_text``. Batches are of any
-    size and length, and it computes in float32. Before it is published, a process with TensorFlow alone loads it and
-    must give what the model gives here. Plain models of Keras 3 and tf_keras are written by their own ``export`` and
-    checked and published in the same way.
+    has ``generate``, greedy, from ids to ``output_ids``, and ``generate_text`` with the tokenizers of GPT-2, T5 and
+    their like. Batches are of any size and length, and it computes in float32. Before it is published, a process with
+    TensorFlow alone loads it and must give what the model gives here. Plain models of Keras 3 and tf_keras are written
+    by their own ``export`` and checked and published in the same way.
 
-    The tokenizers of BERT (WordPiece) and of GPT-2 and RoBERTa (byte-level BPE) can be built of TensorFlow's
-    operations; with another one the SavedModel takes ids only, and a line says so.
+    The tokenizers of BERT (WordPiece), of GPT-2 and RoBERTa (byte-level BPE) and of T5, ALBERT and XLM-R (Unigram) can
+    be built of TensorFlow's operations; with another one the SavedModel takes ids only, and a line says so.
 
     Args:
         model_or_artifact_or_dir: A TF model of transformers, or a plain Keras model; the name of an artifact, such as

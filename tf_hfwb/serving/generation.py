@@ -63,32 +63,48 @@ class Continuation:
 
 
 class Spelling:
-    """Ids of a byte-level tokenizer as text, in the graph; special tokens are left out.
+    """Ids of a tokenizer as text, in the graph; special tokens are left out.
 
     Args:
-        tokenizer: The tokenizer.
+        tokenizer: A tokenizer for which :func:`is_spelled` is true.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         described = json.loads(tokenizer.backend_tokenizer.to_str())
-        octets = {character: byte for byte, character in enumerate(byte_characters())}
-        pieces: dict[int, bytes] = {}
-        for piece, id in described["model"]["vocab"].items():
-            pieces[id] = bytes(octets[character] for character in piece if character in octets)
-        for token in described["added_tokens"]:
-            pieces[token["id"]] = b"" if token["special"] else token["content"].encode()
-        self._pieces = np.array([pieces.get(id, b"") for id in range(max(pieces) + 1)], object)
+        model, decoder = described["model"], described["decoder"]
+        if model["type"] == "Unigram":
+            mark = decoder["replacement"]
+            tokens = {id: piece for id, (piece, _) in enumerate(model["vocab"])}
+            tokens |= {token["id"]: token["content"] for token in described["added_tokens"]}
+            pieces = {id: token.replace(mark, " ").encode() for id, token in tokens.items()}
+            without_marks = {id: token.replace(mark, "").encode() for id, token in tokens.items()}
+            first = pieces if decoder["prepend_scheme"] == "never" else without_marks
+        else:
+            octets = {character: byte for byte, character in enumerate(byte_characters())}
+            pieces = {
+                id: bytes(octets[character] for character in piece if character in octets)
+                for piece, id in model["vocab"].items()
+            }
+            first = pieces = pieces | {token["id"]: token["content"].encode() for token in described["added_tokens"]}
+        specials = {token["id"] for token in described["added_tokens"] if token["special"]}
+        places = range(max(pieces) + 2)  # The last one is for ids that the tokenizer does not have.
+        self._is_written = np.array([id in pieces and id not in specials for id in places])
+        self._pieces, self._first = (np.array([p.get(id, b"") for id in places], object) for p in (pieces, first))
 
     def __call__(self, ids: Any) -> Any:
         """The text of each row; bytes that are no UTF-8 become U+FFFD."""
         import tensorflow as tf
 
-        known = tf.where(ids < len(self._pieces), ids, 0)
-        pieces = tf.where(ids < len(self._pieces), tf.gather(tf.constant(self._pieces), known), "")
-        return tf.strings.unicode_transcode(tf.strings.reduce_join(pieces, axis=1), "UTF-8", "UTF-8")
+        places = tf.minimum(ids, len(self._pieces) - 1)
+        is_written = tf.gather(self._is_written, places)
+        is_first = tf.cumsum(tf.cast(is_written, tf.int32), axis=1) == 1
+        pieces = tf.where(is_first, tf.gather(self._first, places), tf.gather(self._pieces, places))
+        text = tf.strings.reduce_join(tf.where(is_written, pieces, ""), axis=1)
+        return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8")
 
 
-def is_byte_level(tokenizer: Any) -> bool:
+def is_spelled(tokenizer: Any) -> bool:
     """Whether :class:`Spelling` can spell what a tokenizer in the graph has read."""
     described: Mapping[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
-    return described["model"]["type"] == "BPE"
+    decoders = {"BPE": "ByteLevel", "Unigram": "Metaspace"}
+    return (described["decoder"] or {}).get("type", "") == decoders.get(described["model"]["type"])

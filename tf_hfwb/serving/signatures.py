@@ -14,7 +14,7 @@ import numpy as np
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import in_float32
 from tf_hfwb.serving.check import Example
-from tf_hfwb.serving.generation import Continuation, Spelling, is_byte_level
+from tf_hfwb.serving.generation import Continuation, Spelling, is_spelled
 from tf_hfwb.serving.outputs import Outputs
 from tf_hfwb.serving.pictures import PicturesInGraph, examples
 from tf_hfwb.serving.texts import TextsInGraph
@@ -216,7 +216,7 @@ class Servable:
         self._add_example("generate", inputs, {"output_ids": expected})
 
         texts = self._texts
-        if texts is None or not is_byte_level(self._tokenizer):
+        if texts is None or not is_spelled(self._tokenizer):
             return
         spelling = Spelling(self._tokenizer)
 

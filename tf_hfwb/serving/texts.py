@@ -7,11 +7,9 @@ from typing import Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.serving.byte_level import ByteLevel, byte_characters
+from tf_hfwb.serving.unigram import Unigram
+from tf_hfwb.serving.unsupported import UnsupportedTokenizerError
 from tf_hfwb.serving.wordpiece import WordPiece
-
-
-class UnsupportedTokenizerError(Exception):
-    """There is no construction of the tokenizer in TensorFlow's operations; the message says why."""
 
 
 class TextsInGraph:
@@ -139,9 +137,10 @@ def _ids_of(tokenizer: Any) -> Any:
     kind, model = described["model"].get("type"), described["model"]
     normalizer, splitter = described["normalizer"] or {}, described["pre_tokenizer"] or {}
     for token in described["added_tokens"]:
-        if token["single_word"] or token["rstrip"] or (token["normalized"] and normalizer) or not token["content"]:
+        is_found_late = token["normalized"] and normalizer and kind != "Unigram"
+        if token["single_word"] or is_found_late or not token["content"]:
             raise UnsupportedTokenizerError(f"its added token {token['content']!r} is found in a way of its own")
-        if token["lstrip"] and kind == "WordPiece":
+        if (token["lstrip"] or token["rstrip"]) and kind == "WordPiece":
             raise UnsupportedTokenizerError(f"its added token {token['content']!r} takes white space away")
     if tokenizer.truncation_side != "right":
         raise UnsupportedTokenizerError(f"it truncates on the {tokenizer.truncation_side}")
@@ -155,5 +154,7 @@ def _ids_of(tokenizer: Any) -> Any:
         if given or not set(byte_characters()) <= set(model["vocab"]):
             raise UnsupportedTokenizerError(f"its BPE has {', '.join(given) or 'no symbol for some bytes'}")
         return ByteLevel(described)
+    if kind == "Unigram":
+        return Unigram(backend, described)
     steps = [part["type"] for part in (normalizer, splitter) if part]
     raise UnsupportedTokenizerError(f"it is of the kind {kind} with {' and '.join(steps) or 'no splitting'}")

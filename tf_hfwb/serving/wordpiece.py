@@ -11,7 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.serving.code_points import ADDED, PROBED, SPACE, AddedTokens, Flat, Ranges, decoded, shifted
+from tf_hfwb.serving.code_points import (
+    ADDED,
+    DROPPED,
+    KEPT,
+    PROBED,
+    SPACE,
+    AddedTokens,
+    Flat,
+    Ranges,
+    Replacements,
+    decoded,
+    shifted,
+)
+from tf_hfwb.serving.trees import Tree
 
 _KEEP, _DELETE, _SPACE, _ALONE, _CHANGE = range(5)
 _SEPARATOR = "0"  # Changes nothing beside it, and nothing else becomes one.
@@ -34,8 +47,10 @@ class WordPiece:
         self._characters = _Characters(tokenizer)
         self._longest_word = model["max_input_chars_per_word"]
         self._unknown = model["vocab"][model["unk_token"]]
-        self._pieces = _Tree(model["vocab"], model["continuing_subword_prefix"])
-        self.tables = [self._pieces.children, self._characters.changes]
+        prefix = model["continuing_subword_prefix"]
+        continuing = {piece[len(prefix) :]: id for piece, id in model["vocab"].items() if piece.startswith(prefix)}
+        self._pieces = Tree(model["vocab"], continuing)
+        self.tables = [self._pieces.children, self._characters.changes, self._added.tree.children]
 
     def __call__(self, text: Any) -> Any:
         """The ids of each text [batch], ragged and without those that frame it."""
@@ -72,7 +87,8 @@ class WordPiece:
         first = tf.cast(tf.where(begins)[:, 0], tf.int32)
         ends = tf.concat([first[1:], tf.repeat(number, tf.minimum(tf.size(first), 1))], 0)
         words = tf.cumsum(tf.cast(begins, tf.int32)) - 1
-        ids, lengths = self._pieces.longest(codes, begins, tf.gather(ends, words))
+        roots = tf.where(begins, tf.constant(0, tf.int64), tf.constant(1, tf.int64))
+        ids, lengths = self._pieces.longest_from(roots, codes, tf.gather(ends, words))
         is_fitting = ends - first <= self._longest_word
 
         def walk(at: Any, end: Any, reached: Any) -> tuple[Any, Any, Any]:
@@ -134,12 +150,12 @@ class _Characters:
                 kinds.append(_CHANGE)
                 changed.append(ord(character))
                 apart = (" " if c in spaces else f" {c} " if c in alone else c for c in result)
-                replacements.append([ord(c) for c in "".join(apart)])
+                replacements.append("".join(apart))
         kinds.insert(PROBED.index(ord(_SEPARATOR)), _KEEP)
         self._kinds = Ranges([*kinds])
-        self._rows = tf.ragged.constant(replacements or [[SPACE]], tf.int32)
+        self._replacements = Replacements(replacements)
         keys, values = tf.constant(changed or [-1], tf.int64), tf.range(len(changed) or 1, dtype=tf.int64)
-        self.changes = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), 0)
+        self.changes = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), KEPT)
 
     def __call__(self, flat: Flat) -> tuple[Flat, Any]:
         """The normalised texts, white space as spaces, and which characters are words of their own."""
@@ -147,82 +163,7 @@ class _Characters:
 
         kinds = tf.where(flat.codes >= ADDED, _ALONE, self._kinds(flat.codes))
         codes = tf.where(kinds == _SPACE, SPACE, flat.codes)
-        changes = kinds == _CHANGE
-        replacement = self.changes.lookup(tf.where(changes, tf.cast(codes, tf.int64), -1))
-        row_starts = tf.cast(tf.gather(self._rows.row_splits, replacement), tf.int32)
-        row_lengths = tf.cast(tf.gather(self._rows.row_lengths(), replacement), tf.int32)
-        pool = tf.concat([self._rows.values, codes], 0)
-        own = tf.range(tf.size(codes)) + tf.size(self._rows.values)
-        starts = tf.where(changes, row_starts, own)
-        lengths = tf.where(changes, row_lengths, tf.where(kinds == _DELETE, 0, 1))
-        places = tf.ragged.range(starts, starts + lengths).values
-        rows = tf.repeat(flat.rows, lengths)
-        return Flat(tf.gather(pool, places), rows, flat.number), tf.repeat(kinds == _ALONE, lengths)
-
-
-class _Tree:
-    """The vocabulary as a tree of characters, one for the beginnings of words and one for what follows.
-
-    Args:
-        vocabulary: The id of each piece.
-        prefix: What marks the pieces that continue a word.
-
-    Attributes:
-        children: A table from a node and a character to the node below.
-    """
-
-    def __init__(self, vocabulary: Mapping[str, int], prefix: str) -> None:
-        import tensorflow as tf
-
-        children: dict[int, int] = {}
-        accepted = [-1, -1]  # The roots.
-        continuing = [(piece[len(prefix) :], id) for piece, id in vocabulary.items() if piece.startswith(prefix)]
-        for root, pieces in enumerate((vocabulary.items(), continuing)):
-            for piece, id in pieces:
-                if not piece:
-                    continue
-                node = root
-                for character in piece:
-                    key = node << 21 | ord(character)
-                    node = children.setdefault(key, len(accepted))
-                    if node == len(accepted):
-                        accepted.append(-1)
-                accepted[node] = id
-        keys, values = np.array(list(children), np.int64), np.array(list(children.values()), np.int64)
-        self._accepted = np.array(accepted, np.int32)
-        self.children = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), -1)
-
-    def longest(self, codes: Any, begins: Any, ends: Any) -> tuple[Any, Any]:
-        """The longest piece that starts at each character: its id and its length, 0 where there is none.
-
-        Args:
-            codes: The characters [n].
-            begins: Whether a word begins there [n].
-            ends: Where the word that each is in ends [n].
-        """
-        import tensorflow as tf
-
-        number = tf.shape(codes)[0]
-
-        def descend(depth: Any, at: Any, node: Any, ids: Any, lengths: Any) -> tuple[Any, ...]:
-            code = tf.cast(tf.gather(codes, at + depth), tf.int64)
-            node = self.children.lookup(node * 2**21 + code)
-            at, node = tf.boolean_mask(at, node >= 0), tf.boolean_mask(node, node >= 0)
-            depth += 1
-            id = tf.gather(self._accepted, node)
-            places = tf.boolean_mask(at, id >= 0)[:, None]
-            ids = tf.tensor_scatter_nd_update(ids, places, tf.boolean_mask(id, id >= 0))
-            lengths = tf.tensor_scatter_nd_update(lengths, places, tf.fill(tf.shape(places)[:1], depth))
-            goes_on = at + depth < tf.gather(ends, at)
-            return depth, tf.boolean_mask(at, goes_on), tf.boolean_mask(node, goes_on), ids, lengths
-
-        vector = tf.TensorSpec([None], tf.int32).shape
-        roots = tf.where(begins, tf.constant(0, tf.int64), tf.constant(1, tf.int64))
-        start = tf.constant(0), tf.range(number), roots, tf.zeros_like(codes), tf.zeros_like(codes)
-        found = tf.while_loop(
-            lambda depth, at, *rest: tf.size(at) > 0,
-            descend,
-            start,
-            shape_invariants=(tf.TensorSpec([], tf.int32).shape, vector, vector, vector, vector),
-        )
-        return found[3], found[4]
+        which = tf.cast(self.changes.lookup(tf.where(kinds == _CHANGE, tf.cast(codes, tf.int64), -1)), tf.int32)
+        which = tf.where(kinds == _DELETE, DROPPED, which)
+        changed, lengths = self._replacements(Flat(codes, flat.rows, flat.number), which)
+        return changed, tf.repeat(kinds == _ALONE, lengths)
