@@ -154,7 +154,8 @@ class _Characters:
         kinds.insert(PROBED.index(ord(_SEPARATOR)), _KEEP)
         self._kinds = Ranges([*kinds])
         self._replacements = Replacements(replacements)
-        keys, values = tf.constant(changed or [-1], tf.int64), tf.range(len(changed) or 1, dtype=tf.int64)
+        # A table must have an entry: no code point is -2, and -1 stands for those that do not change.
+        keys, values = tf.constant(changed or [-2], tf.int64), tf.range(len(changed) or 1, dtype=tf.int64)
         self.changes = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), KEPT)
 
     def __call__(self, flat: Flat) -> tuple[Flat, Any]:
