@@ -35,7 +35,7 @@ TOKENIZERS = {
     "xlm-roberta": lambda: serving_texts.unigram("xlm-roberta"),
     "albert": lambda: serving_texts.unigram("albert"),
 }
-NIGHTLY = dict.fromkeys(["cased", "roberta with a space", "xlm-roberta", "albert"], pytest.mark.nightly)
+NIGHTLY = dict.fromkeys(["roberta with a space", "xlm-roberta", "albert"], pytest.mark.nightly)
 
 
 def as_lists(encoded) -> list[list[int]]:

@@ -88,6 +88,26 @@ def test_texts(name):
 
 
 @pytest.mark.nightly
+def test_texts_to_texts():
+    tokenizer = serving_texts.unigram("t5")
+    config = transformers.T5Config(
+        len(tokenizer), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
+    inputs = dict(tokenizer(TEXTS, padding=True, return_tensors="tf", return_token_type_ids=False))
+    model = tiny.seeded(transformers.TFT5ForConditionalGeneration, config)
+    model, signatures = servable(model, {**inputs, "labels": inputs["input_ids"]}, inputs["input_ids"], tokenizer)
+    decoder = inputs["input_ids"][:, :3]
+    expected = model({**inputs, "decoder_input_ids": decoder}).logits
+    answer = signatures["token_ids"](**inputs, decoder_input_ids=decoder)["logits"]
+    np.testing.assert_allclose(answer, expected, atol=1e-4)
+    theirs = model.generate(**inputs, max_new_tokens=4, do_sample=False)
+    for answers in (signatures["generate"](**inputs), signatures["serving_default"](text=tf.constant(TEXTS))):
+        np.testing.assert_array_equal(answers["output_ids"][:, : theirs.shape[1]], theirs)
+    written = [text.decode() for text in answers["text"].numpy()]
+    assert written == tokenizer.batch_decode(theirs, skip_special_tokens=True)
+
+
+@pytest.mark.nightly
 def test_pictures():
     processor = transformers.ViTImageProcessor(size={"height": 8, "width": 8})
     pictures = [np.random.default_rng(n).integers(0, 256, (8 + n, 20, 3), dtype=np.uint8) for n in range(4)]

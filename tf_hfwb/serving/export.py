@@ -49,11 +49,11 @@ def export_for_serving(
 ) -> pathlib.Path:
     """Write ``directory/version``, a SavedModel for TensorFlow Serving, whole or not at all.
 
-    It takes texts, with the tokenizer in it (``serving_default`` is ``text``, and ``text_pairs`` takes two), or ids
-    (``token_ids``); or pictures, as files (``image_bytes``) or as ``pixel_values``. A classifier answers with
-    ``label``, ``score``, ``probabilities`` in the order of ``assets/labels.txt`` and ``logits``. A model that generates
-    has ``generate``, greedy, from ids to ``output_ids``, and ``generate_text`` with the tokenizers of GPT-2, T5 and
-    their like. Batches are of any size and length, and it computes in float32. Before it is published, a process with
+    It takes texts, with the tokenizer in it (``text``, and ``text_pairs`` takes two), or ids (``token_ids``); or
+    pictures, as files (``image_bytes``) or as ``pixel_values``. A classifier answers with ``label``, ``score``,
+    ``probabilities`` in the order of ``assets/labels.txt`` and ``logits``. A model that generates has ``generate``,
+    greedy, from ids to ``output_ids``, and ``generate_text`` with the tokenizers of GPT-2, T5 and their like.
+    ``serving_default`` is the first there is of ``generate_text``, ``text``, ``image_bytes``, ``token_ids``. Batches are of any size and length, and it computes in float32. Before it is published, a process with
     TensorFlow alone loads it and must give what the model gives here. Plain models of Keras 3 and tf_keras are written
     by their own ``export`` and checked and published in the same way.
 

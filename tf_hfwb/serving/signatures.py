@@ -19,7 +19,7 @@ from tf_hfwb.serving.outputs import Outputs
 from tf_hfwb.serving.pictures import PicturesInGraph, examples
 from tf_hfwb.serving.texts import TextsInGraph
 
-_USUAL = ("text", "image_bytes", "token_ids", "pixel_values")  # The first there is, is the default.
+_USUAL = ("generate_text", "text", "image_bytes", "token_ids", "pixel_values")  # The first there is, is the default.
 _TEXTS = [
     "The quick brown fox jumps over the lazy dog.",
     "Déjà vu 😀 in 2024?",
