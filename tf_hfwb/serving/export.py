@@ -53,10 +53,11 @@ def export_for_serving(
     pictures, as files (``image_bytes``) or as ``pixel_values``. A classifier answers with ``label``, ``score``,
     ``probabilities`` in the order of ``assets/labels.txt`` and ``logits``. A model that generates has ``generate``,
     greedy, from ids to ``output_ids``, and ``generate_text`` with the tokenizers of GPT-2, T5 and their like.
-    ``serving_default`` is the first there is of ``generate_text``, ``text``, ``image_bytes``, ``token_ids``. Batches are
-    of any size and length, and it computes in float32. Before it is published, a process with TensorFlow alone loads it
-    and must give what the model gives here. Plain models of Keras 3 and tf_keras are written by their own ``export``
-    and checked and published in the same way.
+    ``serving_default`` is the first there is of ``generate_text``, ``text``, ``image_bytes``, ``token_ids``.
+
+    Batches are of any size and length, and it computes in float32. Before it is published, a process with TensorFlow
+    alone loads it and must give what the model gives here. Plain models of Keras 3 and tf_keras are written by their
+    own ``export`` and checked and published in the same way.
 
     The tokenizers of BERT (WordPiece), of GPT-2 and RoBERTa (byte-level BPE) and of T5, ALBERT and XLM-R (Unigram) can
     be built of TensorFlow's operations; with another one the SavedModel takes ids only, and a line says so.
