@@ -545,6 +545,7 @@ print(keras.backend.backend())
 """
 
 
+@pytest.mark.nightly
 def test_on_jax():
     pytest.importorskip("jax")
     path = [str(pathlib.Path(__file__).parent)]

@@ -253,7 +253,7 @@ wandb.finish()
 @pytest.mark.parametrize(
     ("where", "kind"),
     [
-        ("jax", "keras"),
+        pytest.param("jax", "keras", marks=pytest.mark.nightly),
         pytest.param("mirrored", "keras", marks=pytest.mark.nightly),
         pytest.param("mirrored", "tf_keras", marks=pytest.mark.nightly),
         ("mirrored", "bert"),

@@ -158,7 +158,7 @@ def test_a_causal_model_generates_from_ids_and_texts(tmp_path):
         export_for_serving(model, tmp_path, max_new_tokens=32)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_encoder_decoder_generates(tmp_path):
     model = tiny.t5()
     loaded = tf.saved_model.load(str(export_for_serving(model, tmp_path, max_new_tokens=4)))
