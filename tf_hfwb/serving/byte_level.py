@@ -18,10 +18,14 @@ from tf_hfwb.serving.code_points import (
     AddedTokens,
     Flat,
     Ranges,
+    begins_of,
     decoded,
     every_other,
+    octets_of,
+    preceded,
     shifted,
     taken_by,
+    with_added_ids,
 )
 
 _OTHER, _LETTER, _NUMBER, _WHITE, _ADDED, _OUTSIDE = range(6)
@@ -69,9 +73,7 @@ class ByteLevel:
 
         octets, counts = _utf8(tf.where(is_added, 0, flat.codes))
         symbols = tf.gather(self._bytes, octets)
-        is_added, codes = tf.repeat(is_added, counts), tf.repeat(flat.codes, counts)
-        if len(self._added.ids):
-            symbols = tf.where(is_added, tf.gather(self._added.ids, tf.where(is_added, codes - ADDED, 0)), symbols)
+        symbols = with_added_ids(symbols, tf.repeat(flat.codes, counts), self._added.ids)
         at, symbols = self._merged(symbols, tf.repeat(words, counts))
         rows = tf.gather(tf.repeat(flat.rows, counts), at)
         return tf.RaggedTensor.from_value_rowids(symbols, rows, tf.cast(flat.number, tf.int64), validate=False)
@@ -127,22 +129,15 @@ def _classes() -> Ranges:
 
 def _with_prefix_space(flat: Flat) -> Flat:
     """With a space before each text, and after each added token, where there is none."""
-    import tensorflow as tf
-
-    codes, rows, number = flat
-    is_first = (shifted(rows, -1, -1) != rows) | (shifted(codes, -1, 0) >= ADDED)
-    needs = is_first & (codes != SPACE) & (codes < ADDED)
-    places = tf.repeat(tf.range(tf.size(codes)), tf.where(needs, 2, 1))
-    is_inserted = tf.gather(needs, places) & (shifted(places, 1, -1) == places)
-    return Flat(tf.where(is_inserted, SPACE, tf.gather(codes, places)), tf.gather(rows, places), number)
+    needs = begins_of(flat) & (flat.codes != SPACE) & (flat.codes < ADDED)
+    return preceded(flat, needs, SPACE)[0]
 
 
 def _begins(flat: Flat, kinds: Any) -> Any:
     """Whether a word begins at each character, by GPT-2's expression."""
     import tensorflow as tf
 
-    codes, rows, _ = flat
-    starts = (shifted(rows, -1, -1) != rows) | (kinds == _ADDED) | (shifted(kinds, -1, _ADDED) == _ADDED)
+    codes, starts = flat.codes, begins_of(flat)
     before = tf.where(starts, _OUTSIDE, shifted(kinds, -1, _OUTSIDE))
     after = tf.where(shifted(starts, 1, True), _OUTSIDE, shifted(kinds, 1, _OUTSIDE))
     is_white = kinds == _WHITE
@@ -176,6 +171,6 @@ def _utf8(codes: Any) -> tuple[Any, Any]:
     ]
     zeros = tf.zeros_like(codes)
     stacked = tf.stack([tf.stack([*form, *[zeros] * (4 - len(form))], axis=1) for form in forms])
-    kinds = sum(tf.cast(codes >= least, tf.int32) for least in (0x80, 0x800, 0x10000))
-    chosen = tf.gather_nd(stacked, tf.stack([kinds, tf.range(tf.size(codes))], axis=1))
-    return tf.boolean_mask(chosen, tf.sequence_mask(kinds + 1, 4)), kinds + 1
+    counts = octets_of(codes)
+    chosen = tf.gather_nd(stacked, tf.stack([counts - 1, tf.range(tf.size(codes))], axis=1))
+    return tf.boolean_mask(chosen, tf.sequence_mask(counts, 4)), counts

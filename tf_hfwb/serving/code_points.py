@@ -206,6 +206,57 @@ def taken_by(splitter: Any) -> np.ndarray:
     return is_taken
 
 
+def begins_of(flat: Flat) -> Any:
+    """Whether an added token or a stretch of text between them begins at each code point."""
+    is_added = flat.codes >= ADDED
+    return (shifted(flat.rows, -1, -1) != flat.rows) | is_added | shifted(is_added, -1, False)
+
+
+def bounds(begins: Any) -> tuple[Any, Any]:
+    """Where parts of a vector start and end, from whether one begins at each place, which one does at the first."""
+    import tensorflow as tf
+
+    starts = tf.cast(tf.where(begins)[:, 0], tf.int32)
+    return starts, tf.concat([starts[1:], tf.repeat(tf.size(begins), tf.minimum(tf.size(starts), 1))], 0)
+
+
+def octets_of(codes: Any) -> Any:
+    """How many bytes each code point has in UTF-8."""
+    import tensorflow as tf
+
+    return 1 + sum(tf.cast(codes >= least, tf.int32) for least in (0x80, 0x800, 0x10000))
+
+
+def preceded(flat: Flat, flags: Any, code: int) -> tuple[Flat, Any, Any]:
+    """The texts with ``code`` in front of each code point that is flagged.
+
+    Returns:
+        The texts; where each of their code points was; and which of them are new.
+    """
+    import tensorflow as tf
+
+    places = tf.repeat(tf.range(tf.size(flat.codes)), tf.where(flags, 2, 1))
+    is_new = tf.gather(flags, places) & (shifted(places, 1, -1) == places)
+    codes = tf.where(is_new, code, tf.gather(flat.codes, places))
+    return Flat(codes, tf.gather(flat.rows, places), flat.number), places, is_new
+
+
+def with_added_ids(ids: Any, codes: Any, added: np.ndarray) -> Any:
+    """The ids, with those of added tokens where the code point stands for one.
+
+    Args:
+        ids: The id of each code point [n].
+        codes: The code points [n].
+        added: The id of each added token, by the index that :data:`ADDED` is raised by.
+    """
+    import tensorflow as tf
+
+    if not len(added):
+        return ids
+    is_added = codes >= ADDED
+    return tf.where(is_added, tf.gather(added, tf.where(is_added, codes - ADDED, 0)), ids)
+
+
 def every_other(flags: Any) -> Any:
     """The first, third, fifth... of each run of true flags: pairs that overlap cannot both be replaced."""
     import tensorflow as tf

@@ -111,16 +111,15 @@ def export_for_serving(
     with checker() as other_process:
         model, tokenizer = load_source(model_or_artifact_or_dir, processing_class)
         is_plain = not is_of_transformers(model)
-        texts = None if is_plain else _texts(model, tokenizer, max_length)
-        pictures = None if is_plain else _pictures(model, tokenizer)
-        if texts is not None:
-            agreement(texts, tokenizer, sample_texts, is_accepted=accept_tokenizer_differences)
+        processing = None if is_plain else _processing(model, tokenizer, max_length)
+        if isinstance(processing, TextsInGraph):
+            agreement(processing, tokenizer, sample_texts, is_accepted=accept_tokenizer_differences)
         with new_version(directory, version) as draft:
             try:
                 if is_plain:
                     servable: PlainServable | Servable = PlainServable(model)
                 else:
-                    servable = Servable(model, texts or pictures, tokenizer, max_new_tokens)
+                    servable = Servable(model, processing, tokenizer, max_new_tokens)
                 servable.save(draft.path)
                 _warm_up(draft.path, directory.name, servable)
             except TFHFWBError:
@@ -170,36 +169,21 @@ def _warm_up(path: pathlib.Path, name: str, servable: Servable | PlainServable) 
         _logger.warning("There are no warm-up requests, for which tensorflow-serving-api is missing: tf_hfwb[serving].")
 
 
-def _texts(model: Any, tokenizer: Any, max_length: int | None) -> TextsInGraph | None:
-    """The tokenizer in the graph; None, said in a line, where the SavedModel can take ids only."""
-    longest = longest_input(model, tokenizer)
+def _processing(model: Any, processor: Any, max_length: int | None) -> TextsInGraph | PicturesInGraph | None:
+    """The tokenizer or image processor in the graph; None, said in a line, where there is none."""
+    longest = longest_input(model, processor)
     if max_length is not None and longest is not None and max_length > longest:
         raise SettingError("max_length", max_length, expected=f"at most {longest}, which the model has positions for")
-    if model.main_input_name != "input_ids":
+    takes_texts = model.main_input_name == "input_ids"
+    if not takes_texts and model.main_input_name != "pixel_values":
         return None
-    if tokenizer is None:
-        _logger.warning("There is no tokenizer, so the SavedModel takes token ids and no texts. Pass processing_class.")
-        return None
-    try:
-        return TextsInGraph(tokenizer, max_length or longest)
-    except UnsupportedTokenizerError as error:
-        _logger.warning("The tokenizer cannot be in the graph: %s. The SavedModel takes token ids and no texts.", error)
-        return None
-
-
-def _pictures(model: Any, processor: Any) -> PicturesInGraph | None:
-    """The image processor in the graph; None, said in a line, where the SavedModel can take pixels only."""
-    if model.main_input_name != "pixel_values":
-        return None
+    name = "tokenizer" if takes_texts else "image processor"
+    without = "takes token ids and no texts" if takes_texts else "takes pixels and no pictures"
     if processor is None:
-        _logger.warning(
-            "There is no image processor, so the SavedModel takes pixels and no pictures. Pass processing_class."
-        )
+        _logger.warning("There is no %s, so the SavedModel %s. Pass processing_class.", name, without)
         return None
     try:
-        return PicturesInGraph(processor)
-    except UnsupportedProcessorError as error:
-        _logger.warning(
-            "The image processor cannot be in the graph: %s. The SavedModel takes pixels and no pictures.", error
-        )
+        return TextsInGraph(processor, max_length or longest) if takes_texts else PicturesInGraph(processor)
+    except (UnsupportedTokenizerError, UnsupportedProcessorError) as error:
+        _logger.warning("The %s cannot be in the graph: %s. The SavedModel %s.", name, error, without)
         return None

@@ -22,7 +22,10 @@ from tf_hfwb.serving.code_points import (
     Flat,
     Ranges,
     Replacements,
+    begins_of,
+    bounds,
     every_other,
+    octets_of,
     shifted,
     taken_by,
 )
@@ -69,12 +72,6 @@ class Normalizer:
         for step in self._steps:
             flat = step(flat)
         return flat
-
-
-def begins_of(flat: Flat) -> Any:
-    """Whether an added token or a stretch of text between them begins at each code point."""
-    is_added = flat.codes >= ADDED
-    return (shifted(flat.rows, -1, -1) != flat.rows) | is_added | shifted(is_added, -1, False)
 
 
 def white_space() -> Ranges:
@@ -222,10 +219,8 @@ class _Clusters:
         is_joined = (self._joins_left(codes) == 1) & ~is_control_before
         is_joined |= shifted(self._joins_right(codes) == 1, -1, False) & ~is_control
         is_joined |= (codes == ord("\n")) & (before == ord("\r"))
-        starts = tf.cast(tf.where(begins_of(flat) | ~is_joined)[:, 0], tf.int32)
-        ends = tf.concat([starts[1:], tf.repeat(tf.size(codes), tf.minimum(tf.size(starts), 1))], 0)
-        octets = 1 + sum(tf.cast(codes >= least, tf.int32) for least in (0x80, 0x800, 0x10000))
-        until = tf.concat([[0], tf.cumsum(octets)], 0)
+        starts, ends = bounds(begins_of(flat) | ~is_joined)
+        until = tf.concat([[0], tf.cumsum(octets_of(codes))], 0)
         is_short = (ends - starts > 1) & (tf.gather(until, ends) - tf.gather(until, starts) <= _LONGEST_CLUSTER)
         return tf.boolean_mask(starts, is_short), tf.boolean_mask(ends, is_short)
 

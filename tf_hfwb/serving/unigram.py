@@ -11,8 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.serving.code_points import ADDED, SPACE, AddedTokens, Flat, decoded, shifted
-from tf_hfwb.serving.normalization import Normalizer, begins_of, white_space
+from tf_hfwb.serving.code_points import (
+    ADDED,
+    SPACE,
+    AddedTokens,
+    Flat,
+    begins_of,
+    bounds,
+    decoded,
+    preceded,
+    shifted,
+    with_added_ids,
+)
+from tf_hfwb.serving.normalization import Normalizer, white_space
 from tf_hfwb.serving.trees import Tree
 from tf_hfwb.serving.unsupported import UnsupportedTokenizerError
 
@@ -69,16 +80,11 @@ class Unigram:
         flat = self._added(flat, self._white(flat.codes) == 1)
         flat = self._normalizer(flat)
         flat, begins = self._words(self._added_late(flat, self._white(flat.codes) == 1))
-        first = tf.cast(tf.where(begins)[:, 0], tf.int32)
-        ends = tf.concat([first[1:], tf.repeat(tf.size(begins), tf.minimum(tf.size(first), 1))], 0)
+        first, ends = bounds(begins)
         pieces = self._ending(flat.codes, tf.gather(ends, tf.cumsum(tf.cast(begins, tf.int32)) - 1))
         starts, pieces = _backwards(pieces, self._best(pieces, first, ends), first, ends)
 
-        ids = tf.gather(self._ids, pieces)
-        if len(self._added_ids):
-            codes = tf.gather(flat.codes, starts)
-            added = tf.gather(self._added_ids, tf.maximum(codes - ADDED, 0))
-            ids = tf.where(codes >= ADDED, added, ids)
+        ids = with_added_ids(tf.gather(self._ids, pieces), tf.gather(flat.codes, starts), self._added_ids)
         # Unknown characters side by side in a word are one unknown token.
         is_unknown = ids == self._unknown
         keep = tf.gather(begins, starts) | ~(is_unknown & shifted(is_unknown, -1, False))
@@ -225,11 +231,8 @@ class _Words:
             is_marked = begins & (codes != self._mark) & (codes < ADDED)
             if self._scheme == "first":
                 is_marked &= shifted(rows, -1, -1) != rows
-            places = tf.repeat(tf.range(tf.size(codes)), tf.where(is_marked, 2, 1))
-            is_second = shifted(places, -1, -1) == places
-            is_mark = tf.gather(is_marked, places) & ~is_second
-            codes, rows = tf.where(is_mark, self._mark, tf.gather(codes, places)), tf.gather(rows, places)
-            begins = tf.gather(begins, places) & ~is_second
+            (codes, rows, number), places, is_mark = preceded(Flat(codes, rows, number), is_marked, self._mark)
+            begins = tf.gather(begins, places) & ~shifted(is_mark, -1, False)
         if self._splits_at_marks:
             begins |= codes == self._mark
         return Flat(codes, rows, number), begins

@@ -21,8 +21,10 @@ from tf_hfwb.serving.code_points import (
     Flat,
     Ranges,
     Replacements,
+    bounds,
     decoded,
     shifted,
+    with_added_ids,
 )
 from tf_hfwb.serving.trees import Tree
 
@@ -66,11 +68,7 @@ class WordPiece:
         begins = tf.boolean_mask(begins, ~is_space)
         flat = flat.only(~is_space)
         starts, ids = self._pieces_of(flat.codes, begins)
-        is_added = flat.codes >= ADDED
-        if len(self._added.ids):
-            added = tf.gather(self._added.ids, tf.where(is_added, flat.codes - ADDED, 0))
-            ids = tf.where(is_added, added, ids)
-        chosen = tf.boolean_mask(ids, starts)
+        chosen = tf.boolean_mask(with_added_ids(ids, flat.codes, self._added.ids), starts)
         rows = tf.boolean_mask(flat.rows, starts)
         return tf.RaggedTensor.from_value_rowids(chosen, rows, tf.cast(flat.number, tf.int64), validate=False)
 
@@ -83,9 +81,7 @@ class WordPiece:
         """
         import tensorflow as tf
 
-        number = tf.shape(codes)[0]
-        first = tf.cast(tf.where(begins)[:, 0], tf.int32)
-        ends = tf.concat([first[1:], tf.repeat(number, tf.minimum(tf.size(first), 1))], 0)
+        first, ends = bounds(begins)
         words = tf.cumsum(tf.cast(begins, tf.int32)) - 1
         roots = tf.where(begins, tf.constant(0, tf.int64), tf.constant(1, tf.int64))
         ids, lengths = self._pieces.longest_from(roots, codes, tf.gather(ends, words))
