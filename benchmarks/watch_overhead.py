@@ -5,8 +5,10 @@
 
 One process, one offline run. A bare fit and a watched one train models that were built alike, at the same time, and
 take turns of 100 steps: while one has its turn, the other waits. So what the machine does meanwhile happens to both.
-A row falls into the middle of a turn, with what threads do about it. Each number is the median over the repeats, of new
-models each, of the ratio of the watched fit to the bare one. Rows:
+A row falls into the middle of a turn, with what threads do about it. Two models that were built alike differ by some
+percent, by where their memory lies; so they are trained again with the other one watched, and the geometric mean of
+both ratios of the watched fit to the bare one is a repeat's result. Each number is the median over the repeats, of new
+models each. Rows:
 
 * ``bare again``: a second bare model, which shows the noise;
 * ``no row in the fit``: a watched model in a fit that ends before its first row: what the steps that log nothing cost;
@@ -37,36 +39,30 @@ import wandb
 
 from tf_hfwb import WandbWatch
 
-BATCH, LENGTH, WIDTH, WORDS = 8, 32, 128, 1000
+BATCH, LENGTH, WORDS = 8, 32, 1000
 TURN = 100  # Steps.
 NEVER = 10**9
 VARIANTS = {"bare again": None, "no row in the fit": NEVER, "all, every 100": 100, "all, every 10": 10}
 
 
-def transformers_model(layers: int):
+def transformers_model(layers: int, width: int):
     config = transformers.BertConfig(
         vocab_size=WORDS,
-        hidden_size=WIDTH,
+        hidden_size=width,
         num_hidden_layers=layers,
         num_attention_heads=2,
-        intermediate_size=2 * WIDTH,
+        intermediate_size=2 * width,
     )
-    model = transformers.TFBertForSequenceClassification(config)
-    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(tf_keras.optimizers.Adam(1e-4), loss=loss)
-    return model
+    return transformers.TFBertForSequenceClassification(config)
 
 
-def keras3_model(layers: int):
+def keras3_model(layers: int, width: int):
     tokens = keras.Input((LENGTH,), dtype="int32", name="input_ids")
-    x = keras.layers.Embedding(WORDS, WIDTH)(tokens)
+    x = keras.layers.Embedding(WORDS, width)(tokens)
     for _ in range(layers):
-        x = keras.layers.LayerNormalization()(x + keras.layers.MultiHeadAttention(2, WIDTH // 2, dropout=0.1)(x, x))
-        x = keras.layers.LayerNormalization()(x + keras.layers.Dense(WIDTH)(keras.layers.Dense(2 * WIDTH, "gelu")(x)))
-    x = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x))
-    model = keras.Model(tokens, x)
-    model.compile(keras.optimizers.Adam(1e-4), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return model
+        x = keras.layers.LayerNormalization()(x + keras.layers.MultiHeadAttention(2, width // 2, dropout=0.1)(x, x))
+        x = keras.layers.LayerNormalization()(x + keras.layers.Dense(width)(keras.layers.Dense(2 * width, "gelu")(x)))
+    return keras.Model(tokens, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x)))
 
 
 def data(steps: int) -> tf.data.Dataset:
@@ -120,18 +116,19 @@ class Turns:
             self._changed.notify_all()
 
 
-def ratios(keras_of_model, build, layers: int, dataset, interval: int | None, is_first: bool) -> tuple[Any, float]:
-    """The ratios of a watched fit to a bare one, of seconds and of CPU; and the bare one's seconds."""
+def fit_both(keras_of_model, models, dataset, interval: int | None, watched: int) -> tuple[Any, float]:
+    """The ratios of the watched fit to the bare one, of seconds and of CPU; and the bare one's seconds."""
     turns = Turns()
-    watched_place = 0 if is_first else 1
 
     def fit(place: int) -> None:
-        watch = [WandbWatch("all", log_freq=interval)] if interval is not None and place == watched_place else []
+        watch = [WandbWatch("all", log_freq=interval)] if interval is not None and place == watched else []
         callbacks = [*watch, turns.callback(keras_of_model, place)]
         models[place].fit(dataset, callbacks=callbacks, shuffle=False, verbose=0)
         turns.end(place)
 
-    models = [build(layers), build(layers)]
+    loss = keras_of_model.losses.SparseCategoricalCrossentropy(from_logits=True)
+    for model in models:
+        model.compile(keras_of_model.optimizers.Adam(1e-5), loss=loss)
     threads = [threading.Thread(target=fit, args=(place,)) for place in (0, 1)]
     gc.collect()
     gc.freeze()  # Else a collection of all that TensorFlow has made falls into some turns, and not into others.
@@ -139,8 +136,7 @@ def ratios(keras_of_model, build, layers: int, dataset, interval: int | None, is
         thread.start()
     for thread in threads:
         thread.join()
-    watched, bare = turns.spent[watched_place], turns.spent[1 - watched_place]
-    return watched / bare, float(bare[0])
+    return turns.spent[watched] / turns.spent[1 - watched], float(turns.spent[1 - watched][0])
 
 
 def measure(name: str, keras_of_model, build, arguments: argparse.Namespace) -> None:
@@ -149,8 +145,11 @@ def measure(name: str, keras_of_model, build, arguments: argparse.Namespace) -> 
     steps: list[float] = []
     for repeat in range(arguments.repeats):
         for variant, interval in VARIANTS.items():
-            ratio, seconds = ratios(keras_of_model, build, arguments.layers, dataset, interval, repeat % 2 == 0)
-            taken[variant].append(ratio)
+            models = [build(arguments.layers, arguments.width) for _ in range(2)]
+            (one, seconds), (other, _) = (
+                fit_both(keras_of_model, models, dataset, interval, watched) for watched in (0, 1)
+            )
+            taken[variant].append(np.sqrt(one * other))
             steps.append(seconds / ((arguments.steps - 1 - 3 * TURN // 2) // TURN * TURN))
     print(f"\n{name}: {1e3 * statistics.median(steps):.1f} ms a step, {arguments.repeats} x {arguments.steps} steps")
     print(f"{'':26}{'wall':>8}{'cpu':>8}{'lowest and highest wall':>26}")
@@ -165,6 +164,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=760, help="steps of one fit")
     parser.add_argument("--repeats", type=int, default=7, help="pairs of fits of each variant")
     parser.add_argument("--layers", type=int, default=4, help="layers of each model")
+    parser.add_argument("--width", type=int, default=128, help="numbers for each token in each model")
     arguments = parser.parse_args()
     os.chdir(tempfile.mkdtemp())
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, wandb {wandb.__version__}, {os.cpu_count()} cores")

@@ -55,6 +55,35 @@ def test_replicas_are_averaged_and_their_samples_added(kind, steps_per_execution
         previous = step
 
 
+EXPORTED = """
+import numpy as np, tensorflow as tf, tf_keras, tiny
+from helpers import classifier, samples
+from tf_hfwb import export_for_serving
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    bert, plain = tiny.bert(), classifier("keras")
+    bert.compile("sgd", loss=tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+ids, (x, y) = np.arange(5, 17).reshape(4, 3), samples(8)
+bert.fit({"input_ids": ids}, np.array([0, 1, 2, 0]), batch_size=4, verbose=0)
+plain.fit(x, y, batch_size=4, verbose=0)
+with strategy.scope():  # As it is where the model was built.
+    directory = export_for_serving(bert, "bert")
+signature = tf.saved_model.load(directory).signatures["serving_default"]
+found = signature(input_ids=tf.constant(ids, tf.int32), attention_mask=tf.ones([4, 3], tf.int32))
+np.testing.assert_allclose(found["logits"], bert.predict({"input_ids": ids}, verbose=0).logits, atol=1e-5)
+signature = tf.saved_model.load(export_for_serving(plain, "plain")).signatures["serving_default"]
+(found,) = signature(tf.constant(x)).values()
+np.testing.assert_allclose(found, plain.predict(x, verbose=0), atol=1e-5)
+"""
+
+
+def test_models_on_two_replicas_are_exported_for_serving():
+    python("-c", EXPORTED)
+    assert [sorted(os.listdir(name)) for name in ("bert", "plain")] == [["1"], ["1"]]
+
+
 WORKER = """
 import json, os, sys
 import tensorflow as tf
