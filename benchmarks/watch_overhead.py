@@ -143,7 +143,7 @@ def measure(name: str, keras_of_model, build, arguments: argparse.Namespace) -> 
     dataset = data(arguments.steps)
     taken: dict[str, list[Any]] = {variant: [] for variant in VARIANTS}
     steps: list[float] = []
-    for repeat in range(arguments.repeats):
+    for _ in range(arguments.repeats):
         for variant, interval in VARIANTS.items():
             models = [build(arguments.layers, arguments.width) for _ in range(2)]
             (one, seconds), (other, _) = (

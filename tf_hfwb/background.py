@@ -5,20 +5,25 @@ Guarantees:
 * Jobs run one after the other, in the order of :meth:`Worker.submit`, on one daemon thread.
 * ``submit`` costs an append: it neither wakes nor waits for the worker, which looks for jobs every ``period`` seconds
   and runs all that are there. (Waking a thread for each job costs the submitter about four times as much.)
-* Between two jobs the worker rests for ``pause`` seconds, unless somebody waits for it: the training thread, coming
+* After a millisecond of jobs the worker rests for half a one, unless somebody waits for it: the training thread, coming
   back from an operation, would otherwise wait for the interpreter until the whole queue is done.
-* ``flush`` returns when all jobs submitted before it have run; ``close`` flushes and ends the thread. A closed worker
-  starts again with the next job.
+* The jobs between two rests are a batch, which runs inside ``batch()``.
+* ``flush`` returns when the batches of all jobs submitted before it have run; ``close`` flushes and ends the thread. A
+  closed worker starts again with the next job.
 * An exception of a job does not stop the jobs after it; the first one is raised by the next ``flush`` or ``close``.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+
+# Seconds of jobs, and of rest after them.
+_STRETCH, _REST = 0.001, 0.0005
 
 
 class Worker:
@@ -27,7 +32,7 @@ class Worker:
     Args:
         name: The thread's name, as a debugger shows it.
         period: Seconds between two looks at the queue.
-        pause: Seconds between two jobs.
+        batch: Makes the context in which a batch of jobs runs. It must not raise.
 
     Example:
         >>> done = []
@@ -39,16 +44,22 @@ class Worker:
         [0, 1, 2]
     """
 
-    def __init__(self, name: str, period: float = 0.1, pause: float = 0.0005) -> None:
+    def __init__(
+        self,
+        name: str,
+        period: float = 0.1,
+        batch: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+    ) -> None:
         self._name = name
         self._period = period
-        self._pause = pause
+        self._batch = batch
         self._jobs: collections.deque[tuple[Callable[..., Any], tuple[Any, ...]]] = collections.deque()
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
         self._waiting = 0
+        self._awaited: list[threading.Event] = []  # Set when the batch has ended.
         self._error: BaseException | None = None
 
     def submit(self, job: Callable[..., Any], *args: Any) -> None:
@@ -72,7 +83,7 @@ class Worker:
         finished = True
         if self._thread is not None and threading.current_thread() is not self._thread:
             done = threading.Event()
-            self._jobs.append((done.set, ()))
+            self._jobs.append((self._awaited.append, (done,)))
             self._waiting += 1
             self._wake.set()
             finished = done.wait(timeout)
@@ -105,14 +116,24 @@ class Worker:
     def _work(self) -> None:
         while True:
             while self._jobs:
-                job, args = self._jobs.popleft()
-                try:
-                    job(*args)
-                except BaseException as error:
-                    self._error = self._error or error
+                with self._batch():
+                    self._run_batch()
+                while self._awaited:
+                    self._awaited.pop().set()
                 if not self._waiting:
-                    time.sleep(self._pause)
+                    time.sleep(_REST)
             if self._closing:
                 return
             self._wake.wait(self._period)
             self._wake.clear()
+
+    def _run_batch(self) -> None:
+        end = time.monotonic() + _STRETCH
+        while self._jobs and not self._awaited:
+            job, args = self._jobs.popleft()
+            try:
+                job(*args)
+            except BaseException as error:
+                self._error = self._error or error
+            if time.monotonic() > end:
+                return

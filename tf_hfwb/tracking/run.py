@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import collections
+import contextlib
 import functools
 import json
 import logging
@@ -24,13 +25,14 @@ import pathlib
 import threading
 import urllib.parse
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from tf_hfwb.background import Worker
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.history import STEP, Logged, logged_rows, rows_on_server, run_folders, unwritten
 from tf_hfwb.tracking.secrets import masked
+from tf_hfwb.tracking.together import Together
 from tf_hfwb.tracking.uploads import Uploads, described
 
 # Seconds between two writes to the run's log. A killed process loses what came since; the client's 15 s are many rows.
@@ -73,7 +75,7 @@ class Tracker:
         self.is_waited_for = self.has_given_up = False
         self.uploads = Uploads()
         self.increments: dict[str, Mapping[str, Any]] = {}
-        self._worker = Worker("tf_hfwb-tracking")
+        self._worker = Worker("tf_hfwb-tracking", batch=self._together)
         self._artifacts = Worker("tf_hfwb-artifacts")
         self._lost: collections.Counter[str] = collections.Counter()
         if run is not None:
@@ -123,15 +125,26 @@ class Tracker:
         try:
             job(*args)
         except Exception as error:
-            self._lost[lost] += 1
-            if self._lost[lost] == 1:
-                _logger.warning(
-                    "%s failed (%s: %s). Training goes on; what could not be written is counted and reported at the "
-                    "end.",
-                    what,
-                    type(error).__name__,
-                    error,
-                )
+            self._lose(lost, 1, what, error)
+
+    def _lose(self, lost: str, number: int, what: str, error: Exception) -> None:
+        if not self._lost[lost]:
+            _logger.warning(
+                "%s failed (%s: %s). Training goes on; what could not be written is counted and reported at the end.",
+                what,
+                type(error).__name__,
+                error,
+            )
+        self._lost[lost] += number
+
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        with Together(self.run) as together:
+            yield
+        try:
+            together.send()
+        except Exception as error:
+            self._lose("rows", len(together), "Writing to the W&B run", error)
 
     def log(self, row: Mapping[str, Any], kept: Collection[str] | None = None) -> None:
         """Write one row of the history, without what the run already has of it when a training goes on.
