@@ -19,6 +19,7 @@ from tf_hfwb import (
     EarlyStopping,
     TFTrainer,
     TFTrainingArguments,
+    WandbMetricsLogger,
     WandbModelCheckpoint,
     load_model,
     restore,
@@ -196,7 +197,44 @@ def test_a_compiled_metric_says_itself_what_is_better(kind):
     model.compile("sgd", "mse", metrics=[keras.metrics.MeanSquaredError(name="score")])
     stopping = EarlyStopping("val_score", patience=5)
     model.fit(x, y, verbose=0, validation_data=(x, y), callbacks=[stopping])
-    assert stopping._higher is (kind == "tf_keras")  # Which has but the name.
+    assert stopping._higher is False
+
+
+@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("categorical_crossentropy", lambda keras: "categorical_crossentropy"),
+        ("surprise", lambda keras: keras.metrics.CategoricalCrossentropy(name="surprise")),
+        ("rate", lambda keras: keras.metrics.FalsePositives(name="rate")),
+    ],
+)
+def test_which_way_is_better_is_the_same_for_stopping_saving_and_the_best_values(kind, name, make):
+    """As the compiled metric says, whatever it is called."""
+    keras = importlib.import_module(kind)
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    model.compile(keras.optimizers.SGD(0.0), "mse", metrics=[make(keras)])
+    x, y = samples(8)
+    values = evaluated(kind, [0.5, 0.3, 0.4, 0.6], f"val_{name}")
+    stopping = EarlyStopping(f"val_{name}", patience=2)
+    checkpoints = WandbModelCheckpoint("out", monitor=f"val_{name}")
+    y = np.eye(3, dtype="float32")[y]
+    model.fit(x, y, epochs=4, callbacks=[values, WandbMetricsLogger(), stopping, checkpoints], verbose=0)
+    found = summary(records(finish()))
+    assert (stopping.best, stopping.stopped_epoch) == (0.3, 3)
+    assert checkpoints.best == found[f"best/eval/{name}"] == found["early_stopping/best"] == 0.3
+    assert found[f"best/eval/{name}_step"] == stopping.best_step == 2
+
+
+@pytest.mark.parametrize("monitor", ["stopping", "checkpoints"])
+def test_the_best_values_are_best_in_the_way_that_a_callback_was_told(monitor):
+    stopping = EarlyStopping("val_x", patience=9, mode="min" if monitor == "stopping" else "auto")
+    callbacks = [stopping]
+    if monitor == "checkpoints":
+        callbacks.append(WandbModelCheckpoint("out", monitor="eval_x", mode="min"))
+    fit("keras", [0.5, 0.3, 0.4], WandbMetricsLogger(), *callbacks)
+    found = summary(records(finish()))
+    assert found["best/eval/x"] == found["early_stopping/best"] == stopping.best == 0.3
 
 
 @pytest.mark.parametrize("kind", KERASES)

@@ -25,12 +25,24 @@ def test_first():
     assert not Never().due(0, 1000)
 
 
-@pytest.mark.parametrize("name", ["loss", "val_loss", "eval/loss", "mae", "val_rmse", "eval/perplexity", "eval/wer"])
+LOWER = """
+    loss val_loss eval/loss mae val_rmse eval/perplexity eval/wer val_sparse_categorical_crossentropy cross_entropy
+    hinge eval/nll eval/brier_score bits_per_byte val_false_positives false_negative_rate edit_distance ter val_deviance
+    negative_log_likelihood hamming_loss BinaryCrossentropy FalsePositives log_loss eval/ece
+"""
+HIGHER = """
+    accuracy eval/f1 val_auc eval/bleu eval/power matthews_correlation neg_mean_squared_error log_likelihood
+    true_negatives precision_at_k eval/terminal samples_per_second cosine_similarity TopKCategoricalAccuracy lossless
+    explained_variance
+"""
+
+
+@pytest.mark.parametrize("name", LOWER.split())
 def test_lower_is_better(name):
     assert not higher_is_better(name)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "eval/f1", "val_auc", "eval/bleu", "eval/power", "matthews_correlation"])
+@pytest.mark.parametrize("name", HIGHER.split())
 def test_higher_is_better(name):
     assert higher_is_better(name)
 

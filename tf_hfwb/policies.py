@@ -7,9 +7,24 @@ counts for itself; that is what makes it right when several steps run in one exe
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
-_LOWER_IS_BETTER = ("loss", "error", "perplexity", "divergence", "mae", "mse", "rmse", "mape", "msle", "wer", "cer")
+# Words of a metric's name that say that less of it is better; the long ones also as a part of a word.
+_WORDS = """
+    loss logloss error errors perplexity ppl divergence kld crossentropy xent bce nll brier hinge poisson
+    logcosh deviance regret distance levenshtein hausdorff misclassification latency bits bpb bpc crps fid lpips ece eer
+    fpr fnr fdr wer cer ter mer mae mse rmse nrmse mape smape wape mase msle rmsle
+"""
+_LOWER_IS_BETTER = frozenset(_WORDS.split())
+_LOWER_TOGETHER = (
+    "cross_entropy",
+    "false_positive",
+    "false_negative",
+    "false_discovery",
+    "false_omission",
+    "miss_rate",
+)
 
 
 @dataclass(frozen=True)
@@ -76,13 +91,22 @@ Policy = EverySteps | Never | Once
 def higher_is_better(metric: str) -> bool:
     """Guess from its name whether a metric is to be maximised, as Keras's ``mode="auto"`` does.
 
+    The name may be one of the logs, of a row, of a class or of a function. scikit-learn's ``neg_mean_squared_error``
+    and the like are to be maximised, and so is a ``log_likelihood``, but not a ``negative_log_likelihood``.
+
     Example:
-        >>> higher_is_better("eval/accuracy"), higher_is_better("val_loss"), higher_is_better("mean_squared_error")
+        >>> higher_is_better("eval/accuracy"), higher_is_better("val_loss"), higher_is_better("MeanSquaredError")
         (True, False, False)
+        >>> higher_is_better("neg_mean_squared_error"), higher_is_better("val_false_positives")
+        (True, False)
     """
-    name = metric.lower()
-    words = name.replace("/", "_").replace("-", "_").split("_")
-    return not any(word in words or (len(word) > 4 and word in name) for word in _LOWER_IS_BETTER)
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", metric).lower().replace("/", "_").replace("-", "_").replace(" ", "_")
+    words = name.split("_")
+    if "likelihood" in words:
+        return "neg" not in words and "negative" not in words
+    lower = any(word in words or (len(word) > 4 and word in name) for word in _LOWER_IS_BETTER)
+    lower = lower or any(part in name for part in _LOWER_TOGETHER)
+    return not lower or "neg" in words
 
 
 def is_better(value: float, best: float | None, *, higher: bool) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.names import evaluation_name, row_name
 from tf_hfwb.callbacks.preemption import SignalWatch
 from tf_hfwb.callbacks.run import open_run
@@ -21,7 +22,7 @@ from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
 from tf_hfwb.checkpoint.writer import BackgroundWriter
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Logs, host_of, number, texts_of, write_texts
-from tf_hfwb.policies import EverySteps, Never, Policy, higher_is_better, is_better
+from tf_hfwb.policies import EverySteps, Never, Policy, is_better
 from tf_hfwb.settings import LogModel, Settings
 from tf_hfwb.tracking import Tracker, current_tracker
 from tf_hfwb.tracking.artifacts import log_directory
@@ -54,7 +55,7 @@ class WandbModelCheckpoint(StepCallback):
         save_freq: ``"epoch"``, or a number of optimizer steps; then also the last step.
         monitor: The metric that tells which checkpoint is best: ``val_x``, ``eval_x`` and ``eval/x`` are the same. It
             is looked at when it was measured at the very step that is saved. None: none is best.
-        mode: ``"min"``, ``"max"``, or ``"auto"``, by the metric's name.
+        mode: ``"min"``, ``"max"``, or ``"auto"``: as the compiled metric itself says, else by its name.
         save_best_only: Save only when ``monitor`` is better than at every save before.
         save_total_limit: How many checkpoints to keep; the newest, the best, and the one whose weights an
             :class:`EarlyStopping` in the same fit would restore stay in any case.
@@ -124,7 +125,7 @@ class WandbModelCheckpoint(StepCallback):
         self._store = Store(os.path.abspath(os.path.expanduser(output_dir)))
         self._by_epochs = save_freq == "epoch"
         self._monitor = None if monitor is None else row_name(monitor)
-        self._higher = mode == "max" or (mode == "auto" and monitor is not None and higher_is_better(monitor))
+        self._mode = mode
         self._best_only = save_best_only
         self._limit = save_total_limit
         self._processing_class = processing_class
@@ -180,6 +181,8 @@ class WandbModelCheckpoint(StepCallback):
         resumed = self._resumed("WandbModelCheckpoint")
         self.best, self._best_step = resumed.get("best", self.best), resumed.get("best_step", self._best_step)
         self._fit.participants["WandbModelCheckpoint"] = self._state
+        if self._monitor is not None and self._mode != "auto":
+            self._fit.directions[self._monitor] = self._mode == "max"
         self._fit.gates.append(self._before_step)
         self._fit.last_saves.append(self._save_last)
         self._signals.start(self.model)
@@ -336,6 +339,12 @@ class WandbModelCheckpoint(StepCallback):
             known |= evaluated[1]
         named = {row_name(name): number(value) for name, value in known.items()}
         return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def _higher(self) -> bool:
+        if self._monitor is None or self._mode != "auto":
+            return self._mode == "max"
+        return is_higher_better(self._monitor, self._host, self._fit.directions)
 
     def _state(self) -> Any:
         best = {"best": self.best, "best_step": self._best_step}

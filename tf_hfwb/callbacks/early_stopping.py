@@ -8,12 +8,12 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, Literal
 
+from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.evaluation import EvaluationCallback
 from tf_hfwb.callbacks.names import evaluation_name, row_name
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, SettingError
 from tf_hfwb.keras_compat import Logs, number
-from tf_hfwb.policies import higher_is_better
 from tf_hfwb.tracking import current_tracker
 from tf_hfwb.training_state import metrics_of, weights_in
 
@@ -57,7 +57,7 @@ class EarlyStopping(EvaluationCallback):
         min_delta: Only what is better by more than this is better.
         patience: Stop after so many evaluations in a row that were not better; 0 is the same as 1.
         verbose: 1 prints when training is stopped and when weights are restored.
-        mode: ``"min"``, ``"max"``, or ``"auto"``: as the compiled metric itself says, in Keras 3, else by its name.
+        mode: ``"min"``, ``"max"``, or ``"auto"``: as the compiled metric itself says, else by its name.
         baseline: A value that must be beaten too, or else evaluations count as not better.
         restore_best_weights: Give the model the weights of its best evaluation when training ends, also when nothing
             has stopped it.
@@ -147,6 +147,8 @@ class EarlyStopping(EvaluationCallback):
                 "that epoch is counted, and training that goes on from it may stop later. Put it in front."
             )
         self._fit.participants[self._name] = self._state
+        if self.mode != "auto":
+            self._fit.directions[self._row] = self.mode == "max"
         self._fit.restorers.append(self._end)
         self._begin(self._resumed(self._name))
         if self._resumption is not None and self.best_step and self.restore_best_weights:
@@ -205,9 +207,7 @@ class EarlyStopping(EvaluationCallback):
     def _direction(self) -> bool:
         if self.mode != "auto":
             return self.mode == "max"
-        name = self._row.partition("/")[2]
-        known = None if name == "loss" else self._host.higher_is_better(name)
-        return higher_is_better(name) if known is None else known
+        return is_higher_better(self._row, self._host, self._fit.directions)
 
     def _keep(self, step: int) -> None:
         """Remember the model as it is."""

@@ -45,7 +45,7 @@ def wandb_callbacks(
         log_freq: A row at each ``"epoch"``, each ``"batch"``, or every so many steps.
         save_freq: A checkpoint at each ``"epoch"``, or every so many steps.
         monitor: The metric that tells which checkpoint is best.
-        mode: ``"min"``, ``"max"``, or ``"auto"``, by the metric's name.
+        mode: ``"min"``, ``"max"``, or ``"auto"``: as the compiled metric itself says, else by its name.
         save_total_limit: How many checkpoints to keep.
         processing_class: The tokenizer or processor, saved with the model.
         run_name: The run's name.

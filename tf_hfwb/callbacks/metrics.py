@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Any, Literal
 
 from tf_hfwb.callbacks.clock import StepClock
+from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.names import evaluation_metrics, training_metrics
 from tf_hfwb.callbacks.rows import Evaluation, EvaluationRows, Moment, TrainRows
 from tf_hfwb.callbacks.run import open_run
@@ -76,6 +77,7 @@ class WandbMetricsLogger(StepCallback):
         self._config = dict(config or {})
         self._tracker = Tracker()
         self._evaluations = EvaluationRows(self._tracker)
+        self._directions: dict[str, bool] = {}
         self._pending_evaluation: Evaluation | None = None
         self._epoch_reached = 0.0
         self._training = False
@@ -103,6 +105,7 @@ class WandbMetricsLogger(StepCallback):
         start = self._moment({})
         self._row_step = start.step
         self._rows = TrainRows(self._tracker, start, self._host.num_replicas)
+        self._directions = self._fit.directions
         self._fit.participants["WandbMetricsLogger"] = self._state
         self._fit.evaluation_loggers.append(self.log_evaluation)
         self._logged: set[str] = set()
@@ -267,7 +270,10 @@ class WandbMetricsLogger(StepCallback):
         tracker = open_run(self._host, self._settings, name=self._run_name, config=self._config)
         if tracker is not self._tracker:
             self._tracker = tracker
-            self._evaluations = EvaluationRows(tracker)
+            self._evaluations = EvaluationRows(tracker, self._is_higher_better)
+
+    def _is_higher_better(self, name: str) -> bool:
+        return is_higher_better(name, self._host, self._directions)
 
 
 def _policy(log_freq: str | int, first: bool) -> Policy:

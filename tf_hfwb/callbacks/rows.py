@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -151,9 +151,11 @@ class EvaluationRows:
 
     Args:
         tracker: The run.
+        is_higher_better: Whether more of a metric is better, by the row's name.
     """
 
     tracker: Tracker
+    is_higher_better: Callable[[str], bool] = higher_is_better
 
     def write_evaluation(self, evaluation: Evaluation, more: Mapping[str, Any], replicas: int) -> None:
         """Write the row of an evaluation by Keras, together with ``more`` metrics under the row's names."""
@@ -165,7 +167,9 @@ class EvaluationRows:
         self.tracker.log({**row, "train/epoch": epoch, STEP: step})
         best: dict[str, float] = {}
         for name, value in row.items():
-            if not is_rate(name) and is_better(value, self.tracker.best.get(name), higher=higher_is_better(name)):
+            if is_rate(name):
+                continue
+            if is_better(value, self.tracker.best.get(name), higher=self.is_higher_better(name)):
                 self.tracker.best[name] = value
                 best |= {f"best/{name}": value, f"best/{name}_step": step}
         if best:

@@ -20,6 +20,7 @@ class Fit:
             one that evaluates.
         evaluation_listeners: Called with both, on the training thread, after each such evaluation.
         evaluation_loggers: Called with the metrics of such an evaluation and its seconds, to log them.
+        directions: Whether more is better of the metrics, by the row's names, whose direction a callback was told.
         needed_steps: The steps whose checkpoints callbacks want to find again, by the callback.
         last_saves: Called with the logs by :meth:`end`: they save the weights of the last step.
         restorers: Called by :meth:`end` after that: they may put other weights into the model, and return what is
@@ -35,6 +36,7 @@ class Fit:
     evaluated: tuple[int, dict[str, Any]] | None = None
     evaluation_listeners: list[Callable[[int, dict[str, Any]], None]] = field(default_factory=list)
     evaluation_loggers: list[Callable[[dict[str, Any], float], None]] = field(default_factory=list)
+    directions: dict[str, bool] = field(default_factory=dict)
     needed_steps: dict[str, int] = field(default_factory=dict)
     last_saves: list[Callable[[Mapping[str, Any]], None]] = field(default_factory=list)
     restorers: list[Callable[[], dict[str, Any] | None]] = field(default_factory=list)

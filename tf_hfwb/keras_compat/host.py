@@ -25,6 +25,7 @@ from tf_hfwb.keras_compat.recorder import StepRecorder, read
 from tf_hfwb.keras_compat.snapshot import snapshot
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.variables import Variables, frozen_variables
+from tf_hfwb.policies import higher_is_better
 
 
 class NotAKerasModelError(TFHFWBError, TypeError):
@@ -159,8 +160,30 @@ class Host(abc.ABC):
     # -- metrics -------------------------------------------------------------------------------------------------
 
     def higher_is_better(self, metric: str) -> bool | None:
-        """Whether more of a compiled metric is better, by the metric itself; None if it does not say."""
+        """Whether more of a compiled metric is better, by the metric itself; None if there is none that says so.
+
+        Keras 3's own metrics say it; of the others the class or the function tells, whatever the user calls them.
+
+        Args:
+            metric: Its name in the logs, without ``val_``; what stands in front of the metric's own name may be an
+                output or a data set.
+        """
+        compiled = self._compiled_metrics()
+        found = [one for one in compiled if one.name == metric] or [
+            one for one in compiled if metric.endswith(f"_{one.name}")
+        ]
+        for one in found:
+            direction = getattr(one, "_direction", None)
+            if direction in ("up", "down"):
+                return direction == "up"
+            made_of = getattr(one, "_fn", None) or type(one)
+            if not higher_is_better(getattr(made_of, "__name__", "")):
+                return False
         return None
+
+    @abc.abstractmethod
+    def _compiled_metrics(self) -> list[Any]:
+        """The metrics that the model was compiled with, as far as they are made yet."""
 
     def say(self, message: str) -> None:
         """Print a line as Keras prints its own: to standard output, or into the log where that is switched off."""
@@ -265,6 +288,9 @@ class _TFKerasHost(Host):
     def steps_per_execution(self) -> int:
         steps = self.model._steps_per_execution
         return 1 if steps is None else int(steps.numpy())
+
+    def _compiled_metrics(self) -> list[Any]:
+        return [metric for metric in self.model.metrics if metric.name != "loss"]
 
     def predict_on_batch(self, inputs: Any) -> Any:
         number = self.steps_per_execution
@@ -383,10 +409,8 @@ class _Keras3Host(Host):
             self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
         )
 
-    def higher_is_better(self, metric: str) -> bool | None:
-        compiled = [inner for outer in self.model.metrics for inner in getattr(outer, "metrics", ())]
-        directions = [m._direction for m in compiled if m.name == metric and hasattr(m, "_direction")]
-        return directions[0] == "up" if directions else None
+    def _compiled_metrics(self) -> list[Any]:
+        return [inner for outer in self.model.metrics for inner in getattr(outer, "metrics", ())]
 
     def observe_gradients(self) -> GradientObserver | None:
         optimizer = _inner(self.model.optimizer)
