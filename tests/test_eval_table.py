@@ -15,6 +15,8 @@ import wandb
 from helpers import KERASES, classifier, finish, history, python, records, samples
 
 from tf_hfwb import (
+    ComputeMetrics,
+    EarlyStopping,
     TFTrainer,
     TFTrainingArguments,
     WandbEvalTable,
@@ -84,6 +86,51 @@ def test_the_trainers_evaluations_by_steps_and_only_every_other():
     assert [one["step"] for one in found] == [4, 8]
     texts = [row["text"] for row in rows_of(found)]
     assert texts == 2 * ["the cat sees a dog", "dog ##s [UNK] cat ##s", "the dog [UNK] the cat"]
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_what_several_callbacks_evaluate_at_one_step_is_one_evaluation(kind):
+    data, other = samples(24), samples(8, seed=1)
+    for freqs, steps in ((("epoch", "epoch"), [3, 6]), ((2, "epoch"), [2, 3, 4, 6]), ((2, 3), [2, 3, 4, 6])):
+        evaluators = [
+            ComputeMetrics(lambda prediction: {"one": 1.0}, data, eval_freq=freqs[0]),
+            ComputeMetrics(lambda prediction: {"one": 2.0}, other, eval_freq=freqs[1], prefix="val_other_"),
+        ]
+        table, second = (WandbEvalTable(data, num_samples=1, freq=freq, table_key=f"by {freq}") for freq in (1, 2))
+        stopping = EarlyStopping("val_other_one", patience=9)
+        told = []
+        stopping.on_evaluated = lambda step, metrics, told=told: told.append((step, sorted(metrics)))
+        for callbacks in ([*evaluators, table, second, stopping], [stopping, second, table, *evaluators]):
+            classifier(kind).fit(
+                *data, batch_size=8, epochs=2, validation_data=data, callbacks=[WandbMetricsLogger(), *callbacks],
+                verbose=0,
+            )  # fmt: skip
+            directory = finish()
+            assert [one["step"] for one in increments(directory, "by 1")] == steps
+            assert [one["step"] for one in increments(directory, "by 2")] == steps[1::2]
+            assert [step for step, _ in told] == steps
+            names = ["eval_one", "eval_other_one", "val_accuracy", "val_loss"]
+            assert told[-1][1] == names
+            told.clear()
+
+
+@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("options", ["split", "data"])
+def test_epochs_without_an_evaluation_are_passed_over(kind, options, caplog):
+    model, (x, y) = classifier(kind), samples(24)
+    more = {"validation_split": 1 / 3} if options == "split" else {"validation_data": (x, y)}
+    tables = [WandbEvalTable((x, y), num_samples=1, freq=freq, table_key=f"by {freq}") for freq in (1, 2)]
+    stopping = EarlyStopping("val_loss", patience=9)
+    with caplog.at_level(logging.WARNING, "tf_hfwb"):
+        model.fit(
+            x, y, batch_size=24, epochs=5, callbacks=[WandbMetricsLogger(), *tables, stopping], verbose=0,
+            validation_freq=2, **more,
+        )  # fmt: skip
+    directory = finish()
+    assert [one["step"] for one in increments(directory, "by 1")] == [2, 4]
+    assert [one["step"] for one in increments(directory, "by 2")] == [4]
+    assert stopping.best_epoch == 1
+    assert "is not known" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", KERASES)

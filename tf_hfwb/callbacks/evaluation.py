@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tf_hfwb.callbacks.names import evaluation_name
 from tf_hfwb.callbacks.step import StepCallback
-from tf_hfwb.keras_compat import Logs
+from tf_hfwb.keras_compat import Logs, fit_arguments
 from tf_hfwb.policies import Policy
 
 
 class EvaluationCallback(StepCallback):
     """Calls :meth:`on_evaluated` on the training thread after each evaluation in a fit, whoever evaluates, and when.
 
-    That is Keras at the end of an epoch, or callbacks that evaluate, by steps or by epochs; then Keras's are left out.
+    That is Keras at the end of an epoch, or callbacks that evaluate, by steps or by epochs; what several of them find
+    at one step is one evaluation. Epochs at whose end nobody evaluates, as with ``validation_freq=2``, are passed over.
     """
+
+    _is_validated = False
 
     def on_evaluated(self, step: int, metrics: Logs) -> None:
         """The model was evaluated as it is after ``step``.
@@ -26,14 +30,19 @@ class EvaluationCallback(StepCallback):
         """
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Listen to callbacks that evaluate."""
+        """Listen to callbacks that evaluate, and find out whether Keras does."""
         super().on_train_begin(logs)
+        self._is_validated = fit_arguments(self.model).get("validation_data") is not None
         self._fit.evaluation_listeners.append(self.on_evaluated)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Take the epoch's evaluation, if it is Keras's."""
         super().on_epoch_end(epoch, logs)
-        if self._fit.evaluated is None:
+        if self._fit.evaluated is not None:
+            return
+        is_evaluated = any(evaluation_name(name) is not None for name in logs or {})
+        self._is_validated = self._is_validated or is_evaluated
+        if is_evaluated or not self._is_validated:
             self.on_evaluated(self._clock.step, logs or {})
 
 
@@ -54,19 +63,18 @@ class EvaluateDuringFit(StepCallback):
         self._each_epoch = each_epoch
         self._metrics: Mapping[str, Any] = {}
         self._is_due = False
-        self._is_first = True
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Show the others that evaluations by Keras are not all there is."""
         super().on_train_begin(logs)
         participants = self._fit.participants
         before = sum(name.startswith("EvaluateDuringFit") for name in participants)
-        self._is_first = before == 0
-        name = "EvaluateDuringFit" if self._is_first else f"EvaluateDuringFit-{before}"
+        name = f"EvaluateDuringFit-{before}" if before else "EvaluateDuringFit"
         if self._fit.evaluated is None:
             self._fit.evaluated = self._clock.step, {}
         self._metrics = self._resumed(name).get("metrics", {})
         participants[name] = self._state
+        self._fit.evaluators.append(self)
 
     def _state(self) -> Callable[[], dict[str, Any]]:
         metrics = {name: value for name, value in self._metrics.items() if isinstance(value, (int, float))}
@@ -79,22 +87,25 @@ class EvaluateDuringFit(StepCallback):
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Evaluate what the step before has trained."""
         if self._is_due:
-            self._evaluate_now({})
+            self._evaluate_now()
+        self._fit.tell_evaluated(self)
 
-    def _evaluate_now(self, known: Mapping[str, Any]) -> None:
+    def _evaluate_now(self) -> None:
         self._is_due = False
         self._metrics = self._evaluate()
-        self._fit.tell_evaluated(self._clock.step, {**known, **self._metrics})
+        self._fit.add_evaluation(self._clock.step, dict(self._metrics))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Evaluate if that is each epoch's, and hand on the newest metrics."""
         super().on_epoch_end(epoch, logs)
         # Keras's own evaluation of the epoch is told by one of us, as nobody takes it from the logs any more.
-        known = {name: value for name, value in (logs or {}).items() if self._is_first and name.startswith("val_")}
+        is_first = self._fit.evaluators[0] is self
+        known = {name: value for name, value in (logs or {}).items() if is_first and name.startswith("val_")}
+        if known:
+            self._fit.add_evaluation(self._clock.step, known)
         if self._each_epoch or self._is_due:
-            self._evaluate_now(known)
-        elif known:
-            self._fit.tell_evaluated(self._clock.step, known)
+            self._evaluate_now()
+        self._fit.tell_evaluated(self)
         if isinstance(logs, dict):
             # Both Kerases hand one dict through all callbacks, History included.
             logs.update(

@@ -6,6 +6,7 @@
 * ``observer.py``, ``distributions.py``: the gradients of a step, summed up in the training graph.
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
+* ``running.py``: what the running ``fit`` was called with.
 * ``precision.py``: a model that computes in float32.
 * ``position.py``: begin a fit in the middle of an epoch.
 """
@@ -18,6 +19,7 @@ from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
 from tf_hfwb.keras_compat.observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.precision import in_float32
 from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference, rate_of
+from tf_hfwb.keras_compat.running import fit_arguments
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
 from tf_hfwb.keras_compat.variables import named
 
@@ -33,6 +35,7 @@ __all__ = [
     "StepRecorder",
     "difference",
     "distributions",
+    "fit_arguments",
     "host_of",
     "in_float32",
     "load_archive",

@@ -18,7 +18,10 @@ class Fit:
         participants: The callbacks whose state a checkpoint holds, by name.
         evaluated: The global step and the metrics of the last evaluation by a callback; None while Keras is the only
             one that evaluates.
-        evaluation_listeners: Called with both, on the training thread, after each such evaluation.
+        evaluators: The callbacks that evaluate, in the order in which Keras calls them.
+        untold: What they have found since the listeners were told.
+        evaluation_listeners: Called with the step and the metrics, on the training thread, once for each step at which
+            callbacks evaluate.
         evaluation_loggers: Called with the metrics of such an evaluation and its seconds, to log them.
         directions: Whether more is better of the metrics, by the row's names, whose direction a callback was told.
         needed_steps: The steps whose checkpoints callbacks want to find again, by the callback.
@@ -34,6 +37,8 @@ class Fit:
     gates: list[Callable[[], None]] = field(default_factory=list)
     participants: dict[str, Any] = field(default_factory=dict)
     evaluated: tuple[int, dict[str, Any]] | None = None
+    evaluators: list[Any] = field(default_factory=list)
+    untold: tuple[int, dict[str, Any]] | None = None
     evaluation_listeners: list[Callable[[int, dict[str, Any]], None]] = field(default_factory=list)
     evaluation_loggers: list[Callable[[dict[str, Any], float], None]] = field(default_factory=list)
     directions: dict[str, bool] = field(default_factory=dict)
@@ -44,12 +49,19 @@ class Fit:
     notes: dict[str, Any] = field(default_factory=dict)
     is_stopped: bool = False
 
-    def tell_evaluated(self, step: int, metrics: dict[str, Any]) -> None:
+    def add_evaluation(self, step: int, metrics: dict[str, Any]) -> None:
         """A callback has evaluated the model as it is after ``step``; there may be several such callbacks."""
         known = {} if self.evaluated is None or self.evaluated[0] != step else self.evaluated[1]
         self.evaluated = step, {**known, **metrics}
-        for listener in self.evaluation_listeners:
-            listener(step, metrics)
+        untold = {} if self.untold is None else self.untold[1]
+        self.untold = step, {**untold, **metrics}
+
+    def tell_evaluated(self, evaluator: Any) -> None:
+        """Tell the listeners what was found at a step, once the last callback that evaluates has had its turn."""
+        if self.untold is not None and evaluator is self.evaluators[-1]:
+            (step, metrics), self.untold = self.untold, None
+            for listener in self.evaluation_listeners:
+                listener(step, metrics)
 
     def end(self, logs: Mapping[str, Any]) -> None:
         """Training has ended: save its last step, then give the model the weights that it shall have.

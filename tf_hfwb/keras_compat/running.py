@@ -1,0 +1,23 @@
+"""What the running ``fit`` was called with, which Keras tells no callback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+def fit_arguments(model: Any) -> Mapping[str, Any]:
+    """The arguments of the ``fit`` of ``model`` that calls this, as Keras has them by now; empty outside of one.
+
+    They are those of both Kerases: ``validation_data`` is also what ``validation_split`` has split off, ``callbacks``
+    is Keras's list of all of them. To be asked when training begins, on the training thread.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "fit":
+            found = frame.f_locals
+            if found.get("self") is model and {"callbacks", "validation_data"} <= found.keys():
+                return found
+        frame = frame.f_back  # type: ignore[assignment]
+    return {}
