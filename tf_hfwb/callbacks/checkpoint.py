@@ -16,7 +16,7 @@ import numpy as np
 from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.names import evaluation_name, row_name
 from tf_hfwb.callbacks.preemption import SignalWatch
-from tf_hfwb.callbacks.run import open_run
+from tf_hfwb.callbacks.run import open_fit_run
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
 from tf_hfwb.checkpoint.writer import BackgroundWriter
@@ -24,8 +24,9 @@ from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Logs, host_of, number, texts_of, write_texts
 from tf_hfwb.policies import EverySteps, Never, Policy, is_better
 from tf_hfwb.settings import LogModel, Settings
-from tf_hfwb.tracking import Tracker, current_tracker
+from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.artifacts import log_directory
+from tf_hfwb.tracking.attached import running_tracker
 from tf_hfwb.tracking.names import artifact_name, checked_artifact_name
 from tf_hfwb.tracking.recovery import logged_online, upload_missing
 from tf_hfwb.tracking.registry import delete_superseded, link_logged, registry_path
@@ -188,7 +189,7 @@ class WandbModelCheckpoint(StepCallback):
         self._signals.start(self.model)
 
     def _open_run(self) -> None:
-        tracker = open_run(self._host, self._settings, name=self._artifact_name)
+        tracker = open_fit_run(self, self._settings, name=self._artifact_name)
         if self._resumption is None or tracker.directory is None or tracker.is_offline:
             return
         logged = logged_online(tracker.run.id, os.path.dirname(tracker.directory))
@@ -276,7 +277,7 @@ class WandbModelCheckpoint(StepCallback):
                 os.path.join(self._output_dir, self._previous.name),
                 self._output_dir,
             )
-        tracker = current_tracker()
+        tracker = running_tracker()
         if received == signal.SIGTERM:
             tracker.mark_preempting()
         tracker.finish(exit_code=128 + received)
@@ -309,7 +310,7 @@ class WandbModelCheckpoint(StepCallback):
             self.best, self._best_step = value, step
         if self._capture is None:
             self._capture = StateCapture(self._host)
-        tracker = current_tracker()
+        tracker = running_tracker()
         facts = {
             "global_step": step,
             "epoch": epoch,
@@ -410,7 +411,7 @@ class WandbModelCheckpoint(StepCallback):
         load_weights(self._host, checkpoint)
 
     def _log_final_model(self) -> None:
-        tracker = current_tracker()
+        tracker = running_tracker()
         if not tracker.active:
             return
         capture = self._capture or StateCapture(self._host)

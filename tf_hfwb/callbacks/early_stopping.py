@@ -14,7 +14,7 @@ from tf_hfwb.callbacks.names import evaluation_name, row_name
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, SettingError
 from tf_hfwb.keras_compat import Logs, number
-from tf_hfwb.tracking import current_tracker
+from tf_hfwb.tracking.attached import summarize_open_run
 from tf_hfwb.training_state import metrics_of, weights_in
 
 _logger = logging.getLogger("tf_hfwb")
@@ -291,9 +291,7 @@ class EarlyStopping(EvaluationCallback):
                 "early_stopping/stopped_epoch": self._stopped_at,
             }
         self._fit.notes.update(facts)
-        tracker = current_tracker()
-        tracker.submit(tracker.summarize, facts)
-        tracker.flush_rows()
+        summarize_open_run(facts)
 
     def _say(self, message: str) -> None:
         if self.verbose:

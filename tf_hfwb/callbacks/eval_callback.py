@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from tf_hfwb.callbacks.run import open_run
+from tf_hfwb.callbacks.run import open_fit_run
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import Callback, Logs, host_of
+from tf_hfwb.keras_compat import Callback, Logs
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.tables import log_data_table, new_table, submit_prediction_table
@@ -74,7 +74,7 @@ class WandbEvalCallback(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Fill and log the table of samples."""
-        self._tracker = open_run(host_of(self.model), self._settings)
+        self._tracker = open_fit_run(self, self._settings)
         self.init_data_table(self.data_table_columns)
         _call(self.add_ground_truth, logs=logs)
         self.log_data_table()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tf_hfwb.callbacks.evaluation import EvaluationCallback
-from tf_hfwb.callbacks.run import open_run
+from tf_hfwb.callbacks.run import open_fit_run
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Logs
 from tf_hfwb.samples.predicted import PredictedSamples, UserRows
@@ -114,7 +114,7 @@ class WandbEvalTable(EvaluationCallback):
         super().on_train_begin(logs)
         self._evaluations = self._resumed(self._name).get("evaluations", 0)
         self._fit.participants[self._name] = self._state
-        self._tracker = open_run(self._host, self._settings)
+        self._tracker = open_fit_run(self, self._settings)
         if not self._tracker.active:
             return
         self._table = GrowingTable(self._tracker, self._key, self._max_bytes)

@@ -12,7 +12,7 @@ from tf_hfwb.callbacks.clock import StepClock
 from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.names import evaluation_metrics, training_metrics
 from tf_hfwb.callbacks.rows import Evaluation, EvaluationRows, Moment, TrainRows
-from tf_hfwb.callbacks.run import open_run
+from tf_hfwb.callbacks.run import announce, open_run
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Logs, host_of
@@ -86,6 +86,11 @@ class WandbMetricsLogger(StepCallback):
     def tracker(self) -> Tracker:
         """The run that this logger writes to; one without a run before the first event."""
         return self._tracker
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Tell the callbacks in front, which may need the run first, what it is to be."""
+        super().set_params(params)
+        announce(self, self._open)
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -265,12 +270,13 @@ class WandbMetricsLogger(StepCallback):
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _open(self) -> Tracker:
         self._host = host_of(self.model)
         tracker = open_run(self._host, self._settings, name=self._run_name, config=self._config)
         if tracker is not self._tracker:
             self._tracker = tracker
             self._evaluations = EvaluationRows(tracker, self._is_higher_better)
+        return tracker
 
     def _is_higher_better(self, name: str) -> bool:
         return is_higher_better(name, self._host, self._directions)

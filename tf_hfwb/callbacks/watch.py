@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tf_hfwb.callbacks.run import open_run
+from tf_hfwb.callbacks.run import open_fit_run
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Distribution, GradientObserver, Logs, distributions, host_of, of_array
@@ -87,7 +87,7 @@ class WandbWatch(StepCallback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the run, and let the training graph sum up gradients when asked to."""
         self._host = host_of(self.model)
-        self._tracker = open_run(self._host, self._settings)
+        self._tracker = open_fit_run(self, self._settings)
         # All workers, in step: reading what replicas share needs all of them.
         self._is_watching = self._tracker.active or self._host.is_multi_worker
         if not self._is_watching:
