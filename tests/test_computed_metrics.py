@@ -386,6 +386,64 @@ def test_inputs_and_losses():
 # What is refused
 
 
+def nested(prediction):
+    return {
+        "overall": {"f1": 0.5, "by": {1: np.float32(0.25)}},
+        "array": np.array([0.5]),
+        "tensor": tf.constant(0.125),
+        "whole": np.int64(3),
+        "eval_named": 1.0,
+        "val_also": 2.0,
+        "word": "high",
+        "nothing": None,
+        "several": [[1, 2]],
+    }
+
+
+NUMBERS = {"overall_f1": 0.5, "overall_by_1": 0.25, "array": 0.5, "tensor": 0.125, "whole": 3.0}
+
+
+@pytest.mark.filterwarnings("error::DeprecationWarning")
+@pytest.mark.parametrize("kind", KERASES)
+def test_results_that_are_nested_or_no_numbers(kind, caplog):
+    data = samples(8)
+    fitted = fit(classifier(kind), data, WandbMetricsLogger(), ComputeMetrics(nested, data), batch_size=8)
+    expected = NUMBERS | {"named": 1.0, "also": 2.0}
+    assert {name: values for name, values in fitted.history.items() if name.startswith("val_")} == {
+        f"val_{name}": [value, value] for name, value in expected.items()
+    }
+    row = eval_rows(history(finish()))[-1]
+    assert {f"eval/{name}": value for name, value in expected.items()}.items() <= row.items()
+    (said,) = [one.getMessage() for one in caplog.records if "what is no number" in one.getMessage()]
+    assert "word (str), nothing (NoneType), several (list)" in said
+
+
+def test_results_that_are_nested_in_the_trainer(caplog):
+    model = classifier("keras")
+    args = TFTrainingArguments("out", report_to="none", disable_tqdm=True)
+    trainer = TFTrainer(model, args, eval_dataset=samples(8), compute_metrics=nested)
+    metrics = trainer.evaluate()
+    metrics = trainer.evaluate()
+    assert {f"eval_{name}": value for name, value in NUMBERS.items()}.items() <= metrics.items()
+    assert (metrics["eval_named"], metrics["eval_several"]) == (1.0, [[1, 2]])
+    assert caplog.text.count("what is no number") == 1
+    trainer.compute_metrics = lambda prediction: {"a_b": 1.0, "a": {"b": 2.0}}
+    with pytest.raises(SettingError, match="one metric of the name 'a_b'"):
+        trainer.evaluate()
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_a_loss_does_not_take_the_place_of_keras_s_own(kind, caplog):
+    data = samples(8)
+    for options, expected in (({"validation_data": data}, "val_computed_loss"), ({}, "val_loss")):
+        caplog.clear()
+        computed = ComputeMetrics(lambda prediction: {"loss": 99.0}, data)
+        fitted = fit(classifier(kind), data, computed, **options)
+        assert fitted.history[expected] == [99.0, 99.0]
+        assert fitted.history["val_loss"][0] < 9.0 or not options
+        assert caplog.text.count("val_computed_loss") == len(options)
+
+
 def test_a_result_that_is_no_dict():
     trainer = trainer_of(tiny.functional("keras"), tiny.named(samples(11)), lambda p: 0.5)
     with pytest.raises(

@@ -1,15 +1,23 @@
-"""Metrics that need Python: a user's ``compute_metrics``, on all predictions of a pass or batch by batch."""
+"""Metrics that need Python: a user's ``compute_metrics``, on all predictions of a pass or batch by batch.
+
+What it returns may be nested, as seqeval's results and ``classification_report(output_dict=True)`` are: each number
+gets a name of its own, ``overall_f1`` for ``{"overall": {"f1": ...}}``.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import number
 from tf_hfwb.predictions import Gathering, Pass
+
+_logger = logging.getLogger("tf_hfwb")
 
 
 class ComputedMetrics:
@@ -21,6 +29,7 @@ class ComputedMetrics:
         by_batches: Call ``compute_metrics(prediction, compute_result=...)`` with each batch instead of with all of
             them; what it returns counts with the last one, when ``compute_result`` is True.
         include: What else an ``EvalPrediction`` holds: ``"inputs"``, ``"loss"``.
+        told: The names of what is no number, of which the user knows already; more are added.
 
     Raises:
         SettingError: ``by_batches`` with a function that takes no ``compute_result``, or what is no function.
@@ -33,6 +42,7 @@ class ComputedMetrics:
         preprocess: Callable[[Any, Any], Any] | None = None,
         by_batches: bool = False,
         include: Sequence[str] = (),
+        told: set[str] | None = None,
     ) -> None:
         for name, function in (("compute_metrics", compute_metrics), ("preprocess_logits_for_metrics", preprocess)):
             if function is not None and not callable(function):
@@ -48,6 +58,7 @@ class ComputedMetrics:
         self.preprocess = preprocess
         self.by_batches = by_batches
         self.include = tuple(include)
+        self.told = set() if told is None else told
 
     def begin(self, generate: Callable[[Any], np.ndarray] | None = None, *, keeps: bool = False) -> MetricsOfPass:
         """Get ready for a pass over a data set.
@@ -85,19 +96,38 @@ class MetricsOfPass:
         self._held = batch if batch.labels is not None else None
 
     def results(self, done: Pass) -> dict[str, Any]:
-        """What ``compute_metrics`` returns; nothing where there are no labels.
+        """What ``compute_metrics`` returns, without nesting, numbers as floats; nothing where there are no labels.
+
+        What is no single number stays as it is, and is told of once.
 
         Args:
             done: The whole pass.
 
         Raises:
-            SettingError: It returned something else than a dict of metrics by name.
+            SettingError: It returned something else than a dict of metrics by name, or two of one name.
         """
         if self._metrics.compute is None:
             return {}
         if self._metrics.by_batches:
-            return {} if self._held is None else _checked(self._compute(self._held, compute_result=True))
-        return {} if done.labels is None else _checked(self._compute(done))
+            return {} if self._held is None else self._flat(self._compute(self._held, compute_result=True))
+        return {} if done.labels is None else self._flat(self._compute(done))
+
+    def _flat(self, results: Any) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name, value in _leaves(_checked(results)):
+            if name in flat:
+                raise SettingError("compute_metrics(prediction)", results, expected=f"one metric of the name {name!r}")
+            single = _single(value)
+            flat[name] = value if single is None else single
+        others = [name for name, value in flat.items() if not isinstance(value, float)]
+        if not self._metrics.told.issuperset(others):
+            _logger.warning(
+                "compute_metrics returned what is no number: %s. Expected numbers, or dicts of numbers. The others are "
+                "neither logged nor can they be monitored; this is said once. Return one number for each name.",
+                ", ".join(f"{name} ({type(flat[name]).__name__})" for name in others),
+            )
+            self._metrics.told.update(others)
+        return flat
 
     def _compute(self, batch: Pass, **options: bool) -> Any:
         from transformers.trainer_utils import EvalPrediction
@@ -126,6 +156,26 @@ def _checked(results: Any) -> dict[str, Any]:
             advice='Return {"accuracy": ...}, for example.',
         )
     return dict(results)
+
+
+def _leaves(results: Mapping[Any, Any], room: str = "") -> Iterator[tuple[str, Any]]:
+    """What is in a nested dict, by all its names on the way."""
+    for name, value in results.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{room}{name}_")
+        else:
+            yield f"{room}{name}", value
+
+
+def _single(value: Any) -> float | None:
+    """The number that a number, a NumPy scalar, a tensor or an array of one element is; None for anything else."""
+    if value is None or isinstance(value, (str, bytes)):
+        return None
+    try:
+        array = np.asarray(value)
+    except Exception:  # Whatever a user's own type raises.
+        return None
+    return number(array.reshape(())) if array.size == 1 and array.dtype.kind != "O" else None
 
 
 def _article(word: str) -> str:

@@ -138,6 +138,7 @@ class TFTrainer:
         if not self._host.is_compiled:
             self._host.set_optimizer(self._new_optimizer(self.args.learning_rate))
         self._generators: dict[str, Generator] = {}
+        self._told: set[str] = set()
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)
         self._generator({})
@@ -411,6 +412,7 @@ class TFTrainer:
             preprocess=self.preprocess_logits_for_metrics,
             by_batches=args.batch_eval_metrics,
             include=args.include_for_metrics,
+            told=self._told,
         )
 
     def _generator(self, options: Mapping[str, Any]) -> Generator | None:

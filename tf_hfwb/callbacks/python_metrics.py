@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.evaluation import EvaluateDuringFit
 from tf_hfwb.computed_metrics import ComputedMetrics
 from tf_hfwb.data import evaluation_batches
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.generation import Generator
-from tf_hfwb.keras_compat import Logs, host_of, number, undisturbed_metrics
+from tf_hfwb.keras_compat import Logs, fit_arguments, host_of, undisturbed_metrics
 from tf_hfwb.policies import EverySteps, Never
 from tf_hfwb.predictions import BatchRunner, split_batch
+
+_logger = logging.getLogger("tf_hfwb")
 
 
 class ComputeMetrics(EvaluateDuringFit):
@@ -23,6 +27,9 @@ class ComputeMetrics(EvaluateDuringFit):
     ``ModelCheckpoint``, ``ReduceLROnPlateau``) can monitor them, and they are in the ``History``. A
     :class:`~tf_hfwb.WandbMetricsLogger`, wherever it stands in the list, logs them as ``eval/...`` at the step at which
     they were computed. The training is left exactly as it is, its metrics and random numbers included.
+
+    ``{"f1": ...}`` and ``{"eval_f1": ...}`` are both ``val_f1``, and ``{"overall": {"f1": ...}}`` is
+    ``val_overall_f1``. A ``loss`` beside the one that Keras computes from ``validation_data`` is ``val_computed_loss``.
 
     Args:
         compute_metrics: From an ``EvalPrediction`` (``predictions`` and ``label_ids`` as arrays, or tuples of arrays;
@@ -72,17 +79,17 @@ class ComputeMetrics(EvaluateDuringFit):
         data_collator: Any = None,
         prefix: str = "val_",
     ) -> None:
-        by_steps = isinstance(eval_freq, int) and not isinstance(eval_freq, bool) and eval_freq >= 1
-        if eval_freq != "epoch" and not by_steps:
-            raise SettingError("eval_freq", eval_freq, expected="'epoch' or a number of steps, 1 or more")
+        steps = None
+        if eval_freq != "epoch":
+            steps = whole_number("eval_freq", eval_freq, expected="'epoch' or a number of steps, 1 or more")
         if compute_metrics is None:
             raise SettingError("compute_metrics", None, expected="a function")
         if not prefix.startswith("val_"):
             raise SettingError("prefix", prefix, expected="a word that begins with 'val_', as Keras's metrics do")
         if generate_options and not predict_with_generate:
             raise SettingError("generate_options", generate_options, expected="None, without predict_with_generate")
-        policy = EverySteps(int(eval_freq)) if by_steps else Never()
-        super().__init__(self._compute, policy, each_epoch=not by_steps)
+        policy = Never() if steps is None else EverySteps(steps)
+        super().__init__(self._compute, policy, each_epoch=steps is None)
         self._computed = ComputedMetrics(
             compute_metrics, preprocess=preprocess_logits_for_metrics, by_batches=batch_eval_metrics
         )
@@ -92,12 +99,14 @@ class ComputeMetrics(EvaluateDuringFit):
         self._data_options = {"processing_class": processing_class, "data_collator": data_collator}
         self._prefix = f"eval_{prefix.removeprefix('val_')}"
         self._prepared_for: Any = None
+        self._has_loss_of_keras = self._has_warned = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Make the batches and see whether the model can do what is asked for; once for a model."""
         if self._prepared_for is not self.model:
             self._prepare()
         super().on_train_begin(logs)
+        self._has_loss_of_keras = fit_arguments(self.model).get("validation_data") is not None
 
     def _prepare(self) -> None:
         model = self.model
@@ -117,10 +126,23 @@ class ComputeMetrics(EvaluateDuringFit):
         of_pass = self._computed.begin(self._generator)
         with undisturbed_metrics(self.model):
             done = self._runner.gather(self._dataset, of_pass.gathering)
-        metrics = {}
-        for name, value in of_pass.results(done).items():
-            plain = number(value)
-            metrics[self._prefix + name] = value if plain is None else plain
+        metrics = {self._named(name): value for name, value in of_pass.results(done).items()}
         for log in self._fit.evaluation_loggers:
             log(metrics, time.monotonic() - began)
         return metrics
+
+    def _named(self, name: str) -> str:
+        """The name with the prefix, which may be there already; none that Keras has given to its own loss."""
+        for prefix in (self._prefix, f"val_{self._prefix.removeprefix('eval_')}", "eval_", "val_"):
+            if name.startswith(prefix):
+                name = name[len(prefix) :]
+                break
+        if f"{self._prefix}{name}" != "eval_loss" or not self._has_loss_of_keras:
+            return f"{self._prefix}{name}"
+        if not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "compute_metrics returned a 'loss', and Keras computes val_loss from validation_data. Expected another "
+                "name. Keras's stays val_loss, this one is val_computed_loss; this is said once."
+            )
+        return "eval_computed_loss"
