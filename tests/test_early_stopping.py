@@ -277,6 +277,12 @@ def test_arguments_that_cannot_work_are_refused(arguments, message):
         EarlyStopping(**arguments)
 
 
+def test_whole_numbers_may_be_numpy_s():
+    stopping = EarlyStopping(patience=np.int64(3), start_from_epoch=np.int8(1), verbose=True)
+    assert (stopping.patience, stopping.start_from_epoch, stopping.verbose) == (3, 1, 1)
+    assert type(stopping.patience) is int  # JSON knows no others.
+
+
 def test_arguments_stand_where_keras_has_them():
     stopping = EarlyStopping("val_loss", 0.5, 3, 1, "max", 0.25, True, 2)
     assert (stopping.min_delta, stopping.patience, stopping.mode, stopping.baseline) == (0.5, 3, "max", 0.25)

@@ -181,6 +181,16 @@ class Subclassed:
 
 
 @pytest.mark.parametrize("kind", KERASES)
+def test_a_training_that_is_too_short_to_be_seen_says_so(kind, caplog):
+    x, y = samples(12)
+    for log_freq, number in ((np.int64(100), 1), (3, 0)):
+        caplog.clear()
+        classifier(kind).fit(x, y, batch_size=4, callbacks=[WandbWatch("all", log_freq)], verbose=0)
+        finish()
+        assert caplog.text.count("none of the steps 1 to 3 is a multiple of log_freq=100") == number
+
+
+@pytest.mark.parametrize("kind", KERASES)
 def test_sparse_frozen_and_missing_gradients_of_a_model_built_by_its_first_batch(kind):
     model = Subclassed.of(kind)
     words, y = np.arange(24).reshape(12, 2) % 3, samples(12)[1]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.names import evaluation_name, row_name
 from tf_hfwb.callbacks.preemption import SignalWatch
@@ -108,8 +109,10 @@ class WandbModelCheckpoint(StepCallback):
         super().__init__(_policy(save_freq))
         if mode not in ("auto", "min", "max"):
             raise SettingError("mode", mode, accepted=("auto", "min", "max"))
-        if save_total_limit is not None and (not isinstance(save_total_limit, int) or save_total_limit < 1):
-            raise SettingError("save_total_limit", save_total_limit, expected="a number of checkpoints, 1 or more")
+        if save_total_limit is not None:
+            save_total_limit = whole_number(
+                "save_total_limit", save_total_limit, expected="a number of checkpoints, 1 or more"
+            )
         if delete_superseded and save_total_limit is None:
             raise SettingError(
                 "delete_superseded",
@@ -481,6 +484,4 @@ class WandbModelCheckpoint(StepCallback):
 def _policy(save_freq: str | int) -> Policy:
     if save_freq == "epoch":
         return Never()
-    if isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq >= 1:
-        return EverySteps(save_freq)
-    raise SettingError("save_freq", save_freq, expected="'epoch' or a number of steps, 1 or more")
+    return EverySteps(whole_number("save_freq", save_freq, expected="'epoch' or a number of steps, 1 or more"))

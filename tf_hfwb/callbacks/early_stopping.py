@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, Literal
 
+from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.evaluation import EvaluationCallback
 from tf_hfwb.callbacks.names import evaluation_name, row_name
@@ -108,21 +109,18 @@ class EarlyStopping(EvaluationCallback):
             raise SettingError("monitor", monitor, expected="the name of a metric, such as 'val_loss'")
         if mode not in ("auto", "min", "max"):
             raise SettingError("mode", mode, accepted=("auto", "min", "max"))
-        for name, count in (("patience", patience), ("verbose", verbose), ("start_from_epoch", start_from_epoch)):
-            if not isinstance(count, int) or count < 0 or (isinstance(count, bool) and name != "verbose"):
-                raise SettingError(name, count, expected="a whole number, 0 or more")
         for name, value in (("min_delta", min_delta), ("baseline", baseline)):
             is_optional = name == "baseline" and value is None
             if not is_optional and (isinstance(value, (bool, str)) or not _is_finite(value)):
                 raise SettingError(name, value, expected="a finite number")
         self.monitor = monitor
         self.min_delta = abs(float(min_delta))
-        self.patience = patience
-        self.verbose = verbose
+        self.patience = whole_number("patience", patience, minimum=0)
+        self.verbose = whole_number("verbose", int(verbose) if isinstance(verbose, bool) else verbose, minimum=0)
         self.mode = mode
         self.baseline = baseline
         self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = start_from_epoch
+        self.start_from_epoch = whole_number("start_from_epoch", start_from_epoch, minimum=0)
         self._row = row_name(monitor)
         self._is_evaluated = evaluation_name(monitor) is not None
         self._begin({})

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Literal
 
+from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.clock import StepClock
 from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.names import evaluation_metrics, training_metrics
 from tf_hfwb.callbacks.rows import Evaluation, EvaluationRows, Moment, TrainRows
 from tf_hfwb.callbacks.run import announce, open_run
 from tf_hfwb.callbacks.step import StepCallback
-from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Logs, host_of
 from tf_hfwb.policies import EverySteps, Never, Once, Policy
 from tf_hfwb.settings import Settings
@@ -67,11 +67,12 @@ class WandbMetricsLogger(StepCallback):
         run_name: str | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(_policy(log_freq, log_first_step), initial_global_step)
+        first = whole_number(
+            "initial_global_step", initial_global_step, minimum=0, expected="a number of steps, 0 or more"
+        )
+        super().__init__(_policy(log_freq, log_first_step), first)
         self._by_epochs = log_freq == "epoch"
         self._by_steps = not isinstance(log_freq, str) or log_freq == "batch"
-        if isinstance(initial_global_step, bool) or not isinstance(initial_global_step, int) or initial_global_step < 0:
-            raise SettingError("initial_global_step", initial_global_step, expected="a number of steps, 0 or more")
         self._settings = Settings.resolve(project=project)
         self._run_name = run_name
         self._config = dict(config or {})
@@ -287,6 +288,5 @@ def _policy(log_freq: str | int, first: bool) -> Policy:
         return Once(1) if first else Never()
     if log_freq == "batch":
         return EverySteps(1)
-    if isinstance(log_freq, int) and not isinstance(log_freq, bool) and log_freq >= 1:
-        return EverySteps(log_freq, first=first)
-    raise SettingError("log_freq", log_freq, expected="'epoch', 'batch', 'no' or a number of steps, 1 or more")
+    expected = "'epoch', 'batch', 'no' or a number of steps, 1 or more"
+    return EverySteps(whole_number("log_freq", log_freq, expected=expected), first=first)

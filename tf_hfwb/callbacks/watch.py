@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.run import open_fit_run
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.errors import SettingError
@@ -68,11 +69,13 @@ class WandbWatch(StepCallback):
         words = [watch.value for watch in Watch if watch is not Watch.FALSE]
         if log is not None and log not in words:
             raise SettingError("log", log, accepted=words)
-        if isinstance(log_freq, bool) or not isinstance(log_freq, int) or log_freq < 1:
-            raise SettingError("log_freq", log_freq, expected="a number of steps, 1 or more")
-        if isinstance(initial_global_step, bool) or not isinstance(initial_global_step, int) or initial_global_step < 0:
-            raise SettingError("initial_global_step", initial_global_step, expected="a number of steps, 0 or more")
-        super().__init__(EverySteps(log_freq), initial_global_step)
+        steps = whole_number("log_freq", log_freq, expected="a number of steps, 1 or more")
+        first = whole_number(
+            "initial_global_step", initial_global_step, minimum=0, expected="a number of steps, 0 or more"
+        )
+        super().__init__(EverySteps(steps), first)
+        self._log_freq = steps
+        self._has_looked = False
         self._settings = Settings.resolve(watch=log)
         self._what = Watch.GRADIENTS if self._settings.watch is Watch.FALSE else self._settings.watch
         self._tracker = Tracker()
@@ -95,6 +98,7 @@ class WandbWatch(StepCallback):
         super().on_train_begin(logs)
         self._window = self._parameters = self._observer = None
         self._rows = _Rows(self._tracker)
+        self._first_step, self._has_looked = self._clock.step, False
         if self._what is not Watch.PARAMETERS:
             self._observer = self._host.observe_gradients()
             if self._observer is None:
@@ -121,6 +125,14 @@ class WandbWatch(StepCallback):
             if self._observer is not None:
                 self._observer.look_away()
             self._tracker.flush_rows()
+            if self._first_step < self._clock.step and not self._has_looked and self._tracker.active:
+                _logger.warning(
+                    "WandbWatch has logged nothing: none of the steps %d to %d is a multiple of log_freq=%d. Expected "
+                    "a longer training. To see a short one pass WandbWatch(log_freq=...) with a smaller number.",
+                    self._first_step + 1,
+                    self._clock.step,
+                    self._log_freq,
+                )
             if self._rows.without_gradients and not self._rows.with_gradients:
                 _logger.warning(
                     "WandbWatch has seen no gradients in %d rows: %s does not hand them to the methods of Keras's "
@@ -151,6 +163,7 @@ class WandbWatch(StepCallback):
 
     def on_due_step_end(self, logs: Logs) -> None:
         """Hand over what the step's row is made of."""
+        self._has_looked = True
         window, self._window = self._window, None
         record = None
         if self._observer is not None and window is not None:
