@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 
 import keras
+import numpy as np
 import pytest
 import tf_keras
+import wandb
+import wandb.integration.keras
 from helpers import KERASES, classifier, finish, history, records, samples
 
 from tf_hfwb import (
@@ -120,6 +124,74 @@ def test_wrong_arguments(arguments, message):
     made = [callback() for callback in arguments.pop("callbacks", ())]
     with pytest.raises(SettingError, match=message):
         wandb_callbacks(callbacks=made, **arguments)
+
+
+DATA = samples(8)
+
+
+class OfWandb(wandb.integration.keras.WandbMetricsLogger):
+    def __init__(self):
+        """Without a run."""
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: EarlyStopping(), r"a list of callbacks.*\[\.\.\.\]"),
+        (lambda: [None], "callbacks, not None"),
+        (lambda: [EarlyStopping], r"not its class.*EarlyStopping\(\.\.\.\)"),
+        (lambda: [OfWandb()], "OfWandb of W&B's.*two clocks"),
+        (lambda: [WandbEvalTable(DATA), WandbEvalTable(DATA)], "table_key='sample_predictions'"),
+    ],
+)
+def test_what_can_be_no_list_of_callbacks(make, message):
+    with pytest.raises(SettingError, match=message):
+        wandb_callbacks(callbacks=make())
+
+
+def test_two_tables_of_different_names_are_two():
+    assert len(wandb_callbacks(callbacks=[WandbEvalTable(DATA), WandbEvalTable(DATA, table_key="other")])) == 3
+
+
+@pytest.mark.parametrize(
+    ("own", "arguments"),
+    [
+        (None, {"save_freq": 5}),
+        (None, {"monitor": "val_loss"}),
+        (None, {"mode": "min"}),
+        (None, {"save_total_limit": 2}),
+        (WandbMetricsLogger, {"log_freq": 5}),
+        (WandbMetricsLogger, {"run_name": "mine"}),
+        (WandbMetricsLogger, {"config": {}}),
+        (lambda: WandbModelCheckpoint("elsewhere"), {"output_dir": "out"}),
+        (lambda: WandbModelCheckpoint("elsewhere"), {"save_freq": 5}),
+        (lambda: WandbModelCheckpoint("elsewhere"), {"processing_class": object()}),
+    ],
+)
+def test_arguments_that_would_be_ignored_are_refused(own, arguments):
+    (name,) = arguments
+    with pytest.raises(SettingError, match=f"{name}=.*because.*(no checkpoints are made|your own Wandb)"):
+        wandb_callbacks(callbacks=[own()] if own else [], **arguments)
+
+
+def test_they_are_not_ignored_where_the_environment_asks_for_checkpoints(monkeypatch):
+    monkeypatch.setenv("WANDB_LOG_MODEL", "end")
+    assert wandb_callbacks(monitor="val_loss", save_freq=np.int64(5), log_freq=np.int64(5))[-1]._policy.steps == 5
+
+
+@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("guest", ["EarlyStopping", "ReduceLROnPlateau"])
+def test_keras_callbacks_in_front_of_the_metric_they_monitor_are_told_of(kind, guest, caplog):
+    callbacks = importlib.import_module(kind).callbacks
+    guest = getattr(callbacks, guest)("val_right", mode="max")
+    other = callbacks.EarlyStopping("val_loss", patience=9)
+    right = ComputeMetrics(lambda prediction: {"right": 1.0}, DATA)
+    for before, number in (([other, guest, right], 1), ([right, other, guest], 0)):
+        caplog.clear()
+        classifier(kind).fit(*DATA, epochs=3, validation_data=DATA, callbacks=before, verbose=0)
+        said = [one.getMessage() for one in caplog.records if one.name == "tf_hfwb"]
+        assert len(said) == number
+        assert all(f"{type(guest).__name__}('val_right') stands in front of ComputeMetrics" in one for one in said)
 
 
 def test_a_wrong_environment(monkeypatch):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
+from tf_hfwb.callbacks.eval_table import WandbEvalTable
 from tf_hfwb.callbacks.guests import GuestStates
 from tf_hfwb.callbacks.metrics import WandbMetricsLogger
 from tf_hfwb.callbacks.order import in_order
@@ -55,7 +56,8 @@ def wandb_callbacks(
         For ``model.fit(callbacks=...)``; each list for one model.
 
     Raises:
-        SettingError: The environment or an argument does not parse, or a callback is there twice.
+        SettingError: The environment or an argument does not parse, an argument is for a callback that is not made, or
+            a callback is none, or there twice.
 
     Example:
         >>> [type(callback).__name__ for callback in wandb_callbacks(log_freq=100)]
@@ -67,15 +69,26 @@ def wandb_callbacks(
     Environment variables as in W&B's integration with transformers' ``Trainer``.
     """
     settings = Settings.resolve()
-    chosen = list(callbacks)
-    for kind in (WandbMetricsLogger, WandbWatch, WandbModelCheckpoint):
-        if sum(isinstance(callback, kind) for callback in chosen) > 1:
-            raise SettingError("callbacks", [type(one).__name__ for one in chosen], expected=f"one {kind.__name__}")
+    chosen = _checked(callbacks)
+    wants_checkpoints = output_dir is not None or settings.log_model is not LogModel.FALSE
+    of_logger = {"log_freq": (log_freq, "epoch"), "run_name": (run_name, None), "config": (config, None)}
+    of_checkpoints: dict[str, tuple[Any, Any]] = {
+        "save_freq": (save_freq, "epoch"),
+        "monitor": (monitor, None),
+        "mode": (mode, "auto"),
+        "save_total_limit": (save_total_limit, None),
+    }
+    if _has(chosen, WandbMetricsLogger):
+        _refuse(of_logger, "your own WandbMetricsLogger says that", "Pass it to that one.")
+    if _has(chosen, WandbModelCheckpoint):
+        of_checkpoints |= {"output_dir": (output_dir, None), "processing_class": (processing_class, None)}
+        _refuse(of_checkpoints, "your own WandbModelCheckpoint says that", "Pass it to that one.")
+    elif not wants_checkpoints:
+        _refuse(of_checkpoints, "no checkpoints are made", "Pass output_dir, or set WANDB_LOG_MODEL.")
     if not _has(chosen, WandbMetricsLogger):
         chosen.append(WandbMetricsLogger(log_freq, run_name=run_name, config=config))
     if settings.watch is not Watch.FALSE and not _has(chosen, WandbWatch):
-        chosen.append(WandbWatch(log_freq=max(WATCH_FREQ, log_freq if isinstance(log_freq, int) else WATCH_FREQ)))
-    wants_checkpoints = output_dir is not None or settings.log_model is not LogModel.FALSE
+        chosen.append(WandbWatch(log_freq=WATCH_FREQ if isinstance(log_freq, str) else max(WATCH_FREQ, log_freq)))
     if wants_checkpoints and not _has(chosen, WandbModelCheckpoint):
         chosen.append(
             WandbModelCheckpoint(
@@ -94,3 +107,52 @@ def wandb_callbacks(
 
 def _has(callbacks: Sequence[Any], kind: type) -> bool:
     return any(isinstance(callback, kind) for callback in callbacks)
+
+
+def _checked(callbacks: Any) -> list[Any]:
+    """The user's callbacks, if each of them can be one.
+
+    Raises:
+        SettingError: It is no list, one in it is no callback, or two are there of which there can be one.
+    """
+    if isinstance(callbacks, (str, type)) or not isinstance(callbacks, Iterable):
+        raise SettingError("callbacks", callbacks, expected="a list of callbacks", advice="Put it into [...].")
+    chosen = list(callbacks)
+    names = [getattr(one, "__name__", type(one).__name__) for one in chosen]
+    for one, name in zip(chosen, names, strict=True):
+        if isinstance(one, type):
+            expected, advice = "an object, not its class", f"Write {name}(...)."
+        elif not hasattr(one, "set_model"):
+            expected, advice = f"callbacks, not {one!r}", "Take it out of the list."
+        elif _is_of_wandb(one):
+            expected = f"no {name} of W&B's beside that of tf_hfwb: both would log to one run, on two clocks"
+            advice = "Take it out of the list; WandbMetricsLogger of tf_hfwb is made for you."
+        else:
+            continue
+        raise SettingError("callbacks", names, expected=expected, advice=advice)
+    for kind in (WandbMetricsLogger, WandbWatch, WandbModelCheckpoint):
+        if sum(isinstance(callback, kind) for callback in chosen) > 1:
+            raise SettingError("callbacks", names, expected=f"one {kind.__name__}")
+    keys = [one._key for one in chosen if isinstance(one, WandbEvalTable)]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise SettingError(
+                "table_key",
+                key,
+                expected="a name for each WandbEvalTable",
+                advice="Pass table_key='other_predictions' to one of them.",
+            )
+    return chosen
+
+
+def _is_of_wandb(callback: Any) -> bool:
+    """Whether it logs metrics and is W&B's own."""
+    names = ("WandbMetricsLogger", "WandbCallback")
+    return any(base.__module__.startswith("wandb.") and base.__name__ in names for base in type(callback).__mro__)
+
+
+def _refuse(given: Mapping[str, tuple[Any, Any]], reason: str, advice: str) -> None:
+    """Arguments, each with its default, that would be ignored."""
+    for name, (value, default) in given.items():
+        if value is not default and value != default:
+            raise SettingError(name, value, expected=f"{default!r}, because {reason}", advice=advice)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+import logging
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from tf_hfwb.callbacks.names import evaluation_name
 from tf_hfwb.callbacks.step import StepCallback
-from tf_hfwb.keras_compat import Logs, fit_arguments
+from tf_hfwb.keras_compat import Callback, Logs, fit_arguments
 from tf_hfwb.policies import Policy
+
+_logger = logging.getLogger("tf_hfwb")
 
 
 class EvaluationCallback(StepCallback):
@@ -63,6 +67,7 @@ class EvaluateDuringFit(StepCallback):
         self._each_epoch = each_epoch
         self._metrics: Mapping[str, Any] = {}
         self._is_due = False
+        self._in_front: list[Any] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Show the others that evaluations by Keras are not all there is."""
@@ -75,6 +80,9 @@ class EvaluateDuringFit(StepCallback):
         self._metrics = self._resumed(name).get("metrics", {})
         participants[name] = self._state
         self._fit.evaluators.append(self)
+        everyone = getattr(fit_arguments(self.model).get("callbacks"), "callbacks", ())
+        in_front = itertools.takewhile(lambda other: other is not self, everyone)
+        self._in_front = [other for other in in_front if not isinstance(other, Callback)]  # Ours are told.
 
     def _state(self) -> Callable[[], dict[str, Any]]:
         metrics = {name: value for name, value in self._metrics.items() if isinstance(value, (int, float))}
@@ -107,11 +115,25 @@ class EvaluateDuringFit(StepCallback):
             self._evaluate_now()
         self._fit.tell_evaluated(self)
         if isinstance(logs, dict):
-            # Both Kerases hand one dict through all callbacks, History included.
-            logs.update(
-                (f"val_{name.removeprefix('eval_')}", value)
+            more = {
+                f"val_{name.removeprefix('eval_')}": value
                 for name, value in self._metrics.items()
                 # Rates are nothing to monitor, and long in the progress bar.
                 if isinstance(value, (int, float)) and not name.endswith(("_runtime", "_per_second"))
-            )
+            }
+            self._warn_guests_in_front(more.keys() - logs.keys())
+            logs.update(more)  # Both Kerases hand one dict through all callbacks, History included.
         self._metrics = {}
+
+    def _warn_guests_in_front(self, names: Set[str]) -> None:
+        """Keras's own callbacks in front of this one do not see what it adds to the logs."""
+        for guest in self._in_front:
+            if getattr(guest, "monitor", None) in names:
+                _logger.warning(
+                    "%s(%r) stands in front of %s, which computes that metric, and so never sees it. Expected it "
+                    "behind. Swap them, or let wandb_callbacks(callbacks=[...]) put them in order.",
+                    type(guest).__name__,
+                    guest.monitor,
+                    type(self).__name__,
+                )
+        self._in_front = [guest for guest in self._in_front if getattr(guest, "monitor", None) not in names]
