@@ -127,13 +127,13 @@ class EvaluateDuringFit(StepCallback):
 
     def _warn_guests_in_front(self, names: Set[str]) -> None:
         """Keras's own callbacks in front of this one do not see what it adds to the logs."""
-        for guest in self._in_front:
-            if getattr(guest, "monitor", None) in names:
-                _logger.warning(
-                    "%s(%r) stands in front of %s, which computes that metric, and so never sees it. Expected it "
-                    "behind. Swap them, or let wandb_callbacks(callbacks=[...]) put them in order.",
-                    type(guest).__name__,
-                    guest.monitor,
-                    type(self).__name__,
-                )
-        self._in_front = [guest for guest in self._in_front if getattr(guest, "monitor", None) not in names]
+        blind = [guest for guest in self._in_front if str(getattr(guest, "monitor", None)) in names]
+        self._in_front = [guest for guest in self._in_front if guest not in blind]  # Said once.
+        for guest in blind:
+            _logger.warning(
+                "%s(%r) stands in front of %s, which computes that metric, and so never sees it. Expected it behind. "
+                "Swap them, or let wandb_callbacks(callbacks=[...]) put them in order.",
+                type(guest).__name__,
+                guest.monitor,
+                type(self).__name__,
+            )
