@@ -1,10 +1,11 @@
 """What logging adds to a step of ``fit``: our logger and W&B's own, at intervals of 1, 10 and 100 steps.
 
-    python benchmarks/logging_overhead.py            # about 6 minutes on two quiet cores
-    python benchmarks/logging_overhead.py --repeats 3 --steps 100
+    python benchmarks/logging_overhead.py            # about 10 minutes on two quiet cores
+    python benchmarks/logging_overhead.py --repeats 5
 
-One process, offline runs. Every variant trains a model of its own, built alike; the variants take turns, and each
-number is a median over the turns. Columns:
+One process, one offline run. Every variant trains a model of its own, built alike; the variants take turns of short
+fits, since a machine's speed drifts within seconds, and each number is a median over the turns. The second bare fit
+shows the noise. Columns:
 
 * ``thread``: microseconds per step that the training thread spends between two calls of the compiled train function,
   over a bare fit of the same turn: callbacks, and whatever else a logger does there;
@@ -133,7 +134,7 @@ def fit(model, gaps, callback, dataset, steps: int) -> tuple[float, float, float
 
 
 def measure(name, build, theirs, steps: int, repeats: int) -> None:
-    variants = {"bare": None}
+    variants = {"bare": None, "bare again": None}
     for interval in INTERVALS:
         variants[f"tf_hfwb, every {interval}"] = lambda interval=interval: WandbMetricsLogger(interval)
         variants[f"W&B's own, every {interval}"] = lambda interval=interval: theirs(interval)
@@ -146,8 +147,7 @@ def measure(name, build, theirs, steps: int, repeats: int) -> None:
         shift = repeat % len(order)
         for variant in order[shift:] + order[:shift]:
             make = variants[variant]
-            with wandb.init(project="benchmark", reinit="finish_previous"):
-                result = fit(models[variant], gaps[variant], make() if make else None, dataset, steps)
+            result = fit(models[variant], gaps[variant], make() if make else None, dataset, steps)
             if repeat >= 0:
                 rows[variant].append(result)
     bare = rows["bare"]
@@ -164,13 +164,15 @@ def measure(name, build, theirs, steps: int, repeats: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=400, help="steps of one fit")
-    parser.add_argument("--repeats", type=int, default=9, help="fits of each variant")
+    parser.add_argument("--steps", type=int, default=100, help="steps of one fit")
+    parser.add_argument("--repeats", type=int, default=40, help="fits of each variant")
     arguments = parser.parse_args()
     os.chdir(tempfile.mkdtemp())
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, wandb {wandb.__version__}, {os.cpu_count()} cores")
-    measure("transformers' BERT on tf_keras", transformers_model, WandbsOnTFKeras, arguments.steps, arguments.repeats)
-    measure("a transformer on Keras 3", keras3_model, WandbsOwn, arguments.steps, arguments.repeats)
+    steps, repeats = arguments.steps, arguments.repeats
+    with wandb.init(project="benchmark"):
+        measure("transformers' BERT on tf_keras", transformers_model, WandbsOnTFKeras, steps, repeats)
+        measure("a transformer on Keras 3", keras3_model, WandbsOwn, steps, repeats)
 
 
 if __name__ == "__main__":

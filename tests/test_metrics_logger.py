@@ -156,6 +156,55 @@ def test_a_fit_without_the_logger_in_between_is_not_in_its_interval(kind):
     np.testing.assert_allclose([row["train/loss"] for row in rows], losses_by_hand(model, x, y, 4), rtol=1e-5)
 
 
+@pytest.mark.parametrize("steps_per_execution", [1, 3, 4])
+def test_a_row_at_every_execution(kind, steps_per_execution):
+    x, y = samples(74)  # 19 steps an epoch
+    model = classifier(kind, steps_per_execution=steps_per_execution)
+    losses = np.tile(losses_by_hand(model, x, y, 4), 2)
+    rows = logged(model, x, y, WandbMetricsLogger("batch"), epochs=2)
+    ends = [*range(steps_per_execution, 19, steps_per_execution), 19]
+    assert [row[STEP] for row in train_rows(rows)] == [*ends, *(19 + end for end in ends)]
+    assert_interval_losses(rows, losses)
+    for row in train_rows(rows):
+        assert row["train/epoch"] == pytest.approx(row[STEP] / 19)
+
+
+def test_a_row_at_every_step_until_training_is_stopped_and_evaluations_among_them(kind):
+    x, y = samples(80)
+    model, logger = classifier(kind), WandbMetricsLogger("batch")
+
+    class Stopping(importlib.import_module(kind).callbacks.Callback):
+        seen = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen += 1
+            if self.seen % 3 == 0:
+                logger.log_evaluation({"eval_seen": self.seen})
+            self.model.stop_training = self.seen == 10
+
+    rows = logged(model, x, y, logger, callbacks=[Stopping(), logger], epochs=2)
+    steps = [(row[STEP], row.get("eval/seen")) for row in rows if STEP in row]
+    expected = [(step, None) for step in range(1, 11)] + [(step, step) for step in (3, 6, 9)]
+    assert sorted(steps, key=str) == sorted(expected, key=str)
+    assert [step for step, _ in steps] == sorted(step for step, _ in steps)
+    assert_interval_losses(rows, losses_by_hand(model, x, y, 4))
+
+
+def test_rows_before_an_exception_are_there(kind):
+    x, y = samples(80)
+    model, logger = classifier(kind), WandbMetricsLogger("batch")
+
+    class Failing(importlib.import_module(kind).callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 9:
+                raise RuntimeError("as planned")
+
+    with pytest.raises(RuntimeError, match="as planned"):
+        model.fit(x, y, batch_size=4, verbose=0, callbacks=[Failing(), logger])
+    logger.tracker.flush()
+    assert [row[STEP] for row in train_rows(history(finish()))] in (list(range(1, 10)), list(range(1, 11)))
+
+
 @pytest.mark.parametrize("steps_per_execution", [1, 4])
 def test_generator_of_unknown_length(kind, steps_per_execution):
     if kind == "tf_keras" and steps_per_execution > 1:

@@ -7,22 +7,26 @@ import math
 
 import pytest
 
-from tf_hfwb.policies import EverySteps, Never, higher_is_better, is_better
+from tf_hfwb.policies import EverySteps, Never, Once, higher_is_better, is_better
+
+
+def met(policy, boundaries) -> list[int]:
+    """The boundaries between executions at which the policy is due."""
+    return [now for before, now in itertools.pairwise(boundaries) if (policy.next_due(before) or math.inf) <= now]
 
 
 @pytest.mark.parametrize("stride", [1, 3, 4, 7, 50])
 def test_every_multiple_is_met_once_at_the_first_boundary_at_or_after_it(stride):
     boundaries = range(0, 1000, stride)
-    due = [b for a, b in itertools.pairwise(boundaries) if EverySteps(10).due(a, b)]
     expected = sorted({-(-multiple // stride) * stride for multiple in range(10, 1000, 10)})
-    assert due == [boundary for boundary in expected if boundary <= boundaries[-1]]
+    assert met(EverySteps(10), boundaries) == [boundary for boundary in expected if boundary <= boundaries[-1]]
 
 
 def test_first():
-    assert EverySteps(10, first=True).due(0, 1)
-    assert not EverySteps(10, first=True).due(1, 2)
-    assert not EverySteps(10).due(0, 1)
-    assert not Never().due(0, 1000)
+    assert met(EverySteps(10, first=True), range(25)) == [1, 10, 20]
+    assert met(EverySteps(10), range(25)) == [10, 20]
+    assert met(Once(1), range(25)) == [1]
+    assert met(Never(), range(25)) == []
 
 
 LOWER = """

@@ -5,9 +5,9 @@ Guarantees:
 * Jobs run one after the other, in the order of :meth:`Worker.submit`, on one daemon thread.
 * ``submit`` costs an append: it neither wakes nor waits for the worker, which looks for jobs every ``period`` seconds
   and runs all that are there. (Waking a thread for each job costs the submitter about four times as much.)
-* After a millisecond of jobs the worker rests for half a one, unless somebody waits for it: the training thread, coming
-  back from an operation, would otherwise wait for the interpreter until the whole queue is done.
-* The jobs between two rests are a batch, which runs inside ``batch()``.
+* After a quarter of a millisecond the worker rests for half a one, unless somebody waits for it: the training thread,
+  coming back from an operation, would otherwise wait for the interpreter until the whole queue is done.
+* What one look finds is a batch, which runs inside ``batch()``.
 * ``flush`` returns when the batches of all jobs submitted before it have run; ``close`` flushes and ends the thread. A
   closed worker starts again with the next job.
 * An exception of a job does not stop the jobs after it; the first one is raised by the next ``flush`` or ``close``.
@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 # Seconds of jobs, and of rest after them.
-_STRETCH, _REST = 0.001, 0.0005
+_STRETCH, _REST = 0.00025, 0.0005
 
 
 class Worker:
@@ -120,20 +120,19 @@ class Worker:
                     self._run_batch()
                 while self._awaited:
                     self._awaited.pop().set()
-                if not self._waiting:
-                    time.sleep(_REST)
             if self._closing:
                 return
             self._wake.wait(self._period)
             self._wake.clear()
 
     def _run_batch(self) -> None:
-        end = time.monotonic() + _STRETCH
-        while self._jobs and not self._awaited:
+        began = rested = time.monotonic()
+        while self._jobs and not self._awaited and rested - began < self._period:
             job, args = self._jobs.popleft()
             try:
                 job(*args)
             except BaseException as error:
                 self._error = self._error or error
-            if time.monotonic() > end:
-                return
+            if not self._waiting and time.monotonic() - rested > _STRETCH:
+                time.sleep(_REST)
+                rested = time.monotonic()

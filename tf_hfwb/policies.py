@@ -1,6 +1,6 @@
 """Decisions without effects: is it time, and which value is better.
 
-Everything here is plain Python on numbers. A policy asks "now?" with the step before and the step now, and never
+Everything here is plain Python on numbers. A policy says which step after a given one it is waiting for, and never
 counts for itself; that is what makes it right when several steps run in one execution, and after a resume.
 """
 
@@ -29,24 +29,19 @@ _LOWER_TOGETHER = (
 
 @dataclass(frozen=True)
 class EverySteps:
-    """Due at every multiple of ``steps``, at the first boundary at or after it.
+    """Due at every multiple of ``steps``.
 
     Attributes:
         steps: The interval in optimizer steps, at least 1.
         first: Also due at the very first step.
 
     Example:
-        >>> every = EverySteps(10)
-        >>> [every.due(previous, previous + 4) for previous in (0, 4, 8, 12, 16)]
-        [False, False, True, False, True]
+        >>> [EverySteps(10).next_due(step) for step in (0, 4, 10)]
+        [10, 10, 20]
     """
 
     steps: int
     first: bool = False
-
-    def due(self, previous: int, step: int) -> bool:
-        """Whether a multiple of the interval lies in ``(previous, step]``."""
-        return step // self.steps > previous // self.steps or (self.first and previous <= 0 < step)
 
     def next_due(self, step: int) -> int | None:
         """The first step after ``step`` at which it will be due."""
@@ -56,10 +51,6 @@ class EverySteps:
 @dataclass(frozen=True)
 class Never:
     """Never due: the policy of a logger that works by epochs."""
-
-    def due(self, previous: int, step: int) -> bool:
-        """False."""
-        return False
 
     def next_due(self, step: int) -> int | None:
         """None."""
@@ -75,10 +66,6 @@ class Once:
     """
 
     step: int
-
-    def due(self, previous: int, step: int) -> bool:
-        """Whether the step lies in ``(previous, step]``."""
-        return previous < self.step <= step
 
     def next_due(self, step: int) -> int | None:
         """The step, as long as it lies ahead."""

@@ -11,6 +11,7 @@ very step that then finds no data.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,11 @@ class StepClock:
     def after(self, batches: int) -> int:
         """The global step expected after so many more batches."""
         return (self._updates + batches) // self._accumulation + self._offset
+
+    def counting_on(self) -> Callable[[int], int]:
+        """What :meth:`after` gives as of now, whatever happens to the clock; for another thread."""
+        updates, accumulation, offset = self._updates, self._accumulation, self._offset
+        return lambda batches: (updates + batches) // accumulation + offset
 
     def batches_until(self, step: int) -> int:
         """The batches expected until ``step`` is reached."""

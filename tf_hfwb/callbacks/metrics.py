@@ -12,7 +12,7 @@ from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.clock import StepClock
 from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.names import evaluation_metrics, training_metrics
-from tf_hfwb.callbacks.rows import Evaluation, EvaluationRows, Moment, TrainRows
+from tf_hfwb.callbacks.rows import Evaluation, EvaluationRows, Moment, Streak, TrainRows
 from tf_hfwb.callbacks.run import announce, open_run
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.keras_compat import Logs, host_of
@@ -81,6 +81,7 @@ class WandbMetricsLogger(StepCallback):
         self._directions: dict[str, bool] = {}
         self._pending_evaluation: Evaluation | None = None
         self._epoch_reached = 0.0
+        self._streak: Streak | None = None
         self._training = False
 
     @property
@@ -156,6 +157,7 @@ class WandbMetricsLogger(StepCallback):
             return
         logs = logs or {}
         self._epoch_logs = training_metrics(logs)
+        self._end_streak()
         super().on_epoch_end(epoch, self._epoch_logs)
         if self._by_epochs:
             self._write(self._epoch_logs)
@@ -178,6 +180,45 @@ class WandbMetricsLogger(StepCallback):
         self._tracker.update_config(self._host.describe())
         self._training = False
         self._tracker.flush_rows()
+
+    def _plan(self) -> None:
+        """Leave executions of which each ends with a row to the worker, as far as it can know where they end."""
+        super()._plan()
+        self._streak = None
+        clock, policy, steps = self._clock, self._policy, self.params.get("steps")
+        is_foreseeable = clock.settled and not clock.must_confirm and not self._surprising
+        if not (is_foreseeable and self._recorder.hands_out_rates and isinstance(policy, EverySteps)):
+            return
+        batches = self._longest_quiet if steps is None else min(self._longest_quiet, steps - self._epoch_batches)
+        executions = batches // self._stride
+        if executions > 1 and policy.steps <= self._stride // self._host.accumulation_steps:
+            self._executions = self._countdown = executions
+            self._streak = Streak(
+                self._rows, clock.counting_on(), self._stride, self._epoch, self._epoch_batches, self._steps_per_epoch
+            )
+
+    def _execution_ended(self, logs: Logs) -> None:
+        if self._streak is None or self._countdown <= 1:
+            super()._execution_ended(logs)
+            return
+        self._countdown -= 1
+        if self._pending_evaluation is not None:
+            self._write_evaluation({})
+        self._tracker.submit(
+            self._streak.write,
+            self._executions - self._countdown,
+            time.monotonic(),
+            self._evaluating,
+            self._recorder.latest(),
+            dict(logs),
+        )
+
+    def _end_streak(self) -> None:
+        """Count what the worker has been told of; the next row is that of the next step."""
+        if self._streak is not None and self._countdown < self._executions:
+            self._next_due = None
+            self._settle()
+            self._row_step = self._clock.step
 
     def on_due_step_end(self, logs: Logs) -> None:
         """Write the step's row."""

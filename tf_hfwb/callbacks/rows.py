@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_hfwb.callbacks.names import training_metrics
-from tf_hfwb.keras_compat import Reading, difference, number, rate_of
+from tf_hfwb.keras_compat import difference, number, rate_of
 from tf_hfwb.policies import higher_is_better, is_better
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.history import STEP, is_rate
@@ -45,10 +45,10 @@ class _Losses:
     batches: int = 0
     samples: int = 0
 
-    def add(self, reading: Reading) -> None:
-        self.total += float(np.sum(reading.train_losses))
-        self.batches += len(reading.train_losses)
-        self.samples += reading.train_samples
+    def add(self, total: float, batches: int, samples: int) -> None:
+        self.total += total
+        self.batches += batches
+        self.samples += samples
 
     @property
     def mean(self) -> float | None:
@@ -107,8 +107,9 @@ class TrainRows:
         captured = np.asarray(steps)
         reading = difference(self._captured, captured, self.replicas)
         self._captured = captured
-        self._interval.add(reading)
-        self._fit.add(reading)
+        total = sum(reading.train_losses.tolist())
+        for losses in (self._interval, self._fit):
+            losses.add(total, len(reading.train_losses), reading.train_samples)
 
     def write(self, moment: Moment) -> None:
         """Write a row for the steps since the row before."""
@@ -143,6 +144,35 @@ class TrainRows:
             "train/steps_per_second": (now.step - since.step) / seconds,
             "train/samples_per_second": losses.samples / seconds if losses.samples else None,
         }
+
+
+class Streak(NamedTuple):
+    """Executions of the train function of which each ends with a row.
+
+    The training thread hands over what it sees of each, and this works out on the worker where it stands. Else that
+    would be most of what a row costs the training thread.
+
+    Attributes:
+        rows: The rows of the fit.
+        step_after: The global step after so many batches of the streak.
+        stride: The batches of one execution.
+        epoch: The epoch, zero-based.
+        epoch_batches: The batches of the epoch before the streak.
+        steps_per_epoch: The batches of the epoch, if that is known.
+    """
+
+    rows: TrainRows
+    step_after: Callable[[int], int]
+    stride: int
+    epoch: int
+    epoch_batches: int
+    steps_per_epoch: int | None
+
+    def write(self, executions: int, now: float, evaluating: float, steps: Any, logs: Mapping[str, Any]) -> None:
+        """Write the row after so many executions of the streak; the rest is as in :class:`Moment`."""
+        batches = executions * self.stride
+        fraction = (self.epoch_batches + batches) / self.steps_per_epoch if self.steps_per_epoch else 0.0
+        self.rows.write(Moment(self.step_after(batches), self.epoch + fraction, now, evaluating, steps, None, logs))
 
 
 @dataclass

@@ -45,6 +45,7 @@ class StepCallback(Callback):
         self._stride = 1
         self._surprising = False
         self._executions = self._countdown = 0  # How many until the next look, and how many of them are left.
+        self._next_due: int | None = None  # The step for which the policy is due next, as of the last plan.
         self._epoch = 0
         self._epoch_batches = 0  # Trained on in this epoch, and
         self._batches_so_far = 0  # in all of them, since the very first start.
@@ -105,7 +106,6 @@ class StepCallback(Callback):
         batches = self._clock.uncounted_batches()
         if batches is None:
             batches = self._batches(self._executions - self._countdown)
-        self._countdown = self._executions
         self._advance(batches, logs or {})
         self._clock.finish_epoch()
         if self._steps_per_epoch is None:
@@ -133,28 +133,24 @@ class StepCallback(Callback):
         executions = self._executions - self._countdown
         if executions:
             batches = self._batches(executions)
-            self._countdown = self._executions
             self._advance(batches, {})
             self._plan()
 
     def _execution_ended(self, logs: Logs) -> None:
         self._countdown -= 1
         if self._countdown <= 0:
-            batches = self._executions if self._stride == 1 else self._batches(self._executions)
-            self._countdown = self._executions
-            self._advance(batches, logs)
+            self._advance(self._executions if self._stride == 1 else self._batches(self._executions), logs)
             self._plan()
 
     def _plan(self) -> None:
         """Find the execution that will reach the next step that is due."""
         clock = self._clock
+        self._next_due = step = self._policy.next_due(clock.step)
+        executions = 1
         if clock.settled and not self._surprising:
-            step = self._policy.next_due(clock.step)
             batches = self._longest_quiet if step is None else clock.batches_until(step)
-            self._executions = max(1, -(-min(batches, self._longest_quiet) // self._stride))
-        else:
-            self._executions = 1
-        self._countdown = self._executions
+            executions = max(1, -(-min(batches, self._longest_quiet) // self._stride))
+        self._executions = self._countdown = executions
 
     def _batches(self, executions: int) -> int:
         """The batches in so many executions; the last of an epoch may be a shorter one."""
@@ -171,16 +167,18 @@ class StepCallback(Callback):
         return left if recorded is None else recorded
 
     def _advance(self, batches: int, logs: Logs) -> None:
-        clock, policy = self._clock, self._policy
-        previous = clock.step
+        clock = self._clock
+        self._countdown = self._executions
         clock.advance(batches)
         self._epoch_batches += batches
         self._batches_so_far += batches
-        due = policy.due(previous, clock.step)
-        if due and clock.must_confirm:
+        if clock.must_confirm and self._is_due_by(clock.step):
             clock.confirm()
-            due = policy.due(previous, clock.step)
-        if due:
+        if self._is_due_by(clock.step):
             self.on_due_step_end(logs)
         else:
             self.on_quiet_look(batches)
+
+    def _is_due_by(self, step: int) -> bool:
+        """Whether the step for which the last plan was made comes no later than that one."""
+        return self._next_due is not None and step >= self._next_due

@@ -148,7 +148,7 @@ class WandbWatch(StepCallback):
         """Let the training graph look at the update at which the next row will be due."""
         super()._plan()
         clock = self._clock
-        if self._observer is None or not self._policy.due(clock.step, clock.after(self._executions * self._stride)):
+        if self._observer is None or not self._is_due_by(clock.after(self._executions * self._stride)):
             return
         # Of the execution that will reach it, the last update; the epoch may end, and Keras 3 go on, in the middle.
         begin = (self._executions - 1) * self._stride
