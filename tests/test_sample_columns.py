@@ -93,8 +93,9 @@ def test_a_label_by_another_name(caplog):
     (row,) = shown(tiny.bert(), raw({"text": TEXT, "fine_label": CLASSES}, text=["a cat"], fine_label=[2]))
     assert row["label"] == "good"
     with caplog.at_level(logging.WARNING, logger="tf_hfwb"):
-        (row,) = shown(tiny.bert(), raw(text=["a cat"], sentiment=[2]))
-    assert row["label"] is None
+        assert shown(tiny.bert(), raw(text=["a cat"], idx=[2]))[0]["label"] is None
+        assert "The table shows no labels" not in caplog.text
+        assert shown(tiny.bert(), raw(text=["a cat"], sentiment=[2]))[0]["label"] is None
     assert "one of labels, label, label_ids" in caplog.text
     assert "dataset.rename_column('sentiment', 'label')" in caplog.text
 
@@ -157,6 +158,11 @@ def test_lists_of_classes():
     assert column(rows, "label") == ["bad, fair", "bad, fair", None]
     tokenised = tiny.texts(3, labels=[[2], [0, 1], []])
     assert column(shown(model, tokenised), "label") == ["LABEL_2", "LABEL_0, LABEL_1", ""]
+
+
+def test_lists_of_numbers_are_no_classes():
+    rows = shown(tiny.bert(problem_type="regression"), tiny.texts(2, labels=[[0, 1, 4], [1, 0, 1]]))
+    assert column(rows, "label") == ["0 1 4", "1 0 1"]
 
 
 def test_lists_of_what_is_no_class():

@@ -106,7 +106,7 @@ def text_columns(data: Any, kind: str, model_name: str) -> list[str]:
     there = [
         name
         for name, feature in _features(data).items()
-        if getattr(feature, "dtype", None) in ("string", "large_string") and not _is_id(name) and name not in LABELS
+        if getattr(feature, "dtype", None) in ("string", "large_string") and not is_id(name) and name not in LABELS
     ]
     if kind == "classification":
         found, expected = _classified(there), "one column of text, or two that belong together by their names"
@@ -143,5 +143,6 @@ def _rewritten(there: Sequence[str]) -> list[str]:
     return [*source, *target] if len(source) == 1 and len(target) <= 1 else []
 
 
-def _is_id(name: str) -> bool:
+def is_id(name: str) -> bool:
+    """Whether a column of that name only tells which row it is."""
     return name.lower() in _IDS or name.lower().endswith("_id")

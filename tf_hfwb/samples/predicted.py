@@ -82,7 +82,8 @@ class PredictedSamples:
         self._kind = kind = _kind_of(model) if self._is_transformers else "arrays"
         data = chosen(data, number)
         self._has_names = class_names is not None
-        names = ClassNames(class_names or _names_of(model, data, kind), must_be_all=self._has_names)
+        known = class_names if self._has_names else _names_of(model, data, kind)
+        names = ClassNames(known, must_be_all=self._has_names)
         examples: list[Example] = []
         if self._is_transformers and is_raw(data, model) and len(data):
             tokenized = Tokenizing(model, kind or "", processing_class, names, input_columns)(data)
@@ -121,9 +122,11 @@ class PredictedSamples:
 
     def _without_padding(self, labels: Any) -> Any:
         """Sets of classes that are padded lists of their numbers as a value for each class."""
-        if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype.kind not in "iub":
+        problem = self.model.config.problem_type
+        is_number = problem == "regression" or self.model.config.num_labels == 1
+        if is_number or not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype.kind not in "iub":
             return labels
-        if labels.shape[1] == 1 and self.model.config.problem_type != "multi_label_classification":
+        if labels.shape[1] == 1 and problem != "multi_label_classification":
             return labels[:, 0]
         sets = [[int(one) for one in row if one != IGNORED_LABEL] for row in labels]
         return np.asarray(as_sets(sets, self.model.config.num_labels, are_ids=self._are_ids), np.float32)
@@ -240,7 +243,9 @@ class PredictedSamples:
 
 def _labelled(data: Any, column: str | None) -> Any:
     """Without the column of labels where they are all missing: -1, as in GLUE's test splits."""
-    if column is None or not len(data) or not all(is_missing(value) for value in data[column]):
+    if column is None or not len(data) or data.format["type"] == "custom":
+        return data
+    if not all(is_missing(value) for value in data[column]):
         return data
     return data.remove_columns(column)
 

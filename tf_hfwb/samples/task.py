@@ -98,7 +98,7 @@ class ClassNames:
     """
 
     def __init__(self, names: Sequence[str] | Mapping[Any, str] | None = None, *, must_be_all: bool = False) -> None:
-        pairs = names.items() if isinstance(names, Mapping) else enumerate(names or ())
+        pairs = names.items() if isinstance(names, Mapping) else enumerate(() if names is None else names)
         self._names = {int(number): str(name) for number, name in pairs}
         self._must_be_all = must_be_all
 

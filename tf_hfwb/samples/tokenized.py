@@ -13,7 +13,7 @@ import numpy as np
 from tf_hfwb.data.limits import longest_input
 from tf_hfwb.data.padding import IGNORED_LABEL
 from tf_hfwb.errors import DataError
-from tf_hfwb.samples.columns import holds_ids, label_column, label_columns, text_columns
+from tf_hfwb.samples.columns import holds_ids, is_id, label_column, label_columns, text_columns
 from tf_hfwb.samples.labels import as_sets, is_missing
 from tf_hfwb.samples.task import ClassNames, Example
 
@@ -265,7 +265,7 @@ class Tokenizing:
         return as_sets(numbers, self._number_of_classes, are_ids=are_words or holds_ids(data, column))
 
     def _say_unlabelled(self, data: Any, inputs: Sequence[str]) -> None:
-        others = [name for name in data.column_names if name not in inputs]
+        others = [name for name in data.column_names if name not in inputs and not is_id(name)]
         if others:
             _logger.warning(
                 "The table shows no labels: none of the columns %s is one of %s, or the only one of "
