@@ -71,6 +71,21 @@ def test_a_table_grows_with_each_epoch(kind):
         assert row["correct"] == (row["label"] == row["prediction"])
 
 
+@pytest.mark.parametrize("kind", KERASES)
+def test_another_model_is_shown_as_itself(kind):
+    (x, y), predicted = samples(16), []
+    table = WandbEvalTable((x, y), num_samples=2, freq=2)
+    for fold in range(2):
+        model = classifier(kind)
+        model.set_weights([weight + fold for weight in model.get_weights()])
+        model.fit(x, y, epochs=2, callbacks=[table], verbose=0)
+        logits = np.asarray(model(x[[0]]))[0].astype("float64")
+        predicted.append(np.exp(logits - logits.max()).max() / np.exp(logits - logits.max()).sum())
+        (found,) = increments(finish())
+        assert rows_of([found])[0]["probability"] == pytest.approx(predicted[-1], rel=1e-4)
+    assert predicted[0] != pytest.approx(predicted[1], rel=1e-3)
+
+
 def test_the_trainers_evaluations_by_steps_and_only_every_other():
     table = WandbEvalTable(tiny.classified(), processing_class=tiny.tokenizer(), num_samples=3, freq=2)
     args = TFTrainingArguments(
@@ -189,6 +204,20 @@ def test_a_users_own_columns():
     assert "number" in str(types["sure"])
 
 
+def test_pictures_are_kept_while_they_are_shown():
+    made = [np.full((4, 4, 3), shade, np.uint8) for shade in range(3)]
+    kept, turn = made[0], iter(range(9))
+
+    def rows(inputs, labels, predictions):
+        return [{"new": made[next(turn) % 2 + 1].copy(), "same": kept}]
+
+    model, (x, y) = classifier("keras"), samples(4)
+    table = WandbEvalTable((x, y), num_samples=1, rows=rows)
+    model.fit(x, y, epochs=4, callbacks=[table], verbose=0)
+    assert len(increments(finish())) == 4
+    assert len(table._table._pictures) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -199,6 +228,7 @@ def test_a_users_own_columns():
         ({"table_key": ""}, "table_key=''"),
         ({"table_key": "k" * 200}, "table_key='kkk"),
         ({"rows": ["a"]}, "rows="),
+        ({"class_names": "cat"}, "class_names='cat'"),
     ],
 )
 def test_wrong_arguments(arguments, message):

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.evaluation import EvaluationCallback
 from tf_hfwb.callbacks.run import open_fit_run
 from tf_hfwb.errors import SettingError
@@ -24,12 +25,14 @@ class WandbEvalTable(EvaluationCallback):
     prediction, and as far as the task has them its probability, the sample's loss and whether it is correct. The
     columns come from the model's task: classification of texts, of pairs of texts and of images, also into any number
     of classes, and regression; token classification; question answering; masked, causal and sequence-to-sequence
-    language models, which generate; and plain Keras classifiers and regressors. The samples are chosen once: spread
-    evenly over the data, or the first ones of a ``tf.data.Dataset``.
+    language models, which generate; and plain Keras classifiers and regressors, also those with a class for each word
+    or pixel. The samples are chosen once for a model: spread evenly over the data, or the first ones of a
+    ``tf.data.Dataset``.
 
-    An evaluation is Keras's own at the end of an epoch, or one of ``TFTrainer``; without any, each epoch counts. Only
-    the predictions are made on the training thread. A training that goes on continues the table: rows that it has are
-    not written again. The same samples can be read back from the run in order of ``train/global_step`` and ``example``.
+    An evaluation is one inside ``fit`` or ``train``: Keras's own at the end of an epoch, or one of ``TFTrainer``;
+    without any, each epoch counts. ``model.evaluate`` and ``trainer.evaluate`` by themselves log no table. Only the
+    predictions are made on the training thread. A training that goes on continues the table: rows that it has are not
+    written again. The same samples can be read back from the run in order of ``train/global_step`` and ``example``.
 
     Args:
         dataset: What the samples are chosen from: a raw ``datasets.Dataset`` (texts, images, words, questions with
@@ -39,7 +42,8 @@ class WandbEvalTable(EvaluationCallback):
         freq: A table at every so many evaluations.
         table_key: The name of the table in the run.
         batch_size: How many samples are predicted at once.
-        class_names: Names of the classes, instead of those of ``model.config.id2label`` or of the data set.
+        class_names: Names of the classes, in order or by number as in ``id2label``, instead of those of
+            ``model.config.id2label`` or of the data set. With names, a plain Keras model's outputs are classes.
         input_columns: The columns of a raw data set that are the input, where their names do not tell.
         rows: Your own columns instead of the task's: a function from the inputs, labels and predictions of a batch
             (arrays, or dicts of them) to a list of dicts, all with the same keys. A uint8 array
@@ -49,7 +53,8 @@ class WandbEvalTable(EvaluationCallback):
         num_beams: Beams of a generated text; else the model's own number.
 
     Raises:
-        SettingError: A number is not positive, or ``table_key`` is empty or too long.
+        SettingError: A number is not positive, ``table_key`` is empty or too long, or, when ``fit`` begins, a class has
+            no name in ``class_names``.
         DataError: When ``fit`` begins: the data cannot be used with the model, or ``rows`` returns no list of dicts.
 
     Example:
@@ -71,7 +76,7 @@ class WandbEvalTable(EvaluationCallback):
         freq: int = 1,
         table_key: str = "sample_predictions",
         batch_size: int = 32,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | Mapping[int, str] | None = None,
         input_columns: Sequence[str] | None = None,
         rows: UserRows | None = None,
         max_bytes: int = 20_000_000,
@@ -79,33 +84,27 @@ class WandbEvalTable(EvaluationCallback):
         num_beams: int | None = None,
     ) -> None:
         super().__init__()
-        numbers = {"num_samples": num_samples, "freq": freq, "batch_size": batch_size, "max_bytes": max_bytes}
-        numbers |= {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
-        numbers |= {} if num_beams is None else {"num_beams": num_beams}
-        for name, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SettingError(name, value, expected="a number, 1 or more")
+        given = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
+        generation = {name: whole_number(name, value) for name, value in given.items() if value is not None}
         if rows is not None and not callable(rows):
             raise SettingError(
                 "rows", rows, expected="a function from inputs, labels and predictions to a list of dicts"
             )
+        if isinstance(class_names, str):
+            raise SettingError("class_names", class_names, expected="a list of names, or a dict from numbers to names")
         self._key = checked_key(table_key)
         self._dataset = dataset
         self._options: dict[str, Any] = {
             "processing_class": processing_class,
-            "number": num_samples,
-            "batch_size": batch_size,
+            "number": whole_number("num_samples", num_samples),
+            "batch_size": whole_number("batch_size", batch_size),
             "class_names": class_names,
             "input_columns": input_columns,
             "rows": rows,
-            "generation": {
-                name: value
-                for name, value in {"max_new_tokens": max_new_tokens, "num_beams": num_beams}.items()
-                if value is not None
-            },
+            "generation": generation,
         }
-        self._freq = freq
-        self._max_bytes = max_bytes
+        self._freq = whole_number("freq", freq)
+        self._max_bytes = whole_number("max_bytes", max_bytes)
         self._settings = Settings.resolve()
         self._samples: PredictedSamples | None = None
 
@@ -118,7 +117,7 @@ class WandbEvalTable(EvaluationCallback):
         if not self._tracker.active:
             return
         self._table = GrowingTable(self._tracker, self._key, self._max_bytes)
-        if self._samples is None:
+        if self._samples is None or self._samples.model is not self.model:
             samples = PredictedSamples(self.model, self._dataset, **self._options)
             samples.rows(samples.predict())  # What cannot be shown is an error now, and not after an epoch.
             self._samples = samples

@@ -16,6 +16,7 @@ from tf_hfwb.keras_compat.distributions import Distribution, of_array
 from tf_hfwb.keras_compat.fit import Fit
 from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number, undisturbed_metrics
 from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
+from tf_hfwb.keras_compat.losses import only
 from tf_hfwb.keras_compat.observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.precision import in_float32
 from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference, rate_of
@@ -43,6 +44,7 @@ __all__ = [
     "named",
     "number",
     "of_array",
+    "only",
     "rate_of",
     "texts_of",
     "undisturbed_metrics",

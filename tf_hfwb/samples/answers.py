@@ -50,7 +50,7 @@ class Answers(Task):
             }
             if labels is not None:
                 places = int(labels["start_positions"][index]), int(labels["end_positions"][index])
-                if max(places) < len(start):
+                if min(places) >= 0 and max(places) < len(start):
                     row["label"] = self._answer(inputs, index, example, *places)
                     row["loss"] = float(negative_log(start[places[0]]) + negative_log(end[places[1]])) / 2
                     row["correct"] = row["label"] == row["prediction"]

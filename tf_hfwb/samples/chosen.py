@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,8 @@ def chosen(data: Any, number: int) -> Any:
     """At most ``number`` samples, the same every time.
 
     Args:
-        data: A ``datasets.Dataset`` or ``IterableDataset``, arrays (also in tuples and dicts), or a batched
-            ``tf.data.Dataset``, of which as many batches are kept in memory as are needed. Anything else is returned as
-            it is.
+        data: A ``datasets.Dataset`` or ``IterableDataset``, arrays or tensors (also in tuples and dicts), or a batched
+            ``tf.data.Dataset``, of which more may be left than are needed. Anything else is returned as it is.
         number: How many.
     """
     datasets, tensorflow = sys.modules.get("datasets"), sys.modules.get("tensorflow")
@@ -22,20 +22,41 @@ def chosen(data: Any, number: int) -> Any:
         return data.select(_spread(len(data), number))
     if datasets is not None and isinstance(data, datasets.IterableDataset):
         return datasets.Dataset.from_list(list(data.take(number)), features=data.features)
+    if datasets is not None and isinstance(data, (datasets.DatasetDict, datasets.IterableDatasetDict)):
+        return data
     if tensorflow is not None and isinstance(data, tensorflow.data.Dataset):
-        batches, found = 0, 0
-        for batch in data:
-            batches += 1
-            found += int(tensorflow.nest.flatten(batch)[0].shape[0])
-            if found >= number:
-                break
-        # Kept: a data set that shuffles would give others the next time.
-        return data.take(batches).cache()
+        return data.take(number)  # As many batches; also of one that never ends.
     if isinstance(data, dict):
         return {name: chosen(value, number) for name, value in data.items()}
     if isinstance(data, tuple):
         return tuple(chosen(value, number) for value in data)
-    return data[_spread(len(data), number)] if isinstance(data, np.ndarray) else data
+    if hasattr(data, "__array__") and len(getattr(data, "shape", ())):
+        return np.asarray(data)[_spread(len(data), number)]
+    return data
+
+
+def first(batches: Iterable[Any], number: int) -> Iterator[Any]:
+    """The batches that hold the first samples, the last of them cut; each may be a tuple or a dict of arrays."""
+    for batch in batches:
+        yield _cut(batch, number)
+        number -= length(batch)
+        if number <= 0:
+            return
+
+
+def length(batch: Any) -> int:
+    """How many samples a batch has."""
+    while isinstance(batch, (Mapping, list, tuple)):
+        batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
+    return len(batch)
+
+
+def _cut(batch: Any, number: int) -> Any:
+    if isinstance(batch, Mapping):
+        return {name: _cut(value, number) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(_cut(value, number) for value in batch)
+    return batch[:number] if isinstance(batch, np.ndarray) else batch
 
 
 def _spread(length: int, number: int) -> np.ndarray:

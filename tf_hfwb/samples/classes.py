@@ -7,9 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.samples.pictures import picture_of_pixel_values
-from tf_hfwb.samples.task import ClassNames, Example, Row, Task, negative_log, sigmoid, softmax
+from tf_hfwb.data.padding import IGNORED_LABEL
+from tf_hfwb.samples.pictures import is_picture, picture_of_pixel_values
+from tf_hfwb.samples.task import (
+    ClassNames,
+    Example,
+    Row,
+    Task,
+    negative_log,
+    shown_numbers,
+    sigmoid,
+    softmax,
+)
 from tf_hfwb.samples.texts import Decoder
+
+SHOWN_PLACES = 256
 
 
 class _Labelled(Task):
@@ -41,7 +53,9 @@ class Classification(_Labelled):
     """One class out of several."""
 
     def rows(self, inputs: Any, labels: Any, outputs: Mapping[str, np.ndarray], examples: Sequence[Example]) -> Any:
-        """Classes."""
+        """Classes; the label may have a value for each, as the categorical cross entropy takes it."""
+        if labels is not None and labels.ndim == 2:
+            labels = np.where(np.isnan(labels).any(axis=-1), IGNORED_LABEL, np.argmax(labels, axis=-1))
         return class_rows(softmax(outputs["logits"]), labels, self._names)
 
 
@@ -69,6 +83,7 @@ def class_rows(probabilities: np.ndarray, labels: Any, names: ClassNames) -> lis
         labels: [batch], or None.
         names: Of the classes.
     """
+    names.check(probabilities.shape[-1])
     rows: list[Row] = []
     for index, each in enumerate(probabilities):
         predicted = int(each.argmax())
@@ -89,16 +104,17 @@ def multi_label_rows(probabilities: np.ndarray, labels: Any, names: ClassNames) 
 
     Args:
         probabilities: [batch, classes], of each class for itself.
-        labels: The same shape, 0 or 1; or None.
+        labels: The same shape, 0 or 1, NaN where it is unknown; or None.
         names: Of the classes.
     """
+    names.check(probabilities.shape[-1])
     rows: list[Row] = []
     for index, each in enumerate(probabilities):
         predicted = each > 0.5
         sure = float(np.prod(np.where(predicted, each, 1 - each)))  # Of exactly this set.
         row: Row = {"label": None, "prediction": _joined(predicted, names), "probability": sure}
         row |= {"loss": None, "correct": None}
-        if labels is not None:
+        if labels is not None and not np.isnan(labels[index]).any():
             label = np.asarray(labels[index]) > 0.5
             row["label"] = _joined(label, names)
             row["loss"] = float(np.mean(negative_log(np.where(label, each, 1 - each))))
@@ -116,12 +132,12 @@ def regression_rows(values: np.ndarray, labels: Any) -> list[Row]:
 
     Args:
         values: [batch, numbers].
-        labels: [batch] or [batch, numbers]; or None.
+        labels: [batch] or [batch, numbers], NaN where it is unknown; or None.
     """
     rows: list[Row] = []
     for index, each in enumerate(values.reshape(len(values), -1)):
         row: Row = {"label": None, "prediction": _number(each), "loss": None}
-        if labels is not None:
+        if labels is not None and not np.isnan(labels[index]).any():
             label = np.asarray(labels[index], np.float64).reshape(-1)
             row["label"] = _number(label)
             row["loss"] = float(np.mean((each - label) ** 2))
@@ -130,4 +146,47 @@ def regression_rows(values: np.ndarray, labels: Any) -> list[Row]:
 
 
 def _number(values: np.ndarray) -> Any:
-    return float(values[0]) if len(values) == 1 else " ".join(f"{value:.6g}" for value in values)
+    return float(values[0]) if len(values) == 1 else shown_numbers(values, 6)
+
+
+def place_rows(probabilities: np.ndarray, labels: Any, names: ClassNames, *, as_pictures: bool = False) -> list[Row]:
+    """Rows of a classification of each place of a sample: the words of a text, the pixels of an image.
+
+    Args:
+        probabilities: [batch, ..., classes].
+        labels: [batch, ...]; places without a class are left out. Or None.
+        names: Of the classes.
+        as_pictures: Show the numbers of the classes as an image, dark to bright, where they are one.
+    """
+    number = probabilities.shape[-1]
+    names.check(number)
+    rows: list[Row] = []
+    for index, each in enumerate(probabilities):
+        predicted = each.argmax(axis=-1)
+        is_map = as_pictures and is_picture(predicted)
+        row: Row = {
+            "label": None,
+            "prediction": _map(predicted, number) if is_map else _named(predicted, names),
+            "probability": float(each.max(axis=-1).mean()),
+            "loss": None,
+            "accuracy": None,
+        }
+        if labels is not None:
+            label = np.asarray(labels[index])
+            known = (label >= 0) & (label < number)
+            row["label"] = _map(label * known, number) if is_map else _named(label, names)
+            if known.any():
+                each_loss = negative_log(np.take_along_axis(each, (label * known)[..., None], axis=-1)[..., 0])
+                row["loss"] = float(each_loss[known].mean())
+                row["accuracy"] = float((predicted == label)[known].mean())
+        rows.append(row)
+    return rows
+
+
+def _map(classes: np.ndarray, number: int) -> np.ndarray:
+    return (classes * (255 // max(1, number - 1))).astype(np.uint8)
+
+
+def _named(classes: np.ndarray, names: ClassNames) -> str:
+    flat = classes.reshape(-1)
+    return " ".join(names[one] for one in flat[:SHOWN_PLACES]) + (" …" if flat.size > SHOWN_PLACES else "")

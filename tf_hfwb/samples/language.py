@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.data.padding import IGNORED_LABEL
+from tf_hfwb.errors import DataError
 from tf_hfwb.samples.task import Example, Row, Task
-from tf_hfwb.samples.texts import Decoder, mask_of
+from tf_hfwb.samples.texts import Decoder, mask_of, special_ids
+
+MASKED_SHARE = 0.15  # As in BERT's pretraining.
 
 Generate = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+
+
+def with_gaps(batches: Sequence[tuple[Any, Any]], processing_class: Any) -> list[tuple[Any, Any]]:
+    """Batches without labels get gaps, the same ones every time; those with labels or gaps stay as they are.
+
+    Raises:
+        DataError: The token of a gap is not known.
+    """
+    tokenizer = Decoder(processing_class).tokenizer
+    mask = getattr(tokenizer, "mask_token_id", None)
+    random = np.random.default_rng(0)
+    made = []
+    for inputs, labels in batches:
+        if labels is not None:
+            made.append((inputs, labels))
+            continue
+        if mask is None:
+            raise DataError(
+                "Texts without labels have no gaps that a masked language model fills. Expected a tokenizer with a "
+                f"mask token, which makes some, in processing_class={processing_class!r}. Pass it, or labels."
+            )
+        has_gaps = bool((inputs["input_ids"] == mask).any())
+        made.append((inputs, None) if has_gaps else _gaps(inputs, special_ids(tokenizer), mask, random))
+    return made
+
+
+def _gaps(inputs: Any, special: Collection[int], mask: int, random: np.random.Generator) -> tuple[Any, np.ndarray]:
+    ids = np.array(inputs["input_ids"])
+    labels = np.full_like(ids, IGNORED_LABEL)
+    for row, there in enumerate(mask_of(inputs) != 0):
+        places = [place for place in np.flatnonzero(there) if ids[row, place] not in special]
+        number = min(len(places), max(1, round(MASKED_SHARE * len(places))))
+        for place in random.choice(places, number, replace=False) if places else ():
+            labels[row, place], ids[row, place] = ids[row, place], mask
+    return {**inputs, "input_ids": ids}, labels
 
 
 class MaskedWords(Task):
@@ -73,6 +111,8 @@ class Continuation(Task):
         generate: From ``input_ids`` and ``attention_mask``, padded on the left, to the new tokens.
     """
 
+    only_generates = True
+
     def __init__(self, processing_class: Any, generate: Generate) -> None:
         self._decoder = Decoder(processing_class)
         self._generate = generate
@@ -128,6 +168,8 @@ class Rewriting(Task):
         processing_class: The tokenizer.
         generate: From the encoder's inputs to the generated tokens.
     """
+
+    only_generates = True
 
     def __init__(self, processing_class: Any, generate: Generate) -> None:
         self._decoder = Decoder(processing_class)

@@ -33,28 +33,31 @@ class Tags(Task):
     def rows(self, inputs: Any, labels: Any, outputs: Mapping[str, np.ndarray], examples: Sequence[Example]) -> Any:
         """The text with the tags of the label, and with those of the prediction."""
         rows: list[Row] = []
-        for index, logits in enumerate(outputs["logits"]):
-            words = self._words(inputs, labels, index)
+        for index, (logits, example) in enumerate(zip(outputs["logits"], examples, strict=True)):
+            self._names.check(logits.shape[-1])
+            words = self._words(inputs, labels, index) if example.words is None else example.words
             probabilities = softmax(logits)
-            heads = [word[0] for word in words]
+            heads = [place for _, place in words]
             predicted = probabilities[heads].argmax(axis=-1)
             row: Row = {
                 "label": None,
-                "prediction": self._tagged(inputs, index, words, predicted),
+                "prediction": self._tagged(words, predicted) + example.end,
                 "probability": float(probabilities[heads, predicted].mean()) if words else None,
                 "loss": None,
                 "correct": None,
             }
             if labels is not None and words:
                 tags = labels[index][heads]
-                row["label"] = self._tagged(inputs, index, words, tags)
-                row["loss"] = float(negative_log(probabilities[heads, tags]).mean())
-                row["correct"] = bool((predicted == tags).all())
+                known = (tags >= 0) & (tags < logits.shape[-1])
+                if known.any():
+                    row["label"] = self._tagged(words, tags) + example.end
+                    row["loss"] = float(negative_log(probabilities[heads, tags * known])[known].mean())
+                    row["correct"] = bool((predicted == tags)[known].all())
             rows.append(row)
         return rows
 
-    def _words(self, inputs: Any, labels: Any, row: int) -> list[list[int]]:
-        """The places of each word's tokens, the labelled one first; without labels each token is a word."""
+    def _words(self, inputs: Any, labels: Any, row: int) -> list[tuple[str, int]]:
+        """Each word with the place of its labelled token, the first one; without labels each token is a word."""
         words: list[list[int]] = []
         for place in np.flatnonzero(mask_of(inputs)[row]):
             if self._decoder.is_special(inputs["input_ids"][row][place]):
@@ -63,11 +66,11 @@ class Tags(Task):
                 words.append([int(place)])
             elif words:
                 words[-1].append(int(place))
-        return words
+        return [(self._decoder.text(inputs["input_ids"][row][places]), places[0]) for places in words]
 
-    def _tagged(self, inputs: Any, row: int, words: Sequence[Sequence[int]], tags: Sequence[Any]) -> str:
+    def _tagged(self, words: Sequence[tuple[str, int]], tags: Sequence[Any]) -> str:
         shown = []
-        for places, tag in zip(words, tags, strict=True):
-            word, name = self._decoder.text(inputs["input_ids"][row][list(places)]), self._names[tag]
-            shown.append(word if name == OUTSIDE else f"{word} [{name}]")
+        for (word, _), tag in zip(words, tags, strict=True):
+            name = self._names[tag]
+            shown.append(word if name == OUTSIDE or tag == IGNORED_LABEL else f"{word} [{name}]")
         return " ".join(shown)

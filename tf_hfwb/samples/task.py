@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from tf_hfwb.errors import SettingError
 
 Row = dict[str, Any]
 
@@ -20,18 +22,27 @@ class Example:
         columns: Its input, by the names of the columns.
         context: The text in which an answer lies, if it is known as it was before it was tokenised.
         offsets: Where each token's text begins and ends in it; of other tokens (0, 0).
+        words: The words with the places of their first tokens, if they are known as they were.
+        end: What stands behind the last word: a mark where more has been cut off.
     """
 
     columns: Row
     context: str | None = None
     offsets: Sequence[tuple[int, int]] = field(default_factory=list)
+    words: Sequence[tuple[str, int]] | None = None
+    end: str = ""
 
 
 class Task(abc.ABC):
     """A kind of model with the columns that show what it does.
 
     :meth:`reduce` runs inside the graph, so that only what is shown leaves it; :meth:`rows` on another thread.
+
+    Attributes:
+        only_generates: Without labels the model is not asked for its outputs, only for what it generates.
     """
+
+    only_generates = False
 
     @abc.abstractmethod
     def example(self, inputs: Any, labels: Any, row: int) -> Example:
@@ -67,19 +78,47 @@ def negative_log(probability: Any) -> Any:
     return -np.log(np.maximum(probability, 1e-30))
 
 
+SHOWN_NUMBERS = 32
+
+
+def shown_numbers(values: np.ndarray, digits: int) -> str:
+    """Numbers as a text; of many the first ones."""
+    flat = values.reshape(-1)
+    return " ".join(f"{value:.{digits}g}" for value in flat[:SHOWN_NUMBERS]) + (
+        " …" if flat.size > SHOWN_NUMBERS else ""
+    )
+
+
 class ClassNames:
     """Names of classes by their number.
 
     Args:
-        names: The names, or None: numbers are shown.
+        names: The names in order, or by number, or None: numbers are shown.
+        must_be_all: It is an error if a class has no name.
     """
 
-    def __init__(self, names: Sequence[str] | None = None) -> None:
-        self._names = None if names is None else [str(name) for name in names]
+    def __init__(self, names: Sequence[str] | Mapping[Any, str] | None = None, *, must_be_all: bool = False) -> None:
+        pairs = names.items() if isinstance(names, Mapping) else enumerate(() if names is None else names)
+        self._names = {int(number): str(name) for number, name in pairs}
+        self._must_be_all = must_be_all
 
     def __getitem__(self, number: Any) -> str:
-        number = int(number)
-        return self._names[number] if self._names is not None and 0 <= number < len(self._names) else str(number)
+        return self._names.get(int(number), str(int(number)))
 
-    def __iter__(self) -> Any:
-        return iter(self._names or ())
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names.values())
+
+    def number_of(self, name: str) -> int | None:
+        """The class of that name."""
+        return next((number for number, known in self._names.items() if known == name), None)
+
+    def check(self, number: int) -> None:
+        """Raise if not all of so many classes have a name, and must have.
+
+        Raises:
+            SettingError: One has none.
+        """
+        if self._must_be_all and not self._names.keys() >= set(range(number)):
+            raise SettingError(
+                "class_names", self._names, expected=f"a name for each of the {number} classes, from 0 on"
+            )

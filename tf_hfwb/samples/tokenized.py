@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,25 +12,14 @@ import numpy as np
 
 from tf_hfwb.data.limits import longest_input
 from tf_hfwb.data.padding import IGNORED_LABEL
-from tf_hfwb.data.roles import LABEL_ALIASES
 from tf_hfwb.errors import DataError
+from tf_hfwb.samples.columns import holds_ids, is_id, label_column, label_columns, text_columns
+from tf_hfwb.samples.labels import as_sets, is_missing
 from tf_hfwb.samples.task import ClassNames, Example
-from tf_hfwb.samples.texts import special_ids
+
+_logger = logging.getLogger("tf_hfwb")
 
 _UNLIMITED_LENGTH = 512  # Of models and tokenizers that set no limit, as T5.
-MASKED_SHARE = 0.15  # As in BERT's pretraining.
-# The columns of text of well-known data sets, by name; any other has at most two.
-_KNOWN_TEXTS = (
-    ("sentence1", "sentence2"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("text", "text_pair"),
-    ("sentence",),
-    ("text",),
-)
-_LABELS = ("labels", *LABEL_ALIASES)
-_TAGS = (*_LABELS, "ner_tags", "pos_tags", "chunk_tags", "tags")
 _CUT = " …"  # Behind a text of which the model does not see the end.
 
 
@@ -71,10 +61,13 @@ class Tokenizing:
         self, model: Any, kind: str, processing_class: Any, names: ClassNames, input_columns: Sequence[str] | None
     ) -> None:
         self._kind = kind
-        self._names = list(names)
+        self._names = names
         self._input_columns = input_columns
         self._model_name = type(model).__name__
+        self._number_of_classes = int(model.config.num_labels)
+        self._is_regression = model.config.problem_type == "regression" or self._number_of_classes == 1
         self._arguments = set(inspect.signature(model.call).parameters)
+        self._label_name = "next_sentence_label" if "next_sentence_label" in self._arguments else "labels"
         if not callable(processing_class):
             raise DataError(
                 f"processing_class={processing_class!r} cannot prepare raw data. Expected the tokenizer or the image "
@@ -91,7 +84,7 @@ class Tokenizing:
         prepare = {
             "tags": self._tags,
             "answers": self._answers,
-            "masked": self._masked,
+            "masked": self._texts,
             "continuation": self._continuation,
             "rewriting": self._rewriting,
         }.get(self._kind, self._classification)
@@ -99,7 +92,7 @@ class Tokenizing:
         import datasets
 
         columns = {name: [row[name] for row in encoded] for name in (encoded[0] if encoded else ())}
-        accepted = {*self._arguments, "labels", "start_positions", "end_positions"}
+        accepted = {*self._arguments, self._label_name, "start_positions", "end_positions"}
         return Tokenized(datasets.Dataset.from_dict({n: v for n, v in columns.items() if n in accepted}), examples)
 
     # -- tasks -----------------------------------------------------------------------------------------------------
@@ -107,81 +100,107 @@ class Tokenizing:
     def _classification(self, data: Any, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Example]]:
         image = self._image_column(data)
         if image is not None:
-            return self._images(image, rows)
+            return self._images(image, data, rows)
         names = self._text_columns(data, 2)
+        labels = self._labels(data, rows, names)
         encoded, examples = [], []
-        for row in rows:
-            texts = [str(row[name]) for name in names]
+        for row, label in zip(rows, labels, strict=True):
+            texts = [_text(row[name]) for name in names]
             tokens = self._tokens(*texts)
-            encoded.append({**tokens.inputs, **self._label(row)})
+            encoded.append({**tokens.inputs, **label})
             examples.append(Example(dict(zip(names, tokens.seen(texts), strict=True))))
         return encoded, examples
 
-    def _images(self, column: str, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Example]]:
+    def _images(self, column: str, data: Any, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Example]]:
         images = [np.asarray(row[column].convert("RGB")) for row in rows]
         pixels = self._process(images, return_tensors="np")["pixel_values"]
-        encoded = [{"pixel_values": value, **self._label(row)} for value, row in zip(pixels, rows, strict=True)]
+        labels = self._labels(data, rows, [column])
+        encoded = [{"pixel_values": value, **label} for value, label in zip(pixels, labels, strict=True)]
         return encoded, [Example({"image": image.astype(np.uint8)}) for image in images]
 
     def _tags(self, data: Any, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Example]]:
+        self._must_be_fast("to which word each token belongs")
         words = self._column(data, ("tokens", "words"), "the words of each text")
-        tags = next((name for name in _TAGS if name in data.column_names), None)
+        tags = label_column(data, self._kind, self._number_of_classes)
+        if tags is None:
+            self._say_unlabelled(data, [words])
         encoded, examples = [], []
         for row in rows:
-            tokens = self._process(row[words], is_split_into_words=True, **self._truncation())
+            if not isinstance(row[words], (list, tuple)):
+                raise DataError(
+                    f"The column {words!r} has {row[words]!r}. Expected a list of words for {self._model_name}, with a "
+                    "tag for each. Split the texts, or pass a tokenised data set."
+                )
+            texts = [_text(word) for word in row[words]]
+            tokens = self._process(texts, is_split_into_words=True, **self._truncation())
             inputs = {name: value for name, value in tokens.items() if name != "offset_mapping"}
+            firsts = _first_tokens(tokens.word_ids())
             if tags is not None:
-                numbers = [self._number(tag, tags) for tag in row[tags]]
-                inputs["labels"] = _of_first_tokens(tokens.word_ids(), numbers)
+                inputs["labels"] = [IGNORED_LABEL] * len(inputs["input_ids"])
+                for word, tag in self._tagged(row[tags], tags, texts):
+                    if word in firsts:
+                        inputs["labels"][firsts[word]] = tag
             encoded.append(inputs)
-            examples.append(Example({"text": " ".join(row[words])}))
+            is_cut = len(inputs["input_ids"]) >= self._max_length and max(firsts, default=-1) < len(texts) - 1
+            seen = texts[: max(firsts, default=-1) + 1] if is_cut else texts
+            end = _CUT if is_cut else ""
+            places = [(texts[word], place) for word, place in firsts.items()]
+            examples.append(Example({"text": " ".join(seen) + end}, words=places, end=end))
         return encoded, examples
+
+    def _tagged(self, tags: Any, column: str, words: Sequence[str]) -> list[tuple[int, int]]:
+        """The number of each word with its tag; none without tags."""
+        if tags is None:
+            return []
+        if not isinstance(tags, (list, tuple)) or len(tags) != len(words):
+            raise DataError(
+                f"The column {column!r} has {tags!r} for the {len(words)} words {list(words)}. Expected a tag for each "
+                "word. Check how the data set was made."
+            )
+        return [(word, self._number(tag, column)) for word, tag in enumerate(tags) if tag is not None]
 
     def _answers(self, data: Any, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Example]]:
         self._must_be_fast("where each token lies in the context")
-        for name in ("question", "context"):
-            self._column(data, (name,), f"the {name}")
+        columns = ("question", "context") if self._input_columns is None else tuple(self._input_columns)
+        if len(columns) != 2 or set(columns) - set(data.column_names):
+            raise DataError(
+                f"The data has the columns {data.column_names}, and {list(columns)} cannot be the input of "
+                f"{self._model_name}. Expected the columns of the question and of the context. Pass "
+                "input_columns=[question, context], or a tokenised data set."
+            )
+        is_labelled = any(row.get("answers") is not None for row in rows)
         encoded, examples = [], []
         for row in rows:
-            options = self._truncation(second_only=True)
-            tokens = self._process(row["question"], row["context"], return_offsets_mapping=True, **options)
+            question, text = (_text(row[name]) for name in columns)
+            tokens = self._with_context(question, text)
+            parts = tokens.sequence_ids()
             offsets = [
                 tuple(offset) if part == 1 else (0, 0)
-                for offset, part in zip(tokens["offset_mapping"], tokens.sequence_ids(), strict=True)
+                for offset, part in zip(tokens["offset_mapping"], parts, strict=True)
             ]
             inputs = {name: value for name, value in tokens.items() if name != "offset_mapping"}
-            if "answers" in row:
+            if is_labelled:
                 inputs["start_positions"], inputs["end_positions"] = _places(row["answers"], offsets)
             encoded.append(inputs)
-            seen = row["context"][: max(end for _, end in offsets)]
-            context = seen if len(seen.rstrip()) == len(row["context"].rstrip()) else seen + _CUT
-            examples.append(Example({"question": row["question"], "context": context}, row["context"], offsets))
+            seen = _Tokens(inputs, tokens["offset_mapping"], parts, is_full=True).seen([question, text])
+            examples.append(Example(dict(zip(("question", "context"), seen, strict=True)), text, offsets))
         return encoded, examples
 
-    def _masked(self, data: Any, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Example]]:
+    def _with_context(self, question: str, context: str) -> Any:
+        """Cut off the context's end, or both ends where the question alone is too long."""
+        longest = len(self._process(question, "", verbose=False)["input_ids"])
+        truncation = {"truncation": "only_second" if longest < self._max_length else "longest_first"}
+        return self._process(question, context, return_offsets_mapping=True, **{**self._truncation(), **truncation})
+
+    def _texts(self, data: Any, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Example]]:
         (name,) = self._text_columns(data, 1)
-        random = np.random.default_rng(0)
-        special = special_ids(self._process)
-        encoded, examples = [], []
-        for row in rows:
-            inputs = dict(self._tokens(str(row[name])).inputs)
-            ids = list(inputs["input_ids"])
-            places = [place for place, one in enumerate(ids) if one not in special]
-            number = min(len(places), max(1, round(MASKED_SHARE * len(places))))
-            inputs["labels"] = [IGNORED_LABEL] * len(ids)
-            for place in random.choice(places, number, replace=False) if places else ():
-                inputs["labels"][place], ids[place] = ids[place], self._process.mask_token_id
-            inputs["input_ids"] = ids
-            kept = [one for one in ids if one not in special or one == self._process.mask_token_id]
-            encoded.append(inputs)
-            examples.append(Example({"text": self._process.decode(kept).strip()}))
-        return encoded, examples
+        return [dict(self._tokens(_text(row[name])).inputs) for row in rows], []
 
     def _continuation(self, data: Any, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Example]]:
         (name,) = self._text_columns(data, 1)
         encoded, examples = [], []
         for row in rows:
-            inputs = dict(self._tokens(str(row[name])).inputs)
+            inputs = dict(self._tokens(_text(row[name])).inputs)
             if not inputs["input_ids"]:  # Of an empty text GPT-2's tokenizer makes nothing.
                 first = self._process.bos_token_id or self._process.eos_token_id or 0
                 inputs = {name: [int(name == "attention_mask")] for name in inputs} | {"input_ids": [first]}
@@ -199,12 +218,12 @@ class Tokenizing:
             pairs = [[row[source], *(row[name] for name in target)] for row in rows]
         encoded, examples = [], []
         for source, *target in pairs:
-            tokens = self._tokens(str(source))
+            tokens = self._tokens(_text(source))
             inputs = dict(tokens.inputs)
             if target:
-                inputs["labels"] = self._process(text_target=str(target[0]), **self._truncation())["input_ids"]
+                inputs["labels"] = self._process(text_target=_text(target[0]), **self._truncation())["input_ids"]
             encoded.append(inputs)
-            examples.append(Example({"source": tokens.seen([str(source)])[0]}))
+            examples.append(Example({"source": tokens.seen([_text(source)])[0]}))
         return encoded, examples
 
     # -- parts -----------------------------------------------------------------------------------------------------
@@ -216,22 +235,52 @@ class Tokenizing:
         parts = () if offsets is None else encoding.sequence_ids()
         return _Tokens(inputs, offsets, parts, len(inputs["input_ids"]) >= self._max_length)
 
-    def _truncation(self, *, second_only: bool = False) -> dict[str, Any]:
-        return {"truncation": "only_second" if second_only else True, "max_length": self._max_length}
+    def _truncation(self) -> dict[str, Any]:
+        return {"truncation": True, "max_length": self._max_length}
 
-    def _label(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        name = next((name for name in _LABELS if name in row), None)
-        if name is None or row[name] is None:
-            return {}
-        value = row[name]
-        is_list = isinstance(value, (list, tuple))
-        return {"labels": [float(one) for one in value] if is_list else self._number(value, name)}
+    def _labels(self, data: Any, rows: list[dict[str, Any]], inputs: Sequence[str]) -> list[dict[str, Any]]:
+        """The label of each row, by the name that the model has for it; nothing where no row has one."""
+        column = label_column(data, self._kind, self._number_of_classes)
+        if column is None:
+            self._say_unlabelled(data, inputs)
+            return [{} for _ in rows]
+        values = [row[column] for row in rows]
+        if not self._is_regression:
+            values = [None if is_missing(value) else value for value in values]
+        if all(value is None for value in values):
+            _logger.warning("The table shows no labels: those in the column %r are all missing.", column)
+            return [{} for _ in rows]
+        if any(isinstance(value, (list, tuple)) for value in values):
+            return [{self._label_name: value} for value in self._sets(data, column, values)]
+        missing: Any = float("nan") if self._is_regression else IGNORED_LABEL
+        return [{self._label_name: missing if v is None else self._number(v, column)} for v in values]
+
+    def _sets(self, data: Any, column: str, values: Sequence[Any]) -> list[list[float]]:
+        """Several classes, or numbers, of each row."""
+        if self._is_regression:
+            width = max(len(value) for value in values if value is not None)
+            return [[float("nan")] * width if value is None else [float(one) for one in value] for value in values]
+        are_words = any(isinstance(one, str) for value in values for one in value or ())
+        numbers = [None if value is None else [self._number(one, column) for one in value] for value in values]
+        return as_sets(numbers, self._number_of_classes, are_ids=are_words or holds_ids(data, column))
+
+    def _say_unlabelled(self, data: Any, inputs: Sequence[str]) -> None:
+        others = [name for name in data.column_names if name not in inputs and not is_id(name)]
+        if others:
+            _logger.warning(
+                "The table shows no labels: none of the columns %s is one of %s, or the only one of "
+                "datasets.ClassLabel. Name the column of the labels, as with dataset.rename_column(%r, 'label').",
+                data.column_names,
+                ", ".join(label_columns(self._kind)),
+                others[0],
+            )
 
     def _number(self, value: Any, column: str) -> Any:
         if not isinstance(value, str):
             return value
-        if value in self._names:
-            return self._names.index(value)
+        number = self._names.number_of(value)
+        if number is not None:
+            return number
         raise DataError(
             f"The column {column!r} has {value!r}, which is no class of {self._model_name}. Expected a number or "
             f"one of {', '.join(map(repr, self._names)) or 'its class_names'}. Set model.config.id2label, or "
@@ -242,21 +291,7 @@ class Tokenizing:
         if self._input_columns is not None:
             self._check(data, self._input_columns)
             return list(self._input_columns)[:number]
-        there = [name for name, feature in data.features.items() if getattr(feature, "dtype", None) == "string"]
-        there = [name for name in there if name not in _LABELS]
-        if self._kind == "classification":
-            for known in _KNOWN_TEXTS:
-                if set(known) <= set(there):
-                    return list(known)
-        if number == 1 and "text" in there:
-            return ["text"]
-        if 1 <= len(there) <= number:
-            return there
-        raise DataError(
-            f"Which of the columns {data.column_names} the input of {self._model_name} is cannot be told. Expected "
-            f"{'one column' if number == 1 else 'one or two columns'} of text. Pass input_columns=[...], or a "
-            "tokenised data set."
-        )
+        return text_columns(data, self._kind, self._model_name)
 
     def _image_column(self, data: Any) -> str | None:
         if self._input_columns is not None and "pixel_values" in self._arguments:
@@ -314,16 +349,23 @@ class _Tokens:
         return shown
 
 
-def _of_first_tokens(words: Sequence[int | None], tags: Sequence[int]) -> list[int]:
-    """The tag of each word at its first token, -100 elsewhere."""
-    before = [None, *words[:-1]]
-    return [
-        IGNORED_LABEL if word is None or word == last else tags[word] for word, last in zip(words, before, strict=True)
-    ]
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
-def _places(answers: Mapping[str, Any], offsets: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """The first and the last token of the first answer; (0, 0) if there is none, or it has been cut off."""
+def _first_tokens(words: Sequence[int | None]) -> dict[int, int]:
+    """The place of each word's first token."""
+    places: dict[int, int] = {}
+    for place, word in enumerate(words):
+        if word is not None:
+            places.setdefault(word, place)
+    return places
+
+
+def _places(answers: Mapping[str, Any] | None, offsets: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """The first and the last token of the first answer; (0, 0) if it is none, or has been cut off; -100 if unknown."""
+    if answers is None:
+        return IGNORED_LABEL, IGNORED_LABEL
     if not answers["text"]:
         return 0, 0
     begin = answers["answer_start"][0]

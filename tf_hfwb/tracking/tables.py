@@ -43,7 +43,7 @@ class GrowingTable:
         self._tracker = tracker
         self._key = checked_key(key)
         self._max_bytes = max_bytes
-        self._pictures: dict[int, tuple[np.ndarray, Any]] = {}
+        self._pictures: dict[int, tuple[np.ndarray, Any]] = {}  # Of the newest increment, by what they were made of.
         self._has_warned = False
 
     def submit(self, rows: Any, step: int, epoch: float) -> None:
@@ -85,18 +85,20 @@ class GrowingTable:
         import wandb
 
         table = wandb.Table(columns=[STEP, EPOCH, *rows[0]], log_mode="INCREMENTAL", **options)
+        before, self._pictures = self._pictures, {}
         for row in rows:
-            table.add_data(step, epoch, *map(self._cell, row.values()))
+            table.add_data(step, epoch, *(self._cell(value, before) for value in row.values()))
         return table
 
-    def _cell(self, value: Any) -> Any:
+    def _cell(self, value: Any, before: Mapping[int, tuple[np.ndarray, Any]]) -> Any:
         if not _is_picture(value):
             return value
-        if id(value) not in self._pictures:  # Which is encoded only once.
+        key = id(value)
+        if key not in self._pictures:  # A picture that stays the same is encoded only once.
             import wandb
 
-            self._pictures[id(value)] = value, wandb.Image(value)
-        return self._pictures[id(value)][1]
+            self._pictures[key] = before[key] if key in before else (value, wandb.Image(value))
+        return self._pictures[key][1]
 
     def _within_limit(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         size = 0
