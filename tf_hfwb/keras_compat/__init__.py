@@ -6,7 +6,7 @@
 * ``observer.py``, ``distributions.py``: the gradients of a step, summed up in the training graph.
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
-* ``precision.py``: a model that computes in float32.
+* ``precision.py``: a model that computes in float32; ``saved_model.py``: a plain one as a SavedModel.
 * ``position.py``: begin a fit in the middle of an epoch.
 """
 
@@ -16,8 +16,9 @@ from tf_hfwb.keras_compat.fit import Fit
 from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number, undisturbed_metrics
 from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
 from tf_hfwb.keras_compat.observer import GradientObserver, distributions
-from tf_hfwb.keras_compat.precision import in_float32
+from tf_hfwb.keras_compat.precision import in_float32, plain_in_float32
 from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference, rate_of
+from tf_hfwb.keras_compat.saved_model import export_plain, structure_of_inputs
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
 from tf_hfwb.keras_compat.variables import named
 
@@ -33,6 +34,7 @@ __all__ = [
     "StepRecorder",
     "difference",
     "distributions",
+    "export_plain",
     "host_of",
     "in_float32",
     "load_archive",
@@ -40,7 +42,9 @@ __all__ = [
     "named",
     "number",
     "of_array",
+    "plain_in_float32",
     "rate_of",
+    "structure_of_inputs",
     "texts_of",
     "undisturbed_metrics",
     "write_texts",
