@@ -57,7 +57,7 @@ def predict_server(directory, model: str) -> Iterator[tuple[str, str]]:
                 outputs = answer(signatures, body["signature_name"], inputs)
                 plain = {name: _as_json(value.numpy()) for name, value in outputs.items()}
                 reply = {"outputs": plain if len(plain) > 1 else next(iter(plain.values()))}
-            except (KeyError, ValueError) as error:
+            except (KeyError, TypeError, ValueError) as error:
                 status, reply = 400, {"error": str(error)}
             content = json.dumps(reply).encode()
             self.send_response(status)

@@ -342,7 +342,6 @@ def test_the_example_client_asks_by_both_protocols(exported, bert, tokenizer, ca
             np.testing.assert_allclose(answers["logits"], logits, atol=1e-5)
             assert len(ask(address, "sentiment", "token_ids", ids)["label"]) == 2
             assert ask(address, "sentiment", "text", {"text": []})["label"] == []
-            assert ask(address, "sentiment", "token_ids", {name: [] for name in ids})["label"] == []
             with pytest.raises(RuntimeError, match=r"400|NOT_FOUND"):
                 ask(address, "another", "serving_default", {"text": TEXTS})
         for protocol, address in (("rest", rest), ("grpc", grpc)):

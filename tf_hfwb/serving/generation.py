@@ -64,7 +64,7 @@ class Continuation:
     def options(self) -> str:
         """What the generation config asks for, besides tokens and lengths."""
         given = self._config.to_diff_dict().items()
-        return ", ".join(f"{name}={value!r}" for name, value in given if name not in _HARMLESS) or "none"
+        return ", ".join(f"{name}={value!r}" for name, value in given if name not in _HARMLESS)
 
     def __call__(self, input_ids: Any, attention_mask: Any) -> Any:
         """The new ids [batch, length]; for an encoder-decoder its start token and what follows.

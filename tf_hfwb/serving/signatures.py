@@ -280,13 +280,16 @@ class Servable:
                 return expected, function
             except Exception as error:
                 failure = failure or error
+        lines = [line.strip() for line in str(failure).splitlines() if line.strip()]  # The last one tells the error.
+        options = continuation.options
         _logger.warning(
-            "generate() of %s cannot be in the graph (%s: %s), so the SavedModel does not generate. Options of its "
-            "generation config: %s. Change those in model.generation_config, or pass max_new_tokens=0.",
+            "generate() of %s cannot be in the graph (%s: %s), so the SavedModel does not generate. %s",
             type(self._model).__name__,
             type(failure).__name__,
-            next((line for line in reversed(str(failure).splitlines()) if line.strip()), "").strip(),
-            continuation.options,
+            lines[-1].removeprefix(f"{type(failure).__name__}: ") if lines else "",
+            f"Its generation config has {options}: leave that out, or pass max_new_tokens=0."
+            if options
+            else "Pass max_new_tokens=0 to leave it out from the start.",
         )
         return None, None
 
