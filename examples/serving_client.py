@@ -33,7 +33,7 @@ def ask_by_rest(
         timeout: Seconds to wait.
 
     Raises:
-        RuntimeError: The server refused; the message is its own.
+        RuntimeError: The server refused, with its own message; or there is none.
     """
     body = json.dumps({"signature_name": signature, "inputs": inputs}, default=_in_json).encode()
     request = urllib.request.Request(f"http://{address}/v1/models/{model}:predict", body)
@@ -42,6 +42,8 @@ def ask_by_rest(
             outputs = json.load(response)["outputs"]
     except urllib.error.HTTPError as error:
         raise RuntimeError(f"{error.code}: {error.read().decode(errors='replace')}") from error
+    except OSError as error:
+        raise RuntimeError(f"{address} does not answer: {error}. Is the server running there?") from error
     # With a single output the server leaves its name out.
     return outputs if isinstance(outputs, dict) else {"output": outputs}
 
@@ -55,16 +57,13 @@ def ask_by_grpc(
         RuntimeError: The server refused; the message is its own.
     """
     import grpc
-    import numpy as np
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = model, signature
     for name, rows in inputs.items():
-        values = np.array([row.encode() if isinstance(row, str) else row for row in rows])
-        is_whole = np.issubdtype(values.dtype, np.integer)
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(values, tf.int32 if is_whole else None))
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(_as_array(name, rows)))
     with grpc.insecure_channel(address) as channel:
         try:
             response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout)
@@ -72,6 +71,18 @@ def ask_by_grpc(
             raise RuntimeError(f"{error.code().name}: {error.details()}") from error
     answers = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
     return {name: _texts(value) if value.dtype == object else value.tolist() for name, value in answers.items()}
+
+
+def _as_array(name: str, rows: Sequence[Any]) -> Any:
+    """The rows in the type that the exported models take, which the server insists on: int32, float32 or bytes."""
+    import numpy as np
+
+    values = np.array(rows)
+    if not values.size:  # Which does not tell of what: the names do.
+        return values.astype("int32" if name.endswith(("_ids", "_mask")) else "float32" if "values" in name else object)
+    if values.dtype.kind in "SUO":  # As objects: arrays of bytes drop zeros at the end.
+        return np.array(rows, dtype=object)
+    return values.astype("float32" if values.dtype.kind == "f" else "int32")
 
 
 def _in_json(value: bytes) -> dict[str, str]:
@@ -92,7 +103,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     ask = ask_by_rest if arguments.protocol == "rest" else ask_by_grpc
     address = arguments.address or ("localhost:8501" if arguments.protocol == "rest" else "localhost:8500")
-    answers = ask(address, arguments.model, arguments.signature, {"text": arguments.texts})
+    try:
+        answers = ask(address, arguments.model, arguments.signature, {"text": arguments.texts})
+    except RuntimeError as error:
+        parser.exit(1, f"error: {error}\n")
     for index, text in enumerate(arguments.texts):
         print(json.dumps({"text": text, **{name: rows[index] for name, rows in answers.items()}}, ensure_ascii=False))
 

@@ -1,4 +1,7 @@
-"""A stand-in for TensorFlow Serving: answers Predict calls, by REST and gRPC, from a SavedModel on the loopback."""
+"""A stand-in for TensorFlow Serving: answers Predict calls, by REST and gRPC, from a SavedModel on the loopback.
+
+By gRPC it takes tensors of the signature's own types only, as the server does.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def predict_server(directory, model: str) -> Iterator[tuple[str, str]]:
                 outputs = answer(signatures, body["signature_name"], inputs)
                 plain = {name: _as_json(value.numpy()) for name, value in outputs.items()}
                 reply = {"outputs": plain if len(plain) > 1 else next(iter(plain.values()))}
-            except (KeyError, ValueError) as error:
+            except (KeyError, TypeError, ValueError) as error:
                 status, reply = 400, {"error": str(error)}
             content = json.dumps(reply).encode()
             self.send_response(status)
@@ -70,6 +73,12 @@ def predict_server(directory, model: str) -> Iterator[tuple[str, str]]:
             if request.model_spec.name != model:
                 context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {request.model_spec.name}")
             inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+            specs = signatures[request.model_spec.signature_name].structured_input_signature[1]
+            for name, value in request.inputs.items():
+                if name in specs and value.dtype != specs[name].dtype.as_datatype_enum:
+                    wanted, given = specs[name].dtype.name, tf.as_dtype(value.dtype).name
+                    message = f"{name} is expected to be of type {wanted}, but {given} was given"
+                    context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
             response = predict_pb2.PredictResponse()
             for name, value in answer(signatures, request.model_spec.signature_name, inputs).items():
                 response.outputs[name].CopyFrom(tf.make_tensor_proto(value.numpy()))

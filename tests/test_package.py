@@ -19,6 +19,7 @@ HEAVY = ("tensorflow", "keras", "tf_keras", "transformers", "wandb", "datasets",
 ROOMS = [
     "errors",
     "arguments",
+    "places",
     "settings",
     "policies",
     "background",

@@ -198,6 +198,13 @@ def test_what_pytorch_has_not_is_refused_and_nothing_is_written():
     assert not pathlib.Path("nowhere").exists()
 
 
+def test_options_of_generate_are_written_as_they_are():
+    model = tiny.gpt2()
+    model.generation_config.temperature = 0.7  # Without do_sample, transformers refuses to write it.
+    save_pytorch_format(model, "a/b")
+    assert json.loads(pathlib.Path("a/b/generation_config.json").read_text())["temperature"] == 0.7
+
+
 class FullDisk:
     """A tokenizer that cannot be written."""
 
@@ -207,8 +214,9 @@ class FullDisk:
 
 def test_an_error_leaves_what_was_there():
     model = tiny.bert()
-    with pytest.raises(OSError, match="No space"):
-        save_pytorch_format(model, "new", processing_class=FullDisk())
+    for directory in ("new", "a/b/new"):
+        with pytest.raises(OSError, match="No space"):
+            save_pytorch_format(model, directory, processing_class=FullDisk())
     assert not list(pathlib.Path().iterdir())
     tiny.gpt2().save_pretrained("old", safe_serialization=True)
     before = {path.name: path.read_bytes() for path in pathlib.Path("old").iterdir()}

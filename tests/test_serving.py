@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 import json
 import logging
+import os
 import pathlib
 import sys
 import threading
 
 import numpy as np
+import PIL.Image
 import pytest
 import serving_texts
 import tensorflow as tf
@@ -23,8 +26,12 @@ from helpers import KERASES, python
 from tf_hfwb import export_for_serving
 from tf_hfwb.cli import main
 from tf_hfwb.errors import ExportError, NotACheckpointError, SettingError
+from tf_hfwb.generation import Generator
 from tf_hfwb.serving import check
-from tf_hfwb.serving.generation import Spelling, is_spelled
+from tf_hfwb.serving.generation import Continuation, Spelling, is_spelled
+from tf_hfwb.serving.outputs import Outputs
+from tf_hfwb.serving.signatures import Servable
+from tf_hfwb.serving.texts import TextsInGraph
 from tf_hfwb.serving.versions import new_version, versions
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
@@ -134,11 +141,115 @@ def test_pictures_are_answered_as_the_python_model_does(tmp_path):
     pictures = [np.random.default_rng(i).integers(0, 256, (8 + i, 20, 3), dtype=np.uint8) for i in range(3)]
     expected = model(processor(images=pictures, return_tensors="tf")["pixel_values"]).logits.numpy()
     files = [tf.io.encode_png(picture).numpy() for picture in pictures]
+    black = io.BytesIO()
+    PIL.Image.new("RGB", (9, 8)).save(black, "BMP")
+    assert black.getvalue().endswith(b"\0")
+    pixels = {"pixel_values": np.ones((1, 3, 8, 8), np.float32).tolist()}
     with predict_server(path, "vit") as (rest, grpc):
         for ask, address in ((serving_client.ask_by_rest, rest), (serving_client.ask_by_grpc, grpc)):
             for signature in ("serving_default", "image_bytes"):
                 answers = ask(address, "vit", signature, {"image_bytes": files})
                 np.testing.assert_allclose(answers["logits"], expected, atol=1e-5)
+            assert len(ask(address, "vit", "image_bytes", {"image_bytes": [black.getvalue()]})["label"]) == 1
+            assert ask(address, "vit", "image_bytes", {"image_bytes": []})["label"] == []
+            assert len(ask(address, "vit", "pixel_values", pixels)["label"]) == 1
+
+
+def test_a_classifier_made_of_a_decoder_answers_a_text_as_if_it_were_alone(tmp_path, caplog):
+    tokenizer = serving_texts.byte_level("gpt2", padding_side="left")  # And without a token for padding.
+    sizes = {"n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2, "initializer_range": 0.5}
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), **sizes)
+    model = tiny.seeded(transformers.TFGPT2ForSequenceClassification, config)
+    with pytest.raises(
+        SettingError, match=r"pad_token_id=None .* by which TFGPT2ForSeq.* Set model\.config\.pad_token"
+    ):
+        export_for_serving(model, tmp_path, processing_class=tokenizer)
+    model.config.pad_token_id = 7
+    with caplog.at_level(logging.WARNING, "tf_hfwb"):
+        path = export_for_serving(model, tmp_path, processing_class=tokenizer)
+    assert "depends on the texts beside it" not in caplog.text
+    answers = tf.saved_model.load(str(path)).signatures["text"](text=tf.constant(["a dog", "the quick brown fox"]))
+    alone = model(tokenizer("a dog", return_tensors="tf")).logits
+    np.testing.assert_allclose(answers["logits"][:1], alone, atol=1e-5)
+
+
+def test_a_model_whose_answers_depend_on_the_batch_is_told_of(tokenizer, caplog):
+    class Greedy(transformers.TFBertForSequenceClassification):
+        """It takes notice of padding."""
+
+        def call(self, input_ids=None, attention_mask=None, token_type_ids=None, **options):
+            return super().call({**input_ids, "attention_mask": tf.ones_like(input_ids["input_ids"])}, **options)
+
+    config = transformers.BertConfig(vocab_size=len(tokenizer), initializer_range=0.5, **tiny.TEXT)
+    model = tiny.seeded(Greedy, config)
+    with caplog.at_level(logging.WARNING, "tf_hfwb"):
+        Servable(model, TextsInGraph(tokenizer, 32), tokenizer)
+    assert "What Greedy answers to a text depends on the texts beside it" in caplog.text
+
+
+def test_all_tensors_that_a_model_computes_are_answers():
+    served = Servable(tiny.of_bert(transformers.TFBertForPreTraining), None, None)
+    assert set(served.signatures["token_ids"].structured_outputs) == {"prediction_logits", "seq_relationship_logits"}
+    with pytest.raises(ExportError, match="answers with nothing: its outputs are hidden_states"):
+        Outputs(tiny.bert())({"hidden_states": ()})
+
+
+def test_labels_with_gaps_have_names():
+    config = {"id2label": {0: "good", 5: "bad"}, "label2id": {"good": 0, "bad": 5}}
+    assert Outputs(tiny.bert(num_labels=2, **config)).labels == ["good", "LABEL_1"]
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "argument", "lengths"),
+    [
+        (tiny.gpt2, {}, None, (20, 12)),
+        (tiny.gpt2, {}, 4, (4, 28)),
+        (tiny.gpt2, {"max_new_tokens": 500}, None, (16, 16)),  # More than there are positions.
+        (tiny.gpt2, {"max_length": 9}, None, (None, 31)),  # With the prompt.
+        (tiny.t5, {"max_length": 9}, None, (None, None)),
+    ],
+)
+def test_how_far_generating_goes(make, options, argument, lengths):
+    model = make()
+    model.generation_config.update(**options)
+    continuation = Continuation(model, argument)
+    assert (continuation._new, continuation.longest_prompt) == lengths
+    ids = tf.ones([2, 3], tf.int32)
+    expected = Generator(model, max_new_tokens=argument)({"input_ids": ids, "attention_mask": ids})
+    if options.get("max_new_tokens") is None:
+        for spec in (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([2, 3], tf.int32)):
+            made = tf.function(continuation, input_signature=[spec, spec])(ids, ids)
+            np.testing.assert_array_equal(made, expected[:, : continuation._new])
+
+
+def test_a_small_model_generates_less_than_usual():
+    config = transformers.GPT2Config(vocab_size=30, n_positions=16, n_embd=16, n_layer=1, n_head=2)
+    continuation = Continuation(tiny.seeded(transformers.TFGPT2LMHeadModel, config), None)
+    assert (continuation._new, continuation.longest_prompt) == (8, 8)
+
+
+@pytest.mark.slow
+def test_what_batches_of_any_size_cannot_do_is_done_row_by_row(caplog):
+    model = tiny.gpt2()
+    model.generation_config.update(repetition_penalty=1.7, forced_eos_token_id=3)
+    model.generation_config.num_return_sequences = 2
+    served = Servable(model, None, None, 4)
+    ids = tf.constant([[5, 6, 7], [0, 8, 9]])
+    mask = tf.constant([[1, 1, 1], [0, 1, 1]])
+    answers = served.signatures["generate"](input_ids=ids, attention_mask=mask)["output_ids"]
+    model.generation_config.num_return_sequences = 1
+    expected = model.generate(ids, attention_mask=mask, max_new_tokens=4, pad_token_id=0)[:, 3:]
+    np.testing.assert_array_equal(answers, expected)
+    for rows, width in ((2, 0), (0, 3)):
+        nothing = tf.zeros([rows, width], tf.int32)
+        assert served.signatures["generate"](input_ids=nothing, attention_mask=nothing)["output_ids"].shape[0] == rows
+
+    model.generation_config.update(no_repeat_ngram_size=2)
+    with caplog.at_level(logging.WARNING, "tf_hfwb"):
+        served = Servable(model, None, None, 4)
+    assert set(served.signatures) == {"token_ids", "serving_default"}
+    assert "generate() of TFGPT2LMHeadModel cannot be in the graph" in caplog.text
+    assert "no_repeat_ngram_size=2" in caplog.text
 
 
 @pytest.mark.slow
@@ -154,6 +265,11 @@ def test_a_causal_model_generates_from_ids_and_texts(tmp_path):
         expected = model.generate(**encoded, max_new_tokens=4, do_sample=False, pad_token_id=0)[0]
         assert ids.tolist() == expected[encoded["input_ids"].shape[1] :].numpy().tolist()
         assert text.decode() == tokenizer.decode(ids)
+    prompt = " ".join(f"word {number}" for number in range(40))
+    tail = tf.constant([tokenizer(prompt)["input_ids"][-28:]])  # Of too long a prompt the beginning is dropped.
+    expected = model.generate(tail, attention_mask=tf.ones_like(tail), max_new_tokens=4, pad_token_id=0)[:, 28:]
+    answers = loaded.signatures["generate_text"](text=tf.constant([prompt]))
+    np.testing.assert_array_equal(answers["output_ids"], expected)
     with pytest.raises(SettingError, match=r"max_new_tokens=32 .* less than 32"):
         export_for_serving(model, tmp_path, max_new_tokens=32)
 
@@ -225,6 +341,7 @@ def test_the_example_client_asks_by_both_protocols(exported, bert, tokenizer, ca
             assert answers["label"] == labels
             np.testing.assert_allclose(answers["logits"], logits, atol=1e-5)
             assert len(ask(address, "sentiment", "token_ids", ids)["label"]) == 2
+            assert ask(address, "sentiment", "text", {"text": []})["label"] == []
             with pytest.raises(RuntimeError, match=r"400|NOT_FOUND"):
                 ask(address, "another", "serving_default", {"text": TEXTS})
         for protocol, address in (("rest", rest), ("grpc", grpc)):
@@ -232,6 +349,16 @@ def test_the_example_client_asks_by_both_protocols(exported, bert, tokenizer, ca
             serving_client.main([*options, *TEXTS])
             lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
             assert [(line["text"], line["label"]) for line in lines] == list(zip(TEXTS, labels, strict=True))
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_the_example_client_says_that_nobody_answers(protocol, capsys):
+    pytest.importorskip("tensorflow_serving")
+    import serving_client
+
+    with pytest.raises(SystemExit, match="1"):
+        serving_client.main(["--model", "m", "--protocol", protocol, "--address", "localhost:1", "hello"])
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_the_command_exports_a_directory_and_says_what_is_wrong(bert, folder, capsys):
@@ -349,6 +476,11 @@ def test_a_model_that_answers_otherwise_is_not_published(bert, folder, monkeypat
         ({"version": 3}, r"version=3 .* not in .* there are 3"),
         ({"max_length": 64}, "max_length=64 .* at most 32"),
         ({"max_length": True}, "max_length=True"),
+        ({"sample_texts": "hello"}, "sample_texts='hello' .* a list of texts"),
+        ({"aliases": ["best"]}, "aliases=.*none without an artifact"),
+        ({"aliases": "best", "artifact_name": "x"}, "aliases='best' .* a list"),
+        ({"aliases": ["a/b:c"], "artifact_name": "x"}, "alias='a/b:c' .* without '/' and ':'"),
+        ({"aliases": ["v3"], "artifact_name": "x"}, "alias='v3'"),
     ],
 )
 def test_bad_arguments_are_errors_before_the_work(options, message, bert, folder):
@@ -356,6 +488,27 @@ def test_bad_arguments_are_errors_before_the_work(options, message, bert, folder
     with pytest.raises(SettingError, match=message):
         export_for_serving(bert, folder, **options)
     assert [path.name for path in folder.iterdir()] == ["3"]
+
+
+def test_an_artifact_that_cannot_be_logged_is_an_error_of_the_command(folder, capsys, monkeypatch):
+    def refused(*args, **options):
+        raise ValueError("refused")
+
+    import wandb
+
+    tiny.functional("keras").save(folder / "model.keras")
+    monkeypatch.setattr(wandb.Artifact, "add_file", refused)
+    arguments = ["export", str(folder / "model.keras"), str(folder / "served"), "--artifact_name", "first"]
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [str(folder / "served" / "1")]
+    assert "error: servable-first could not be logged" in err
+
+
+def test_options_for_serving_are_refused_for_pytorch(capsys):
+    for options in (["--version", "3"], ["--artifact_name", "x"], ["--alias", "best"], ["--link_to_registry", "x"]):
+        assert main(["export", "somewhere", "there", "--to", "pytorch", *options]) == 1
+        assert f"{options[0]}=" in capsys.readouterr().err
 
 
 def test_sources_without_a_model_are_errors_and_leave_nothing(folder):
@@ -418,3 +571,35 @@ def test_versions_appear_whole_and_are_numbered(folder):
         pass
     assert draft.published == folder / "60"
     assert sorted(path.name for path in folder.iterdir()) == sorted(map(str, [*range(1, 51), 60]))
+
+
+def test_drafts_of_processes_that_are_gone_are_removed_and_those_of_others_stay(folder):
+    code = (
+        "import os, pathlib, sys; from tf_hfwb.serving.versions import new_version\n"
+        f"with new_version(pathlib.Path({str(folder)!r}), None) as draft:\n"
+        "    (draft.path / 'file').write_text('')\n"
+        "    os.kill(os.getpid(), 15)\n"
+    )
+    python("-c", code, check=False)
+    assert len(list(folder.iterdir())) == 2  # A draft, and what its process held.
+    with new_version(folder, None), new_version(folder, None):
+        pass
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
+
+
+def test_versions_are_on_the_disk_before_they_appear(folder, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    with new_version(folder, None) as draft:
+        (draft.path / "variables").mkdir()
+        (draft.path / "variables" / "file").write_text("")
+    draft_files = [pathlib.Path(path).relative_to(draft.path) for path in done[:-1]]
+    assert sorted(map(str, draft_files)) == [".", "variables", "variables/file"]
+    assert done[-1] == str(folder)
+
+
+def test_the_model_is_called_by_the_directorys_name_wherever_it_is_watched_from(folder, monkeypatch):
+    pytest.importorskip("tensorflow_serving")
+    monkeypatch.chdir(folder)
+    path = export_for_serving(tiny.functional("keras"), ".")
+    assert b"folder" in (path / "assets.extra" / "tf_serving_warmup_requests").read_bytes()

@@ -8,9 +8,13 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+import tiny
 import transformers
 
+from tf_hfwb.errors import SettingError
+from tf_hfwb.serving.export import processing_for
 from tf_hfwb.serving.pictures import PicturesInGraph, UnsupportedProcessorError
+from tf_hfwb.serving.signatures import Servable
 
 SIZES = [(31, 17), (64, 64), (240, 319), (2, 5), (2, 1), (224, 224), (480, 500)]
 BY_CLIP = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
@@ -82,3 +86,21 @@ def test_other_pixels_are_noticed():
 
     with pytest.raises(UnsupportedProcessorError, match="of 256 levels apart"):
         PicturesInGraph(ByNearest(size={"height": 8, "width": 8}))
+
+
+def test_the_size_of_pictures_is_the_models():
+    small, large = (transformers.ViTImageProcessor(size={"height": size, "width": size}) for size in (8, 16))
+    with pytest.raises(SettingError, match=r"processing_class='16x16' .* makes pictures of 8x8, which TFViT"):
+        processing_for(tiny.vit(), large)
+    assert processing_for(tiny.vit(), small).sides == (8, 8)
+
+
+def test_a_model_that_takes_any_size_takes_that_of_the_image_processor():
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], num_labels=3)
+    model = tiny.seeded(transformers.TFResNetForImageClassification, config)
+    pictures = PicturesInGraph(transformers.ViTImageProcessor(size={"height": 32, "width": 40}))
+    for processing, shape in ((None, [None, 3, None, None]), (pictures, [None, 3, 32, 40])):
+        served = Servable(model, processing, None)
+        assert served._inputs["pixel_values"].shape.as_list() == shape
+        nothing = tf.zeros([0, *(side or 50 for side in shape[1:])])
+        assert served.signatures["pixel_values"](pixel_values=nothing)["label"].shape == (0,)

@@ -163,6 +163,33 @@ def test_of_added_tokens_the_first_is_found_though_another_is_longer():
     assert as_lists(TextsInGraph(tokenizer, None)(tf.constant(texts))) == tokenizer(texts)["input_ids"]
 
 
+def test_added_tokens_are_found_in_normalised_texts():
+    tokenizer = serving_texts.wordpiece(lowercase=True)
+    tokenizer.add_tokens(["covid19", "Élan", "covid19x"])
+    tokenizer.add_tokens([tokenizers.AddedToken("[ENT]", normalized=False)])
+    texts = [
+        "COVID19",
+        "a covid19, élan.",
+        "xcovid19y ELAN[ENT]covid19x",
+        "co\u00advid19 covid 19 elan\u0301",
+        "世covid19世",
+    ]
+    assert as_lists(TextsInGraph(tokenizer, None)(tf.constant(texts))) == tokenizer(texts)["input_ids"]
+    tokenizer.add_tokens(["covid-19"])
+    with pytest.raises(UnsupportedTokenizerError, match=r"'covid-19' is found in .* AddedToken\(..., normalized=False"):
+        TextsInGraph(tokenizer, None)
+
+
+def test_of_long_prompts_the_end_is_kept():
+    tokenizer = serving_texts.byte_level("roberta", truncation_side="right")
+    in_graph = TextsInGraph(tokenizer, 9)
+    text = "the quick brown fox jumps over a dog"
+    whole = tokenizer(text)["input_ids"]
+    for longest, kept in ((None, 7), (20, 7), (6, 4), (2, 1)):
+        ids = in_graph.prompts(tf.constant([text, "a"]), longest)["input_ids"][0].numpy().tolist()
+        assert ids == [whole[0], *whole[-kept - 1 :]]
+
+
 def test_padding_is_the_tokenizers_and_batches_may_be_empty():
     tokenizer = serving_texts.byte_level("gpt2", padding_side="left", pad_token="<|endoftext|>")
     in_graph = TextsInGraph(tokenizer, 8)
@@ -172,6 +199,11 @@ def test_padding_is_the_tokenizers_and_batches_may_be_empty():
     for name, value in expected.items():
         np.testing.assert_array_equal(encoded[name], value)
     assert in_graph(tf.constant([], tf.string))["input_ids"].shape == (0, 1)
+    other = TextsInGraph(tokenizer, 8, pad_token_id=5, is_left=False)(tf.constant(texts))["input_ids"]
+    assert other[0].numpy().tolist() == [
+        *tokenizer(texts[0])["input_ids"],
+        *[5] * (8 - len(tokenizer(texts[0])["input_ids"])),
+    ]
     assert in_graph(tf.constant([""]))["attention_mask"].numpy().tolist() == [[0]]  # No model takes no tokens at all.
 
 

@@ -12,6 +12,11 @@ from collections.abc import Sequence
 import tf_hfwb
 from tf_hfwb.errors import TFHFWBError
 
+_FOR_SERVING = (
+    *("version", "max_length", "max_new_tokens", "text", "accept_tokenizer_differences"),
+    *("artifact_name", "alias", "link_to_registry"),
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
@@ -153,15 +158,25 @@ def _export_for_serving(arguments: argparse.Namespace) -> int:
         aliases=arguments.alias,
         link_to_registry=arguments.link_to_registry,
     )
-    current_tracker().finish()  # Waits for the upload.
+    tracker = current_tracker()
+    tracker.finish()  # Waits for the upload.
     print(path)
-    return 0
+    missing = tracker.uploads.missing()
+    for upload in missing:
+        print(f"error: {upload.name} could not be logged; the version itself is whole: {path}", file=sys.stderr)
+    return 1 if missing else 0
 
 
 def _export_to_pytorch(arguments: argparse.Namespace) -> int:
+    from tf_hfwb.errors import SettingError
     from tf_hfwb.pytorch_format import save_pytorch_format
     from tf_hfwb.resume import load_model, load_processing
 
+    for name in _FOR_SERVING:
+        if getattr(arguments, name) not in (None, False, []):
+            raise SettingError(
+                f"--{name}", getattr(arguments, name), expected="nothing with --to pytorch", advice="Leave it out."
+            )
     model = load_model(arguments.source)
     print(save_pytorch_format(model, arguments.directory, processing_class=load_processing(arguments.source)))
     return 0

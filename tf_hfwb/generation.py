@@ -110,7 +110,7 @@ class Generator:
         self._model = model
         self._seed = seed
         self._config = configured(model, {**generate_options, "num_beams": num_beams, "pad_token_id": pad_token_id})
-        self._total, self._new = _bounds(self._config, max_length, max_new_tokens, is_whole=self._has_encoder)
+        self._total, self._new = bounds_of(self._config, max_length, max_new_tokens, is_whole=self._has_encoder)
         self._config.max_new_tokens = None
         self._way = _JIT if getattr(model, "supports_xla_generation", True) else _EAGER
         self._functions: dict[Any, Callable[..., Any]] = {}
@@ -201,11 +201,11 @@ class Generator:
 
     def _lengths(self, longest: int, *, fixed: bool) -> _Lengths:
         """The lengths for prompts of up to ``longest`` tokens; with ``fixed`` they are some of few."""
-        last = _positions(self._model, "max_target_positions", "max_decoder_position_embeddings")
+        last = positions_of(self._model, "max_target_positions", "max_decoder_position_embeddings")
         if self._has_encoder:
             total = min(self._total or 0, last)
             # An encoder without a table of positions takes any width.
-            widest = max(longest, min(_power(longest), _positions(self._model, "max_encoder_position_embeddings")))
+            widest = max(longest, min(_power(longest), positions_of(self._model, "max_encoder_position_embeddings")))
             return _Lengths(widest if fixed else longest, total, total)
         if longest >= last:
             raise DataError(
@@ -313,7 +313,7 @@ def _power(length: int) -> int:
     return max(_NARROWEST, 1 << max(0, length - 1).bit_length())
 
 
-def _positions(model: Any, *names: str) -> int:
+def positions_of(model: Any, *names: str) -> int:
     """The positions that the model has a table for."""
     config = model.config.get_text_config(decoder=True)
     for name in (*names, "max_position_embeddings"):
@@ -379,7 +379,7 @@ def configured(model: Any, options: Mapping[str, Any]) -> Any:
     return config
 
 
-def _bounds(
+def bounds_of(
     config: Any, max_length: int | None, max_new_tokens: int | None, *, is_whole: bool
 ) -> tuple[int | None, int | None]:
     """The longest result with, and without the prompt; one of them is None.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -99,8 +99,7 @@ def from_pretrained(
             config.name_or_path = name
             model = concrete_class(config, *model_args, **model_kwargs)
             loading_info = _load_pytorch_weights(model, LazyTensors(shards), rename)
-            if loading_info["mismatched_keys"] and not ignore_mismatched_sizes:
-                raise _shapes_differ(name, model, loading_info["mismatched_keys"])
+            layout = "PyTorch"
         else:
             model, loading_info = _load_with_transformers(
                 concrete_class,
@@ -109,12 +108,15 @@ def from_pretrained(
                 config=config,
                 from_pt=from_pt,
                 use_safetensors=use_safetensors,
-                ignore_mismatched_sizes=ignore_mismatched_sizes,
+                ignore_mismatched_sizes=True,  # They are collected, and raised below with all their names.
                 tf_to_pt_weight_rename=rename,
                 **hub,
                 **model_kwargs,
             )
             model.config.name_or_path = model.name_or_path = name
+            layout = "PyTorch" if from_pt else "TensorFlow"
+        if loading_info["mismatched_keys"] and not ignore_mismatched_sizes:
+            raise _shapes_differ(name, model, loading_info["mismatched_keys"], layout)
 
     if model.can_generate():
         _load_generation_config(model, name, hub, rest)
@@ -355,11 +357,11 @@ def _with_tied_names(
     return names_of
 
 
-def _shapes_differ(name: str, model: Any, mismatched: Sequence[tuple[str, Any, Any]]) -> WeightsError:
-    # The loader gives the found shape in PyTorch's layout, and the wanted one in TensorFlow's.
+def _shapes_differ(name: str, model: Any, mismatched: Collection[tuple[str, Any, Any]], layout: str) -> WeightsError:
+    # The loader gives the found shape in the file's layout, and the wanted one in TensorFlow's.
     listed = "; ".join(
-        f"{key} is {tuple(found)} in PyTorch's layout, the model's is {tuple(wanted)} in TensorFlow's"
-        for key, found, wanted in mismatched[:5]
+        f"{key} is {tuple(found)} in {layout}'s layout, the model's is {tuple(wanted)} in TensorFlow's"
+        for key, found, wanted in sorted(mismatched, key=lambda one: one[0])[:5]
     )
     more = f"; and {len(mismatched) - 5} more" if len(mismatched) > 5 else ""
     return WeightsError(

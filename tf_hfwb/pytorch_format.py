@@ -16,6 +16,7 @@ import numpy as np
 
 from tf_hfwb.checkpoint.manifest import MANIFEST
 from tf_hfwb.errors import SettingError
+from tf_hfwb.places import made
 
 WEIGHTS = "model.safetensors"
 
@@ -55,8 +56,7 @@ def save_pytorch_format(model: Any, directory: str | os.PathLike[str], *, proces
 
     # Inside, if it is there: it may be a volume of its own, into which nothing can be renamed.
     place = target if target.exists() else target.parent
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=place) as name:
+    with made(place), tempfile.TemporaryDirectory(prefix=".tmp-", dir=place) as name:
         aside = pathlib.Path(name) / "model"  # With usual permissions, which the directory around it has not.
         aside.mkdir()
         save_file(tensors, aside / WEIGHTS, metadata={"format": "pt"})
@@ -65,7 +65,8 @@ def save_pytorch_format(model: Any, directory: str | os.PathLike[str], *, proces
         # TensorFlow takes no notice of the dtype noted here, PyTorch computes in it.
         configuration.dtype = str(next(iter(tensors.values())).dtype)
         if model.can_generate():
-            model.generation_config.save_pretrained(aside)
+            # Not its save_pretrained, which refuses what generate takes, as a temperature without do_sample.
+            model.generation_config.to_json_file(aside / "generation_config.json")
         if processing_class is not None:
             processing_class.save_pretrained(aside)
         configuration.save_pretrained(aside)

@@ -7,10 +7,11 @@ import logging
 import os
 import pathlib
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint, Store
-from tf_hfwb.errors import NotACheckpointError, SettingError
+from tf_hfwb.errors import CorruptCheckpointError, NotACheckpointError, SettingError, WeightsError
 from tf_hfwb.keras_compat import host_of, load_archive, load_shards
 from tf_hfwb.pretrained import from_pretrained
 from tf_hfwb.resumption import Position
@@ -153,7 +154,8 @@ def load_model(source: str | os.PathLike[str], **options: Any) -> Any:
 
     Raises:
         NotACheckpointError: There is no model at ``source``.
-        CorruptCheckpointError: The directory's files are not those that were written.
+        CorruptCheckpointError: The directory's files are not those that were written, or cannot be read.
+        WeightsError: Weights are missing, or do not fit the configuration; or Keras cannot build the model.
         ArtifactNotFoundError: There is no artifact of that name.
         ServerError: W&B cannot be asked for it, and it was not logged on this machine.
 
@@ -164,17 +166,51 @@ def load_model(source: str | os.PathLike[str], **options: Any) -> Any:
     if (path / "manifest.json").exists():
         Checkpoint.open(path).verify()
     archive = path / "model.keras" if path.is_dir() else path
-    if zipfile.is_zipfile(archive):
+    if archive.is_file() and (archive.suffix == ".keras" or zipfile.is_zipfile(archive)):
         return load_archive(archive, **options)
     if (path / "model.weights.json").is_file():
         return load_shards(path, **options)
     if not (path / "config.json").is_file():
-        raise NotACheckpointError(
-            f"{path} holds no model. Expected the name of an artifact, or a directory with config.json and "
-            f"model.safetensors, or with model.keras. Files there: "
-            f"{', '.join(sorted(p.name for p in path.iterdir())) if path.is_dir() else 'none'}."
+        raise _no_model(path)
+    return _load_whole(path, options)
+
+
+def _load_whole(path: pathlib.Path, options: Mapping[str, Any]) -> Any:
+    """A TF model of transformers of the class that wrote it, all of whose weights are there.
+
+    Raises:
+        WeightsError: Some are missing, which would be random.
+    """
+    wants_info = options.get("output_loading_info", False)
+    model, info = from_pretrained(_class_of(path), path, **{**options, "output_loading_info": True})
+    # Of tf_model.h5, layers without weights count as missing, too: their numbers are others in each process.
+    layers = {layer.name: layer for layer in model.layers}
+    missing = sorted(name for name in info["missing_keys"] if name not in layers or layers[name].weights)
+    if missing:
+        listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise WeightsError(
+            f"Weights of {type(model).__name__} are not in {path}: {listed}. Expected all of them, as the rest would "
+            f"be random. Save the model again; or load it with from_pretrained({type(model).__name__}, {str(path)!r}) "
+            "and train it."
         )
-    return from_pretrained(_class_of(path), path, **options)
+    return (model, info) if wants_info else model
+
+
+def _no_model(path: pathlib.Path) -> NotACheckpointError:
+    checkpoints = Store(path).checkpoints() if path.is_dir() else []
+    if checkpoints:
+        advice = f"It holds checkpoints: name one of them. The newest is {checkpoints[-1].path}."
+    elif path.is_dir():
+        advice = f"Files there: {', '.join(sorted(p.name for p in path.iterdir())) or 'none'}."
+    else:
+        advice = (
+            "There is no such directory. The name of an artifact has an alias, as in model-my-run:latest; a model of "
+            "the hub is loaded with from_pretrained(...) first, and saved with save_pretrained(DIRECTORY)."
+        )
+    return NotACheckpointError(
+        f"{path} holds no model. Expected the name of an artifact, or a directory with config.json and "
+        f"model.safetensors, or with model.keras. {advice}"
+    )
 
 
 def load_processing(source: str | os.PathLike[str]) -> Any:
@@ -184,6 +220,7 @@ def load_processing(source: str | os.PathLike[str]) -> Any:
         source: As in :func:`load_model`.
 
     Raises:
+        CorruptCheckpointError: Its files cannot be read.
         ArtifactNotFoundError: There is no artifact of that name.
         ServerError: W&B cannot be asked for it, and it was not logged on this machine.
     """
@@ -191,15 +228,29 @@ def load_processing(source: str | os.PathLike[str]) -> Any:
 
     path = find_model(source)
     for name, files in _PROCESSING_FILES.items():
-        if any((path / file).is_file() for file in files):
+        there = [file for file in files if (path / file).is_file()]
+        if not there:
+            continue
+        try:
             return getattr(transformers, name).from_pretrained(path)
+        except Exception as error:  # Of any kind: JSON's, of the tokenizers library, of transformers.
+            raise CorruptCheckpointError(
+                f"{name} cannot read {', '.join(there)} in {path}: {type(error).__name__}: {_in_a_line(error)}. "
+                "Expected files as save_pretrained writes them. Save them there again; to go without, remove them."
+            ) from error
     return None
 
 
 def _class_of(path: pathlib.Path) -> Any:
     import transformers
 
-    names = json.loads((path / "config.json").read_text()).get("architectures") or []
+    try:
+        names = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures") or []
+    except (ValueError, AttributeError) as error:
+        raise CorruptCheckpointError(
+            f"{path / 'config.json'} is no configuration of a model: {_in_a_line(error)}. Expected a JSON object, as "
+            "save_pretrained writes it. Save the model there again, or use another checkpoint."
+        ) from error
     found = [getattr(transformers, f"TF{name}", None) for name in names]
     if not found or found[0] is None:
         raise NotACheckpointError(
@@ -207,3 +258,7 @@ def _class_of(path: pathlib.Path) -> Any:
             f"with from_pretrained(YourClass, {str(path)!r})."
         )
     return found[0]
+
+
+def _in_a_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -153,7 +153,7 @@ class Draft:
             text.flush()
             os.fsync(text.fileno())
         for directory in [*(path for path in self.path.rglob("*") if path.is_dir()), self.path]:
-            _sync_directory(directory)
+            sync_directory(directory)
         with contextlib.suppress(NotACheckpointError, CorruptCheckpointError):
             there = Checkpoint.open(self._target)
             if there.files == self._files:
@@ -170,7 +170,7 @@ class Draft:
                 if aside.exists():
                     os.rename(aside, self._target)
                 raise
-            _sync_directory(self._target.parent)
+            sync_directory(self._target.parent)
         if ours:
             shutil.rmtree(aside, ignore_errors=True)
         return Checkpoint(self._target, dict(self._files))
@@ -316,7 +316,7 @@ class Store:
                     Checkpoint.open(path)
                     if not target.exists():
                         os.rename(path, target)
-                        _sync_directory(self.path)
+                        sync_directory(self.path)
 
     def checkpoints(self) -> list[Checkpoint]:
         """The committed checkpoints named ``checkpoint-{step}``, smallest step first; digests are not compared."""
@@ -373,7 +373,7 @@ class Store:
             for path, renamed in gone.items():
                 os.rename(path, renamed)
             if gone:
-                _sync_directory(self.path)  # Or a power cut could undo the rename, and not the removal.
+                sync_directory(self.path)  # Or a power cut could undo the rename, and not the removal.
         for renamed in gone.values():
             shutil.rmtree(renamed, ignore_errors=True)
         return list(gone)
@@ -412,7 +412,7 @@ def _make_directory(path: pathlib.Path) -> None:
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for directory in missing:
-        _sync_directory(directory.parent)
+        sync_directory(directory.parent)
 
 
 def _write_back(descriptor: int) -> None:
@@ -425,12 +425,22 @@ def _write_back(descriptor: int) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def sync_tree(path: pathlib.Path) -> None:
+    """Have everything in a directory on the disk, as far as it is not there yet."""
+    for file in [*path.rglob("*"), path]:
+        if file.is_dir():
+            sync_directory(file)
+        else:
+            _sync(file)
+
+
 def _sync(path: pathlib.Path) -> None:
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 
 
-def _sync_directory(path: pathlib.Path) -> None:
+def sync_directory(path: pathlib.Path) -> None:
+    """Have a directory's names on the disk."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # Windows has no such thing.
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -7,7 +7,7 @@
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
 * ``running.py``: what the running ``fit`` was called with.
-* ``precision.py``: a model that computes in float32.
+* ``precision.py``: a model that computes in float32; ``saved_model.py``: a plain one as a SavedModel.
 * ``position.py``: begin a fit in the middle of an epoch.
 """
 
@@ -18,9 +18,10 @@ from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number
 from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
 from tf_hfwb.keras_compat.losses import only
 from tf_hfwb.keras_compat.observer import GradientObserver, distributions
-from tf_hfwb.keras_compat.precision import in_float32
-from tf_hfwb.keras_compat.recorder import Reading, StepRecorder, difference, rate_of
+from tf_hfwb.keras_compat.precision import in_float32, plain_in_float32
+from tf_hfwb.keras_compat.recorder import StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.running import fit_arguments
+from tf_hfwb.keras_compat.saved_model import export_plain, structure_of_inputs
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
 from tf_hfwb.keras_compat.variables import named
 
@@ -32,11 +33,11 @@ __all__ = [
     "Host",
     "Logs",
     "NotAKerasModelError",
-    "Reading",
     "StepRecorder",
     "difference",
     "distributions",
     "fit_arguments",
+    "export_plain",
     "host_of",
     "in_float32",
     "load_archive",
@@ -45,7 +46,9 @@ __all__ = [
     "number",
     "of_array",
     "only",
+    "plain_in_float32",
     "rate_of",
+    "structure_of_inputs",
     "texts_of",
     "undisturbed_metrics",
     "write_texts",

@@ -86,4 +86,5 @@ def _save_configuration(model: Any, directory: pathlib.Path) -> None:
         custom_object_save(model, directory, config=model.config)
     model.config.save_pretrained(directory)
     if model.can_generate():
-        model.generation_config.save_pretrained(directory)
+        # Not its save_pretrained, which refuses what generate takes, as a temperature without do_sample.
+        model.generation_config.to_json_file(directory / "generation_config.json")

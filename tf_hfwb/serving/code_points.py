@@ -125,10 +125,15 @@ class AddedTokens:
             flat: The texts.
             is_space: Whether each code point is white space, which some tokens take away beside them.
         """
+        codes, keep = self.found(flat, is_space)
+        return Flat(codes, flat.rows, flat.number).only(keep)
+
+    def found(self, flat: Flat, is_space: Any) -> tuple[Any, Any]:
+        """The code points with those that stand for added tokens among them, and which of them are to be kept."""
         import tensorflow as tf
 
         if not len(self.ids):
-            return flat
+            return flat.codes, tf.ones_like(flat.codes, tf.bool)
         codes, rows, _ = flat
         ends = tf.searchsorted(rows, rows, side="right")
         tokens, lengths = self.tree.longest_from(tf.zeros_like(codes, tf.int64), codes, ends)
@@ -144,7 +149,7 @@ class AddedTokens:
             keep &= ~_just_before(before, is_space, rows)
         if self._takes[1].any():
             keep &= ~_just_before(behind[::-1], is_space[::-1], rows[::-1])[::-1]
-        return Flat(tf.where(is_token, ADDED + self._number + tokens, codes), rows, flat.number).only(keep)
+        return tf.where(is_token, ADDED + self._number + tokens, codes), keep
 
 
 def _one_after_another(lengths: Any, rows: Any) -> Any:

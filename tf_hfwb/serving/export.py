@@ -15,7 +15,8 @@ from tf_hfwb.data.roles import is_of_transformers
 from tf_hfwb.errors import ExportError, SettingError, TFHFWBError
 from tf_hfwb.serving.agreement import agreement
 from tf_hfwb.serving.check import TOLERANCE, checker
-from tf_hfwb.serving.pictures import PicturesInGraph, UnsupportedProcessorError
+from tf_hfwb.serving.outputs import is_ended_by_padding
+from tf_hfwb.serving.pictures import PicturesInGraph, UnsupportedProcessorError, sides_of
 from tf_hfwb.serving.plain import PlainServable
 from tf_hfwb.serving.signatures import Servable
 from tf_hfwb.serving.source import load_source
@@ -26,7 +27,7 @@ from tf_hfwb.serving.warmup import write_warmup
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
 from tf_hfwb.tracking.artifacts import log_directory
-from tf_hfwb.tracking.names import checked_artifact_name
+from tf_hfwb.tracking.names import checked_alias, checked_artifact_name
 from tf_hfwb.tracking.registry import link_logged, registry_path
 from tf_hfwb.tracking.server import record_pending_uses
 
@@ -69,8 +70,9 @@ def export_for_serving(
         processing_class: The tokenizer or image processor; that of the directory or artifact when None.
         version: The version's number; the next free one when None.
         max_length: The most ids that a text, or a pair, is cut to; what the tokenizer and the model allow when None.
-        max_new_tokens: The most tokens that ``generate`` adds; what the model's generation config says, else 20, when
-            None; 0 to leave it out, which makes an export faster.
+        max_new_tokens: The most tokens that ``generate`` adds; what the model's generation config says, else 20 (fewer
+            in a model with few positions), when None; 0 to leave it out, which makes an export faster. What
+            transformers cannot do in a graph, as ``no_repeat_ngram_size``, leaves it out, too, and a line says so.
         sample_texts: Texts of yours, for which the ids of the tokenizer and of the graph are compared, too.
         accept_tokenizer_differences: Publish although they differ for some text. Without it that is an error.
         artifact_name: Log the version as the artifact ``servable-{artifact_name}``, made from the one that the model
@@ -86,7 +88,8 @@ def export_for_serving(
         SettingError: An argument cannot be used, as a version that exists.
         NotAKerasModelError: The model is none of Keras.
         NotACheckpointError: There is no model in the directory.
-        CorruptCheckpointError: The directory's files are not those that were written.
+        CorruptCheckpointError: The directory's files are not those that were written, or cannot be read.
+        WeightsError: Weights are missing, or do not fit the configuration.
         ArtifactNotFoundError: There is no artifact of that name.
 
     Example:
@@ -96,8 +99,16 @@ def export_for_serving(
     directory = pathlib.Path(directory).expanduser()
     check_version(directory, version)
     _check_number("max_length", max_length, least=1)
+    _check_texts(sample_texts)
+    if isinstance(aliases, str):
+        raise SettingError("aliases", aliases, expected="a list", advice="Write [alias] for a single one.")
+    aliases = [checked_alias(alias) for alias in aliases]
     if artifact_name is not None:
         checked_artifact_name(f"servable-{artifact_name}")
+    elif aliases:
+        raise SettingError(
+            "aliases", aliases, expected="none without an artifact", advice="Pass artifact_name too: they are its own."
+        )
     if link_to_registry is not None:
         registry_path(link_to_registry)
         if artifact_name is None:
@@ -111,7 +122,15 @@ def export_for_serving(
     with checker() as other_process:
         model, tokenizer = load_source(model_or_artifact_or_dir, processing_class)
         is_plain = not is_of_transformers(model)
-        processing = None if is_plain else _processing(model, tokenizer, max_length)
+        _check_takes_texts(model, max_length=max_length, sample_texts=sample_texts)
+        if is_plain and processing_class is not None:
+            raise SettingError(
+                "processing_class",
+                type(processing_class).__name__,
+                expected="None with a plain Keras model, whose graph is exported as it is",
+                advice="Put the preparation into the model, as a layer such as TextVectorization.",
+            )
+        processing = None if is_plain else processing_for(model, tokenizer, max_length)
         if isinstance(processing, TextsInGraph):
             agreement(processing, tokenizer, sample_texts, is_accepted=accept_tokenizer_differences)
         with new_version(directory, version) as draft:
@@ -121,7 +140,7 @@ def export_for_serving(
                 else:
                     servable = Servable(model, processing, tokenizer, max_new_tokens)
                 servable.save(draft.path)
-                _warm_up(draft.path, directory.name, servable)
+                _warm_up(draft.path, directory.resolve().name, servable)
             except TFHFWBError:
                 raise
             except Exception as error:  # Of TensorFlow, or the model's own code.
@@ -157,6 +176,29 @@ def _log(path: pathlib.Path, name: str, aliases: Sequence[str], collection: str 
     log_directory(tracker, path, name=name, aliases=aliases, metadata=metadata, then=then)
 
 
+def _check_texts(texts: Any) -> None:
+    if isinstance(texts, (str, bytes)) or not all(isinstance(text, str) for text in texts):
+        raise SettingError("sample_texts", texts, expected="a list of texts", advice="Write [text] for a single one.")
+
+
+def _check_takes_texts(model: Any, **options: Any) -> None:
+    """Options about texts mean nothing for other models.
+
+    Raises:
+        SettingError: One is given all the same.
+    """
+    if is_of_transformers(model) and model.main_input_name == "input_ids":
+        return
+    for name, value in options.items():
+        if value:
+            raise SettingError(
+                name,
+                value,
+                expected=f"nothing for {type(model).__name__}, which is no model of transformers that takes texts",
+                advice="Leave it out.",
+            )
+
+
 def _check_number(name: str, value: Any, *, least: int) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
         raise SettingError(name, value, expected=f"a whole number from {least}, or None")
@@ -169,21 +211,51 @@ def _warm_up(path: pathlib.Path, name: str, servable: Servable | PlainServable) 
         _logger.warning("There are no warm-up requests, for which tensorflow-serving-api is missing: tf_hfwb[serving].")
 
 
-def _processing(model: Any, processor: Any, max_length: int | None) -> TextsInGraph | PicturesInGraph | None:
-    """The tokenizer or image processor in the graph; None, said in a line, where there is none."""
+def processing_for(model: Any, processor: Any, max_length: int | None = None) -> TextsInGraph | PicturesInGraph | None:
+    """The tokenizer or image processor in the graph; None, said in a line, where there is none.
+
+    Raises:
+        SettingError: The options or the processor do not fit the model.
+    """
     longest = longest_input(model, processor)
     if max_length is not None and longest is not None and max_length > longest:
         raise SettingError("max_length", max_length, expected=f"at most {longest}, which the model has positions for")
     takes_texts = model.main_input_name == "input_ids"
     if not takes_texts and model.main_input_name != "pixel_values":
         return None
+    is_ended = is_ended_by_padding(model)
     name = "tokenizer" if takes_texts else "image processor"
     without = "takes token ids and no texts" if takes_texts else "takes pixels and no pictures"
     if processor is None:
         _logger.warning("There is no %s, so the SavedModel %s. Pass processing_class.", name, without)
         return None
     try:
-        return TextsInGraph(processor, max_length or longest) if takes_texts else PicturesInGraph(processor)
+        if not takes_texts:
+            return _fitting(model, PicturesInGraph(processor))
+        padding: dict[str, Any] = {}
+        if is_ended:  # On the right: what stands behind a text makes no difference to a decoder.
+            padding = {"pad_token_id": model.config.pad_token_id, "is_left": False}
+        elif getattr(processor, "pad_token_id", None) is None:
+            padding = {"pad_token_id": model.config.pad_token_id}
+        return TextsInGraph(processor, max_length or longest, **padding)
     except (UnsupportedTokenizerError, UnsupportedProcessorError) as error:
         _logger.warning("The %s cannot be in the graph: %s. The SavedModel %s.", name, error, without)
         return None
+
+
+def _fitting(model: Any, pictures: PicturesInGraph) -> PicturesInGraph:
+    """The image processor in the graph, if its pictures have the size that the model is made for.
+
+    Raises:
+        SettingError: They have another one.
+    """
+    size = sides_of(model)
+    if size is not None and size != pictures.sides:
+        raise SettingError(
+            "processing_class",
+            "x".join(map(str, pictures.sides)),
+            expected=f"an image processor that makes pictures of {'x'.join(map(str, size))}, which "
+            f"{type(model).__name__} takes (image_size in its configuration)",
+            advice="Set size (and crop_size) of the image processor as it was in training.",
+        )
+    return pictures

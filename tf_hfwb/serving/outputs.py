@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# What the outputs of models without a head for a task are called.
-_PLAIN = ("logits", "start_logits", "end_logits", "last_hidden_state", "pooler_output")
+from tf_hfwb.errors import ExportError, SettingError
+
+# Outputs that are not answers: what training looks at, and what the encoder made on the way.
+_NO_ANSWERS = ("loss", "encoder_last_hidden_state")
+# Classifiers made of decoders: they answer by the last token that is not the pad token, which they know by its id.
+_ENDED_BY_PADDING = ("gpt2", "gptj", "openai-gpt", "ctrl", "mistral")
 
 
 class Outputs:
     """Turns the output of a TF model of transformers into what the SavedModel answers.
 
     A classifier gives ``label``, ``score``, ``probabilities`` and ``logits``, for each text or picture, or for each
-    token; a regression ``score`` and ``logits``; other models what they compute: ``logits``; ``start_logits`` and
-    ``end_logits``; ``last_hidden_state`` and ``pooler_output``.
+    token; a regression ``score`` and ``logits``; other models all tensors that they compute: ``logits``;
+    ``start_logits`` and ``end_logits``; ``last_hidden_state`` and ``pooler_output``; and so on.
 
     Args:
         model: The model.
@@ -33,15 +37,30 @@ class Outputs:
         self._is_multiple = by_text and config.problem_type == "multi_label_classification"
         is_classifier = (by_text or by_token) and not self._is_regression
         self.labels: Sequence[str] = (
-            [str(config.id2label[index]) for index in range(config.num_labels)] if is_classifier else []
+            [str(config.id2label.get(index, f"LABEL_{index}")) for index in range(config.num_labels)]
+            if is_classifier
+            else []
         )
         self.of_tokens = not by_text
 
     def __call__(self, output: Mapping[str, Any]) -> dict[str, Any]:
-        """The answers by name, from the model's output."""
+        """The answers by name, from the model's output.
+
+        Raises:
+            ExportError: There is none.
+        """
         import tensorflow as tf
 
-        answers = {name: tf.cast(output[name], tf.float32) for name in _PLAIN if output.get(name) is not None}
+        answers = {}
+        for name, value in output.items():
+            # Caches and the layers' states are tuples.
+            if name not in _NO_ANSWERS and tf.is_tensor(value) and value.shape.rank != 0:
+                answers[name] = tf.cast(value, tf.float32) if value.dtype.is_floating else value
+        if not answers:
+            raise ExportError(
+                f"The model answers with nothing: its outputs are {', '.join(output) or 'none'}. Expected a tensor "
+                "with a row for each text or picture. Export a model with a head for your task."
+            )
         if self._is_regression:
             answers["score"] = answers["logits"][:, 0] if answers["logits"].shape[-1] == 1 else answers["logits"]
         if self.labels:
@@ -50,3 +69,23 @@ class Outputs:
             answers["label"] = tf.gather(tf.constant(self.labels), tf.argmax(logits, axis=-1))
             answers["score"] = tf.reduce_max(answers["probabilities"], axis=-1)
         return answers
+
+
+def is_ended_by_padding(model: Any) -> bool:
+    """Whether what the model answers depends on the id that its texts are padded with.
+
+    Raises:
+        SettingError: It does, and the configuration says no such id.
+    """
+    names = " ".join(ancestor.__name__ for ancestor in type(model).__mro__)
+    if "ForSequenceClassification" not in names or model.config.model_type not in _ENDED_BY_PADDING:
+        return False
+    if model.config.pad_token_id is None:
+        raise SettingError(
+            "pad_token_id",
+            None,
+            expected=f"the id of a token in the model's configuration, by which {type(model).__name__} finds where a "
+            "text ends",
+            advice="Set model.config.pad_token_id to what it was trained with, and save the model again.",
+        )
+    return True

@@ -33,6 +33,9 @@ class PicturesInGraph:
     Args:
         processor: An image processor of transformers.
 
+    Attributes:
+        sides: The height and the width of what it makes.
+
     Raises:
         UnsupportedProcessorError: It does something that is not known here, or its pixels are others.
     """
@@ -49,6 +52,7 @@ class PicturesInGraph:
         self._crop = self._sides("crop_size") if self._options.get("do_center_crop") else None
         if self._size is None:
             raise UnsupportedProcessorError("it does not resize, so pictures of a batch may differ in size")
+        self.sides = self._crop or self._size
         if self._crop is not None and any(c > s for c, s in zip(self._crop, self._size, strict=True)):
             raise UnsupportedProcessorError(f"it cuts out {self._crop}, which is more than {self._size}")
         if self._options.get("resample") not in _REACH:
@@ -66,7 +70,7 @@ class PicturesInGraph:
         """
         import tensorflow as tf
 
-        spec = tf.TensorSpec([*(self._crop or self._size or ()), 3], tf.float32)
+        spec = tf.TensorSpec([*self.sides, 3], tf.float32)
         pixels = tf.map_fn(self._picture, image_bytes, fn_output_signature=spec)
         return tf.transpose(pixels, [0, 3, 1, 2])
 
@@ -151,6 +155,15 @@ def _weights(old: Any, new: int, method: int) -> Any:
     rows = tf.broadcast_to(tf.range(new, dtype=tf.int64)[:, None], tf.shape(places))
     indices = tf.stack([rows[is_there], places[is_there]], axis=1)
     return tf.SparseTensor(indices, rounded[is_there], [new, tf.cast(old, tf.int64)])
+
+
+def sides_of(model: Any) -> tuple[int, int] | None:
+    """The height and the width of the pictures that a model is made for; None when its configuration does not say."""
+    size = getattr(model.config, "image_size", None)
+    if size is None:
+        return None
+    height, width = size if isinstance(size, (list, tuple)) else (size, size)
+    return int(height), int(width)
 
 
 def examples() -> list[np.ndarray]:

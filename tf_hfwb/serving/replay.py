@@ -27,7 +27,7 @@ def main() -> None:
         requests: dict[tuple[str, str], dict[str, object]] = collections.defaultdict(dict)
         with np.load(job["requests"]) as file:
             for key in file:
-                number, signature, name = key.split("/")
+                number, signature, name = key.split("/", 2)
                 requests[number, signature][name] = tf.constant(file[key])
         answers = {}
         for (number, signature), inputs in requests.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 import pathlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +14,13 @@ import numpy as np
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import in_float32
-from tf_hfwb.serving.check import Example
+from tf_hfwb.serving.check import TOLERANCE, Example
 from tf_hfwb.serving.generation import Continuation, Spelling, is_spelled
 from tf_hfwb.serving.outputs import Outputs
-from tf_hfwb.serving.pictures import PicturesInGraph, examples
+from tf_hfwb.serving.pictures import PicturesInGraph, examples, sides_of
 from tf_hfwb.serving.texts import TextsInGraph
+
+_logger = logging.getLogger("tf_hfwb")
 
 _USUAL = ("generate_text", "text", "image_bytes", "token_ids", "pixel_values")  # The first there is, is the default.
 _TEXTS = [
@@ -28,6 +31,7 @@ _TEXTS = [
 ]
 _PROMPTS = ["The quick brown fox", "In 2024,"]
 _OTHERS = [*_TEXTS[1:], _TEXTS[0]]
+_SIDE = 64  # Of example pictures for models that take any size.
 
 
 class Servable:
@@ -59,7 +63,7 @@ class Servable:
         self._texts = texts = processing if isinstance(processing, TextsInGraph) else None
         self._tokenizer = tokenizer
         self._outputs = Outputs(self._model)
-        self._inputs = _inputs_of(self._model)
+        self._inputs = _inputs_of(self._model, processing.sides if isinstance(processing, PicturesInGraph) else None)
         self._answer = tf.function(self._compute, input_signature=[self._inputs])
         self.signatures: dict[str, Any] = {}
         self.examples: list[Example] = []
@@ -138,7 +142,7 @@ class Servable:
             return self._answer({"pixel_values": pixel_values})
 
         self._add("pixel_values", pixel_values, self._inputs)
-        shape = [2, *self._inputs["pixel_values"].shape[1:]]
+        shape = [2, *(side or _SIDE for side in self._inputs["pixel_values"].shape[1:])]
         pictures = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         self._add_example("pixel_values", {"pixel_values": pictures}, self._expected({"pixel_values": pictures}))
 
@@ -196,42 +200,98 @@ class Servable:
             columns = [_TEXTS, _OTHERS][: len(names)]
             inputs = {name: np.array([t.encode() for t in c]) for name, c in zip(names, columns, strict=True)}
             self._add_example(signature, inputs, self._expected(self._encoded(*columns)))
+        if not self._outputs.of_tokens:
+            self._compare_alone()
+
+    def _compare_alone(self) -> None:
+        """Say so, if a text is answered in another way when it comes alone."""
+        together = self._expected(self._encoded(_TEXTS))
+        alone = [self._expected(self._encoded([text])) for text in _TEXTS]
+        for name, values in together.items():
+            if values.dtype.kind != "f":
+                continue
+            each = np.concatenate([answers[name] for answers in alone])
+            difference = float(np.max(np.abs(each - values) / np.maximum(1.0, np.abs(values))))
+            if difference > TOLERANCE:
+                _logger.warning(
+                    "What %s answers to a text depends on the texts beside it, in the SavedModel as in Python: %r of a "
+                    "text alone differs by up to %.1e. It takes notice of padding.",
+                    type(self._model).__name__,
+                    name,
+                    difference,
+                )
+                return
 
     def _add_generation(self, continuation: Continuation) -> None:
         import tensorflow as tf
 
         def generate(input_ids: Any, attention_mask: Any) -> Any:
-            number = tf.shape(input_ids)[0]
-            missing = [[0, tf.maximum(1 - number, 0)], [0, 0]]
+            number, width = tf.unstack(tf.shape(input_ids))
+            missing = [[0, tf.maximum(1 - number, 0)], [0, tf.maximum(1 - width, 0)]]
             ids, mask = (tf.pad(value, missing) for value in (input_ids, attention_mask))
             return {"output_ids": continuation(ids, mask)[:number]}
 
         names = ("input_ids", "attention_mask")
         specs = [tf.TensorSpec([None, None], tf.int32, name=name) for name in names]
-        function = tf.function(generate, input_signature=specs)
-        self.signatures["generate"] = function.get_concrete_function()
         batch = self._example_ids()
         inputs = {name: batch[name] for name in names}
-        expected = continuation(*(tf.constant(value) for value in inputs.values())).numpy()
+        expected, function = self._generating(continuation, generate, specs, list(inputs.values()))
+        if function is None:
+            return
+        self.signatures["generate"] = function.get_concrete_function()
         self._add_example("generate", inputs, {"output_ids": expected})
 
         texts = self._texts
         if texts is None or not is_spelled(self._tokenizer):
             return
         spelling = Spelling(self._tokenizer)
+        has_encoder = self._takes_decoder
 
         def generate_text(text: Any) -> Any:
-            encoded = texts(text)
+            encoded = texts(text) if has_encoder else texts.prompts(text, continuation.longest_prompt)
             ids = function(encoded["input_ids"], encoded["attention_mask"])["output_ids"]
             return {"text": spelling(ids), "output_ids": ids}
 
         self._add("generate_text", generate_text, {"text": tf.TensorSpec([None], tf.string, name="text")})
-        encoded = self._encoded(_PROMPTS)
+        encoded = self._encoded(_PROMPTS, side="right" if has_encoder else "left")
         ids = continuation(*(tf.constant(encoded[name]) for name in names)).numpy()
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
         written = np.array([text.encode() for text in self._tokenizer.batch_decode(ids, **options)])
         inputs = {"text": np.array([text.encode() for text in _PROMPTS])}
         self._add_example("generate_text", inputs, {"text": written, "output_ids": ids})
+
+    def _generating(
+        self, continuation: Continuation, generate: Callable[..., Any], specs: Sequence[Any], inputs: Sequence[Any]
+    ) -> tuple[Any, Any]:
+        """What is generated eagerly, and ``generate`` in a graph; None and None, said in a line, if there is no way."""
+        import tensorflow as tf
+
+        failure: Exception | None = None
+        expected = None
+        try:
+            expected = continuation(*(tf.constant(value) for value in inputs)).numpy()
+        except Exception as error:
+            failure = error
+        for by_rows in (False, True) if failure is None else ():
+            continuation.by_rows = by_rows
+            function = tf.function(generate, input_signature=specs)
+            try:
+                function.get_concrete_function()
+                return expected, function
+            except Exception as error:
+                failure = failure or error
+        lines = [line.strip() for line in str(failure).splitlines() if line.strip()]  # The last one tells the error.
+        options = continuation.options
+        _logger.warning(
+            "generate() of %s cannot be in the graph (%s: %s), so the SavedModel does not generate. %s",
+            type(self._model).__name__,
+            type(failure).__name__,
+            lines[-1].removeprefix(f"{type(failure).__name__}: ") if lines else "",
+            f"Its generation config has {options}: leave that out, or pass max_new_tokens=0."
+            if options
+            else "Pass max_new_tokens=0 to leave it out from the start.",
+        )
+        return None, None
 
     # -- examples --------------------------------------------------------------------------------------------------
 
@@ -247,13 +307,17 @@ class Servable:
             batch["decoder_input_ids"] = batch["input_ids"][:, :3]
         return {name: batch[name] for name in self._inputs}
 
-    def _encoded(self, *texts: Sequence[str]) -> dict[str, Any]:
-        """The model's inputs by the tokenizer itself."""
-        limit = self._texts.max_length if self._texts is not None else None
-        cut = {"truncation": True, "max_length": limit} if limit else {}
-        batch = self._tokenizer(*texts, return_token_type_ids=True, **cut)
-        is_left = self._tokenizer.padding_side == "left"
-        fill = {"input_ids": self._tokenizer.pad_token_id or 0, "token_type_ids": self._tokenizer.pad_token_type_id}
+    def _encoded(self, *texts: Sequence[str], side: str = "right") -> dict[str, Any]:
+        """The model's inputs by the tokenizer itself, which cuts texts on that side."""
+        in_graph, tokenizer = self._texts, self._tokenizer
+        cut = {"truncation": True, "max_length": in_graph.max_length} if in_graph and in_graph.max_length else {}
+        before, tokenizer.truncation_side = tokenizer.truncation_side, side
+        try:
+            batch = tokenizer(*texts, return_token_type_ids=True, **cut)
+        finally:
+            tokenizer.truncation_side = before
+        pad_token_id, is_left = (in_graph.pad_token_id, in_graph.is_left) if in_graph else (0, False)
+        fill = {"input_ids": pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
         return {name: _padded(batch[name], fill.get(name, 0), is_left) for name in self._inputs if name in batch}
 
 
@@ -265,16 +329,19 @@ def _padded(rows: Sequence[Sequence[int]], value: int, is_left: bool) -> Any:
     return np.array([[*left, *right] for left, right in pairs], np.int32)
 
 
-def _inputs_of(model: Any) -> dict[str, Any]:
-    """What the model is given, by name."""
+def _inputs_of(model: Any, sides: tuple[int, int] | None = None) -> dict[str, Any]:
+    """What the model is given, by name.
+
+    Args:
+        model: The model.
+        sides: The height and the width of its pictures, if its configuration does not say.
+    """
     import tensorflow as tf
 
     accepted = inspect.signature(model.call).parameters
     if model.main_input_name == "pixel_values":
-        config = model.config
-        size = config.image_size
-        sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
-        return {"pixel_values": tf.TensorSpec([None, config.num_channels, *sides], tf.float32, name="pixel_values")}
+        shape = [None, model.config.num_channels, *(sides_of(model) or sides or (None, None))]
+        return {"pixel_values": tf.TensorSpec(shape, tf.float32, name="pixel_values")}
     if model.main_input_name != "input_ids":
         raise SettingError(
             "model",

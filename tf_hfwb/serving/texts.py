@@ -18,25 +18,36 @@ class TextsInGraph:
     Args:
         tokenizer: A fast tokenizer of transformers.
         max_length: The most ids that a text, or a pair, becomes, those that frame it included; None for no limit.
+        pad_token_id: What shorter texts are filled up with; the tokenizer's when None.
+        is_left: Whether they are filled up on the left; as the tokenizer does when None.
 
     Attributes:
         tables: What a SavedModel must hold on to.
+        pad_token_id: The argument, or the tokenizer's; 0 where there is none.
+        is_left: The argument, or the tokenizer's.
 
     Raises:
         UnsupportedTokenizerError: It is of a kind that cannot be built.
         SettingError: ``max_length`` leaves no room for the text.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int | None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_length: int | None,
+        *,
+        pad_token_id: int | None = None,
+        is_left: bool | None = None,
+    ) -> None:
         import tensorflow as tf
 
         words = _ids_of(tokenizer)
         self.tables = words.tables
         # One function, so that what uses it does not trace it again.
         self._ids = tf.function(words.__call__, input_signature=[tf.TensorSpec([None], tf.string)])
-        self._pad = tokenizer.pad_token_id or 0
+        self.pad_token_id = int((tokenizer.pad_token_id if pad_token_id is None else pad_token_id) or 0)
         self._pad_type = tokenizer.pad_token_type_id
-        self._is_left = tokenizer.padding_side == "left"
+        self.is_left = tokenizer.padding_side == "left" if is_left is None else is_left
         self._single, self._pair = (_frame(tokenizer, *["a"] * number) for number in (1, 2))
         self.max_length = max_length
         if max_length is not None and max_length <= _added(self._pair):
@@ -46,35 +57,49 @@ class TextsInGraph:
                 expected=f"more than the {_added(self._pair)} special tokens that frame a pair of texts",
             )
 
-    def __call__(self, text: Any, text_pair: Any = None, *, is_left: bool | None = None) -> dict[str, Any]:
+    def __call__(self, text: Any, text_pair: Any = None) -> dict[str, Any]:
         """What the model takes.
 
         Args:
             text: Texts [batch].
             text_pair: The second text of each, for pairs.
-            is_left: Whether to pad on the left; as the tokenizer does when None.
 
         Returns:
             ``input_ids``, ``attention_mask`` and ``token_type_ids`` [batch, longest].
         """
-        import tensorflow as tf
-
         parts = [self._ids(text)] if text_pair is None else [self._ids(text), self._ids(text_pair)]
         frame = self._single if text_pair is None else self._pair
         if self.max_length is not None:
             parts = _truncated(parts, self.max_length - _added(frame))
-        number = tf.shape(text)[0]
+        return self._framed(parts, frame)
+
+    def prompts(self, text: Any, longest: int | None) -> dict[str, Any]:
+        """What a model takes that goes on with the texts: of one that is too long, the end is kept.
+
+        Args:
+            text: Texts [batch].
+            longest: The most ids that the model has room for; None for no limit besides :attr:`max_length`.
+        """
+        limits = [limit for limit in (longest, self.max_length) if limit is not None]
+        ids = self._ids(text)
+        if limits:
+            ids = ids[:, -max(1, min(limits) - _added(self._single)) :]
+        return self._framed([ids], self._single)
+
+    def _framed(self, parts: list[Any], frame: list[tuple[int | None, int, int]]) -> dict[str, Any]:
+        import tensorflow as tf
+
+        number = tf.cast(parts[0].nrows(), tf.int32)
         ids, types = [], []
         for part, value, type_id in frame:
             piece = tf.RaggedTensor.from_tensor(tf.fill([number, 1], value)) if part is None else parts[part]
             ids.append(piece)
             types.append(tf.ones_like(piece) * type_id)
-        is_left = self._is_left if is_left is None else is_left
         row = tf.concat(ids, axis=1)
         return {
-            "input_ids": _padded(row, self._pad, is_left),
-            "attention_mask": _padded(tf.ones_like(row), 0, is_left),
-            "token_type_ids": _padded(tf.concat(types, axis=1), self._pad_type, is_left),
+            "input_ids": _padded(row, self.pad_token_id, self.is_left),
+            "attention_mask": _padded(tf.ones_like(row), 0, self.is_left),
+            "token_type_ids": _padded(tf.concat(types, axis=1), self._pad_type, self.is_left),
         }
 
 
@@ -137,8 +162,12 @@ def _ids_of(tokenizer: Any) -> Any:
     kind, model = described["model"].get("type"), described["model"]
     normalizer, splitter = described["normalizer"] or {}, described["pre_tokenizer"] or {}
     for token in described["added_tokens"]:
-        is_found_late = token["normalized"] and normalizer and kind != "Unigram"
-        if token["single_word"] or is_found_late or not token["content"]:
+        if token["normalized"] and normalizer and kind == "BPE":
+            raise UnsupportedTokenizerError(
+                f"its added token {token['content']!r} is found in normalised text. Add it as "
+                "AddedToken(..., normalized=False)"
+            )
+        if token["single_word"] or not token["content"]:
             raise UnsupportedTokenizerError(f"its added token {token['content']!r} is found in a way of its own")
         if (token["lstrip"] or token["rstrip"]) and kind == "WordPiece":
             raise UnsupportedTokenizerError(f"its added token {token['content']!r} takes white space away")

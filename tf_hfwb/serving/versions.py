@@ -8,7 +8,13 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
+import filelock
+
+from tf_hfwb.checkpoint.store import sync_directory, sync_tree
 from tf_hfwb.errors import SettingError
+from tf_hfwb.places import made
+
+_DRAFT = ".being-written-"
 
 
 class Draft:
@@ -28,6 +34,8 @@ class Draft:
 def new_version(directory: pathlib.Path, version: int | None) -> Iterator[Draft]:
     """Write a version in the block; it is published when the block ends, and leaves nothing when the block fails.
 
+    What is published survives a power cut. Drafts of processes that were killed are removed.
+
     Args:
         directory: What a server watches; made if it is not there.
         version: The version's number; the next free one when None.
@@ -36,21 +44,36 @@ def new_version(directory: pathlib.Path, version: int | None) -> Iterator[Draft]
         SettingError: The version is no number from 1, or is there already, or ``directory`` is a file.
     """
     check_version(directory, version)
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
-    # Servers look for names that are numbers only.
-    path = directory / f".being-written-{uuid.uuid4().hex}"
-    path.mkdir()
-    draft = Draft(path, directory)
-    try:
-        yield draft
-        draft.published = _publish(path, directory, version)
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        for made in missing:
-            with contextlib.suppress(OSError):  # Somebody else may have put something there.
-                made.rmdir()
-        raise
+    with made(directory):
+        _sweep(directory)
+        # Servers look for names that are numbers only.
+        path = directory / f"{_DRAFT}{uuid.uuid4().hex}"
+        lock = filelock.FileLock(_lock_of(path))
+        draft = Draft(path, directory)
+        with lock:
+            try:
+                path.mkdir()
+                yield draft
+                sync_tree(path)
+                draft.published = _publish(path, directory, version)
+                sync_directory(directory)
+            finally:
+                shutil.rmtree(path, ignore_errors=True)
+                _lock_of(path).unlink(missing_ok=True)
+
+
+def _lock_of(draft: pathlib.Path) -> pathlib.Path:
+    """What the process that writes a draft holds, beside it, until it has published it or dies."""
+    return draft.with_name(f"{draft.name}.lock")
+
+
+def _sweep(directory: pathlib.Path) -> None:
+    """Remove drafts of processes that are gone."""
+    for path in [*directory.glob(f"{_DRAFT}*")]:
+        draft = path.with_name(path.name.removesuffix(".lock"))
+        with contextlib.suppress(filelock.Timeout, OSError), filelock.FileLock(_lock_of(draft), timeout=0):
+            shutil.rmtree(draft, ignore_errors=True)
+            _lock_of(draft).unlink(missing_ok=True)
 
 
 def check_version(directory: pathlib.Path, version: int | None) -> None:

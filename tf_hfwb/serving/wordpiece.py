@@ -27,6 +27,7 @@ from tf_hfwb.serving.code_points import (
     with_added_ids,
 )
 from tf_hfwb.serving.trees import Tree
+from tf_hfwb.serving.unsupported import UnsupportedTokenizerError
 
 _KEEP, _DELETE, _SPACE, _ALONE, _CHANGE = range(5)
 _SEPARATOR = "0"  # Changes nothing beside it, and nothing else becomes one.
@@ -41,18 +42,42 @@ class WordPiece:
 
     Attributes:
         tables: What a SavedModel must hold on to.
+
+    Raises:
+        UnsupportedTokenizerError: An added token cannot be found in the graph as the tokenizer finds it.
     """
 
     def __init__(self, tokenizer: Any, described: Mapping[str, Any]) -> None:
         model = described["model"]
-        self._added = AddedTokens(described["added_tokens"])
+        # Some are found in the text as it is, the others after it is normalised.
+        kinds: tuple[list[Mapping[str, Any]], ...] = [], []
+        for token in described["added_tokens"]:
+            kinds[token["normalized"]].append(token)
         self._characters = _Characters(tokenizer)
+        normal = [{**token, "content": self._normal_word(tokenizer, token["content"])} for token in kinds[True]]
+        self._added, self._added_late = AddedTokens(kinds[False]), AddedTokens(normal, len(kinds[False]))
+        self._added_ids = np.concatenate([self._added.ids, self._added_late.ids])
         self._longest_word = model["max_input_chars_per_word"]
         self._unknown = model["vocab"][model["unk_token"]]
         prefix = model["continuing_subword_prefix"]
         continuing = {piece[len(prefix) :]: id for piece, id in model["vocab"].items() if piece.startswith(prefix)}
         self._pieces = Tree(model["vocab"], continuing)
-        self.tables = [self._pieces.children, self._characters.changes, self._added.tree.children]
+        trees = self._pieces, self._added.tree, self._added_late.tree
+        self.tables = [*(tree.children for tree in trees), self._characters.changes]
+
+    def _normal_word(self, tokenizer: Any, content: str) -> str:
+        """An added token as it stands in normalised texts, where it is found if it is of word characters only.
+
+        Raises:
+            UnsupportedTokenizerError: It is not, and the graph has no such text: it cuts at other characters at once.
+        """
+        normal = tokenizer.normalizer.normalize_str(content)
+        if not normal or any(self._characters.is_apart(character) for character in normal):
+            raise UnsupportedTokenizerError(
+                f"its added token {content!r} is found in normalised text, which cannot be done with white space, "
+                "punctuation or Chinese characters in it. Add it as AddedToken(..., normalized=False)"
+            )
+        return str(normal)
 
     def __call__(self, text: Any) -> Any:
         """The ids of each text [batch], ragged and without those that frame it."""
@@ -62,13 +87,16 @@ class WordPiece:
         # No added token of this kind takes white space away.
         flat = self._added(flat, tf.zeros_like(flat.codes, tf.bool))
         flat, is_alone = self._characters(flat)
+        codes, keep = self._added_late.found(flat, tf.zeros_like(flat.codes, tf.bool))
+        is_alone = tf.boolean_mask(is_alone | (codes >= ADDED), keep)
+        flat = Flat(codes, flat.rows, flat.number).only(keep)
         is_space = flat.codes == SPACE
         is_first = shifted(flat.rows, -1, -1) != flat.rows
         begins = is_first | is_alone | shifted(is_space, -1, True) | shifted(is_alone, -1, True)
         begins = tf.boolean_mask(begins, ~is_space)
         flat = flat.only(~is_space)
         starts, ids = self._pieces_of(flat.codes, begins)
-        chosen = tf.boolean_mask(with_added_ids(ids, flat.codes, self._added.ids), starts)
+        chosen = tf.boolean_mask(with_added_ids(ids, flat.codes, self._added_ids), starts)
         rows = tf.boolean_mask(flat.rows, starts)
         return tf.RaggedTensor.from_value_rowids(chosen, rows, tf.cast(flat.number, tf.int64), validate=False)
 
@@ -149,10 +177,15 @@ class _Characters:
                 replacements.append("".join(apart))
         kinds.insert(PROBED.index(ord(_SEPARATOR)), _KEEP)
         self._kinds = Ranges([*kinds])
+        self._apart = {code for code, kind in zip(PROBED, kinds, strict=True) if kind in (_ALONE, _SPACE)}
         self._replacements = Replacements(replacements)
         # A table must have an entry: no code point is -2, and -1 stands for those that do not change.
         keys, values = tf.constant(changed or [-2], tf.int64), tf.range(len(changed) or 1, dtype=tf.int64)
         self.changes = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), KEPT)
+
+    def is_apart(self, character: str) -> bool:
+        """Whether a character is white space, or a word of its own."""
+        return ord(character) in self._apart
 
     def __call__(self, flat: Flat) -> tuple[Flat, Any]:
         """The normalised texts, white space as spaces, and which characters are words of their own."""

@@ -71,6 +71,21 @@ def checked_artifact_name(name: str, argument: str = "artifact_name") -> str:
     return name
 
 
+def checked_alias(alias: str) -> str:
+    """``alias``, one that the user gives to a version, if W&B accepts it.
+
+    Raises:
+        SettingError: It is empty, too long, has a ``/`` or ``:`` in it, or looks like a version.
+    """
+    if not alias or len(alias) > MAX_LENGTH or set("/:") & set(alias) or re.fullmatch(r"v\d+", alias):
+        raise SettingError(
+            "alias",
+            alias,
+            expected=f"1 to {MAX_LENGTH} characters without '/' and ':', not like v3: W&B counts versions itself",
+        )
+    return alias
+
+
 @dataclass(frozen=True)
 class ArtifactReference:
     """A version of an artifact by name.
