@@ -17,6 +17,7 @@ import io
 import json
 import logging
 import pathlib
+import warnings
 import zipfile
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
@@ -280,4 +281,7 @@ def load_archive(path: pathlib.Path, **options: Any) -> Any:
     with zipfile.ZipFile(path) as archive:
         version = json.loads(archive.read("metadata.json"))["keras_version"]
     keras = importlib.import_module("tf_keras" if version.startswith("2.") else "keras")
-    return keras.models.load_model(path, **options)
+    with warnings.catch_warnings():
+        # A checkpoint has the optimizer's variables elsewhere.
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer .* saved optimizer has 0 variables")
+        return keras.models.load_model(path, **options)
