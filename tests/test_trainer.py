@@ -31,7 +31,7 @@ def trainer_of(model, data=None, *, optimizers=(None, None), callbacks=(), compu
     train, evaluation = data if isinstance(data, list) else (data, data)
     return TFTrainer(
         model,
-        TFTrainingArguments(**{**defaults, "disable_tqdm": True, **options}),
+        TFTrainingArguments(**{**defaults, "disable_tqdm": True, "overwrite_output_dir": True, **options}),
         train_dataset=train,
         eval_dataset=evaluation,
         processing_class=tiny.tokenizer() if hasattr(model, "hf_compute_loss") else None,
@@ -555,7 +555,7 @@ def trained(**options):
     model = tiny.bert(hidden_dropout_prob=0.2)
     model.compile("sgd", metrics=["accuracy"])
     data = tiny.classified()
-    args = TFTrainingArguments(num_train_epochs=2, per_device_train_batch_size=4, report_to="none", **options)
+    args = TFTrainingArguments(num_train_epochs=2, per_device_train_batch_size=4, report_to="none", overwrite_output_dir=True, **options)
     args.disable_tqdm = True
     TFTrainer(model, args, train_dataset=data, eval_dataset=data, processing_class=tiny.tokenizer(),
               compute_metrics=lambda prediction: {"n": len(prediction.label_ids)}).train()
