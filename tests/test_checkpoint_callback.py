@@ -20,7 +20,7 @@ import transformers
 from helpers import KERASES, finish, python, records
 
 from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, load_model, restore, training_batches
-from tf_hfwb.checkpoint.store import Store
+from tf_hfwb.checkpoint.store import Draft, Store
 from tf_hfwb.errors import (
     ArtifactNotFoundError,
     CheckpointError,
@@ -110,6 +110,36 @@ def evaluated(model, name, values):
     return Evaluated()
 
 
+@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"monitor": "val_los"}, "eval/los is not among the metrics at step 5: eval/loss, train/accuracy, train/loss"),
+        ({"monitor": "val_loss", "save_freq": 3}, "eval/loss is measured at step 5, and saved is at others, such as 3"),
+        ({"monitor": "val_loss"}, None),
+        ({"monitor": "loss", "save_best_only": True}, None),
+        ({"monitor": "val_loss", "save_freq": 10}, None),
+        ({"monitor": "val_loss", "save_freq": 1}, None),
+    ],
+)
+def test_a_metric_that_tells_nothing_is_said_once(kind, options, message, caplog):
+    model = model_of(kind)
+    train(model, [evaluated(model, "val_loss", [0.5, 0.4, 0.3]), WandbModelCheckpoint("out", **options)], epochs=3)
+    said = [record.getMessage() for record in caplog.records if "Which checkpoint is the best" in record.getMessage()]
+    assert [text.startswith(message) for text in said] == [True] * (message is not None)
+
+
+def test_a_second_fit_goes_on_beside_the_first_ones_checkpoints():
+    model = model_of("keras")
+    for _ in range(2):
+        train(model, [WandbModelCheckpoint("out")], epochs=1)
+    assert steps_in("out") == [5, 10]
+    with pytest.raises(SettingError, match=r"later steps than 0.*restore\(model, True, output_dir='out'\)"):
+        train(model_of("keras"), [WandbModelCheckpoint("out")], epochs=1)
+    train(model_of("keras"), [WandbModelCheckpoint("out", overwrite_output_dir=True)], epochs=1)
+    assert steps_in("out") == [5]
+
+
 # -- artifacts -----------------------------------------------------------------------------------------------------
 
 
@@ -169,7 +199,7 @@ def test_a_name_does_not_lead_to_what_another_training_wrote():
         model = model_of("keras")
         train(
             model,
-            [WandbModelCheckpoint("out", log_model="end", artifact_name=name)],
+            [WandbModelCheckpoint("out", log_model="end", artifact_name=name, overwrite_output_dir=True)],
             number=20 if name == "first" else 12,
         )
         finish()
@@ -503,6 +533,8 @@ def test_a_directory_that_cannot_be_written_is_refused_at_once():
         ({"save_freq": "steps"}, "epoch"),
         ({"mode": "best"}, "auto"),
         ({"save_total_limit": 0}, "save_total_limit=0"),
+        ({"save_total_limit": True}, "save_total_limit=True"),
+        ({"monitor": 5}, "monitor=5"),
         ({"save_best_only": True}, "monitor"),
         ({"load_best_at_end": True}, "monitor"),
     ],
@@ -513,7 +545,9 @@ def test_arguments_are_checked(options, message):
 
 
 def test_handlers_are_given_back_and_notebooks_are_left_alone(monkeypatch):
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    before = [signal.SIG_DFL, signal.default_int_handler]
+    for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+        signal.signal(number, handler)
     seen = []
 
     class Look(tf_keras.callbacks.Callback):
@@ -524,8 +558,52 @@ def test_handlers_are_given_back_and_notebooks_are_left_alone(monkeypatch):
     assert seen[-1] is not before[0]
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
     monkeypatch.setitem(sys.modules, "ipykernel", object())
-    train(model_of("tf_keras"), [WandbModelCheckpoint("out"), Look()], epochs=1)
+    train(model_of("tf_keras"), [WandbModelCheckpoint("again"), Look()], epochs=1)
     assert seen[-1] == before[0]
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_a_signal_whose_save_fails(kind, caplog, monkeypatch):
+    keras = importlib.import_module(kind)
+    commit = Draft.commit
+
+    def failing(draft):
+        if "checkpoint-4-" in draft.path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return commit(draft)
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Draft, "commit", failing)
+    with pytest.raises(SystemExit):
+        train(model_of(kind), [Interrupt(), WandbModelCheckpoint("out", save_freq=3)])
+    assert steps_in("out") == [3]
+    assert "No space left" in caplog.text
+    assert "Training goes on" not in caplog.text
+    assert f"Step 4 is not saved. The newest checkpoint is {os.path.join('out', 'checkpoint-3')}" in caplog.text
+
+
+def test_names_of_what_is_no_checkpoint(caplog, recwarn):
+    model = model_of("keras")
+    train(model, [WandbModelCheckpoint("out", log_model="checkpoint", artifact_name="run")], epochs=1)
+    finish()
+    with pytest.raises(NotACheckpointError, match=r"model-run:final is a model without the state.*checkpoint-.*load_m"):
+        restore(model_of("keras"), "model-run:final")
+    assert same(weights(load_model("checkpoint-run")), weights(model))  # Of the latest version.
+    assert same(weights(load_model("model-run")), weights(model))
+    assert not [warning for warning in recwarn if "Skipping variable loading" in str(warning.message)]
+    with pytest.raises(NotACheckpointError, match="checkpoint-other holds no model"):
+        load_model("checkpoint-other")
+    state = pathlib.Path("out/checkpoint-5/training_state.safetensors")
+    state.write_bytes(state.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError):
+        restore(model_of("keras"), "out")
+    assert "fresh start" not in caplog.text
+    assert not restore(model_of("keras"), True, output_dir="out")
+    assert "Instead a fresh start is made." in caplog.text
 
 
 JAX = """

@@ -220,3 +220,12 @@ def test_preempting_that_fails_is_only_reported(caplog):
     with caplog.at_level(logging.WARNING, logger="tf_hfwb"):
         tracker.mark_preempting()
     assert "Marking the W&B run as preempting failed" in caplog.text
+
+
+def test_a_run_that_the_user_has_finished_is_none():
+    tracker = open_tracker(Settings.resolve())
+    assert current_tracker() is tracker
+    wandb.finish()
+    assert not current_tracker().active
+    assert current_tracker().identity == {}
+    assert open_tracker(Settings.resolve()).active

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import logging
+import os
 import pathlib
+import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -13,8 +17,8 @@ import tf_keras
 import tiny
 from helpers import KERASES, eval_rows, finish, history, samples, train_rows
 
-from tf_hfwb import TFTrainer, TFTrainingArguments, load_model
-from tf_hfwb.checkpoint.store import Store
+from tf_hfwb import EarlyStopping, TFTrainer, TFTrainingArguments, load_model
+from tf_hfwb.checkpoint.store import Draft, Store
 from tf_hfwb.errors import CheckpointError, SettingError
 
 
@@ -238,3 +242,227 @@ def test_the_models_of_checkpoints_carry_the_tokenizer():
     state = json.loads(pathlib.Path("out/checkpoint-2/trainer_state.json").read_text())
     assert state["log_history"] == []
     assert isinstance(model.optimizer, tf_keras.optimizers.Optimizer)
+
+
+# -- another training's checkpoints ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_a_fresh_start_leaves_anothers_checkpoints_alone(kind, caplog):
+    trainer_of(kind, save_strategy="epoch", num_train_epochs=3).train()
+    before = {path: path.stat().st_mtime_ns for path in pathlib.Path("out").rglob("*") if path.is_file()}
+    with pytest.raises(SettingError, match=r"output_dir='out'.* 5, 10, 15.*resume_from_checkpoint=True"):
+        trainer_of(kind, save_strategy="epoch", save_total_limit=1).train()
+    assert before == {path: path.stat().st_mtime_ns for path in pathlib.Path("out").rglob("*") if path.is_file()}
+
+    again = trainer_of(kind, save_strategy="epoch", save_total_limit=1, overwrite_output_dir=True)
+    again.train()
+    assert "removed the checkpoints of steps 5, 10, 15 from out" in caplog.text
+    assert steps_in() == [10]
+    assert same(weights(again), [np.array(w) for w in load_model("out/checkpoint-10").get_weights()])
+
+
+def test_going_back_leaves_later_checkpoints_alone(caplog):
+    trainer_of(save_steps=4).train()
+    with pytest.raises(SettingError, match=r"later steps than 4,.* 8, 10"):
+        trainer_of(save_steps=4).train(resume_from_checkpoint="out/checkpoint-4")
+    assert steps_in() == [4, 8, 10]
+    damage("out/checkpoint-8/model.keras")
+    damage("out/checkpoint-10/training_state.safetensors")
+    resumed = trainer_of(save_steps=3, save_total_limit=1)
+    resumed.train(resume_from_checkpoint=True)  # Nobody can go on from the damaged ones.
+    assert "checkpoint-4 is used" in caplog.text
+    assert steps_in() == [10]
+    assert same(weights(resumed), [np.array(w) for w in load_model("out/checkpoint-10").get_weights()])
+
+
+def damage(path):
+    content = bytearray(pathlib.Path(path).read_bytes())
+    content[len(content) // 2] ^= 1
+    pathlib.Path(path).write_bytes(content)
+
+
+def test_what_lies_where_a_training_moves_to_is_not_removed():
+    trainer_of(output_dir="first", save_steps=8).train()
+    trainer_of(output_dir="second", save_steps=2, max_steps=4).train()
+    moved = trainer_of(output_dir="second", save_steps=1, save_total_limit=1)
+    moved.train(resume_from_checkpoint="first/checkpoint-8")
+    assert steps_in("second") == [2, 4, 10]
+
+
+# -- the end ---------------------------------------------------------------------------------------------------------
+
+BEST = {
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "metric_for_best_model": "score",
+    "load_best_model_at_end": True,
+    "num_train_epochs": 3,
+}
+
+
+def best_of(*scores, kind="keras", **options):
+    trainer = trainer_of(kind, **{**BEST, **options})
+    trainer.compute_metrics = Scores(*scores)
+    return trainer
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_a_training_that_is_done_ends_once_more(kind, monkeypatch):
+    monkeypatch.setenv("WANDB_LOG_MODEL", "end")
+    first = best_of(0.1, 0.9, 0.2, kind=kind, report_to="wandb", run_name="run")
+    first.train()
+    finish()
+    shutil.rmtree("out/model")  # As if the process had been killed before.
+    again = best_of(kind=kind, report_to="wandb", run_name="run")
+    assert again.train(resume_from_checkpoint=True).global_step == 15
+    directory = finish()
+    assert same(weights(again), weights(first))
+    assert same(weights(again), [np.array(w) for w in load_model("out/checkpoint-10").get_weights()])
+    assert same(weights(again), [np.array(w) for w in load_model("model-run:final").get_weights()])
+    assert train_rows(history(directory)) == eval_rows(history(directory)) == []
+    fresh = best_of(0.1, 0.2, 0.3, kind=kind, output_dir="fresh")
+    fresh.model = again.model
+    assert fresh.train().global_step == 15  # Nothing of the resume is left in the model.
+
+
+def test_more_than_all_steps_are_done_already():
+    trainer_of(save_strategy="epoch").train()
+    assert trainer_of(save_strategy="epoch", max_steps=7).train(resume_from_checkpoint=True).global_step == 10
+
+
+@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("loads_best", [True, False])
+def test_early_stopping_is_not_repeated(kind, loads_best):
+    def trainer(*scores):
+        stopping = EarlyStopping("val_score", patience=1)
+        return best_of(*scores, kind=kind, callbacks=[stopping], load_best_model_at_end=loads_best)
+
+    first, again = trainer(0.5, 0.4, 0.9), trainer(0.9)
+    assert first.train().global_step == again.train(resume_from_checkpoint=True).global_step == 10
+    assert same(weights(first), weights(again))
+    assert again.compute_metrics.values == [0.9]
+
+
+def test_the_best_checkpoint_could_not_be_written(monkeypatch, caplog):
+    fail_to_commit(monkeypatch, 10)
+    trainer = best_of(0.1, 0.9, 0.2)
+    trainer.train()
+    assert steps_in() == [5, 15]
+    assert same(weights(trainer), [np.array(w) for w in load_model("out/checkpoint-15").get_weights()])
+    facts = Store("out").checkpoints()[-1].read_json("trainer_state.json")
+    assert (facts["best_metric"], facts["best_step"]) == (0.2, 15)
+    assert facts["callbacks"]["WandbModelCheckpoint"] == {"best": 0.2, "best_step": 15}
+
+
+def fail_to_commit(monkeypatch, step):
+    commit = Draft.commit
+
+    def failing(draft):
+        if f"checkpoint-{step}-" in draft.path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return commit(draft)
+
+    monkeypatch.setattr(Draft, "commit", failing)
+
+
+def test_the_best_checkpoint_is_damaged(caplog):
+    damager = tf_keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: damage("out/checkpoint-10/model.keras") if epoch == 2 else None
+    )
+    trainer = best_of(0.1, 0.9, 0.2, kind="tf_keras", callbacks=[damager])
+    trainer.train()
+    assert "The best checkpoint (step 10, eval/score=0.9) cannot be loaded" in caplog.text
+    assert same(weights(trainer), [np.array(w) for w in load_model("out/checkpoint-15").get_weights()])
+
+
+@pytest.mark.parametrize(("scores", "step"), [((0.9, 0.2), 5), ((0.2, 0.9), 10)])
+def test_the_best_checkpoint_comes_along(scores, step):
+    best_of(*scores, output_dir="first", num_train_epochs=2).train()
+    moved = best_of(0.1, output_dir="second", save_total_limit=1)
+    moved.train(resume_from_checkpoint="first/checkpoint-10")
+    assert steps_in("second") == [step, 15]
+    assert same(weights(moved), [np.array(w) for w in load_model(f"first/checkpoint-{step}").get_weights()])
+
+
+def test_the_best_checkpoint_is_gone(caplog):
+    best_of(0.9, 0.2, output_dir="first", num_train_epochs=2).train()
+    shutil.rmtree("first/checkpoint-5")
+    moved = best_of(0.1, output_dir="second")
+    moved.train(resume_from_checkpoint="first/checkpoint-10")
+    assert "step 5, eval/score=0.9) does not lie beside" in caplog.text
+    assert "cannot be loaded, so the model keeps its last weights" in caplog.text
+    assert same(weights(moved), [np.array(w) for w in load_model("second/checkpoint-15").get_weights()])
+
+
+def test_nothing_was_ever_a_number(caplog):
+    best_of(*[float("nan")] * 3).train()
+    assert "No checkpoint is the best: eval/score was NaN, and never a number" in caplog.text
+
+
+# -- what does not fit -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("strategy", ["epoch", "best"])
+def test_a_misspelt_metric_is_refused_at_the_first_evaluation(kind, strategy):
+    trainer = best_of(0.1, 0.2, kind=kind, metric_for_best_model="sorce", save_strategy=strategy)
+    with pytest.raises(SettingError, match=r"metric_for_best_model='sorce'.*'eval_loss'.*'eval_score'"):
+        trainer.train()
+    assert trainer.compute_metrics.values == [0.2]
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        ({"number": 24}, "train_dataset/num_samples was 20 and is 24"),
+        ({"per_device_train_batch_size": 5}, "train_batch_size was 4 and is 5"),
+        ({"seed": 43}, "seed was 42 and is 43"),
+        ({"data_seed": 1}, "data_seed was None and is 1"),
+    ],
+)
+def test_other_data_than_before_is_said(now, message, caplog):
+    trainer_of(max_steps=7).train()
+    caplog.clear()
+    trainer_of(max_steps=9, **now).train(resume_from_checkpoint=True)
+    assert message in caplog.text
+    caplog.clear()
+    trainer_of(max_steps=10, **now).train(resume_from_checkpoint=True)
+    assert "with other data" not in caplog.text
+
+
+@pytest.mark.parametrize("log_model", ["end", "checkpoint"])
+def test_nothing_is_reported_when_nothing_shall_be(log_model, monkeypatch):
+    monkeypatch.setenv("WANDB_LOG_MODEL", log_model)
+    trainer_of(report_to="none").train()
+    assert not pathlib.Path("wandb").exists()
+    assert steps_in() == [10]
+
+
+@pytest.mark.parametrize("word", ["False", "false", False, None, ""])
+def test_no_resume_is_asked_for(word):
+    assert trainer_of(max_steps=2).train(resume_from_checkpoint=word).global_step == 2
+
+
+def test_a_directory_at_home():
+    saved = trainer_of("keras").save_model("~/model")
+    assert saved == pathlib.Path.home() / "model"
+    assert (saved / "model.keras").exists()
+    assert not pathlib.Path("~").exists()
+
+
+def test_a_signal_before_the_first_step_is_answered(monkeypatch):
+    trainer = trainer_of()
+    length = trainer._length
+
+    def interrupted(batches):
+        os.kill(os.getpid(), signal.SIGINT)
+        return length(batches)
+
+    monkeypatch.setattr(trainer, "_length", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as exit_:
+        trainer.train()
+    assert exit_.value.code == 130
+    assert steps_in() == []
+    assert signal.getsignal(signal.SIGINT) is before

@@ -140,6 +140,17 @@ def test_unknown_choices_are_refused(capsys):
             {"lr_scheduler_type": "polynomial"},
             "lr_scheduler_type='polynomial' is not recognised. Expected one of 'linear', 'cosine', 'constant'",
         ),
+        ({"output_dir": None}, "output_dir=None is not recognised. Expected the path of a directory"),
+        ({"greater_is_better": "yes"}, "greater_is_better='yes' is not recognised. Expected True, False, or None"),
+        ({"save_total_limit": True}, "save_total_limit=True is not recognised. Expected a number of checkpoints"),
+        (
+            {"report_to": ["wandb", "none"]},
+            "report_to=['wandb', 'none'] is not recognised. Expected 'none' or 'all' by",
+        ),
+        (
+            {"link_to_registry": "bert", "report_to": "none"},
+            "link_to_registry='bert' is not recognised. Expected None without report_to='wandb'",
+        ),
         ({"report_to": "tensorboard"}, "report_to='tensorboard' is not recognised. Expected one of 'wandb', 'none', "),
         ({"report_to": ["wandb", "mlflow"]}, "report_to='mlflow' is not recognised. Expected one of 'wandb', 'none', "),
         (
@@ -191,6 +202,10 @@ def test_warmup_is_counted_as_transformers_counts_it(steps, ratio):
     theirs = TrainingArguments(warmup_steps=steps, warmup_ratio=ratio, report_to="none", use_cpu=True)
     for total in (1, 7, 99, 1000):
         assert ours.warmup(total) == theirs.get_warmup_steps(total)
+
+
+def test_a_word_is_a_list_of_one():
+    assert TFTrainingArguments(include_for_metrics="loss").include_for_metrics == ["loss"]
 
 
 def test_intervals():

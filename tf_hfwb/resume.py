@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -11,13 +13,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint, Store
-from tf_hfwb.errors import CorruptCheckpointError, NotACheckpointError, SettingError, WeightsError
+from tf_hfwb.errors import (
+    ArtifactNotFoundError,
+    CorruptCheckpointError,
+    NotACheckpointError,
+    ServerError,
+    SettingError,
+    WeightsError,
+)
 from tf_hfwb.keras_compat import host_of, load_archive, load_shards
 from tf_hfwb.pretrained import from_pretrained
 from tf_hfwb.resumption import Position
 from tf_hfwb.tracking.artifacts import directory_of, own_directory
-from tf_hfwb.tracking.names import looks_like_reference
-from tf_hfwb.training_state import put_back
+from tf_hfwb.tracking.names import looks_like_own_name, looks_like_reference
+from tf_hfwb.training_state import FACTS, put_back
 
 _PROCESSING_FILES = {
     "AutoTokenizer": ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json"),
@@ -47,7 +56,7 @@ def restore(
         The position at which ``fit`` goes on; false when it is a fresh start.
 
     Raises:
-        NotACheckpointError: There is no checkpoint at ``source``.
+        NotACheckpointError: There is no checkpoint at ``source``, or a model without the state of a training.
         CorruptCheckpointError: The checkpoint that was named is damaged. In a directory of several the newest good one
             is taken instead, with a warning.
         ArtifactNotFoundError: There is no artifact of that name.
@@ -106,7 +115,7 @@ def find_checkpoint(
     if source is True:
         if output_dir is None:
             raise SettingError("output_dir", None, expected="the directory of the checkpoints, with source=True")
-        newest = _newest_good(pathlib.Path(output_dir))
+        newest = _newest_good(pathlib.Path(output_dir), "a fresh start is made")
         own = own_directory(run_name) if newest is None and is_tracked else None
         if own is None:
             return newest
@@ -115,28 +124,65 @@ def find_checkpoint(
         raise SettingError("source", source, expected="True, a directory, or the name of an artifact")
     path = find_model(source)
     if path.is_dir() and not (path / "manifest.json").exists():
-        found = _newest_good(path)
+        found = _newest_good(path, "nothing is used")
         if found is not None:
             return found
     checkpoint = Checkpoint.open(path)
     checkpoint.verify()
+    if FACTS not in checkpoint.files:
+        raise NotACheckpointError(
+            errno.ENOENT,
+            f"{source} is a model without the state of a training ({FACTS}). Expected a checkpoint, such as "
+            f"'checkpoint-my-run:latest' or 'out/checkpoint-500'. Name one, or take the model for use with load_model.",
+        )
     return checkpoint
+
+
+# What the position in the data depends on.
+_OF_DATA = ("train_batch_size", "train_dataset/num_samples", "dataloader_drop_last", "seed", "data_seed")
+
+
+def warn_of_other_data(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> None:
+    """Say it when training goes on with data in other batches, or in another order, than it had.
+
+    Args:
+        checkpoint: From which it goes on.
+        arguments: What it is trained with now, as in ``trainer_state.json``.
+    """
+    before = checkpoint.read_json(FACTS).get("arguments") or {}
+    changed = [
+        f"{name} was {before[name]} and is {arguments[name]}"
+        for name in _OF_DATA
+        if name in before and name in arguments and before[name] != arguments[name]
+    ]
+    if changed:
+        _logger.warning(
+            "Going on from %s with other data or in another order: %s. Its position in the data was counted with what "
+            "it was, so some samples are trained on twice in this epoch and others not at all. Expected the same as "
+            "then, for a training as if it had never been interrupted.",
+            checkpoint.path,
+            "; ".join(changed),
+        )
 
 
 def find_model(source: str | os.PathLike[str]) -> pathlib.Path:
     """The path itself, or where the artifact of that name lies on this machine, downloaded if need be."""
     path = pathlib.Path(source).expanduser()
-    if not path.exists() and isinstance(source, str) and looks_like_reference(source):
-        return pathlib.Path(directory_of(source))
+    if not path.exists() and isinstance(source, str):
+        if looks_like_reference(source):
+            return pathlib.Path(directory_of(source))
+        if looks_like_own_name(source):
+            with contextlib.suppress(ArtifactNotFoundError, ServerError):  # Then it was meant as a path.
+                return pathlib.Path(directory_of(source))
     return path
 
 
-def _newest_good(directory: pathlib.Path) -> Checkpoint | None:
+def _newest_good(directory: pathlib.Path, otherwise: str) -> Checkpoint | None:
     checkpoint, rejected = Store(directory).newest_good()
     for path, reason in rejected:
         _logger.warning("%s is not used: %s", path, reason)
     if rejected:
-        instead = "a fresh start is made" if checkpoint is None else f"{checkpoint.path} is used"
+        instead = otherwise if checkpoint is None else f"{checkpoint.path} is used"
         _logger.warning("Instead %s.", instead)
     return checkpoint
 

@@ -16,10 +16,12 @@ from tf_hfwb.callbacks.evaluation import EvaluateDuringFit
 from tf_hfwb.callbacks.guests import GuestStates
 from tf_hfwb.callbacks.metrics import WandbMetricsLogger
 from tf_hfwb.callbacks.order import in_order
+from tf_hfwb.callbacks.output_directory import require_room
+from tf_hfwb.callbacks.preemption import SignalWatch
 from tf_hfwb.callbacks.stopping import StopAfterSteps
 from tf_hfwb.callbacks.totals import TrainingTotals
 from tf_hfwb.callbacks.watch import WandbWatch
-from tf_hfwb.checkpoint.store import Checkpoint
+from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.computed_metrics import ComputedMetrics, MetricsOfPass
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
 from tf_hfwb.data.tf_data import is_endless
@@ -30,11 +32,11 @@ from tf_hfwb.optimization import create_optimizer, create_schedule
 from tf_hfwb.policies import EverySteps, Never
 from tf_hfwb.predictions import BatchRunner, Pass
 from tf_hfwb.pytorch_format import save_pytorch_format
-from tf_hfwb.resume import find_checkpoint, go_on
+from tf_hfwb.resume import find_checkpoint, go_on, warn_of_other_data
 from tf_hfwb.resumption import Position
 from tf_hfwb.settings import Settings, Watch
 from tf_hfwb.training_args import TFTrainingArguments, steps_of
-from tf_hfwb.training_state import loss_of, position_of
+from tf_hfwb.training_state import position_of
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -139,6 +141,7 @@ class TFTrainer:
             self._host.set_optimizer(self._new_optimizer(self.args.learning_rate))
         self._generators: dict[str, Generator] = {}
         self._told: set[str] = set()
+        self._arguments: dict[str, Any] = {}  # And what the data is, for checkpoints.
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)
         self._generator({})
@@ -153,6 +156,7 @@ class TFTrainer:
         Args:
             resume_from_checkpoint: Go on from a checkpoint: its directory, the name of its artifact, or True for the
                 newest good one in ``args.output_dir``, else the run's own on W&B; finding none means a fresh start.
+                From one that has all steps already nothing is trained; what a training does at its end is done.
 
         Returns:
             ``global_step``, ``training_loss`` (mean over all steps) and ``metrics`` (runtime and rates).
@@ -160,15 +164,29 @@ class TFTrainer:
         Raises:
             DataError: There is no training data, or its length is unknown and ``max_steps`` is not given.
             CheckpointError: There is no checkpoint there, or it is damaged or does not fit the model.
+            SettingError: ``args.output_dir`` holds checkpoints of later steps than the one where training begins, of
+                another training; or the metric for the best model is not among those of the evaluation.
         """
+        signals = SignalWatch()
+        if self.args.save_strategy != "no":
+            # TensorFlow, while it traces a model, may lose what a handler raises.
+            signals.start(self, "exiting before the first step, as soon as the model is built")
+        try:
+            return self._train(resume_from_checkpoint)
+        finally:
+            signals.stop()
+
+    def _train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> TrainOutput:
         from transformers.trainer_utils import TrainOutput, speed_metrics
 
         args = self.args
         if self.train_dataset is None:
             raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
         checkpoint = None
-        if resume_from_checkpoint:
-            source = True if resume_from_checkpoint in ("True", "true") else resume_from_checkpoint
+        source = resume_from_checkpoint
+        if source in ("True", "true", "False", "false"):  # From a command line.
+            source = source in ("True", "true")
+        if source:
             checkpoint = find_checkpoint(
                 source,
                 output_dir=args.output_dir,
@@ -176,12 +194,15 @@ class TFTrainer:
                 is_tracked="wandb" in (args.report_to or ()),
             )
         position = Position() if checkpoint is None else position_of(checkpoint)
+        if args.save_strategy != "no" and self._host.is_chief and not args.overwrite_output_dir:
+            require_room(Store(args.output_dir), args.output_dir, position.step)  # Before any time is spent.
         if args.full_determinism:
             self._host.make_deterministic()
         self._host.keras.utils.set_random_seed(args.seed)
+        batch_size = args.per_device_train_batch_size * self._host.num_replicas
         batches = training_batches(
             self.train_dataset,
-            args.per_device_train_batch_size * self._host.num_replicas,
+            batch_size,
             seed=args.seed if args.data_seed is None else args.data_seed,
             drop_remainder=args.dataloader_drop_last,
             start_step=position.batches,
@@ -200,13 +221,19 @@ class TFTrainer:
             "steps": steps_of(args.logging_steps, total_steps),
         }
         facts = _facts("train_dataset", batches)
+        self._arguments = {**args.to_dict(), "train_batch_size": batch_size, **facts}
         for name, evaluation in evaluations.items():
             facts |= _facts(f"eval_dataset/{name}" if name else "eval_dataset", evaluation)
         self._report(log_freq[args.logging_strategy], facts)
         if checkpoint is not None:
             go_on(self.model, checkpoint)
-            if position.step >= total_steps:
-                return self._trained_already(checkpoint, total_steps)
+            warn_of_other_data(checkpoint, self._arguments)
+            if position.step >= total_steps:  # The callbacks still do what they do at the end.
+                _logger.warning(
+                    "%s has all %d steps already: nothing is trained. To go on, raise num_train_epochs or max_steps.",
+                    checkpoint.path,
+                    total_steps,
+                )
         totals = TrainingTotals()
         callbacks = self._fit_callbacks(total_steps, evaluations, totals)
         began = time.time()
@@ -229,17 +256,6 @@ class TFTrainer:
         metrics = speed_metrics("train", began, num_samples=totals.samples, num_steps=totals.steps)
         metrics["train_loss"] = totals.loss
         return TrainOutput(position.step + totals.steps, totals.loss, metrics)
-
-    def _trained_already(self, checkpoint: Checkpoint, total_steps: int) -> TrainOutput:
-        from transformers.trainer_utils import TrainOutput
-
-        _logger.warning(
-            "%s has all %d steps already: nothing is trained. To go on, raise num_train_epochs or max_steps.",
-            checkpoint.path,
-            total_steps,
-        )
-        position = position_of(checkpoint)
-        return TrainOutput(position.step, loss_of(checkpoint), {})
 
     def _length(self, batches: Batches) -> tuple[int, int, int | None]:
         """Steps and epochs to train, and the batches of an epoch."""
@@ -278,13 +294,22 @@ class TFTrainer:
             policy = by_steps if args.eval_strategy == "steps" else Never()
             callbacks.append(
                 EvaluateDuringFit(
-                    lambda: self._evaluate(evaluations, "eval", {}), policy, each_epoch=args.eval_strategy == "epoch"
+                    lambda: self._with_the_best_metric(self._evaluate(evaluations, "eval", {})),
+                    policy,
+                    each_epoch=args.eval_strategy == "epoch",
                 )
             )
         callbacks += [*self.callbacks, totals, StopAfterSteps(total_steps)]
         if args.save_strategy != "no":
             callbacks += [GuestStates(self.callbacks), self._checkpoints(total_steps)]
         return in_order(callbacks)
+
+    def _with_the_best_metric(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """What was evaluated; the metric for the best model is among it."""
+        metric = self.args.metric_for_best_model
+        if metric is not None and _prefixed(metric, "eval") not in metrics:
+            raise SettingError("metric_for_best_model", metric, accepted=sorted(metrics))
+        return metrics
 
     def _watches(self, total_steps: int) -> list[WandbWatch]:
         """What ``WANDB_WATCH`` asks for, unless the user's callbacks say it themselves."""
@@ -299,18 +324,21 @@ class TFTrainer:
             strategy, interval = args.eval_strategy, args.eval_interval
         modes: dict[bool | None, Literal["auto", "min", "max"]] = {None: "auto", True: "max", False: "min"}
         metric = args.metric_for_best_model
+        is_tracked = "wandb" in (args.report_to or ())
         return WandbModelCheckpoint(
             args.output_dir,
             save_freq="epoch" if strategy == "epoch" else steps_of(interval, total_steps),
-            monitor=None if metric is None else f"eval_{metric.removeprefix('eval_')}",
+            monitor=None if metric is None else _prefixed(metric, "eval"),
             mode=modes[args.greater_is_better],
             save_best_only=args.save_strategy == "best",
             save_total_limit=args.save_total_limit,
+            overwrite_output_dir=args.overwrite_output_dir,
+            log_model=None if is_tracked else "false",
             link_to_registry=args.link_to_registry,
             delete_superseded=args.delete_superseded,
             processing_class=self.processing_class,
             load_best_at_end=args.load_best_model_at_end,
-            arguments=args.to_dict(),
+            arguments=self._arguments,
         )
 
     # -- evaluation and prediction ---------------------------------------------------------------------------------
@@ -450,7 +478,7 @@ class TFTrainer:
         """
         if weights_format not in ("tf", "pt"):
             raise SettingError("weights_format", weights_format, accepted=("tf", "pt"))
-        directory = pathlib.Path(output_dir or self.args.output_dir)
+        directory = pathlib.Path(output_dir or self.args.output_dir).expanduser()
         if weights_format == "pt":
             save_pytorch_format(self.model, directory, processing_class=self.processing_class)
         else:

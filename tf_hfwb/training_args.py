@@ -35,6 +35,8 @@ class TFTrainingArguments:
 
     Args:
         output_dir: Where ``save_model`` writes, and where the checkpoints are.
+        overwrite_output_dir: Remove checkpoints in ``output_dir`` of later steps than the one where training begins:
+            another training's. Else ``train`` refuses to begin where such are.
         do_train: For scripts: whether to train. The trainer does not read it.
         do_eval: For scripts: whether to evaluate. The trainer does not read it.
         do_predict: For scripts: whether to predict. The trainer does not read it.
@@ -98,6 +100,7 @@ class TFTrainingArguments:
     """
 
     output_dir: str = _option("trainer_output", "Where the model is written.")
+    overwrite_output_dir: bool = _option(False, "Remove another training's checkpoints from output_dir.")
     do_train: bool = _option(False, "For scripts: whether to train.")
     do_eval: bool = _option(False, "For scripts: whether to evaluate.")
     do_predict: bool = _option(False, "For scripts: whether to predict.")
@@ -147,6 +150,8 @@ class TFTrainingArguments:
 
     def __post_init__(self) -> None:
         """Check every value before any time is spent."""
+        if not isinstance(self.output_dir, (str, os.PathLike)) or not os.fspath(self.output_dir):
+            raise SettingError("output_dir", self.output_dir, expected="the path of a directory")
         self.output_dir = os.path.expanduser(self.output_dir)
         self.report_to = _integrations(self.report_to)
         for name in ("eval_strategy", "logging_strategy"):
@@ -155,13 +160,17 @@ class TFTrainingArguments:
         self._check("save_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
         self._check(
             "save_total_limit",
-            lambda v: v is None or (isinstance(v, int) and v >= 1),
+            lambda v: v is None or (type(v) is int and v >= 1),
             "a number of checkpoints, 1 or more, or None to keep all",
         )
         if self.delete_superseded and self.save_total_limit is None:
             raise SettingError(
                 "delete_superseded", True, expected="False without a limit", advice="Set save_total_limit."
             )
+        if self.link_to_registry is not None and "wandb" not in self.report_to:
+            raise SettingError("link_to_registry", self.link_to_registry, expected="None without report_to='wandb'")
+        self._check("greater_is_better", lambda v: v is None or isinstance(v, bool), "True, False, or None")
+        self._check("metric_for_best_model", lambda v: v is None or isinstance(v, str), "the name of a metric, or None")
         self._check_best()
         self._one_of("lr_scheduler_type", "linear", "cosine", "constant", "constant_with_warmup")
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
@@ -179,6 +188,8 @@ class TFTrainingArguments:
         self._check("logging_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
         for name in ("generation_max_length", "generation_num_beams"):
             self._check(name, lambda v: v is None or (isinstance(v, int) and v >= 1), "a number, 1 or more, or None")
+        if isinstance(self.include_for_metrics, str):
+            self.include_for_metrics = [self.include_for_metrics]
         for word in self.include_for_metrics:
             if word not in INCLUDABLE:
                 raise SettingError("include_for_metrics", word, accepted=INCLUDABLE)
@@ -268,6 +279,8 @@ def _integrations(report_to: str | list[str] | None) -> list[str]:
     if report_to in ("none", ["none"], []):
         return []
     names = [report_to] if isinstance(report_to, str) else list(report_to)
+    if len(names) > 1 and {"none", "all"}.intersection(names):
+        raise SettingError("report_to", report_to, expected="'none' or 'all' by itself, or a list of integrations")
     for name in names:
         if name not in INTEGRATIONS:
             raise SettingError("report_to", name, accepted=[*INTEGRATIONS, "none", "all"])

@@ -10,10 +10,8 @@ It lies in a checkpoint's directory as the model's own files, ``training_state.s
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
-import math
 import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -125,12 +123,6 @@ def position_of(checkpoint: Checkpoint) -> Position:
     return Position(**checkpoint.read_json(FACTS)["position"])
 
 
-def loss_of(checkpoint: Checkpoint) -> float:
-    """The mean loss of all batches until a checkpoint; NaN when nobody has added them up."""
-    totals = checkpoint.read_json(FACTS)["callbacks"].get("TrainingTotals", {})
-    return totals["losses"] / totals["batches"] if totals.get("batches") else math.nan
-
-
 def put_back(host: Host, checkpoint: Checkpoint) -> Position:
     """Put a checkpoint's state back into a model, and let the model's next ``fit`` go on from there.
 
@@ -182,7 +174,11 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
     if "WandbMetricsLogger" in states:
         states["WandbMetricsLogger"]["log_history"] = facts["log_history"]
     set_resumption(host.model, Resumption(position, facts.get("run") or {}, states, checkpoint.path))
-    begun = functools.partial(clear_resumption, host.model)
+
+    def begun() -> bool:
+        clear_resumption(host.model)
+        return not recorder.fit.is_stopped
+
     host.begin_next_fit_at(position.epoch, position.batch, restore_metrics, begun)
     return position
 

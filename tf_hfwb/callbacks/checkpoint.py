@@ -15,13 +15,15 @@ import numpy as np
 
 from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.direction import is_higher_better
+from tf_hfwb.callbacks.monitoring import Monitoring
 from tf_hfwb.callbacks.names import evaluation_name, row_name
+from tf_hfwb.callbacks.output_directory import carry_over, require_room
 from tf_hfwb.callbacks.preemption import SignalWatch
 from tf_hfwb.callbacks.run import open_fit_run
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
 from tf_hfwb.checkpoint.writer import BackgroundWriter
-from tf_hfwb.errors import SettingError
+from tf_hfwb.errors import CheckpointError, SettingError
 from tf_hfwb.keras_compat import Logs, host_of, number, texts_of, write_texts
 from tf_hfwb.policies import EverySteps, Never, Policy, is_better
 from tf_hfwb.settings import LogModel, Settings
@@ -61,6 +63,8 @@ class WandbModelCheckpoint(StepCallback):
         save_best_only: Save only when ``monitor`` is better than at every save before.
         save_total_limit: How many checkpoints to keep; the newest, the best, and the one whose weights an
             :class:`EarlyStopping` in the same fit would restore stay in any case.
+        overwrite_output_dir: Remove checkpoints of later steps than the one at which ``fit`` begins: another
+            training's. Else ``fit`` refuses to begin where such are.
         log_model: ``"checkpoint"``, ``"end"`` or ``"false"``; else ``WANDB_LOG_MODEL``.
         processing_class: The tokenizer or processor, saved with the model.
         artifact_name: The artifacts' name without ``checkpoint-`` and ``model-``; else the run's name, else its id.
@@ -73,11 +77,13 @@ class WandbModelCheckpoint(StepCallback):
         arguments: What the training was started with, for ``trainer_state.json``.
 
     Attributes:
-        best: The best value of ``monitor`` among the checkpoints; None without one.
+        best: The best value of ``monitor`` among the checkpoints, of those too that are being written; None without
+            one.
         best_checkpoint: Its directory; None without one.
 
     Raises:
         SettingError: An argument is out of range, or ``save_best_only`` or ``load_best_at_end`` without ``monitor``.
+            When ``fit`` begins: ``output_dir`` holds checkpoints of later steps, of another training.
         DirectoryInUseError: When ``fit`` begins: another process saves into ``output_dir``.
         CheckpointWriteError: When ``fit`` begins: ``output_dir`` cannot be written. Later only with ``stop_on_error``.
 
@@ -97,6 +103,7 @@ class WandbModelCheckpoint(StepCallback):
         mode: Literal["auto", "min", "max"] = "auto",
         save_best_only: bool = False,
         save_total_limit: int | None = None,
+        overwrite_output_dir: bool = False,
         log_model: str | None = None,
         processing_class: Any = None,
         artifact_name: str | None = None,
@@ -109,6 +116,8 @@ class WandbModelCheckpoint(StepCallback):
         super().__init__(_policy(save_freq))
         if mode not in ("auto", "min", "max"):
             raise SettingError("mode", mode, accepted=("auto", "min", "max"))
+        if monitor is not None and not isinstance(monitor, str):
+            raise SettingError("monitor", monitor, expected="the name of a metric, such as 'val_loss'")
         if save_total_limit is not None:
             save_total_limit = whole_number(
                 "save_total_limit", save_total_limit, expected="a number of checkpoints, 1 or more"
@@ -132,6 +141,7 @@ class WandbModelCheckpoint(StepCallback):
         self._mode = mode
         self._best_only = save_best_only
         self._limit = save_total_limit
+        self._overwrite = overwrite_output_dir
         self._processing_class = processing_class
         self._registry = None if link_to_registry is None else registry_path(link_to_registry)
         self._delete_superseded = delete_superseded
@@ -150,6 +160,12 @@ class WandbModelCheckpoint(StepCallback):
         self._has_warned = False
         self.best: float | None = None
         self._best_step: int | None = None
+        # The same of those that are on disk, and of those that are when the one that is being written is.
+        self._committed: tuple[float | None, int | None] = None, None
+        self._writing: tuple[float | None, int | None] = self._committed
+        self._has_loaded_best = False
+        self._others: set[int] = set()  # Steps that were there when a training began that was elsewhere before.
+        self._monitoring = Monitoring(self._monitor)
 
     @property
     def best_checkpoint(self) -> pathlib.Path | None:
@@ -174,6 +190,8 @@ class WandbModelCheckpoint(StepCallback):
             # An exception in fit calls no hook; the directory is free again when this object is gone.
             weakref.finalize(self, self._lock.__exit__, None, None, None)
             self._store.sweep()
+        if self._writes:
+            require_room(self._store, self._output_dir, self._clock.step, overwrite=self._overwrite)
         if self._logs_model:
             self._open_run()
         # What is made by the first batch only is looked up at the first save.
@@ -183,13 +201,36 @@ class WandbModelCheckpoint(StepCallback):
         self._is_due = False
         self._saved_step = self._clock.step
         resumed = self._resumed("WandbModelCheckpoint")
-        self.best, self._best_step = resumed.get("best", self.best), resumed.get("best_step", self._best_step)
+        self._committed = resumed.get("best", self.best), resumed.get("best_step", self._best_step)
+        self.best, self._best_step = self._committed
+        if self._writes and self._resumption is not None:
+            source = self._resumption.source.resolve()
+            if source.parent != self._store.path.resolve():
+                self._move_in(source)
+        self._monitoring = Monitoring(self._monitor)
+        self._fit.evaluation_listeners.append(self._monitoring.see)
         self._fit.participants["WandbModelCheckpoint"] = self._state
         if self._monitor is not None and self._mode != "auto":
             self._fit.directions[self._monitor] = self._mode == "max"
         self._fit.gates.append(self._before_step)
         self._fit.last_saves.append(self._save_last)
         self._signals.start(self.model)
+
+    def _move_in(self, source: pathlib.Path) -> None:
+        """Training goes on from a checkpoint elsewhere."""
+        self._others = {checkpoint.step or 0 for checkpoint in self._store.checkpoints()}
+        value, step = self._committed
+        if not self._load_best_at_end or value is None or step is None:
+            return
+        if not carry_over(self._store, source, step, self._monitor, value):
+            _logger.warning(
+                "The best checkpoint so far (step %d, %s=%s) does not lie beside %s. Expected it there, to end with "
+                "its weights. Until there is a better one the model will end with its last weights.",
+                step,
+                self._monitor,
+                value,
+                source,
+            )
 
     def _open_run(self) -> None:
         tracker = open_fit_run(self, self._settings, name=self._artifact_name)
@@ -212,6 +253,8 @@ class WandbModelCheckpoint(StepCallback):
             self._epoch, self._epoch_batches = epoch + 1, 0
         if self._by_epochs or self._is_due or self._signals.received:
             self._save(logs or {}, even_if_worse=bool(self._signals.received))
+        if self._fit.evaluated is None:
+            self._monitoring.see_epoch(self._clock.step, self._metrics(logs or {}))
         self._answer_signal()
 
     def _is_at_end_of_epoch(self) -> bool:
@@ -225,6 +268,7 @@ class WandbModelCheckpoint(StepCallback):
         self._fit.end(logs or {})
         self._writer.flush()
         self._report_errors()
+        self.best, self._best_step = self._committed if self._writes else (self.best, self._best_step)
         self._answer_signal()
         self._signals.stop()
         if self._failed:
@@ -234,8 +278,7 @@ class WandbModelCheckpoint(StepCallback):
                 self._output_dir,
                 self._previous.name if self._previous else "from before this training, if there is one",
             )
-        if self._load_best_at_end:
-            self._load_best()
+        self._has_loaded_best = self._load_best_at_end and self._load_best()
         if self._writes and self._logs_model:
             self._log_final_model()
         self._release()
@@ -272,11 +315,15 @@ class WandbModelCheckpoint(StepCallback):
             return
         self._signals.stop()
         self._writer.flush()
-        self._report_errors()
+        self._report_errors(goes_on=False)
+        if self.params.get("verbose"):
+            self._host.say("")  # The progress bar has left its line unfinished.
         if self._previous is not None:
+            is_saved = self._previous.step == self._saved_step
             _logger.warning(
-                "Saved %s. Go on from there with restore(model, True, output_dir=%r), or "
+                "%s %s. Go on from there with restore(model, True, output_dir=%r), or "
                 "train(resume_from_checkpoint=True).",
+                "Saved" if is_saved else f"Step {self._saved_step} is not saved. The newest checkpoint is",
                 os.path.join(self._output_dir, self._previous.name),
                 self._output_dir,
             )
@@ -287,14 +334,15 @@ class WandbModelCheckpoint(StepCallback):
         self._release()
         raise SystemExit(128 + received)
 
-    def _report_errors(self) -> None:
+    def _report_errors(self, *, goes_on: bool = True) -> None:
         error = self._writer.take_error()
         if error is None:
             return
         self._failed += 1
+        self.best, self._best_step = self._committed  # Which may have been the one that could not be written.
         if self._stop_on_error:
             raise error
-        _logger.warning("%s Training goes on.", error)
+        _logger.warning("%s%s", error, " Training goes on." if goes_on else "")
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
@@ -305,6 +353,7 @@ class WandbModelCheckpoint(StepCallback):
             return
         metrics = self._metrics(logs)
         value = metrics.get(self._monitor) if self._monitor else None
+        self._monitoring.see_save(step, value)
         is_best = value is not None and is_better(value, self.best, higher=self._higher)
         if self._best_only and not is_best and not even_if_worse:
             return
@@ -325,15 +374,15 @@ class WandbModelCheckpoint(StepCallback):
             },
             "metrics": {name: value for name, value in metrics.items() if np.isfinite(value)},
             "monitor": self._monitor,
-            "best_metric": self.best,
-            "best_step": self._best_step,
+            "best_metric": None,
+            "best_step": None,
             "run": tracker.identity,
             "arguments": self._arguments,
         }
         state = self._capture.take(facts)  # On every worker: reading what replicas share needs all of them.
-        needed = {*self._fit.needed_steps.values(), *(() if self._best_step is None else (self._best_step,))}
+        needed = {*self._fit.needed_steps.values()}
         if self._writes:
-            self._writer.submit(lambda pace: self._write(state, facts, is_best, needed, tracker, pace))
+            self._writer.submit(lambda pace: self._write(state, facts, value, needed, tracker, pace))
 
     def _metrics(self, logs: Logs) -> dict[str, float]:
         """What is known of this very step, under the rows' names."""
@@ -351,19 +400,22 @@ class WandbModelCheckpoint(StepCallback):
         return is_higher_better(self._monitor, self._host, self._fit.directions)
 
     def _state(self) -> Any:
-        best = {"best": self.best, "best_step": self._best_step}
-        return lambda: best
+        # Called by the writer's thread, which alone knows what is on disk when this checkpoint will be.
+        return lambda: {"best": self._writing[0], "best_step": self._writing[1]}
 
     def _write(
         self,
         state: TrainingState,
         facts: dict[str, Any],
-        is_best: bool,
+        value: float | None,
         needed: set[int],
         tracker: Tracker,
         pace: Pace,
     ) -> None:
         """On the writer's thread."""
+        is_best = value is not None and is_better(value, self._committed[0], higher=self._higher)
+        self._writing = (value, facts["global_step"]) if is_best else self._committed
+        facts["best_metric"], facts["best_step"] = state.facts["best_metric"], state.facts["best_step"] = self._writing
         with self._store.draft(f"checkpoint-{facts['global_step']}", pace) as draft:
             if not self._has_looked_for_previous:  # Another process's, whose files may be linked if they are whole.
                 self._has_looked_for_previous = True
@@ -371,6 +423,8 @@ class WandbModelCheckpoint(StepCallback):
             state.write(draft, self._previous)
             write_texts(draft, self._processing, self._previous)
             self._previous = draft.commit()
+        self._committed = self._writing
+        needed = {*needed, facts["global_step"], *(() if self._committed[1] is None else (self._committed[1],))}
         if self._limit is not None:
             self._prune(self._limit, needed, tracker)
         if self._settings.log_model is LogModel.CHECKPOINT and tracker.active:
@@ -388,7 +442,7 @@ class WandbModelCheckpoint(StepCallback):
             delete_superseded(artifact, self._limit, sorted(needed))
 
     def _prune(self, limit: int, needed: set[int], tracker: Tracker) -> None:
-        gone = self._store.prune(limit, keep={*self._uploading, *needed})
+        gone = self._store.prune(limit + len(self._others), keep={*self._uploading, *needed, *self._others})
         if gone and tracker.is_offline and self._settings.log_model is LogModel.CHECKPOINT and not self._has_warned:
             self._has_warned = True
             _logger.warning(
@@ -400,18 +454,25 @@ class WandbModelCheckpoint(StepCallback):
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def _load_best(self) -> None:
+    def _load_best(self) -> bool:
+        """Whether the model has the weights of the best checkpoint now."""
         if self.best_checkpoint is None:
+            _logger.warning("No checkpoint is the best: %s The model keeps its last weights.", self._monitoring.why())
+            return False
+        try:
+            checkpoint = Checkpoint.open(self.best_checkpoint)
+            checkpoint.verify()
+            load_weights(self._host, checkpoint)
+        except CheckpointError as error:
             _logger.warning(
-                "No checkpoint has a value of %s, so none is the best, and the model keeps its last weights. Expected "
-                "an evaluation at a step that is saved. Metrics of the last save: %s.",
+                "The best checkpoint (step %d, %s=%s) cannot be loaded, so the model keeps its last weights: %s",
+                self._best_step,
                 self._monitor,
-                ", ".join(sorted(self._metrics({}))) or "none",
+                self.best,
+                error,
             )
-            return
-        checkpoint = Checkpoint.open(self.best_checkpoint)
-        checkpoint.verify()
-        load_weights(self._host, checkpoint)
+            return False
+        return True
 
     def _log_final_model(self) -> None:
         tracker = running_tracker()
@@ -423,7 +484,7 @@ class WandbModelCheckpoint(StepCallback):
             name: np.asarray(v) for name, v in zip(weights, self._host.snapshot([*weights.values()]), strict=True)
         }
         facts = {"global_step": self._clock.step, "epoch": float(self._epoch), "metrics": {}}
-        is_best = self._load_best_at_end and self._best_step is not None
+        is_best = self._has_loaded_best
         if is_best:
             facts |= {"global_step": self._best_step, "metrics": {self._monitor: self.best}}
         elif self._fit.restored is not None:

@@ -20,6 +20,9 @@ class SignalWatch:
     Does nothing outside the main thread, where Python takes no handlers, and in notebooks, where interrupting a cell
     must interrupt it.
 
+    A watch may be started before the fit, which cannot answer yet; the next one to start takes over from it, with what
+    it has noted.
+
     Attributes:
         received: The signal that came; None so far.
     """
@@ -27,14 +30,26 @@ class SignalWatch:
     def __init__(self) -> None:
         self.received: int | None = None
         self._old: dict[int, Any] = {}
-        self._model: Callable[[], Any] = lambda: None
+        self._owner: Callable[[], Any] = lambda: None
+        self._plan = ""
 
-    def start(self, model: Any) -> None:
-        """Take over the two signals during a fit of ``model``; one that the process ignores stays ignored."""
+    def start(self, owner: Any, plan: str = "saving a checkpoint when this step has ended, then exiting") -> None:
+        """Take over the two signals; one that the process ignores stays ignored.
+
+        Args:
+            owner: The model during whose ``fit``, or the trainer during whose ``train``, they are noted.
+            plan: What is said then.
+        """
         self.received = None
-        self._model = weakref.ref(model)
+        self._owner, self._plan = weakref.ref(owner), plan
         if threading.current_thread() is not threading.main_thread() or "ipykernel" in sys.modules:
             return
+        for number in _SIGNALS:
+            before = getattr(signal.getsignal(number), "__self__", None)
+            if isinstance(before, SignalWatch):
+                before.stop()
+                if _is_training(before._owner(), sys._getframe()):  # Not of a fit that ended in an exception.
+                    self.received = before.received
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._old[number] = signal.signal(number, self._note)
@@ -50,7 +65,7 @@ class SignalWatch:
         if self.received is not None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        if not _is_fitting(self._model(), frame):  # It ended in an exception, of which callbacks are not told.
+        if not _is_training(self._owner(), frame):  # It ended in an exception, of which callbacks are not told.
             self.stop()
             os.kill(os.getpid(), number)
             return
@@ -59,14 +74,13 @@ class SignalWatch:
         # Not through logging, whose lock the interrupted code may hold.
         os.write(
             2,
-            f"\n{name}: saving a checkpoint when this step has ended, then exiting. "
-            f"A second signal exits at once.\n".encode(),
+            f"\n{name}: {self._plan}. A second signal exits at once.\n".encode(),
         )
 
 
-def _is_fitting(model: Any, frame: FrameType | None) -> bool:
+def _is_training(owner: Any, frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is model:
+        if frame.f_code.co_name in ("fit", "train") and frame.f_locals.get("self") is owner:
             return True
         frame = frame.f_back
     return False

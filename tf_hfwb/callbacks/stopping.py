@@ -23,6 +23,8 @@ class StopAfterSteps(StepCallback):
         super().on_train_begin(logs)
         done = 0 if self._resumption is None else self._resumption.position.step
         self._policy = Once(self._clock.step - done + self._steps)
+        if done >= self._steps:
+            self._recorder.stop()
 
     def on_due_step_end(self, logs: Logs) -> None:
         """Both Kerases look at ``stop_training`` after each execution."""

@@ -365,11 +365,17 @@ class Store:
         """
         with _explained(self.path):
             there = self.checkpoints()
-            removable = [checkpoint for checkpoint in there[:-1] if checkpoint.step not in keep]
-            gone = {
-                checkpoint.path: _beside(checkpoint.path, _REMOVED)
-                for checkpoint in removable[: max(0, len(there) - limit)]
-            }
+        removable = [checkpoint for checkpoint in there[:-1] if checkpoint.step not in keep]
+        return self.remove(removable[: max(0, len(there) - limit)])
+
+    def remove(self, checkpoints: Collection[Checkpoint]) -> list[pathlib.Path]:
+        """Remove checkpoints of this directory.
+
+        Returns:
+            The directories that are gone.
+        """
+        gone = {checkpoint.path: _beside(checkpoint.path, _REMOVED) for checkpoint in checkpoints}
+        with _explained(self.path):
             for path, renamed in gone.items():
                 os.rename(path, renamed)
             if gone:

@@ -193,7 +193,7 @@ class Host(abc.ABC):
 
     @abc.abstractmethod
     def begin_next_fit_at(
-        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], None]
+        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
     ) -> None:
         """Let the next ``fit`` begin at a batch of an epoch, both from 0.
 
@@ -201,7 +201,7 @@ class Host(abc.ABC):
             epoch: The epoch.
             batch: The batch in it.
             restore_metrics: Assigns the metrics of the epoch so far; called if ``batch`` is not 0, when they exist.
-            begun: Called when all callbacks have begun.
+            begun: Called when all callbacks have begun; tells whether any step is to follow.
         """
 
     # -- learning rate -------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ class _TFKerasHost(Host):
             recorder.trace_again(self.model)
 
     def begin_next_fit_at(
-        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], None]
+        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
     ) -> None:
         begin_tf_keras_fit_at(self.model, epoch, batch, restore_metrics, begun)
 
@@ -434,7 +434,7 @@ class _Keras3Host(Host):
         """It is in variables of the layers already."""
 
     def begin_next_fit_at(
-        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], None]
+        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
     ) -> None:
         begin_keras3_fit_at(self.model, epoch, batch, restore_metrics, begun)
 

@@ -18,6 +18,7 @@ import io
 import json
 import logging
 import pathlib
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -301,7 +302,9 @@ def load_archive(path: pathlib.Path, **options: Any) -> Any:
             "copy the model again, or use another checkpoint."
         ) from error
     keras = importlib.import_module("tf_keras" if version.startswith("2.") else "keras")
-    with _loading(path):
+    with _loading(path), warnings.catch_warnings():
+        # A checkpoint has the optimizer's variables elsewhere.
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer .* saved optimizer has 0 variables")
         return keras.models.load_model(path, **options)
 
 

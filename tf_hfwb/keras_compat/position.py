@@ -4,8 +4,11 @@
 that point can be reached on the model's own instance:
 
 * tf_keras asks ``_maybe_load_initial_counters_from_ckpt`` for (epoch, step), after the callbacks' ``on_train_begin``;
-* Keras 3 takes the epoch from ``_initial_epoch``, and shows its epoch iterator to ``_symbolic_build``, before
-  ``on_train_begin``; the iterator then enumerates a shorter first epoch.
+* Keras 3 takes the epoch from ``_initial_epoch``, after ``on_train_begin``, and shows its epoch iterator to
+  ``_symbolic_build``, before that; the iterator then enumerates a shorter first epoch.
+
+Callbacks may find in their ``on_train_begin`` that nothing is left to train, as when early stopping had ended the
+training. Then neither loop runs: Keras 3 cannot end an epoch that has had no step.
 
 The epoch's metrics are put back after Keras has reset them. On TensorFlow some of them are only made in the first step;
 so tf_keras's step is traced before, and Keras 3 told to build them. Everything set here is taken away again when the
@@ -14,6 +17,8 @@ fit has begun.
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +26,7 @@ from tf_hfwb.errors import SettingError
 
 
 def begin_tf_keras_fit_at(
-    model: Any, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], None]
+    model: Any, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
 ) -> None:
     """Let the next ``fit`` begin at a batch of an epoch.
 
@@ -30,13 +35,14 @@ def begin_tf_keras_fit_at(
         epoch: The epoch, from 0.
         batch: The batch in it, from 0.
         restore_metrics: Assigns the metrics of the epoch so far; called when all of them exist.
-        begun: Called when all callbacks have begun.
+        begun: Called when all callbacks have begun; tells whether any step is to follow.
     """
 
     def counters(steps_per_epoch: int | None, initial_epoch: int) -> tuple[int, int]:
         del model._maybe_load_initial_counters_from_ckpt
+        if not begun():
+            return sys.maxsize, 0
         _check_length(steps_per_epoch, batch)
-        begun()
         if batch:
             _restore_before_first_step(model, restore_metrics)
         return epoch, batch
@@ -45,7 +51,7 @@ def begin_tf_keras_fit_at(
 
 
 def begin_keras3_fit_at(
-    model: Any, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], None]
+    model: Any, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
 ) -> None:
     """The same for a Keras 3 model; arguments as in :func:`begin_tf_keras_fit_at`."""
     name = "_maybe_symbolic_build" if hasattr(model, "_maybe_symbolic_build") else "_symbolic_build"
@@ -55,23 +61,36 @@ def begin_keras3_fit_at(
     def observed_build(iterator: Any = None, **options: Any) -> Any:
         delattr(model, name)
         result = build(iterator=iterator, **options)
+        model._initial_epoch = _Epoch(functools.partial(first_epoch, iterator))
+        return result
+
+    def first_epoch(iterator: Any) -> int:
+        model._initial_epoch = None
+        if not begun():
+            return sys.maxsize
         if batch:
             _check_length(iterator.steps_per_epoch, batch)
             _build_metrics(model, iterator)
             iterator._enumerate_iterator = _shorter(iterator, batch)
-        model.reset_metrics = reset_and_restore
-        return result
+            model.reset_metrics = reset_and_restore
+        return epoch
 
     def reset_and_restore() -> None:
         reset()
         del model.reset_metrics
-        model._initial_epoch = None
-        begun()
-        if batch:
-            restore_metrics()
+        restore_metrics()
 
     setattr(model, name, observed_build)
-    model._initial_epoch = epoch
+
+
+class _Epoch:
+    """An epoch that is only known when the loop over epochs begins."""
+
+    def __init__(self, find: Callable[[], int]) -> None:
+        self._find = find
+
+    def __index__(self) -> int:
+        return self._find()
 
 
 def _build_metrics(model: Any, iterator: Any) -> None:

@@ -18,6 +18,7 @@ MAX_LENGTH = 128
 _ALLOWED = re.compile(r"[A-Za-z0-9_.-]+")
 # A character that W&B does not accept, with the hyphens before it and whatever is replaced after it.
 _REPLACED = re.compile(r"-*[^A-Za-z0-9_.-][^A-Za-z0-9_.]*")
+_OWN = re.compile(r"(?:checkpoint-(?!\d+$)|model-).+")  # A directory of steps has only digits.
 _REFERENCE = re.compile(
     r"(?:(?:(?P<entity>[^/:\\]+)/)?(?P<project>[^/:\\]+)/)?(?P<name>[^/:\\]+)(?::(?P<alias>[^/:\\]+))?"
 )
@@ -137,3 +138,16 @@ def looks_like_reference(text: str) -> bool:
     match = _REFERENCE.fullmatch(text.strip())
     parts = (match["entity"], match["project"], match["name"]) if match else ()
     return match is not None and match["alias"] is not None and not {".", "..", "~"}.intersection(filter(None, parts))
+
+
+def looks_like_own_name(text: str) -> bool:
+    """Whether ``text`` may be the name of an artifact that this package has logged, without an alias.
+
+    Example:
+        >>> looks_like_own_name("glue/checkpoint-bert"), looks_like_own_name("google-bert/bert-base-cased")
+        (True, False)
+        >>> looks_like_own_name("checkpoint-500")
+        False
+    """
+    match = _REFERENCE.fullmatch(text.strip())
+    return match is not None and match["alias"] is None and bool(_OWN.fullmatch(match["name"]))

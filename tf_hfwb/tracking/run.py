@@ -22,6 +22,7 @@ import logging
 import netrc
 import os
 import pathlib
+import sys
 import threading
 import urllib.parse
 import warnings
@@ -301,7 +302,11 @@ _current = Tracker()
 
 
 def current_tracker() -> Tracker:
-    """The tracker that :func:`open_tracker` opened last; one without a run when there is none."""
+    """The tracker that :func:`open_tracker` opened last; one without a run when there is none, or it has ended."""
+    global _current
+    if _current.run is not None and sys.modules["wandb"].run is not _current.run:  # The user has finished it.
+        _current.close()
+        _current = Tracker()
     return _current
 
 
