@@ -28,7 +28,7 @@ from typing import Any
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-from text_data import DataTrainingArguments, Texts, label_names, load_texts
+from text_data import DataTrainingArguments, Texts, load_texts
 from transformers import HfArgumentParser
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable, from_pretrained
@@ -154,8 +154,8 @@ def load_config(args: ModelArguments, train: Texts | None, **hub: Any) -> Any:
     else:
         config = BertConfig(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=256)
     labels = config.id2label
-    if train is not None and set(label_names(train)) != set(labels.values()):
-        labels = dict(enumerate(label_names(train)))  # Else it knows these labels, in an order of its own.
+    if train is not None and set(train.names) != set(labels.values()):
+        labels = dict(enumerate(train.names))  # Else it knows these labels, in an order of its own.
     config.id2label, config.label2id = labels, {label: number for number, label in labels.items()}
     return config
 

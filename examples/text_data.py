@@ -71,7 +71,7 @@ class Texts:
         source: Where they are from, for messages.
         rows: A tuple of one or two texts for each row.
         labels: A word for each row; None when rows are not labelled.
-        names: All labels in the order of their numbers, where the data says so.
+        names: All labels in the order of their numbers: of training texts, or where the data says so.
     """
 
     source: str
@@ -118,7 +118,8 @@ def load_texts(args: DataTrainingArguments, wanted: Collection[str], **hub: Any)
         **hub: ``cache_dir`` and ``token`` for ``datasets.load_dataset``.
 
     Returns:
-        The texts by these names. Without validation texts, a part of the training texts is held out.
+        The texts by these names. Without validation texts, a part of the training texts is held out. Labels of the
+        training texts that a sample of them lacks are among their ``names``.
 
     Raises:
         DataError: They cannot be found, read or used; the message says what to do.
@@ -128,8 +129,9 @@ def load_texts(args: DataTrainingArguments, wanted: Collection[str], **hub: Any)
     texts = {name: _texts(table, args, name) for name, table in tables.items() if name in needed}
     if not (args.dataset_name or args.train_file or args.validation_file) and needed & {"train", "validation"}:
         texts["train"] = corpus_texts()
+    if "train" in texts:
+        texts["train"].names = label_names(texts["train"])  # While all rows are there.
     if "validation" in needed - texts.keys() and "train" in texts:
-        label_names(texts["train"])  # A single label is told of while all rows are there.
         texts["train"], texts["validation"] = hold_out(texts["train"])
     for name in wanted:
         if name not in texts:

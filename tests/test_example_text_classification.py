@@ -403,7 +403,7 @@ def test_a_json_file_may_have_an_object_on_each_line_and_a_byte_order_mark():
 )
 def test_labels_are_words_or_whole_numbers(labels, names):
     file = write("rows.jsonl", [("x", label) for label in labels])
-    assert text_data.label_names(load("train", train_file=file)["train"]) == names
+    assert load("train", train_file=file)["train"].names == names
 
 
 @pytest.mark.parametrize(
@@ -419,7 +419,7 @@ def test_labels_are_words_or_whole_numbers(labels, names):
 )
 def test_columns_are_found_or_named(columns, arguments, expected):
     file = write("rows.csv", [["0", "1", "2"][: len(columns)]], columns)
-    texts = load("train", train_file=file, **arguments)["train"]
+    texts = load("validation", validation_file=file, **arguments)["validation"]
     assert texts.rows == expected
     assert texts.labels == ["0"]
 
@@ -453,6 +453,18 @@ def test_samples_are_drawn_from_all_rows():
     assert texts["test"].rows == [("text 0",), ("text 1",), ("text 2",)]
 
 
+@pytest.mark.parametrize("limit", [1, 10])
+def test_a_sample_without_some_labels_is_trained_for_all(limit):
+    everything = load("train", "validation")
+    texts = load("train", "validation", max_train_samples=limit)
+    assert len(texts["train"]) == limit
+    assert len(set(texts["train"].labels)) < len(texts["train"].names)
+    assert texts["train"].names == everything["train"].names
+    assert texts["validation"] == everything["validation"]
+    config = text_classification.load_config(text_classification.ModelArguments(), texts["train"])
+    assert max(texts["validation"].label_ids(config.label2id)) == config.num_labels - 1
+
+
 def test_a_dataset_says_the_names_and_the_order_of_its_labels(tmp_path):
     import datasets
 
@@ -464,7 +476,7 @@ def test_a_dataset_says_the_names_and_the_order_of_its_labels(tmp_path):
     datasets.Dataset.from_dict(hidden, features).to_parquet("hub/test.parquet")
     args = DataTrainingArguments(dataset_name="hub")
     texts = load_texts(args, ["train", "test"], cache_dir=str(tmp_path / "cache"))
-    assert text_data.label_names(texts["train"]) == ["no", "meh"]
+    assert texts["train"].names == ["no", "meh"]
     assert texts["train"].labels[:2] == ["no", "meh"]
     assert (texts["test"].rows, texts["test"].labels) == ([("x",)], None)
     with pytest.raises(DataError, match="columns are 'text', 'label'"):
@@ -501,9 +513,9 @@ def test_the_tokenizer_is_the_same_each_time_and_spells_what_it_does_not_know():
 def test_a_model_that_knows_the_labels_keeps_their_order():
     transformers.BertConfig(id2label={0: "pos", 1: "neg"}).save_pretrained("trained")
     args = text_classification.ModelArguments(model_name_or_path="trained")
-    train = Texts("", [("a",), ("b",)], ["neg", "pos"])
+    train = Texts("", [("a",), ("b",)], ["neg", "pos"], ["neg", "pos"])
     assert text_classification.load_config(args, train).id2label == {0: "pos", 1: "neg"}
-    train = Texts("", [("a",), ("b",)], ["bad", "good"])
+    train = Texts("", [("a",), ("b",)], ["bad", "good"], ["bad", "good"])
     assert text_classification.load_config(args, train).label2id == {"bad": 0, "good": 1}
 
 
