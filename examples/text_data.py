@@ -240,6 +240,7 @@ def read_file(name: str) -> Table:
 def _csv_columns(name: str, text: str) -> dict[str, list[Any]]:
     reader = csv.reader(io.StringIO(text), strict=True)
     rows = []
+    usual_limit = csv.field_size_limit(len(text))  # It is 131,072, and a text may be longer.
     try:
         header = next(reader, [])
         for row in reader:
@@ -254,6 +255,8 @@ def _csv_columns(name: str, text: str) -> dict[str, list[Any]]:
             f"{name} is not CSV at line {reader.line_num}: {error}. Expected commas between fields, double quotes "
             "around texts with commas, and those inside texts doubled. Correct the line."
         ) from error
+    finally:
+        csv.field_size_limit(usual_limit)
     return {column: [row[i] for row in rows] for i, column in enumerate(header)}
 
 

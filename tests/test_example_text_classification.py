@@ -384,6 +384,13 @@ def test_every_format_gives_the_same_texts(name):
     assert texts.labels == [label for _, label in ROWS]
 
 
+def test_a_text_may_be_long():
+    limit = csv.field_size_limit()
+    texts = load("train", train_file=write("rows.csv", [("x" * 200_000, "pos"), ("y", "neg")]))["train"]
+    assert [len(text) for (text,) in texts.rows] == [200_000, 1]
+    assert csv.field_size_limit() == limit
+
+
 def test_a_json_file_may_have_an_object_on_each_line_and_a_byte_order_mark():
     pathlib.Path("rows.json").write_text(
         '\ufeff{"text": "one\u2028line", "label": 1}\n\n{"text": "b"}\n', encoding="utf-8"
