@@ -219,7 +219,10 @@ def _file_tables(args: DataTrainingArguments) -> dict[str, Table]:
 
 
 def read_file(name: str) -> Table:
-    """Read a .csv file with a header, a .json file with a list of objects, or one with an object on each line."""
+    """Read a .csv file with a header, or a .json file with a list of objects or an object on each line.
+
+    The list may be under ``"data"``, beside whatever else, as in many files of the hub.
+    """
     path = pathlib.Path(name).expanduser()
     if path.suffix.lower() not in (".csv", ".json", ".jsonl"):
         raise DataError(
@@ -261,19 +264,38 @@ def _csv_columns(name: str, text: str) -> dict[str, list[Any]]:
 
 
 def _json_columns(name: str, text: str) -> dict[str, list[Any]]:
+    example = 'rows such as {"text": "...", "label": "..."}, in a list or one on each line'
     try:
-        rows = json.loads(text) if text.lstrip().startswith("[") else _json_lines(text)
+        rows = _json_rows(text)
     except ValueError as error:
         raise DataError(
             f"{name} is not JSON: {error}. Expected a list of objects, or one object on each line. Correct the file."
         ) from error
     if not all(isinstance(row, dict) for row in rows):
-        raise DataError(
-            f'{name} holds something else than objects. Expected rows such as {{"text": "...", "label": "..."}}, in a '
-            "list or one on each line. Convert the file."
-        )
+        raise DataError(f"{name} holds something else than objects. Expected {example}. Convert the file.")
+    for kind, word in ((dict, "objects"), (list, "lists")):
+        if len(rows) == 1 and rows[0] and all(isinstance(value, kind) for value in rows[0].values()):
+            raise DataError(
+                f"{name} is one object of {word}, {_listed(rows[0])}, not rows. Expected {example}. Convert the file; "
+                'pandas writes rows with to_json(file, orient="records", lines=True).'
+            )
     names = dict.fromkeys(column for row in rows for column in row)
     return {column: [row.get(column) for row in rows] for column in names}
+
+
+def _json_rows(text: str) -> list[Any]:
+    if not text.strip():
+        return []
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data" or text.lstrip().startswith("["):
+            raise
+        return _json_lines(text)  # There is more behind the first object.
+    if isinstance(content, dict):
+        data = content.get("data")
+        content = data if isinstance(data, list) and all(isinstance(row, dict) for row in data) else [content]
+    return content if isinstance(content, list) else [content]
 
 
 def _json_lines(text: str) -> list[Any]:

@@ -314,6 +314,9 @@ def test_a_wrong_flag_is_named(capsys, flags, message):
         ("no.json", "[]", "no.json has no rows."),
         ("no.json", '[{"text": ', "no.json is not JSON: Expecting value"),
         ("no.json", "[1, 2]", "no.json holds something else than objects. Expected rows such as"),
+        ("no.json", "null", "no.json holds something else than objects. Expected rows such as"),
+        ("no.json", '{\n "data": []\n}', "no.json has no rows."),
+        ("no.json", '{\n "text": "x"\n "label": 1\n}', "no.json is not JSON: Expecting ',' delimiter: line 3 column 2"),
         (
             "no.jsonl",
             '{"text": "x"}\n{"text" 1}\n',
@@ -366,6 +369,26 @@ def test_a_bad_file_is_explained(capsys, name, content, message):
     assert message in printed
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"text": {"0": "x"}, "label": {"0": "pos"}}, "objects, 'text', 'label'"),  # pandas' default
+        ({"0": {"text": "x", "label": "pos"}, "1": {"text": "y", "label": "neg"}}, "objects, '0', '1'"),
+        ({"text": ["x", "y"], "label": ["pos", "neg"]}, "lists, 'text', 'label'"),
+        ({"columns": ["text", "label"], "index": [0], "data": [["x", "pos"]]}, "lists, 'columns', 'index', 'data'"),
+    ],
+)
+def test_a_json_file_of_columns_is_told_to_have_rows(content, said):
+    pathlib.Path("no.json").write_text(json.dumps(content, indent=1))
+    with pytest.raises(DataError) as raised:
+        read_file("no.json")
+    assert str(raised.value) == (
+        f'no.json is one object of {said}, not rows. Expected rows such as {{"text": "...", "label": "..."}}, in a '
+        'list or one on each line. Convert the file; pandas writes rows with to_json(file, orient="records", '
+        "lines=True)."
+    )
+
+
 def test_a_column_that_is_named_must_be_there(capsys):
     train = write("train.csv", ROWS)
     printed = fails(capsys, "--train_file", train, "--text_column_name", "body")
@@ -396,6 +419,15 @@ def test_a_json_file_may_have_an_object_on_each_line_and_a_byte_order_mark():
         '\ufeff{"text": "one\u2028line", "label": 1}\n\n{"text": "b"}\n', encoding="utf-8"
     )
     assert read_file("rows.json").columns == {"text": ["one\u2028line", "b"], "label": [1, None]}
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_rows_of_a_json_file_may_be_under_data(indent):
+    rows = [{"text": "x", "label": "pos"}, {"text": "y", "label": "neg"}]
+    pathlib.Path("rows.json").write_text(json.dumps({"version": "1.1", "data": rows}, indent=indent))
+    assert read_file("rows.json").columns == {"text": ["x", "y"], "label": ["pos", "neg"]}
+    pathlib.Path("row.json").write_text(json.dumps({"text": "x", "label": "pos", "data": ["of", "its"]}, indent=indent))
+    assert read_file("row.json").columns == {"text": ["x"], "label": ["pos"], "data": [["of", "its"]]}
 
 
 @pytest.mark.parametrize(
