@@ -9,6 +9,7 @@ import csv
 import importlib.resources
 import io
 import json
+import math
 import pathlib
 import random
 import re
@@ -260,6 +261,8 @@ def _csv_columns(name: str, text: str) -> dict[str, list[Any]]:
         ) from error
     finally:
         csv.field_size_limit(usual_limit)
+    # A missing value that was turned into a word, as NumPy and pandas' na_rep write it.
+    rows = [[None if value in ("nan", "NaN") else value for value in row] for row in rows]
     return {column: [row[i] for row in rows] for i, column in enumerate(header)}
 
 
@@ -399,7 +402,7 @@ def _strings(table: Table, column: str) -> list[str]:
                 f"The column {column!r} of {table.source} has a {type(value).__name__} in row {number}. Expected "
                 "texts. Name another column with --text_column_names."
             )
-    return ["" if value is None else str(value) for value in values]
+    return ["" if _is_missing(value) else str(value) for value in values]
 
 
 def _labels(table: Table, column: str, name: str) -> list[str] | None:
@@ -415,7 +418,8 @@ def _labels(table: Table, column: str, name: str) -> list[str] | None:
     if missing:
         raise DataError(
             f"{len(missing)} of {len(labels)} rows of {table.source} have nothing in the label column {column!r} (the "
-            f"first is row {missing[0] + 1}). Expected a word or a whole number. Fill them in, or remove these rows."
+            f"first is row {missing[0] + 1}; NaN is nothing). Expected a word or a whole number. Fill them in, "
+            "or remove these rows."
         )
     if all(re.fullmatch(r"-?\d*\.?\d+", label) for label in labels) and any("." in label for label in labels):
         fraction = next(label for label in labels if "." in label)
@@ -433,9 +437,13 @@ def _word(table: Table, column: str, value: Any) -> str:
             f"The label column {column!r} of {table.source} has a {type(value).__name__}. Expected one label in each "
             "row, a word or a whole number. Name another column with --label_column_name."
         )
-    word = "" if value is None else str(value).strip()
+    word = "" if _is_missing(value) else str(value).strip()
     # A table with gaps writes whole numbers as 1.0.
     return word.removesuffix(".0") if re.fullmatch(r"-?\d+\.0", word) else word
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _limited(texts: Texts, args: DataTrainingArguments, name: str) -> Texts:

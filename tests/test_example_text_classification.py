@@ -471,6 +471,19 @@ def test_rows_without_a_text_are_left_out_and_counted(capsys):
     assert printed == "Note: 3 of 9 rows of rows.jsonl have no text (the first is row 7); they are left out.\n"
 
 
+@pytest.mark.parametrize("name", ["rows.json", "rows.csv"])
+def test_nan_is_nothing(capsys, name):
+    nan = float("nan")
+    rows = [*ROWS, (nan, "pos"), ("nan and granddad", "neg")]
+    texts = load("train", train_file=write(name, rows))["train"]
+    assert texts.rows == [(text,) for text, _ in ROWS] + [("nan and granddad",)]
+    assert f"1 of 8 rows of {name} have no text (the first is row 7)" in capsys.readouterr().out
+    file = write(name, [("x", "pos"), ("y", nan), ("z", "neg")])
+    with pytest.raises(DataError, match=r"1 of 3 rows .* nothing in the label column 'label' \(the first is row 2;"):
+        load("train", train_file=file)
+    assert load("test", test_file=file)["test"].labels is None
+
+
 def test_a_part_is_held_out_of_every_label():
     rows = [(f"text {i}", "rare" if i % 10 == 0 else "often") for i in range(100)]
     file = write("rows.csv", rows)
