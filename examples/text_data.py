@@ -247,6 +247,12 @@ def _csv_columns(name: str, text: str) -> dict[str, list[Any]]:
     usual_limit = csv.field_size_limit(len(text))  # It is 131,072, and a text may be longer.
     try:
         header = next(reader, [])
+        twice = [column for column, count in Counter(header).items() if column and count > 1]
+        if twice:
+            raise DataError(
+                f"{name} has columns of the same name in its header: {_listed(twice)}. Expected a name for each, to "
+                "find texts and labels by. Rename or remove all but one of them."
+            )
         for row in reader:
             if row and len(row) != len(header):
                 raise DataError(

@@ -310,6 +310,11 @@ def test_a_wrong_flag_is_named(capsys, flags, message):
         ("no.csv", b"text,label\n\xff,a\n", "no.csv cannot be read: 'utf-8' codec can't decode byte 0xff"),
         ("no.csv", "text,label\nwell, no,a\n", "no.csv has 3 fields in line 2, but 2 in its header."),
         ("no.csv", 'text,label\n"well,a\n', "no.csv is not CSV at line 2: unexpected end of data."),
+        (
+            "no.csv",
+            "text,label,,label,text,\nx,a,,b,y,\n",
+            "no.csv has columns of the same name in its header: 'text', 'label'. Expected a name for each",
+        ),
         ("no.json", "", "no.json has no rows."),
         ("no.json", "[]", "no.json has no rows."),
         ("no.json", '[{"text": ', "no.json is not JSON: Expecting value"),
@@ -405,6 +410,12 @@ def test_every_format_gives_the_same_texts(name):
     texts = load("train", train_file=write(name, ROWS))["train"]
     assert texts.rows == [(text,) for text, _ in ROWS]
     assert texts.labels == [label for _, label in ROWS]
+
+
+def test_columns_of_a_csv_file_may_have_no_name():
+    pathlib.Path("rows.csv").write_text(",text,label,,\n0,x,pos,,\n")
+    texts = load("validation", validation_file="rows.csv")["validation"]
+    assert (texts.rows, texts.labels) == ([("x",)], ["pos"])
 
 
 def test_a_text_may_be_long():
