@@ -22,6 +22,7 @@ from tf_hfwb.errors import DataError, SettingError
 
 TEXT_COLUMNS = (["text"], ["sentence"], ["sentence1", "sentence2"], ["premise", "hypothesis"], ["question"])
 LABEL_COLUMNS = ("label", "labels", "category", "class")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 HELD_OUT = 0.2  # The share of the training texts that is held out when there are no others to evaluate on.
 SPLIT_SEED = 0  # Not --seed: runs with other seeds are evaluated on the same texts.
 
@@ -222,6 +223,7 @@ def _file_tables(args: DataTrainingArguments) -> dict[str, Table]:
 def read_file(name: str) -> Table:
     """Read a .csv file with a header, or a .json file with a list of objects or an object on each line.
 
+    A header without commas may have semicolons or tabs between the names, as its rows then must.
     The list may be under ``"data"``, beside whatever else, as in many files of the hub.
     """
     path = pathlib.Path(name).expanduser()
@@ -242,7 +244,10 @@ def read_file(name: str) -> Table:
 
 
 def _csv_columns(name: str, text: str) -> dict[str, list[Any]]:
-    reader = csv.reader(io.StringIO(text), strict=True)
+    first = text.partition("\n")[0]
+    separator = next((separator for separator in SEPARATORS if separator in first), ",")
+    between = SEPARATORS[separator]
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
     rows = []
     usual_limit = csv.field_size_limit(len(text))  # It is 131,072, and a text may be longer.
     try:
@@ -257,13 +262,14 @@ def _csv_columns(name: str, text: str) -> dict[str, list[Any]]:
             if row and len(row) != len(header):
                 raise DataError(
                     f"{name} has {len(row)} fields in line {reader.line_num}, but {len(header)} in its header. "
-                    "Expected as many. Put texts with commas or line breaks between double quotes."
+                    f"Expected as many, with {between} between them. Put texts with {between} or line breaks between "
+                    "double quotes."
                 )
             rows += [row] if row else []
     except csv.Error as error:
         raise DataError(
-            f"{name} is not CSV at line {reader.line_num}: {error}. Expected commas between fields, double quotes "
-            "around texts with commas, and those inside texts doubled. Correct the line."
+            f"{name} is not CSV at line {reader.line_num}: {error}. Expected {between} between fields, double "
+            f"quotes around texts with {between}, and those inside texts doubled. Correct the line."
         ) from error
     finally:
         csv.field_size_limit(usual_limit)

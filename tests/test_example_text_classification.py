@@ -309,6 +309,17 @@ def test_a_wrong_flag_is_named(capsys, flags, message):
         ("no.csv", "text,label\n", "no.csv has no rows."),
         ("no.csv", b"text,label\n\xff,a\n", "no.csv cannot be read: 'utf-8' codec can't decode byte 0xff"),
         ("no.csv", "text,label\nwell, no,a\n", "no.csv has 3 fields in line 2, but 2 in its header."),
+        ("no.csv", "text;label\nwell; no;a\n", "Expected as many, with semicolons between them. Put texts with semic"),
+        (
+            "no.csv",
+            "text\tlabel\nwell,a\n",
+            "no.csv has 1 fields in line 2, but 2 in its header. Expected as many, with ta",
+        ),
+        (
+            "no.csv",
+            'text;label\n"well;a\n',
+            "unexpected end of data. Expected semicolons between fields, double quotes",
+        ),
         ("no.csv", 'text,label\n"well,a\n', "no.csv is not CSV at line 2: unexpected end of data."),
         (
             "no.csv",
@@ -410,6 +421,16 @@ def test_every_format_gives_the_same_texts(name):
     texts = load("train", train_file=write(name, ROWS))["train"]
     assert texts.rows == [(text,) for text, _ in ROWS]
     assert texts.labels == [label for _, label in ROWS]
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_than_commas_are_read(separator):
+    rows = [*ROWS, ("a; b\tc, d", "pos")]
+    with open("rows.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=separator).writerows([("text", "label"), *rows])
+    assert read_file("rows.csv").columns == dict(
+        zip(("text", "label"), map(list, zip(*rows, strict=True)), strict=True)
+    )
 
 
 def test_columns_of_a_csv_file_may_have_no_name():
