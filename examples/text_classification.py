@@ -28,7 +28,7 @@ from typing import Any
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-from text_data import DataTrainingArguments, Texts, label_names, load_texts
+from text_data import DataTrainingArguments, Texts, load_texts
 from transformers import HfArgumentParser
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable, from_pretrained
@@ -42,6 +42,8 @@ NEW_MODEL_DEFAULTS = {
     "per_device_train_batch_size": 32,
     "warmup_ratio": 0.1,
 }
+# Without flags it may be called again and again in one place.
+DEMONSTRATION_DEFAULTS = {"overwrite_output_dir": True}
 
 
 @dataclass
@@ -78,6 +80,8 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataTrainingArguments, T
     parser.set_defaults(**SCRIPT_DEFAULTS)
     if not parser.parse_known_args(argv)[0].model_name_or_path:
         parser.set_defaults(**NEW_MODEL_DEFAULTS)
+    if not argv:
+        parser.set_defaults(**DEMONSTRATION_DEFAULTS)
     *arguments, unknown = parser.parse_args_into_dataclasses(
         argv, return_remaining_strings=True, look_for_args_file=False
     )
@@ -154,8 +158,8 @@ def load_config(args: ModelArguments, train: Texts | None, **hub: Any) -> Any:
     else:
         config = BertConfig(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=256)
     labels = config.id2label
-    if train is not None and set(label_names(train)) != set(labels.values()):
-        labels = dict(enumerate(label_names(train)))  # Else it knows these labels, in an order of its own.
+    if train is not None and set(train.names) != set(labels.values()):
+        labels = dict(enumerate(train.names))  # Else it knows these labels, in an order of its own.
     config.id2label, config.label2id = labels, {label: number for number, label in labels.items()}
     return config
 

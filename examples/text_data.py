@@ -9,6 +9,7 @@ import csv
 import importlib.resources
 import io
 import json
+import math
 import pathlib
 import random
 import re
@@ -21,6 +22,7 @@ from tf_hfwb.errors import DataError, SettingError
 
 TEXT_COLUMNS = (["text"], ["sentence"], ["sentence1", "sentence2"], ["premise", "hypothesis"], ["question"])
 LABEL_COLUMNS = ("label", "labels", "category", "class")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 HELD_OUT = 0.2  # The share of the training texts that is held out when there are no others to evaluate on.
 SPLIT_SEED = 0  # Not --seed: runs with other seeds are evaluated on the same texts.
 
@@ -71,7 +73,7 @@ class Texts:
         source: Where they are from, for messages.
         rows: A tuple of one or two texts for each row.
         labels: A word for each row; None when rows are not labelled.
-        names: All labels in the order of their numbers, where the data says so.
+        names: All labels in the order of their numbers: of training texts, or where the data says so.
     """
 
     source: str
@@ -118,7 +120,8 @@ def load_texts(args: DataTrainingArguments, wanted: Collection[str], **hub: Any)
         **hub: ``cache_dir`` and ``token`` for ``datasets.load_dataset``.
 
     Returns:
-        The texts by these names. Without validation texts, a part of the training texts is held out.
+        The texts by these names. Without validation texts, a part of the training texts is held out. Labels of the
+        training texts that a sample of them lacks are among their ``names``.
 
     Raises:
         DataError: They cannot be found, read or used; the message says what to do.
@@ -128,8 +131,9 @@ def load_texts(args: DataTrainingArguments, wanted: Collection[str], **hub: Any)
     texts = {name: _texts(table, args, name) for name, table in tables.items() if name in needed}
     if not (args.dataset_name or args.train_file or args.validation_file) and needed & {"train", "validation"}:
         texts["train"] = corpus_texts()
+    if "train" in texts:
+        texts["train"].names = label_names(texts["train"])  # While all rows are there.
     if "validation" in needed - texts.keys() and "train" in texts:
-        label_names(texts["train"])  # A single label is told of while all rows are there.
         texts["train"], texts["validation"] = hold_out(texts["train"])
     for name in wanted:
         if name not in texts:
@@ -217,7 +221,11 @@ def _file_tables(args: DataTrainingArguments) -> dict[str, Table]:
 
 
 def read_file(name: str) -> Table:
-    """Read a .csv file with a header, a .json file with a list of objects, or one with an object on each line."""
+    """Read a .csv file with a header, or a .json file with a list of objects or an object on each line.
+
+    A header without commas may have semicolons or tabs between the names, as its rows then must.
+    The list may be under ``"data"``, beside whatever else, as in many files of the hub.
+    """
     path = pathlib.Path(name).expanduser()
     if path.suffix.lower() not in (".csv", ".json", ".jsonl"):
         raise DataError(
@@ -236,39 +244,73 @@ def read_file(name: str) -> Table:
 
 
 def _csv_columns(name: str, text: str) -> dict[str, list[Any]]:
-    reader = csv.reader(io.StringIO(text), strict=True)
+    first = text.partition("\n")[0]
+    separator = next((separator for separator in SEPARATORS if separator in first), ",")
+    between = SEPARATORS[separator]
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
     rows = []
+    usual_limit = csv.field_size_limit(len(text))  # It is 131,072, and a text may be longer.
     try:
         header = next(reader, [])
+        twice = [column for column, count in Counter(header).items() if column and count > 1]
+        if twice:
+            raise DataError(
+                f"{name} has columns of the same name in its header: {_listed(twice)}. Expected a name for each, to "
+                "find texts and labels by. Rename or remove all but one of them."
+            )
         for row in reader:
             if row and len(row) != len(header):
                 raise DataError(
                     f"{name} has {len(row)} fields in line {reader.line_num}, but {len(header)} in its header. "
-                    "Expected as many. Put texts with commas or line breaks between double quotes."
+                    f"Expected as many, with {between} between them. Put texts with {between} or line breaks between "
+                    "double quotes."
                 )
             rows += [row] if row else []
     except csv.Error as error:
         raise DataError(
-            f"{name} is not CSV at line {reader.line_num}: {error}. Expected commas between fields, double quotes "
-            "around texts with commas, and those inside texts doubled. Correct the line."
+            f"{name} is not CSV at line {reader.line_num}: {error}. Expected {between} between fields, double "
+            f"quotes around texts with {between}, and those inside texts doubled. Correct the line."
         ) from error
+    finally:
+        csv.field_size_limit(usual_limit)
+    # A missing value that was turned into a word, as NumPy and pandas' na_rep write it.
+    rows = [[None if value in ("nan", "NaN") else value for value in row] for row in rows]
     return {column: [row[i] for row in rows] for i, column in enumerate(header)}
 
 
 def _json_columns(name: str, text: str) -> dict[str, list[Any]]:
+    example = 'rows such as {"text": "...", "label": "..."}, in a list or one on each line'
     try:
-        rows = json.loads(text) if text.lstrip().startswith("[") else _json_lines(text)
+        rows = _json_rows(text)
     except ValueError as error:
         raise DataError(
             f"{name} is not JSON: {error}. Expected a list of objects, or one object on each line. Correct the file."
         ) from error
     if not all(isinstance(row, dict) for row in rows):
-        raise DataError(
-            f'{name} holds something else than objects. Expected rows such as {{"text": "...", "label": "..."}}, in a '
-            "list or one on each line. Convert the file."
-        )
+        raise DataError(f"{name} holds something else than objects. Expected {example}. Convert the file.")
+    for kind, word in ((dict, "objects"), (list, "lists")):
+        if len(rows) == 1 and rows[0] and all(isinstance(value, kind) for value in rows[0].values()):
+            raise DataError(
+                f"{name} is one object of {word}, {_listed(rows[0])}, not rows. Expected {example}. Convert the file; "
+                'pandas writes rows with to_json(file, orient="records", lines=True).'
+            )
     names = dict.fromkeys(column for row in rows for column in row)
     return {column: [row.get(column) for row in rows] for column in names}
+
+
+def _json_rows(text: str) -> list[Any]:
+    if not text.strip():
+        return []
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data" or text.lstrip().startswith("["):
+            raise
+        return _json_lines(text)  # There is more behind the first object.
+    if isinstance(content, dict):
+        data = content.get("data")
+        content = data if isinstance(data, list) and all(isinstance(row, dict) for row in data) else [content]
+    return content if isinstance(content, list) else [content]
 
 
 def _json_lines(text: str) -> list[Any]:
@@ -372,7 +414,7 @@ def _strings(table: Table, column: str) -> list[str]:
                 f"The column {column!r} of {table.source} has a {type(value).__name__} in row {number}. Expected "
                 "texts. Name another column with --text_column_names."
             )
-    return ["" if value is None else str(value) for value in values]
+    return ["" if _is_missing(value) else str(value) for value in values]
 
 
 def _labels(table: Table, column: str, name: str) -> list[str] | None:
@@ -388,7 +430,8 @@ def _labels(table: Table, column: str, name: str) -> list[str] | None:
     if missing:
         raise DataError(
             f"{len(missing)} of {len(labels)} rows of {table.source} have nothing in the label column {column!r} (the "
-            f"first is row {missing[0] + 1}). Expected a word or a whole number. Fill them in, or remove these rows."
+            f"first is row {missing[0] + 1}; NaN is nothing). Expected a word or a whole number. Fill them in, "
+            "or remove these rows."
         )
     if all(re.fullmatch(r"-?\d*\.?\d+", label) for label in labels) and any("." in label for label in labels):
         fraction = next(label for label in labels if "." in label)
@@ -406,9 +449,13 @@ def _word(table: Table, column: str, value: Any) -> str:
             f"The label column {column!r} of {table.source} has a {type(value).__name__}. Expected one label in each "
             "row, a word or a whole number. Name another column with --label_column_name."
         )
-    word = "" if value is None else str(value).strip()
+    word = "" if _is_missing(value) else str(value).strip()
     # A table with gaps writes whole numbers as 1.0.
     return word.removesuffix(".0") if re.fullmatch(r"-?\d+\.0", word) else word
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _limited(texts: Texts, args: DataTrainingArguments, name: str) -> Texts:

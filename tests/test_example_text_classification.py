@@ -309,11 +309,30 @@ def test_a_wrong_flag_is_named(capsys, flags, message):
         ("no.csv", "text,label\n", "no.csv has no rows."),
         ("no.csv", b"text,label\n\xff,a\n", "no.csv cannot be read: 'utf-8' codec can't decode byte 0xff"),
         ("no.csv", "text,label\nwell, no,a\n", "no.csv has 3 fields in line 2, but 2 in its header."),
+        ("no.csv", "text;label\nwell; no;a\n", "Expected as many, with semicolons between them. Put texts with semic"),
+        (
+            "no.csv",
+            "text\tlabel\nwell,a\n",
+            "no.csv has 1 fields in line 2, but 2 in its header. Expected as many, with ta",
+        ),
+        (
+            "no.csv",
+            'text;label\n"well;a\n',
+            "unexpected end of data. Expected semicolons between fields, double quotes",
+        ),
         ("no.csv", 'text,label\n"well,a\n', "no.csv is not CSV at line 2: unexpected end of data."),
+        (
+            "no.csv",
+            "text,label,,label,text,\nx,a,,b,y,\n",
+            "no.csv has columns of the same name in its header: 'text', 'label'. Expected a name for each",
+        ),
         ("no.json", "", "no.json has no rows."),
         ("no.json", "[]", "no.json has no rows."),
         ("no.json", '[{"text": ', "no.json is not JSON: Expecting value"),
         ("no.json", "[1, 2]", "no.json holds something else than objects. Expected rows such as"),
+        ("no.json", "null", "no.json holds something else than objects. Expected rows such as"),
+        ("no.json", '{\n "data": []\n}', "no.json has no rows."),
+        ("no.json", '{\n "text": "x"\n "label": 1\n}', "no.json is not JSON: Expecting ',' delimiter: line 3 column 2"),
         (
             "no.jsonl",
             '{"text": "x"}\n{"text" 1}\n',
@@ -366,6 +385,26 @@ def test_a_bad_file_is_explained(capsys, name, content, message):
     assert message in printed
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"text": {"0": "x"}, "label": {"0": "pos"}}, "objects, 'text', 'label'"),  # pandas' default
+        ({"0": {"text": "x", "label": "pos"}, "1": {"text": "y", "label": "neg"}}, "objects, '0', '1'"),
+        ({"text": ["x", "y"], "label": ["pos", "neg"]}, "lists, 'text', 'label'"),
+        ({"columns": ["text", "label"], "index": [0], "data": [["x", "pos"]]}, "lists, 'columns', 'index', 'data'"),
+    ],
+)
+def test_a_json_file_of_columns_is_told_to_have_rows(content, said):
+    pathlib.Path("no.json").write_text(json.dumps(content, indent=1))
+    with pytest.raises(DataError) as raised:
+        read_file("no.json")
+    assert str(raised.value) == (
+        f'no.json is one object of {said}, not rows. Expected rows such as {{"text": "...", "label": "..."}}, in a '
+        'list or one on each line. Convert the file; pandas writes rows with to_json(file, orient="records", '
+        "lines=True)."
+    )
+
+
 def test_a_column_that_is_named_must_be_there(capsys):
     train = write("train.csv", ROWS)
     printed = fails(capsys, "--train_file", train, "--text_column_name", "body")
@@ -384,11 +423,43 @@ def test_every_format_gives_the_same_texts(name):
     assert texts.labels == [label for _, label in ROWS]
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_than_commas_are_read(separator):
+    rows = [*ROWS, ("a; b\tc, d", "pos")]
+    with open("rows.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=separator).writerows([("text", "label"), *rows])
+    assert read_file("rows.csv").columns == dict(
+        zip(("text", "label"), map(list, zip(*rows, strict=True)), strict=True)
+    )
+
+
+def test_columns_of_a_csv_file_may_have_no_name():
+    pathlib.Path("rows.csv").write_text(",text,label,,\n0,x,pos,,\n")
+    texts = load("validation", validation_file="rows.csv")["validation"]
+    assert (texts.rows, texts.labels) == ([("x",)], ["pos"])
+
+
+def test_a_text_may_be_long():
+    limit = csv.field_size_limit()
+    texts = load("train", train_file=write("rows.csv", [("x" * 200_000, "pos"), ("y", "neg")]))["train"]
+    assert [len(text) for (text,) in texts.rows] == [200_000, 1]
+    assert csv.field_size_limit() == limit
+
+
 def test_a_json_file_may_have_an_object_on_each_line_and_a_byte_order_mark():
     pathlib.Path("rows.json").write_text(
         '\ufeff{"text": "one\u2028line", "label": 1}\n\n{"text": "b"}\n', encoding="utf-8"
     )
     assert read_file("rows.json").columns == {"text": ["one\u2028line", "b"], "label": [1, None]}
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_rows_of_a_json_file_may_be_under_data(indent):
+    rows = [{"text": "x", "label": "pos"}, {"text": "y", "label": "neg"}]
+    pathlib.Path("rows.json").write_text(json.dumps({"version": "1.1", "data": rows}, indent=indent))
+    assert read_file("rows.json").columns == {"text": ["x", "y"], "label": ["pos", "neg"]}
+    pathlib.Path("row.json").write_text(json.dumps({"text": "x", "label": "pos", "data": ["of", "its"]}, indent=indent))
+    assert read_file("row.json").columns == {"text": ["x"], "label": ["pos"], "data": [["of", "its"]]}
 
 
 @pytest.mark.parametrize(
@@ -403,7 +474,7 @@ def test_a_json_file_may_have_an_object_on_each_line_and_a_byte_order_mark():
 )
 def test_labels_are_words_or_whole_numbers(labels, names):
     file = write("rows.jsonl", [("x", label) for label in labels])
-    assert text_data.label_names(load("train", train_file=file)["train"]) == names
+    assert load("train", train_file=file)["train"].names == names
 
 
 @pytest.mark.parametrize(
@@ -419,7 +490,7 @@ def test_labels_are_words_or_whole_numbers(labels, names):
 )
 def test_columns_are_found_or_named(columns, arguments, expected):
     file = write("rows.csv", [["0", "1", "2"][: len(columns)]], columns)
-    texts = load("train", train_file=file, **arguments)["train"]
+    texts = load("validation", validation_file=file, **arguments)["validation"]
     assert texts.rows == expected
     assert texts.labels == ["0"]
 
@@ -430,6 +501,19 @@ def test_rows_without_a_text_are_left_out_and_counted(capsys):
     assert len(texts) == len(texts.labels) == len(ROWS)
     printed = capsys.readouterr().out
     assert printed == "Note: 3 of 9 rows of rows.jsonl have no text (the first is row 7); they are left out.\n"
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.csv"])
+def test_nan_is_nothing(capsys, name):
+    nan = float("nan")
+    rows = [*ROWS, (nan, "pos"), ("nan and granddad", "neg")]
+    texts = load("train", train_file=write(name, rows))["train"]
+    assert texts.rows == [(text,) for text, _ in ROWS] + [("nan and granddad",)]
+    assert f"1 of 8 rows of {name} have no text (the first is row 7)" in capsys.readouterr().out
+    file = write(name, [("x", "pos"), ("y", nan), ("z", "neg")])
+    with pytest.raises(DataError, match=r"1 of 3 rows .* nothing in the label column 'label' \(the first is row 2;"):
+        load("train", train_file=file)
+    assert load("test", test_file=file)["test"].labels is None
 
 
 def test_a_part_is_held_out_of_every_label():
@@ -453,6 +537,18 @@ def test_samples_are_drawn_from_all_rows():
     assert texts["test"].rows == [("text 0",), ("text 1",), ("text 2",)]
 
 
+@pytest.mark.parametrize("limit", [1, 10])
+def test_a_sample_without_some_labels_is_trained_for_all(limit):
+    everything = load("train", "validation")
+    texts = load("train", "validation", max_train_samples=limit)
+    assert len(texts["train"]) == limit
+    assert len(set(texts["train"].labels)) < len(texts["train"].names)
+    assert texts["train"].names == everything["train"].names
+    assert texts["validation"] == everything["validation"]
+    config = text_classification.load_config(text_classification.ModelArguments(), texts["train"])
+    assert max(texts["validation"].label_ids(config.label2id)) == config.num_labels - 1
+
+
 def test_a_dataset_says_the_names_and_the_order_of_its_labels(tmp_path):
     import datasets
 
@@ -464,7 +560,7 @@ def test_a_dataset_says_the_names_and_the_order_of_its_labels(tmp_path):
     datasets.Dataset.from_dict(hidden, features).to_parquet("hub/test.parquet")
     args = DataTrainingArguments(dataset_name="hub")
     texts = load_texts(args, ["train", "test"], cache_dir=str(tmp_path / "cache"))
-    assert text_data.label_names(texts["train"]) == ["no", "meh"]
+    assert texts["train"].names == ["no", "meh"]
     assert texts["train"].labels[:2] == ["no", "meh"]
     assert (texts["test"].rows, texts["test"].labels) == ([("x",)], None)
     with pytest.raises(DataError, match="columns are 'text', 'label'"):
@@ -501,9 +597,9 @@ def test_the_tokenizer_is_the_same_each_time_and_spells_what_it_does_not_know():
 def test_a_model_that_knows_the_labels_keeps_their_order():
     transformers.BertConfig(id2label={0: "pos", 1: "neg"}).save_pretrained("trained")
     args = text_classification.ModelArguments(model_name_or_path="trained")
-    train = Texts("", [("a",), ("b",)], ["neg", "pos"])
+    train = Texts("", [("a",), ("b",)], ["neg", "pos"], ["neg", "pos"])
     assert text_classification.load_config(args, train).id2label == {0: "pos", 1: "neg"}
-    train = Texts("", [("a",), ("b",)], ["bad", "good"])
+    train = Texts("", [("a",), ("b",)], ["bad", "good"], ["bad", "good"])
     assert text_classification.load_config(args, train).label2id == {"bad": 0, "good": 1}
 
 
