@@ -5,24 +5,21 @@ Everything here is plain Python, so that a mistake in a file is reported before 
 
 from __future__ import annotations
 
-import csv
 import importlib.resources
-import io
-import json
 import math
-import pathlib
 import random
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from text_files import Table, listed, read_file
 
 from tf_hfwb.errors import DataError, SettingError
 
 TEXT_COLUMNS = (["text"], ["sentence"], ["sentence1", "sentence2"], ["premise", "hypothesis"], ["question"])
 LABEL_COLUMNS = ("label", "labels", "category", "class")
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 HELD_OUT = 0.2  # The share of the training texts that is held out when there are no others to evaluate on.
 SPLIT_SEED = 0  # Not --seed: runs with other seeds are evaluated on the same texts.
 
@@ -94,21 +91,11 @@ class Texts:
         unknown = Counter(label for label in self.labels or () if label not in label2id)
         if unknown:
             raise DataError(
-                f"{self.source} has labels that the model is not trained for: {_listed(sorted(unknown))} "
-                f"({sum(unknown.values())} rows). Expected some of {_listed(label2id)}. Correct these rows, or add "
+                f"{self.source} has labels that the model is not trained for: {listed(sorted(unknown))} "
+                f"({sum(unknown.values())} rows). Expected some of {listed(label2id)}. Correct these rows, or add "
                 "such rows to the training data."
             )
         return [label2id[label] for label in self.labels or ()]
-
-
-@dataclass
-class Table:
-    """Columns of a file or a dataset before it is known which are needed."""
-
-    source: str
-    names: list[str]
-    columns: Any  # By name: a dict, or a datasets.Dataset.
-    label_names: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 def load_texts(args: DataTrainingArguments, wanted: Collection[str], **hub: Any) -> dict[str, Texts]:
@@ -220,109 +207,6 @@ def _file_tables(args: DataTrainingArguments) -> dict[str, Table]:
     return {name: read_file(file) for name, file in files.items() if file}
 
 
-def read_file(name: str) -> Table:
-    """Read a .csv file with a header, or a .json file with a list of objects or an object on each line.
-
-    A header without commas may have semicolons or tabs between the names, as its rows then must.
-    The list may be under ``"data"``, beside whatever else, as in many files of the hub.
-    """
-    path = pathlib.Path(name).expanduser()
-    if path.suffix.lower() not in (".csv", ".json", ".jsonl"):
-        raise DataError(
-            f"{name} has the extension {path.suffix!r}. Expected .csv, .json or .jsonl. Convert the file, or rename it."
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name} cannot be read: {error}. Expected UTF-8. Convert the file's encoding.") from error
-    except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror}. Expected a file. Check the path.") from error
-    columns = _csv_columns(name, text) if path.suffix.lower() == ".csv" else _json_columns(name, text)
-    if not any(columns.values()):
-        raise DataError(f"{name} has no rows. Expected at least one. Check that it is the right file and complete.")
-    return Table(name, list(columns), columns)
-
-
-def _csv_columns(name: str, text: str) -> dict[str, list[Any]]:
-    first = text.partition("\n")[0]
-    separator = next((separator for separator in SEPARATORS if separator in first), ",")
-    between = SEPARATORS[separator]
-    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
-    rows = []
-    usual_limit = csv.field_size_limit(len(text))  # It is 131,072, and a text may be longer.
-    try:
-        header = next(reader, [])
-        twice = [column for column, count in Counter(header).items() if column and count > 1]
-        if twice:
-            raise DataError(
-                f"{name} has columns of the same name in its header: {_listed(twice)}. Expected a name for each, to "
-                "find texts and labels by. Rename or remove all but one of them."
-            )
-        for row in reader:
-            if row and len(row) != len(header):
-                raise DataError(
-                    f"{name} has {len(row)} fields in line {reader.line_num}, but {len(header)} in its header. "
-                    f"Expected as many, with {between} between them. Put texts with {between} or line breaks between "
-                    "double quotes."
-                )
-            rows += [row] if row else []
-    except csv.Error as error:
-        raise DataError(
-            f"{name} is not CSV at line {reader.line_num}: {error}. Expected {between} between fields, double "
-            f"quotes around texts with {between}, and those inside texts doubled. Correct the line."
-        ) from error
-    finally:
-        csv.field_size_limit(usual_limit)
-    # A missing value that was turned into a word, as NumPy and pandas' na_rep write it.
-    rows = [[None if value in ("nan", "NaN") else value for value in row] for row in rows]
-    return {column: [row[i] for row in rows] for i, column in enumerate(header)}
-
-
-def _json_columns(name: str, text: str) -> dict[str, list[Any]]:
-    example = 'rows such as {"text": "...", "label": "..."}, in a list or one on each line'
-    try:
-        rows = _json_rows(text)
-    except ValueError as error:
-        raise DataError(
-            f"{name} is not JSON: {error}. Expected a list of objects, or one object on each line. Correct the file."
-        ) from error
-    if not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{name} holds something else than objects. Expected {example}. Convert the file.")
-    for kind, word in ((dict, "objects"), (list, "lists")):
-        if len(rows) == 1 and rows[0] and all(isinstance(value, kind) for value in rows[0].values()):
-            raise DataError(
-                f"{name} is one object of {word}, {_listed(rows[0])}, not rows. Expected {example}. Convert the file; "
-                'pandas writes rows with to_json(file, orient="records", lines=True).'
-            )
-    names = dict.fromkeys(column for row in rows for column in row)
-    return {column: [row.get(column) for row in rows] for column in names}
-
-
-def _json_rows(text: str) -> list[Any]:
-    if not text.strip():
-        return []
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg != "Extra data" or text.lstrip().startswith("["):
-            raise
-        return _json_lines(text)  # There is more behind the first object.
-    if isinstance(content, dict):
-        data = content.get("data")
-        content = data if isinstance(data, list) and all(isinstance(row, dict) for row in data) else [content]
-    return content if isinstance(content, list) else [content]
-
-
-def _json_lines(text: str) -> list[Any]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        try:
-            rows += [json.loads(line)] if line.strip() else []
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{error.msg} in line {number}, column {error.colno}") from error
-    return rows
-
-
 # -- the hub -----------------------------------------------------------------------------------------------------------
 
 
@@ -361,7 +245,7 @@ def _texts(table: Table, args: DataTrainingArguments, name: str) -> Texts:
         return texts
     where = f"{len(empty)} of {len(rows)} rows of {table.source} have no text (the first is row {empty[0] + 1})"
     if len(empty) == len(rows):
-        raise DataError(f"{where}. Expected texts in {_listed(text_columns)}. Pass --text_column_names.")
+        raise DataError(f"{where}. Expected texts in {listed(text_columns)}. Pass --text_column_names.")
     if name == "test":
         print(f"Note: {where}; they are predicted like any other.")
         return texts
@@ -381,7 +265,7 @@ def _find_columns(table: Table, args: DataTrainingArguments, must_be_labelled: b
         raise _no_column(
             table,
             "text",
-            f"one named {_listed(names[0] for names in TEXT_COLUMNS if len(names) == 1)}",
+            f"one named {listed(names[0] for names in TEXT_COLUMNS if len(names) == 1)}",
             "text_column_names",
         )
     rest = [name for name in table.names if name not in texts]
@@ -395,13 +279,13 @@ def _find_columns(table: Table, args: DataTrainingArguments, must_be_labelled: b
             return texts, None
         if args.label_column_name:
             raise _no_column(table, repr(label), "one of these", "label_column_name")
-        raise _no_column(table, "label", f"one named {_listed(LABEL_COLUMNS)}", "label_column_name")
+        raise _no_column(table, "label", f"one named {listed(LABEL_COLUMNS)}", "label_column_name")
     return texts, label
 
 
 def _no_column(table: Table, what: str, expected: str, flag: str) -> DataError:
     return DataError(
-        f"{table.source} has no {what} column; its columns are {_listed(table.names)}. Expected {expected}. "
+        f"{table.source} has no {what} column; its columns are {listed(table.names)}. Expected {expected}. "
         f"Name the column with --{flag}."
     )
 
@@ -467,8 +351,3 @@ def _limited(texts: Texts, args: DataTrainingArguments, name: str) -> Texts:
         return texts.take(range(limit))
     # At random, because many datasets are sorted by label.
     return texts.take(sorted(random.Random(SPLIT_SEED).sample(range(len(texts)), limit)))
-
-
-def _listed(names: Iterable[str], most: int = 20) -> str:
-    words = [repr(name) for name in names]
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

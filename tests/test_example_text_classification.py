@@ -24,7 +24,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
 
 import text_classification
 import text_data
-from text_data import DataTrainingArguments, Texts, load_texts, read_file
+from text_data import DataTrainingArguments, Texts, load_texts
+from text_files import read_file
 
 from tf_hfwb.errors import DataError, SettingError
 
