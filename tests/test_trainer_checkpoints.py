@@ -17,7 +17,7 @@ import tf_keras
 import tiny
 from helpers import KERASES, eval_rows, finish, history, samples, train_rows
 
-from tf_hfwb import EarlyStopping, TFTrainer, TFTrainingArguments, load_model
+from tf_hfwb import ComputeMetrics, EarlyStopping, TFTrainer, TFTrainingArguments, load_model
 from tf_hfwb.checkpoint.store import Draft, Store
 from tf_hfwb.errors import CheckpointError, SettingError
 
@@ -410,6 +410,15 @@ def test_a_misspelt_metric_is_refused_at_the_first_evaluation(kind, strategy):
     with pytest.raises(SettingError, match=r"metric_for_best_model='sorce'.*'eval_loss'.*'eval_score'"):
         trainer.train()
     assert trainer.compute_metrics.values == [0.2]
+
+
+def test_the_metric_for_the_best_model_may_be_a_callbacks():
+    scores = iter([0.3, 0.2])
+    computed = ComputeMetrics(lambda prediction: {"score": next(scores)}, tiny.named(samples(8, seed=1)))
+    strategies = {name: "epoch" for name in ("eval_strategy", "save_strategy")}
+    trainer_of(callbacks=[computed], metric_for_best_model="score", **strategies).train()
+    state = Store("out").checkpoints()[-1].read_json("trainer_state.json")
+    assert (state["best_metric"], state["best_step"]) == (0.3, 5)
 
 
 @pytest.mark.parametrize(

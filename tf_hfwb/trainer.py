@@ -305,9 +305,10 @@ class TFTrainer:
         return in_order(callbacks)
 
     def _with_the_best_metric(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """What was evaluated; the metric for the best model is among it."""
+        """What was evaluated: with the metric for the best model, unless a callback of the user's computes that."""
         metric = self.args.metric_for_best_model
-        if metric is not None and _prefixed(metric, "eval") not in metrics:
+        are_all = not any(isinstance(own, EvaluateDuringFit) for own in self.callbacks)
+        if metric is not None and are_all and _prefixed(metric, "eval") not in metrics:
             raise SettingError("metric_for_best_model", metric, accepted=sorted(metrics))
         return metrics
 
