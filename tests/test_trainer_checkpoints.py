@@ -415,8 +415,9 @@ def test_a_misspelt_metric_is_refused_at_the_first_evaluation(kind, strategy):
 def test_the_metric_for_the_best_model_may_be_a_callbacks():
     scores = iter([0.3, 0.2])
     computed = ComputeMetrics(lambda prediction: {"score": next(scores)}, tiny.named(samples(8, seed=1)))
-    strategies = {name: "epoch" for name in ("eval_strategy", "save_strategy")}
-    trainer_of(callbacks=[computed], metric_for_best_model="score", **strategies).train()
+    trainer_of(
+        callbacks=[computed], metric_for_best_model="score", eval_strategy="epoch", save_strategy="epoch"
+    ).train()
     state = Store("out").checkpoints()[-1].read_json("trainer_state.json")
     assert (state["best_metric"], state["best_step"]) == (0.3, 5)
 
