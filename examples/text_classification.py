@@ -42,8 +42,6 @@ NEW_MODEL_DEFAULTS = {
     "per_device_train_batch_size": 32,
     "warmup_ratio": 0.1,
 }
-# Without flags it may be called again and again in one place.
-DEMONSTRATION_DEFAULTS = {"overwrite_output_dir": True}
 
 
 @dataclass
@@ -80,8 +78,6 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataTrainingArguments, T
     parser.set_defaults(**SCRIPT_DEFAULTS)
     if not parser.parse_known_args(argv)[0].model_name_or_path:
         parser.set_defaults(**NEW_MODEL_DEFAULTS)
-    if not argv:
-        parser.set_defaults(**DEMONSTRATION_DEFAULTS)
     *arguments, unknown = parser.parse_args_into_dataclasses(
         argv, return_remaining_strings=True, look_for_args_file=False
     )

@@ -134,10 +134,6 @@ def test_a_second_fit_goes_on_beside_the_first_ones_checkpoints():
     for _ in range(2):
         train(model, [WandbModelCheckpoint("out")], epochs=1)
     assert steps_in("out") == [5, 10]
-    with pytest.raises(SettingError, match=r"later steps than 0.*restore\(model, True, output_dir='out'\)"):
-        train(model_of("keras"), [WandbModelCheckpoint("out")], epochs=1)
-    train(model_of("keras"), [WandbModelCheckpoint("out", overwrite_output_dir=True)], epochs=1)
-    assert steps_in("out") == [5]
 
 
 # -- artifacts -----------------------------------------------------------------------------------------------------
@@ -199,7 +195,7 @@ def test_a_name_does_not_lead_to_what_another_training_wrote():
         model = model_of("keras")
         train(
             model,
-            [WandbModelCheckpoint("out", log_model="end", artifact_name=name, overwrite_output_dir=True)],
+            [WandbModelCheckpoint("out", log_model="end", artifact_name=name)],
             number=20 if name == "first" else 12,
         )
         finish()

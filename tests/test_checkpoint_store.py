@@ -433,8 +433,24 @@ def test_reading_a_file_that_is_missing_or_garbled_names_it(store):
 # -- listing and removing ----------------------------------------------------------------------------------------------
 
 
-def test_steps_are_ordered_as_numbers_and_other_names_are_not_listed(store):
+def test_the_newest_is_what_was_saved_last_and_counts_by_its_step_where_nobody_counted(store):
     for step in (100, 9, 20):
+        save(store, step)
+    assert steps(store) == [100, 9, 20]
+    assert store.newest_good()[0].step == 20
+    save(store, 100)  # Again, with the same content.
+    assert steps(store) == [9, 20, 100]
+    assert store.prune(2) == [store.path / "checkpoint-9"]
+    for path in store.path.glob("checkpoint-*/manifest.json"):  # As before there was a sequence.
+        manifest = json.loads(path.read_text())
+        del manifest["sequence"]
+        path.write_text(json.dumps(manifest))
+    save(store, 3)
+    assert steps(store) == [20, 100, 3]
+
+
+def test_steps_are_ordered_as_numbers_and_other_names_are_not_listed(store):
+    for step in (9, 20, 100):
         save(store, step)
     for name in ("model", "checkpoint-best", "checkpoint--5", "checkpoint-10-suffix", "checkpoint-", "xcheckpoint-1"):
         save(store, 1, name=name)

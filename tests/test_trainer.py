@@ -28,7 +28,7 @@ STEP = "train/global_step"
 def trainer_of(model, data=None, *, optimizers=(None, None), callbacks=(), compute_metrics=None, **options):
     """A trainer with small batches, without a run unless ``report_to`` says so; evaluated on ``data`` too."""
     defaults = {"per_device_train_batch_size": 4, "per_device_eval_batch_size": 4, "report_to": "none"}
-    defaults |= {"disable_tqdm": True, "overwrite_output_dir": True}
+    defaults |= {"disable_tqdm": True}
     train, evaluation = data if isinstance(data, list) else (data, data)
     return TFTrainer(
         model,
@@ -557,7 +557,6 @@ def trained(**options):
     model.compile("sgd", metrics=["accuracy"])
     data = tiny.classified()
     args = TFTrainingArguments(num_train_epochs=2, per_device_train_batch_size=4, report_to="none", **options)
-    args.overwrite_output_dir = True
     args.disable_tqdm = True
     TFTrainer(model, args, train_dataset=data, eval_dataset=data, processing_class=tiny.tokenizer(),
               compute_metrics=lambda prediction: {"n": len(prediction.label_ids)}).train()

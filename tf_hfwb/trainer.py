@@ -16,12 +16,10 @@ from tf_hfwb.callbacks.evaluation import EvaluateDuringFit
 from tf_hfwb.callbacks.guests import GuestStates
 from tf_hfwb.callbacks.metrics import WandbMetricsLogger
 from tf_hfwb.callbacks.order import in_order
-from tf_hfwb.callbacks.output_directory import require_room
 from tf_hfwb.callbacks.preemption import SignalWatch
 from tf_hfwb.callbacks.stopping import StopAfterSteps
 from tf_hfwb.callbacks.totals import TrainingTotals
 from tf_hfwb.callbacks.watch import WandbWatch
-from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.computed_metrics import ComputedMetrics, MetricsOfPass
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
 from tf_hfwb.data.tf_data import is_endless
@@ -164,8 +162,7 @@ class TFTrainer:
         Raises:
             DataError: There is no training data, or its length is unknown and ``max_steps`` is not given.
             CheckpointError: There is no checkpoint there, or it is damaged or does not fit the model.
-            SettingError: ``args.output_dir`` holds checkpoints of later steps than the one where training begins, of
-                another training; or the metric for the best model is not among those of the evaluation.
+            SettingError: The metric for the best model is not among those of the evaluation.
         """
         signals = SignalWatch()
         if self.args.save_strategy != "no":
@@ -194,8 +191,6 @@ class TFTrainer:
                 is_tracked="wandb" in (args.report_to or ()),
             )
         position = Position() if checkpoint is None else position_of(checkpoint)
-        if args.save_strategy != "no" and self._host.is_chief and not args.overwrite_output_dir:
-            require_room(Store(args.output_dir), args.output_dir, position.step)  # Before any time is spent.
         if args.full_determinism:
             self._host.make_deterministic()
         self._host.keras.utils.set_random_seed(args.seed)
@@ -333,7 +328,6 @@ class TFTrainer:
             mode=modes[args.greater_is_better],
             save_best_only=args.save_strategy == "best",
             save_total_limit=args.save_total_limit,
-            overwrite_output_dir=args.overwrite_output_dir,
             log_model=None if is_tracked else "false",
             link_to_registry=args.link_to_registry,
             delete_superseded=args.delete_superseded,

@@ -35,8 +35,6 @@ class TFTrainingArguments:
 
     Args:
         output_dir: Where ``save_model`` writes, and where the checkpoints are.
-        overwrite_output_dir: Remove checkpoints in ``output_dir`` of later steps than the one where training begins:
-            another training's. Else ``train`` refuses to begin where such are.
         do_train: For scripts: whether to train. The trainer does not read it.
         do_eval: For scripts: whether to evaluate. The trainer does not read it.
         do_predict: For scripts: whether to predict. The trainer does not read it.
@@ -100,7 +98,6 @@ class TFTrainingArguments:
     """
 
     output_dir: str = _option("trainer_output", "Where the model is written.")
-    overwrite_output_dir: bool = _option(False, "Remove another training's checkpoints from output_dir.")
     do_train: bool = _option(False, "For scripts: whether to train.")
     do_eval: bool = _option(False, "For scripts: whether to evaluate.")
     do_predict: bool = _option(False, "For scripts: whether to predict.")

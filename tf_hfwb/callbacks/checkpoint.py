@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from tf_hfwb.arguments import whole_number
+from tf_hfwb.callbacks.carried_over import carry_over
 from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.monitoring import Monitoring
 from tf_hfwb.callbacks.names import evaluation_name, row_name
-from tf_hfwb.callbacks.output_directory import carry_over, require_room
 from tf_hfwb.callbacks.preemption import SignalWatch
 from tf_hfwb.callbacks.run import open_fit_run
 from tf_hfwb.callbacks.step import StepCallback
@@ -63,8 +63,6 @@ class WandbModelCheckpoint(StepCallback):
         save_best_only: Save only when ``monitor`` is better than at every save before.
         save_total_limit: How many checkpoints to keep; the newest, the best, and the one whose weights an
             :class:`EarlyStopping` in the same fit would restore stay in any case.
-        overwrite_output_dir: Remove checkpoints of later steps than the one at which ``fit`` begins: another
-            training's. Else ``fit`` refuses to begin where such are.
         log_model: ``"checkpoint"``, ``"end"`` or ``"false"``; else ``WANDB_LOG_MODEL``.
         processing_class: The tokenizer or processor, saved with the model.
         artifact_name: The artifacts' name without ``checkpoint-`` and ``model-``; else the run's name, else its id.
@@ -103,7 +101,6 @@ class WandbModelCheckpoint(StepCallback):
         mode: Literal["auto", "min", "max"] = "auto",
         save_best_only: bool = False,
         save_total_limit: int | None = None,
-        overwrite_output_dir: bool = False,
         log_model: str | None = None,
         processing_class: Any = None,
         artifact_name: str | None = None,
@@ -141,7 +138,6 @@ class WandbModelCheckpoint(StepCallback):
         self._mode = mode
         self._best_only = save_best_only
         self._limit = save_total_limit
-        self._overwrite = overwrite_output_dir
         self._processing_class = processing_class
         self._registry = None if link_to_registry is None else registry_path(link_to_registry)
         self._delete_superseded = delete_superseded
@@ -190,8 +186,6 @@ class WandbModelCheckpoint(StepCallback):
             # An exception in fit calls no hook; the directory is free again when this object is gone.
             weakref.finalize(self, self._lock.__exit__, None, None, None)
             self._store.sweep()
-        if self._writes:
-            require_room(self._store, self._output_dir, self._clock.step, overwrite=self._overwrite)
         if self._logs_model:
             self._open_run()
         # What is made by the first batch only is looked up at the first save.

@@ -53,11 +53,13 @@ class Checkpoint:
         path: Its directory.
         files: What it consists of; other files in the directory are none of its.
         version: The version of the format.
+        sequence: Which of the saves into its output directory it was, from 1; 0 where nobody counted.
     """
 
     path: pathlib.Path
     files: Mapping[str, FileEntry]
     version: int = VERSION
+    sequence: int = 0
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Checkpoint:
@@ -154,7 +156,7 @@ def digest_of_file(path: pathlib.Path, pace: Pace | None = None) -> str:
     return sha.hexdigest()
 
 
-def _parsed(path: pathlib.Path, text: bytes) -> tuple[dict[str, FileEntry], int]:
+def _parsed(path: pathlib.Path, text: bytes) -> tuple[dict[str, FileEntry], int, int]:
     try:
         manifest = json.loads(text)
         version = manifest["version"]
@@ -168,7 +170,7 @@ def _parsed(path: pathlib.Path, text: bytes) -> tuple[dict[str, FileEntry], int]
                 parts = pathlib.PurePosixPath(name).parts
                 if not parts or ".." in parts or name.startswith("/") or "\\" in name:
                     raise ValueError(f"it names a file outside of its directory, {name!r}")
-            return files, version
+            return files, version, int(manifest.get("sequence", 0))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptCheckpointError(
             f"{path} is no manifest of a checkpoint: {error!r}. Expected the JSON that a save writes "

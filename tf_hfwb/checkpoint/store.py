@@ -147,8 +147,9 @@ class Draft:
                 _sync(path)
                 self._files[name] = FileEntry(path.stat().st_size, digest_of_file(path, self._pace))
         files = {name: {"size": entry.size, "sha256": entry.sha256} for name, entry in sorted(self._files.items())}
+        sequence = 1 + max((checkpoint.sequence for checkpoint in _committed(self._target.parent)), default=0)
         with open(self.path / MANIFEST, "x") as text:
-            json.dump({"format": FORMAT, "version": VERSION, "files": files}, text, indent=2)
+            json.dump({"format": FORMAT, "version": VERSION, "sequence": sequence, "files": files}, text, indent=2)
             text.write("\n")
             text.flush()
             os.fsync(text.fileno())
@@ -156,7 +157,7 @@ class Draft:
             sync_directory(directory)
         with contextlib.suppress(NotACheckpointError, CorruptCheckpointError):
             there = Checkpoint.open(self._target)
-            if there.files == self._files:
+            if there.files == self._files and there.sequence == sequence - 1:
                 there.verify()  # What was damaged since it was written is replaced.
                 return there
         ours = (self._target / MANIFEST).exists()
@@ -173,7 +174,7 @@ class Draft:
             sync_directory(self._target.parent)
         if ours:
             shutil.rmtree(aside, ignore_errors=True)
-        return Checkpoint(self._target, dict(self._files))
+        return Checkpoint(self._target, dict(self._files), sequence=sequence)
 
 
 class _HashedFile:
@@ -319,7 +320,7 @@ class Store:
                         sync_directory(self.path)
 
     def checkpoints(self) -> list[Checkpoint]:
-        """The committed checkpoints named ``checkpoint-{step}``, smallest step first; digests are not compared."""
+        """The committed checkpoints named ``checkpoint-{step}``, in the order of saving; digests are not compared."""
         return self._listed()[0]
 
     def rejected(self) -> list[tuple[pathlib.Path, str]]:
@@ -340,7 +341,7 @@ class Store:
                 good.append(Checkpoint.open(path))
             except (NotACheckpointError, CorruptCheckpointError) as error:
                 bad.append((path, str(error)))
-        return sorted(good, key=lambda checkpoint: checkpoint.step or 0), bad
+        return sorted(good, key=lambda checkpoint: (checkpoint.sequence, checkpoint.step or 0)), bad
 
     def newest_good(self) -> tuple[Checkpoint | None, list[tuple[pathlib.Path, str]]]:
         """The newest checkpoint all of whose digests agree, and the newer ones that were passed over, with reasons."""
@@ -365,17 +366,11 @@ class Store:
         """
         with _explained(self.path):
             there = self.checkpoints()
-        removable = [checkpoint for checkpoint in there[:-1] if checkpoint.step not in keep]
-        return self.remove(removable[: max(0, len(there) - limit)])
-
-    def remove(self, checkpoints: Collection[Checkpoint]) -> list[pathlib.Path]:
-        """Remove checkpoints of this directory.
-
-        Returns:
-            The directories that are gone.
-        """
-        gone = {checkpoint.path: _beside(checkpoint.path, _REMOVED) for checkpoint in checkpoints}
-        with _explained(self.path):
+            removable = [checkpoint for checkpoint in there[:-1] if checkpoint.step not in keep]
+            gone = {
+                checkpoint.path: _beside(checkpoint.path, _REMOVED)
+                for checkpoint in removable[: max(0, len(there) - limit)]
+            }
             for path, renamed in gone.items():
                 os.rename(path, renamed)
             if gone:
@@ -383,6 +378,13 @@ class Store:
         for renamed in gone.values():
             shutil.rmtree(renamed, ignore_errors=True)
         return list(gone)
+
+
+def _committed(directory: pathlib.Path) -> Iterator[Checkpoint]:
+    """What in a directory has a manifest that can be read."""
+    for path in directory.glob(f"checkpoint-*/{MANIFEST}"):
+        with contextlib.suppress(NotACheckpointError, CorruptCheckpointError):
+            yield Checkpoint.open(path.parent)
 
 
 @contextlib.contextmanager
