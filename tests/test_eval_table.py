@@ -103,7 +103,8 @@ def test_the_trainers_evaluations_by_steps_and_only_every_other():
     assert texts == 2 * ["the cat sees a dog", "dog ##s [UNK] cat ##s", "the dog [UNK] the cat"]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tf_keras", pytest.param("keras", marks=pytest.mark.nightly)])
 def test_what_several_callbacks_evaluate_at_one_step_is_one_evaluation(kind):
     data, other = samples(24), samples(8, seed=1)
     for freqs, steps in ((("epoch", "epoch"), [3, 6]), ((2, "epoch"), [2, 3, 4, 6]), ((2, 3), [2, 3, 4, 6])):
@@ -333,7 +334,7 @@ wandb.finish()
         pytest.param("jax", "keras", marks=pytest.mark.nightly),
         pytest.param("mirrored", "keras", marks=pytest.mark.nightly),
         pytest.param("mirrored", "tf_keras", marks=pytest.mark.nightly),
-        ("mirrored", "bert"),
+        pytest.param("mirrored", "bert", marks=pytest.mark.nightly),
     ],
 )
 def test_on_jax_and_on_two_replicas(where, kind):

@@ -224,6 +224,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(server, caplog):
     assert "is damaged" in caplog.text
 
 
+@pytest.mark.nightly
 def test_a_server_that_cannot_be_asked_leaves_what_is_here(server, monkeypatch, caplog):
     train()
     wandb.teardown()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import KERASES, history, python, train_rows
+from helpers import history, python, train_rows
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +79,7 @@ np.testing.assert_allclose(found, plain.predict(x, verbose=0), atol=1e-5)
 """
 
 
+@pytest.mark.nightly
 def test_models_on_two_replicas_are_exported_for_serving():
     python("-c", EXPORTED)
     assert [sorted(os.listdir(name)) for name in ("bert", "plain")] == [["1"], ["1"]]
@@ -157,6 +158,6 @@ assert accuracy == other, (accuracy, other)
 """
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", pytest.param("keras", marks=pytest.mark.nightly)])
 def test_a_training_on_several_replicas_goes_on(kind):
     python("-c", RESUMED, kind)

@@ -246,6 +246,7 @@ def test_what_was_refused_before_newer_ones_arrived_is_named_by_the_sync(trainin
     assert step not in machines.versions()
 
 
+@pytest.mark.nightly
 def test_down_at_the_start_is_an_offline_run(trainings, machines):
     expected, rows = trainings.straight("keras3")
     machines.be_online(WANDB_INIT_TIMEOUT="2")

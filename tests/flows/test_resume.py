@@ -35,10 +35,10 @@ INTERRUPTED = [
     ("bert", [10]),
     nightly("bert --mixed", [17]),
     ("gpt2 --steps_per_execution=3", [10]),
-    ("t5", [16]),
+    nightly("t5", [16]),
     nightly("t5", [18]),
-    ("vit --steps_per_execution=2 --validate", [3]),
-    ("keras3", [5]),
+    nightly("vit --steps_per_execution=2 --validate", [3]),
+    nightly("keras3", [5]),
     nightly("keras3", [2, 20]),
     nightly("keras3 --validate", [14]),
     nightly("keras3 --mixed", [16]),
@@ -88,7 +88,7 @@ def test_on_jax(tmp_path, monkeypatch):
     [
         "evaluation --stop_at=2",
         nightly("epoch_begin --stop_at=2"),
-        "epoch_end --stop_at=1 --stop_before_saving",
+        nightly("epoch_end --stop_at=1 --stop_before_saving"),
         nightly("epoch_end --stop_at=2"),
         "epoch_end --stop_at=3",  # There is nothing left to train.
     ],
