@@ -182,7 +182,7 @@ class WandbMetricsLogger(StepCallback):
         self._tracker.flush_rows()
 
     def _plan(self) -> None:
-        """Leave executions of which each ends with a row to the worker, as far as it can know where they end."""
+        """Leave rows that fall on every so many executions to the worker, as far as it can know where these end."""
         super()._plan()
         self._streak = None
         clock, policy, steps = self._clock, self._policy, self.params.get("steps")
@@ -190,23 +190,41 @@ class WandbMetricsLogger(StepCallback):
         if not (is_foreseeable and self._recorder.hands_out_rates and isinstance(policy, EverySteps)):
             return
         batches = self._longest_quiet if steps is None else min(self._longest_quiet, steps - self._epoch_batches)
-        executions = batches // self._stride
-        if executions > 1 and policy.steps <= self._stride // self._host.accumulation_steps:
-            self._executions = self._countdown = executions
+        first, period = self._executions, self._period_of(policy)
+        rows = 0 if period is None else 1 + (batches // self._stride - first) // period
+        if rows > 1 and period is not None:
+            self._executions = self._countdown = first + (rows - 1) * period
             self._streak = Streak(
-                self._rows, clock.counting_on(), self._stride, self._epoch, self._epoch_batches, self._steps_per_epoch
+                self._rows,
+                clock.counting_on(),
+                first,
+                period,
+                self._stride,
+                self._epoch,
+                self._epoch_batches,
+                self._steps_per_epoch,
             )
+
+    def _period_of(self, policy: EverySteps) -> int | None:
+        """The executions from one row to the next; None if their number varies."""
+        batches = policy.steps * self._host.accumulation_steps
+        if batches % self._stride == 0:
+            return batches // self._stride
+        return 1 if batches < self._stride and self._host.accumulation_steps == 1 else None
 
     def _execution_ended(self, logs: Logs) -> None:
         if self._streak is None or self._countdown <= 1:
             super()._execution_ended(logs)
             return
         self._countdown -= 1
+        executions = self._executions - self._countdown
+        if not self._streak.has_row_after(executions):
+            return
         if self._pending_evaluation is not None:
             self._write_evaluation({})
         self._tracker.submit(
             self._streak.write,
-            self._executions - self._countdown,
+            executions,
             time.monotonic(),
             self._evaluating,
             self._recorder.latest(),
@@ -215,10 +233,11 @@ class WandbMetricsLogger(StepCallback):
 
     def _end_streak(self) -> None:
         """Count what the worker has been told of; the next row is that of the next step."""
-        if self._streak is not None and self._countdown < self._executions:
+        streak, executions = self._streak, self._executions - self._countdown
+        if streak is not None and executions >= streak.first:
             self._next_due = None
             self._settle()
-            self._row_step = self._clock.step
+            self._row_step = streak.step_after(streak.last_row(executions) * self._stride)
 
     def on_due_step_end(self, logs: Logs) -> None:
         """Write the step's row."""

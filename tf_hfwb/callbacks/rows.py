@@ -147,7 +147,7 @@ class TrainRows:
 
 
 class Streak(NamedTuple):
-    """Executions of the train function of which each ends with a row.
+    """Executions of the train function of which every so many end with a row.
 
     The training thread hands over what it sees of each, and this works out on the worker where it stands. Else that
     would be most of what a row costs the training thread.
@@ -155,6 +155,8 @@ class Streak(NamedTuple):
     Attributes:
         rows: The rows of the fit.
         step_after: The global step after so many batches of the streak.
+        first: The execution that ends with the first row, counted from 1.
+        period: The executions from one row to the next.
         stride: The batches of one execution.
         epoch: The epoch, zero-based.
         epoch_batches: The batches of the epoch before the streak.
@@ -163,10 +165,20 @@ class Streak(NamedTuple):
 
     rows: TrainRows
     step_after: Callable[[int], int]
+    first: int
+    period: int
     stride: int
     epoch: int
     epoch_batches: int
     steps_per_epoch: int | None
+
+    def has_row_after(self, executions: int) -> bool:
+        """Whether so many executions of the streak end with a row."""
+        return executions >= self.first and (executions - self.first) % self.period == 0
+
+    def last_row(self, executions: int) -> int:
+        """The execution that ended with the last row among so many, which are at least :attr:`first`."""
+        return executions - (executions - self.first) % self.period
 
     def write(self, executions: int, now: float, evaluating: float, steps: Any, logs: Mapping[str, Any]) -> None:
         """Write the row after so many executions of the streak; the rest is as in :class:`Moment`."""
