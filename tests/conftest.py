@@ -11,6 +11,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Of ``-n auto``: one more than cores, since tests also wait, for the W&B client's service and for processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(autouse=True)
 def _clean_world(monkeypatch, tmp_path):
     for name in list(os.environ):
@@ -21,6 +27,7 @@ def _clean_world(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_X_SAVE_REQUIREMENTS", "false")  # Listing what is installed takes as long as a training.
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
