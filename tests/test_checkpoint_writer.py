@@ -70,6 +70,25 @@ def test_it_rests_unless_somebody_waits(writer):
     assert taken.pop() - began < calm / 2
 
 
+def test_it_does_not_rest_while_another_job_waits(writer):
+    started, taken = threading.Event(), []
+
+    def job(pace):
+        started.wait()
+        began = time.monotonic()
+        hurries = [pace(4 << 20) for _ in range(20)]
+        taken.append(time.monotonic() - began)
+        assert not any(hurries)  # That would take the second core.
+
+    writer.submit(job)
+    writer.submit(job)
+    started.set()
+    while len(taken) < 2:
+        time.sleep(0.001)
+    assert taken[1] >= 0.1
+    assert taken[0] < taken[1] / 2
+
+
 def test_an_error_ends_its_job_and_is_told_once(writer):
     done = []
 

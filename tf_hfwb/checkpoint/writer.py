@@ -6,7 +6,7 @@ Guarantees:
 * At most one job waits while another one runs, so that no more than two states are held; a further ``submit`` blocks
   until there is room, and says so once.
 * While training goes on the thread keeps out of its way: lowest priority, a rest after every few MiB. When somebody
-  waits for it, it hurries.
+  waits for it, it hurries; when only the next job does, it rests no more.
 * An exception ends its job only. It is handed out once by :meth:`BackgroundWriter.take_error`.
 """
 
@@ -106,7 +106,7 @@ class BackgroundWriter:
                 os.setpriority(os.PRIO_PROCESS, thread.native_id, nice)
 
     def _pace(self, _bytes: int) -> bool:
-        if not self._waiting:
+        if not self._waiting and self._jobs.empty():
             time.sleep(_REST)
         return bool(self._waiting)
 
