@@ -6,7 +6,8 @@ Guarantees:
 * ``submit`` costs an append: it neither wakes nor waits for the worker, which looks for jobs every ``period`` seconds
   and runs all that are there. (Waking a thread for each job costs the submitter about four times as much.)
 * After a quarter of a millisecond the worker rests for half a one, unless somebody waits for it: the training thread,
-  coming back from an operation, would otherwise wait for the interpreter until the whole queue is done.
+  coming back from an operation, would otherwise wait for the interpreter until the whole queue is done. A long job
+  calls ``rest`` between its parts for the same.
 * What one look finds is a batch, which runs inside ``batch()``.
 * ``flush`` returns when the batches of all jobs submitted before it have run; ``close`` flushes and ends the thread. A
   closed worker starts again with the next job.
@@ -59,6 +60,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._waiting = 0
+        self._rested = 0.0
         self._awaited: list[threading.Event] = []  # Set when the batch has ended.
         self._error: BaseException | None = None
 
@@ -106,6 +108,12 @@ class Worker:
                 thread.join(timeout)
             self._closing = False
 
+    def rest(self) -> None:
+        """Give the training thread its turn, if it is time for it; called by jobs."""
+        if not self._waiting and time.monotonic() - self._rested > _STRETCH:
+            time.sleep(_REST)
+            self._rested = time.monotonic()
+
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
@@ -126,13 +134,11 @@ class Worker:
             self._wake.clear()
 
     def _run_batch(self) -> None:
-        began = rested = time.monotonic()
-        while self._jobs and not self._awaited and rested - began < self._period:
+        began = self._rested = time.monotonic()
+        while self._jobs and not self._awaited and self._rested - began < self._period:
             job, args = self._jobs.popleft()
             try:
                 job(*args)
             except BaseException as error:
                 self._error = self._error or error
-            if not self._waiting and time.monotonic() - rested > _STRETCH:
-                time.sleep(_REST)
-                rested = time.monotonic()
+            self.rest()

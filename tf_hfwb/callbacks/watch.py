@@ -209,6 +209,7 @@ class _Rows:
             self.without_gradients += not more
         for name in names:
             more |= _named("parameters", name, of_array(np.asarray(values.pop(0))))
+            self._tracker.rest()
         if more:
             self._tracker.log({**more, **row}, kept=(GRAD_NORM, *row))
 
@@ -220,6 +221,7 @@ class _Rows:
         row: dict[str, Any] = {GRAD_NORM: math.sqrt(sum(distribution.norm**2 for distribution in found.values()))}
         for place, distribution in found.items():
             row |= _named("gradients", names[place], distribution)
+            self._tracker.rest()
         return row
 
 

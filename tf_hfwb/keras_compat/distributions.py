@@ -66,9 +66,10 @@ def of_array(array: np.ndarray) -> Distribution:
     chunks = [values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK)]
     squares, low, high, nonfinite = 0.0, np.inf, -np.inf, 0
     for chunk in chunks:
-        chunk = chunk.astype(np.float32)
-        finite = chunk[np.isfinite(chunk)]
-        squares += float(np.sum(np.square(chunk, dtype=np.float64)))
+        chunk = chunk.astype(np.float32, copy=False)
+        square = float(np.sum(np.square(chunk, dtype=np.float64)))
+        finite = chunk if np.isfinite(square) else chunk[np.isfinite(chunk)]
+        squares += square
         nonfinite += len(chunk) - len(finite)
         if len(finite):
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
@@ -77,11 +78,15 @@ def of_array(array: np.ndarray) -> Distribution:
     middle, half = np.float32(low / 2 + high / 2), np.float32(high / 2 - low / 2)
     counts = np.zeros(BINS, np.int64)
     for chunk in chunks:
-        chunk = chunk.astype(np.float32)
+        chunk = chunk.astype(np.float32, copy=False)
         finite = chunk[np.isfinite(chunk)] if nonfinite else chunk
         if half > 0:
-            bins = np.clip(((finite - middle) / half * (BINS // 2) + BINS // 2).astype(np.int32), 0, BINS - 1)
-            counts += np.bincount(bins, minlength=BINS)
+            bins = finite - middle
+            bins /= half
+            bins *= BINS // 2
+            bins += BINS // 2
+            np.clip(bins, 0, BINS - 1, out=bins)
+            counts += np.bincount(bins.astype(np.intp), minlength=BINS)
         else:
             counts[BINS // 2] += len(finite)
     return Distribution(float(np.sqrt(squares)), low, high, counts, nonfinite)

@@ -147,6 +147,10 @@ class Tracker:
         except Exception as error:
             self._lose("rows", len(together), "Writing to the W&B run", error)
 
+    def rest(self) -> None:
+        """To be called by a long job of :meth:`submit` between its parts, so that training does not wait for it."""
+        self._worker.rest()
+
     def log(self, row: Mapping[str, Any], kept: Collection[str] | None = None) -> None:
         """Write one row of the history, without what the run already has of it when a training goes on.
 
