@@ -141,16 +141,11 @@ class OfWandb(wandb.integration.keras.WandbMetricsLogger):
         (lambda: [None], "callbacks, not None"),
         (lambda: [EarlyStopping], r"not its class.*EarlyStopping\(\.\.\.\)"),
         (lambda: [OfWandb()], "OfWandb of W&B's.*two clocks"),
-        (lambda: [WandbEvalTable(DATA), WandbEvalTable(DATA)], "table_key='sample_predictions'"),
     ],
 )
 def test_what_can_be_no_list_of_callbacks(make, message):
     with pytest.raises(SettingError, match=message):
         wandb_callbacks(callbacks=make())
-
-
-def test_two_tables_of_different_names_are_two():
-    assert len(wandb_callbacks(callbacks=[WandbEvalTable(DATA), WandbEvalTable(DATA, table_key="other")])) == 3
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,13 @@ def test_data_that_cannot_be_shown_is_an_error_before_training(dataset, options,
     assert int(model.optimizer.iterations.numpy()) == 0
 
 
+def test_two_tables_of_one_name_are_an_error_before_training():
+    model, (x, y) = classifier("keras"), samples(8)
+    with pytest.raises(SettingError, match=r"table_key='sample_predictions'.*another one"):
+        model.fit(x, y, callbacks=[WandbEvalTable((x, y)), WandbEvalTable((x, y))], verbose=0)
+    assert int(model.optimizer.iterations.numpy()) == 0
+
+
 def test_raw_data_without_a_tokenizer_says_what_to_pass():
     raw = datasets.Dataset.from_dict({"text": ["a cat"], "label": [0]})
     model = tiny.bert()

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
-from tf_hfwb.callbacks.eval_table import WandbEvalTable
 from tf_hfwb.callbacks.guests import GuestStates
 from tf_hfwb.callbacks.metrics import WandbMetricsLogger
 from tf_hfwb.callbacks.order import in_order
@@ -133,15 +132,6 @@ def _checked(callbacks: Any) -> list[Any]:
     for kind in (WandbMetricsLogger, WandbWatch, WandbModelCheckpoint):
         if sum(isinstance(callback, kind) for callback in chosen) > 1:
             raise SettingError("callbacks", names, expected=f"one {kind.__name__}")
-    keys = [one._key for one in chosen if isinstance(one, WandbEvalTable)]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise SettingError(
-                "table_key",
-                key,
-                expected="a name for each WandbEvalTable",
-                advice="Pass table_key='other_predictions' to one of them.",
-            )
     return chosen
 
 

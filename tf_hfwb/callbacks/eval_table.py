@@ -53,8 +53,8 @@ class WandbEvalTable(EvaluationCallback):
         num_beams: Beams of a generated text; else the model's own number.
 
     Raises:
-        SettingError: A number is not positive, ``table_key`` is empty or too long, or, when ``fit`` begins, a class has
-            no name in ``class_names``.
+        SettingError: A number is not positive, ``table_key`` is empty or too long, or, when ``fit`` begins, that of
+            another one, or a class has no name in ``class_names``.
         DataError: When ``fit`` begins: the data cannot be used with the model, or ``rows`` returns no list of dicts.
 
     Example:
@@ -111,6 +111,13 @@ class WandbEvalTable(EvaluationCallback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Choose the samples, and find out whether the table can be made of them."""
         super().on_train_begin(logs)
+        if self._name in self._fit.participants:
+            raise SettingError(
+                "table_key",
+                self._key,
+                expected="another one for each WandbEvalTable, or their rows would mix",
+                advice="Pass table_key='other_predictions' to one of them.",
+            )
         self._evaluations = self._resumed(self._name).get("evaluations", 0)
         self._fit.participants[self._name] = self._state
         self._tracker = open_fit_run(self, self._settings)
