@@ -295,6 +295,17 @@ def test_the_next_fit_begins_anew(kind):
     assert train(other, []).epoch == [0, 1]
 
 
+@pytest.mark.parametrize("kind", KERASES)
+def test_epochs_of_another_length_are_told(kind, caplog):
+    train(model_of(kind), [WandbModelCheckpoint("out", save_freq=7)], epochs=3)
+    for number, expected in ((20, 0), (24, 1)):
+        model = model_of(kind)
+        position = restore(model, "out/checkpoint-7")
+        train(model, [WandbModelCheckpoint("again", save_freq=7)], epochs=3, start=position.batches, number=number)
+        assert caplog.text.count("with epochs of 6 batches, which were of 5") == expected
+        assert caplog.text.count("with epochs of") == expected
+
+
 def test_nothing_to_restore():
     model = model_of("keras")
     assert not restore(model, True, output_dir="nowhere")

@@ -197,9 +197,10 @@ class WandbModelCheckpoint(StepCallback):
         resumed = self._resumed("WandbModelCheckpoint")
         self._committed = resumed.get("best", self.best), resumed.get("best_step", self._best_step)
         self.best, self._best_step = self._committed
-        if self._writes and self._resumption is not None:
+        if self._resumption is not None:
             source = self._resumption.source.resolve()
-            if source.parent != self._store.path.resolve():
+            self._compare_epochs(source, resumed.get("steps_per_epoch"))
+            if self._writes and source.parent != self._store.path.resolve():
                 self._move_in(source)
         self._monitoring = Monitoring(self._monitor)
         self._fit.evaluation_listeners.append(self._monitoring.see)
@@ -209,6 +210,19 @@ class WandbModelCheckpoint(StepCallback):
         self._fit.gates.append(self._before_step)
         self._fit.last_saves.append(self._save_last)
         self._signals.start(self.model)
+
+    def _compare_epochs(self, source: pathlib.Path, before: int | None) -> None:
+        """Say it when the position in the data was counted in epochs of another length."""
+        now = self._steps_per_epoch
+        if before is not None and now is not None and before != now and not self._arguments:  # These tell more.
+            _logger.warning(
+                "Going on from %s with epochs of %d batches, which were of %d: other data, or another batch size. Its "
+                "position in the data was counted with those, so some samples are trained on twice in this epoch and "
+                "others not at all. Expected the same as then, for a training as if it had never been interrupted.",
+                source,
+                now,
+                before,
+            )
 
     def _move_in(self, source: pathlib.Path) -> None:
         """Training goes on from a checkpoint elsewhere."""
@@ -395,7 +409,11 @@ class WandbModelCheckpoint(StepCallback):
 
     def _state(self) -> Any:
         # Called by the writer's thread, which alone knows what is on disk when this checkpoint will be.
-        return lambda: {"best": self._writing[0], "best_step": self._writing[1]}
+        return lambda: {
+            "best": self._writing[0],
+            "best_step": self._writing[1],
+            "steps_per_epoch": self._steps_per_epoch,
+        }
 
     def _write(
         self,
