@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import pathlib
 import signal
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.carried_over import carry_over
 from tf_hfwb.callbacks.direction import is_higher_better
+from tf_hfwb.callbacks.model_artifacts import ModelArtifacts
 from tf_hfwb.callbacks.monitoring import Monitoring
 from tf_hfwb.callbacks.names import evaluation_name, row_name
 from tf_hfwb.callbacks.preemption import SignalWatch
@@ -28,11 +28,9 @@ from tf_hfwb.keras_compat import Logs, host_of, number, texts_of, write_texts
 from tf_hfwb.policies import EverySteps, Never, Policy, is_better
 from tf_hfwb.settings import LogModel, Settings
 from tf_hfwb.tracking import Tracker
-from tf_hfwb.tracking.artifacts import log_directory
 from tf_hfwb.tracking.attached import running_tracker
-from tf_hfwb.tracking.names import artifact_name, checked_artifact_name
-from tf_hfwb.tracking.recovery import logged_online, upload_missing
-from tf_hfwb.tracking.registry import delete_superseded, link_logged, registry_path
+from tf_hfwb.tracking.names import checked_artifact_name
+from tf_hfwb.tracking.registry import registry_path
 from tf_hfwb.training_state import StateCapture, TrainingState, load_weights
 
 _logger = logging.getLogger("tf_hfwb")
@@ -139,8 +137,12 @@ class WandbModelCheckpoint(StepCallback):
         self._best_only = save_best_only
         self._limit = save_total_limit
         self._processing_class = processing_class
-        self._registry = None if link_to_registry is None else registry_path(link_to_registry)
-        self._delete_superseded = delete_superseded
+        self._artifacts = ModelArtifacts(
+            self._settings.log_model,
+            self._artifact_name,
+            None if link_to_registry is None else registry_path(link_to_registry),
+            save_total_limit if delete_superseded else None,
+        )
         self._load_best_at_end = load_best_at_end
         self._stop_on_error = stop_on_error
         self._arguments = dict(arguments or {})
@@ -152,7 +154,6 @@ class WandbModelCheckpoint(StepCallback):
         self._is_due = False
         self._saved_step = -1
         self._failed = 0
-        self._uploading: set[int] = set()  # The steps whose files the client still needs.
         self._has_warned = False
         self.best: float | None = None
         self._best_step: int | None = None
@@ -168,10 +169,6 @@ class WandbModelCheckpoint(StepCallback):
         """The directory of the best checkpoint."""
         return None if self._best_step is None else self._store.path / f"checkpoint-{self._best_step}"
 
-    @property
-    def _logs_model(self) -> bool:
-        return self._settings.log_model is not LogModel.FALSE or self._registry is not None
-
     # -- the fit ---------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -186,8 +183,10 @@ class WandbModelCheckpoint(StepCallback):
             # An exception in fit calls no hook; the directory is free again when this object is gone.
             weakref.finalize(self, self._lock.__exit__, None, None, None)
             self._store.sweep()
-        if self._logs_model:
-            self._open_run()
+        if self._artifacts.are_wanted:
+            tracker = open_fit_run(self, self._settings, name=self._artifact_name)
+            if self._resumption is not None:
+                self._artifacts.go_on(tracker)
         # What is made by the first batch only is looked up at the first save.
         self._capture = StateCapture(self._host) if self.model.built else None
         processing = self._processing_class
@@ -240,15 +239,6 @@ class WandbModelCheckpoint(StepCallback):
                 source,
             )
 
-    def _open_run(self) -> None:
-        tracker = open_fit_run(self, self._settings, name=self._artifact_name)
-        if self._resumption is None or tracker.directory is None or tracker.is_offline:
-            return
-        logged = logged_online(tracker.run.id, os.path.dirname(tracker.directory))
-        self._uploading.update(entry.step for entry in logged if entry.step is not None)
-        what = "Uploading what an earlier process could not"
-        tracker.submit_slow(what, upload_missing, tracker, logged, lambda entry, _: self._uploading.discard(entry.step))
-
     def on_due_step_end(self, logs: Logs) -> None:
         """Save before the next step, when evaluations of this one are done."""
         self._is_due = True
@@ -287,7 +277,7 @@ class WandbModelCheckpoint(StepCallback):
                 self._previous.name if self._previous else "from before this training, if there is one",
             )
         self._has_loaded_best = self._load_best_at_end and self._load_best()
-        if self._writes and self._logs_model:
+        if self._writes and self._artifacts.are_wanted:
             self._log_final_model()
         self._release()
 
@@ -440,21 +430,10 @@ class WandbModelCheckpoint(StepCallback):
         if self._limit is not None:
             self._prune(self._limit, needed, tracker)
         if self._settings.log_model is LogModel.CHECKPOINT and tracker.active:
-            step, epoch = facts["global_step"], facts["epoch"]
-            self._uploading.add(step)
-            aliases = [f"step-{step}", f"epoch-{epoch:.2f}", *(["best"] if is_best else [])]
-            self._log(
-                tracker, self._previous, "checkpoint", aliases, facts, functools.partial(self._uploaded, step, needed)
-            )
-
-    def _uploaded(self, step: int, needed: set[int], artifact: Any) -> None:
-        """On the thread that waits for uploads."""
-        self._uploading.discard(step)
-        if artifact is not None and self._delete_superseded and self._limit is not None:
-            delete_superseded(artifact, self._limit, sorted(needed))
+            self._artifacts.log_checkpoint(tracker, self._previous, self._metadata(facts), needed, is_best=is_best)
 
     def _prune(self, limit: int, needed: set[int], tracker: Tracker) -> None:
-        gone = self._store.prune(limit + len(self._others), keep={*self._uploading, *needed, *self._others})
+        gone = self._store.prune(limit + len(self._others), keep={*self._artifacts.uploading, *needed, *self._others})
         if gone and tracker.is_offline and self._settings.log_model is LogModel.CHECKPOINT and not self._has_warned:
             self._has_warned = True
             _logger.warning(
@@ -509,49 +488,24 @@ class WandbModelCheckpoint(StepCallback):
                 capture.files.write(draft, values, self._previous)
                 write_texts(draft, self._processing, self._previous)
                 model = draft.commit()
-            then = None
-            if self._registry is not None:
-                name = self._named("model", tracker.identity)
-                then = functools.partial(link_logged, name=f"{name}:final", collection=self._registry)
-            self._log(tracker, model, "model", ["final", *(["best"] if is_best else [])], facts, then)
+            self._artifacts.log_final(tracker, model, self._metadata(facts), is_best=is_best)
 
         self._writer.submit(write)
         self._writer.flush()
         self._report_errors()
         tracker.flush()
 
-    def _named(self, kind: Literal["checkpoint", "model"], run: Mapping[str, Any]) -> str:
-        return artifact_name(kind, self._artifact_name or run.get("name"), run.get("id", ""))
-
-    def _log(
-        self,
-        tracker: Tracker,
-        saved: Checkpoint,
-        kind: Literal["checkpoint", "model"],
-        aliases: list[str],
-        facts: Any,
-        then: Callable[[Any], None] | None = None,
-    ) -> None:
-        run = tracker.identity
-        log_directory(
-            tracker,
-            saved.path,
-            name=self._named(kind, run),
-            aliases=aliases,
-            metadata={
-                **facts["metrics"],
-                **facts.get("notes", {}),
-                "global_step": facts["global_step"],
-                "epoch": facts["epoch"],
-                "monitor": self._monitor,
-                "monitor_value": facts["metrics"].get(self._monitor),
-                "mode": None if self._monitor is None else "max" if self._higher else "min",
-                "num_parameters": int(self.model.count_params()),
-                "run_id": run.get("id"),
-                "format_version": saved.version,
-            },
-            then=then,
-        )
+    def _metadata(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            **facts["metrics"],
+            **facts.get("notes", {}),
+            "global_step": facts["global_step"],
+            "epoch": facts["epoch"],
+            "monitor": self._monitor,
+            "monitor_value": facts["metrics"].get(self._monitor),
+            "mode": None if self._monitor is None else "max" if self._higher else "min",
+            "num_parameters": int(self.model.count_params()),
+        }
 
 
 def _policy(save_freq: str | int) -> Policy:
