@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import types
@@ -260,9 +261,7 @@ class Host(abc.ABC):
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None:
             facts["optimizer"] = _plain(optimizer.get_config())
-        for package in ("keras", "tf_keras", "tensorflow", "transformers"):
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                facts[f"versions/{package}"] = importlib.metadata.version(package)
+        facts |= _versions()
         facts["distribution/strategy"] = type(self._strategy).__name__ if self._strategy is not None else "none"
         facts["distribution/num_replicas"] = self.num_replicas
         return facts
@@ -514,6 +513,15 @@ class _Keras3Host(Host):
         facts = super().describe()
         facts["keras/backend"] = _keras3_backend()
         return facts
+
+
+@functools.cache  # Reading them takes milliseconds.
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in ("keras", "tf_keras", "tensorflow", "transformers"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[f"versions/{package}"] = importlib.metadata.version(package)
+    return versions
 
 
 def host_of(model: Any) -> Host:
