@@ -19,6 +19,9 @@ weights and the optimizer, 260 MiB. Columns, medians over the saves:
   compresses, W&B's own makes copies of what it logs;
 * ``peak``: the resident memory's peak over the one before the first save, in states.
 
+A save makes training longer by what all steps from it until it is complete take more than as many calm ones, with
+what lies between them. The same of steps in a fit without saves shows the noise.
+
 Orbax is left out if ``orbax-checkpoint`` is not installed.
 """
 
@@ -265,10 +268,10 @@ class Result:
     """One fit. Times in seconds, sizes in states."""
 
     step: float
-    wall: float
     blocked: list[float] = dataclasses.field(default_factory=list)
     extra: list[float] = dataclasses.field(default_factory=list)
     worst: list[float] = dataclasses.field(default_factory=list)
+    longer: list[float] = dataclasses.field(default_factory=list)
     durable: list[float] = dataclasses.field(default_factory=list)
     peak: list[float] = dataclasses.field(default_factory=list)
     written: float = 0.0
@@ -303,24 +306,28 @@ def fit(model, steps: Steps, variant: Variant, dataset: tf.data.Dataset, every: 
     last = len(begun) - 1
     durations = [end - begin for begin, end in zip(begun, ended, strict=True)]
     gaps = [begin - end for begin, end in zip(begun[1:], ended, strict=False)]
-    if callback is None:
-        return Result(statistics.median(durations[2:]), ended[-1] - begun[0])
     after = [number * every for number in range(1, saves + 1)]  # The steps that follow the saves.
     calm_gap = statistics.median(gap for index, gap in enumerate(gaps, 1) if index not in after)
     moments = [ended[index - 1] for index in after]
-    complete = [begun[index] for index in after] if variant.pattern is None else sampler.complete
+    if callback is None:
+        complete = [begun[index + every // 2] for index in after]  # As long as ours takes, about.
+    else:
+        complete = [begun[index] for index in after] if variant.pattern is None else sampler.complete
     calm = []
     for index in range(2, last + 1):
         behind = index // every
         if behind == 0 or (index % every >= AFFECTED and begun[index] > complete[behind - 1]):
-            calm.append(durations[index])
-    step = statistics.median(calm)
-    result = Result(step, ended[-1] - begun[0])
+            calm.append(index)
+    step = statistics.median(durations[index] for index in calm)
+    period = statistics.mean(durations[index] for index in calm) + calm_gap
+    result = Result(step)
     before = sampler.peak(begun[2], moments[0])
     for number, index in enumerate(after):
         following = durations[index : index + AFFECTED]
         until = moments[number + 1] if number + 1 < saves else ended[-1]
         result.blocked.append(gaps[index - 1] - calm_gap)
+        over = next((i for i in range(index, last) if begun[i] >= complete[number]), last)
+        result.longer.append(begun[over] - moments[number] - calm_gap - (over - index) * period)
         result.extra.append(sum(following) - AFFECTED * step)
         result.worst.append(max(following) / step)
         result.durable.append(complete[number] - moments[number])
@@ -377,28 +384,28 @@ def row(name: str, results: list[Result], variant: Variant) -> str:
 def goals(results: dict[str, list[Result]], memcpy: float, raw: float) -> None:
     ours = results[OURS]
     blocked = middle(ours, "blocked")
-    saves = len(ours[0].blocked)
-    wall = statistics.median((saved.wall - bare.wall) / saves for saved, bare in zip(ours, results[BARE], strict=True))
     idle = [result.idle for result in ours if result.idle is not None]
     lines = [("blocked no longer than one warm memcpy", blocked / memcpy, "x", blocked <= memcpy)]
     for name, limit in ((WANDB_FULL, 300), (WANDB_WEIGHTS, 10), (ORBAX, 3)):
         if name in results:
             ratio = middle(results[name], "blocked") / blocked
             lines.append((f"blocked {limit} times less than {name}", ratio, "times", ratio >= limit))
-    worst, peak = middle(ours, "worst"), middle(ours, "peak")
+    worst, peak, longer = middle(ours, "worst"), middle(ours, "peak"), middle(ours, "longer")
     written = statistics.median(result.written for result in ours)
     if idle:
         ratio = statistics.median(idle) / raw
         lines.append(("durable within 2x a raw write with fsync, idle", ratio, "x", ratio <= 2))
     lines += [
         ("worst step at most 1.25 calm ones", worst, "x", worst <= 1.25),
-        ("a save makes training at most 0.3 s longer", wall, "s", wall <= 0.3),
+        ("a save makes training at most 0.3 s longer", longer, "s", longer <= 0.3),
         ("peak memory at most one state more", peak, "states", peak <= 1),
         ("written at most 1.02 states", written, "states", written <= 1.02),
     ]
     print()
     for goal, value, unit, met in lines:
         print(f"{goal:52}{value:9.2f} {unit:7}{'met' if met else 'not met':>8}")
+    noise = [value for result in results[BARE] for value in result.longer]
+    print(f"{'  the same without a save':52}{min(noise):9.2f} to {max(noise):.2f} s")
 
 
 def main() -> None:

@@ -1,17 +1,18 @@
 """What logging adds to a step of ``fit``: our logger and W&B's own, at intervals of 1, 10 and 100 steps.
 
-    python benchmarks/logging_overhead.py            # about 10 minutes on two quiet cores
-    python benchmarks/logging_overhead.py --repeats 5
+    python benchmarks/logging_overhead.py            # about a quarter of an hour on two quiet cores
+    python benchmarks/logging_overhead.py --builds 1 --repeats 5
 
-One process, one offline run. Every variant trains a model of its own, built alike; the variants take turns of short
-fits, since a machine's speed drifts within seconds, and each number is a median over the turns. The second bare fit
-shows the noise. Columns:
+One process, one offline run. Every variant trains a model of its own, built alike. A machine's speed drifts within
+seconds, so the fits are short, and each has a bare one beside it: after it in one turn, before it in the next. Models
+that were built alike differ by some percent, by where their memory lies, so they are built anew a few times. Each
+number is a median over all pairs. The second bare model shows the noise. Columns:
 
 * ``thread``: microseconds per step that the training thread spends between two calls of the compiled train function,
-  over a bare fit of the same turn: callbacks, and whatever else a logger does there;
-* ``wall``: microseconds per step of the whole fit over the bare fit of the same turn, which includes what the logger
-  adds to the training graph and what its worker thread takes away;
-* ``cpu``: CPU time of the process, as a ratio to the bare fit of the same turn.
+  over the bare fit of the pair: callbacks, and whatever else a logger does there; ``±`` is the median's standard error;
+* ``wall``: microseconds per step of the whole fit over the bare fit of the pair, which includes what the logger adds
+  to the training graph and what its worker thread takes away;
+* ``cpu``: CPU time of the process, as a ratio to the bare fit of the pair.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ from wandb.integration.keras import WandbMetricsLogger as WandbsOwn
 from tf_hfwb import WandbMetricsLogger
 
 INTERVALS = (1, 10, 100)
+Times = tuple[float, float, float]  # Seconds per step: of the training thread between two steps, in all, and of CPU.
+Pair = tuple[Times, Times]  # With the callback, and bare.
 BATCH, LENGTH, WIDTH, LAYERS, WORDS = 8, 32, 64, 1, 1000
 
 
@@ -123,7 +126,7 @@ class Gaps:
         return timed
 
 
-def fit(model, gaps, callback, dataset, steps: int) -> tuple[float, float, float]:
+def fit(model, gaps, callback, dataset, steps: int) -> Times:
     """Seconds per step: of the training thread between two steps, in all, and of CPU."""
     gaps.reset()
     gc.collect()
@@ -133,46 +136,60 @@ def fit(model, gaps, callback, dataset, steps: int) -> tuple[float, float, float
     return gaps.seconds / steps, (time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps
 
 
-def measure(name, build, theirs, steps: int, repeats: int) -> None:
-    variants = {"bare": None, "bare again": None}
-    for interval in INTERVALS:
-        variants[f"tf_hfwb, every {interval}"] = lambda interval=interval: WandbMetricsLogger(interval)
-        variants[f"W&B's own, every {interval}"] = lambda interval=interval: theirs(interval)
-    models = {variant: build() for variant in variants}
+def pairs(build, callbacks, steps: int, repeats: int) -> dict[str, list[Pair]]:
+    """Fits with each variant's callback, each with the bare fit beside it, of new models."""
+    models = {variant: build() for variant in ("bare", *callbacks)}
     gaps = {variant: Gaps(model) for variant, model in models.items()}
     dataset = data(steps)
-    rows = {variant: [] for variant in variants}
-    for repeat in range(-1, repeats):  # The first turn traces the graphs and does not count.
-        order = list(variants)
-        shift = repeat % len(order)
-        for variant in order[shift:] + order[:shift]:
-            make = variants[variant]
-            result = fit(models[variant], gaps[variant], make() if make else None, dataset, steps)
-            if repeat >= 0:
-                rows[variant].append(result)
-    bare = rows["bare"]
-    print(f"\n{name}: {1e3 * statistics.median(wall for _, wall, _ in bare):.1f} ms a step, {repeats} x {steps} steps")
-    print(f"{'':26}{'thread':>11}{'wall':>11}{'cpu':>8}")
-    print(f"{'bare fit':26}{1e6 * statistics.median(gap for gap, _, _ in bare):8.1f} µs{'':11}{'1.00':>8}")
-    for variant in list(variants)[1:]:
-        pairs = list(zip(rows[variant], bare, strict=True))
-        thread = 1e6 * statistics.median(ours[0] - none[0] for ours, none in pairs)
-        wall = 1e6 * statistics.median(ours[1] - none[1] for ours, none in pairs)
-        cpu = statistics.median(ours[2] / none[2] for ours, none in pairs)
-        print(f"{variant:26}{thread:+8.1f} µs{wall:+8.0f} µs{cpu:8.2f}")
+
+    def fitted(variant: str) -> Times:
+        make = callbacks.get(variant)
+        return fit(models[variant], gaps[variant], make() if make else None, dataset, steps)
+
+    for variant in models:
+        fitted(variant)  # Traces the graph.
+    found: dict[str, list[Pair]] = {variant: [] for variant in callbacks}
+    for repeat in range(repeats):
+        for variant, kept in found.items():
+            both = {name: fitted(name) for name in (("bare", variant) if repeat % 2 else (variant, "bare"))}
+            kept.append((both[variant], both["bare"]))
+    return found
+
+
+def measure(name, build, theirs, steps: int, builds: int, repeats: int) -> None:
+    callbacks = {"bare again": None}
+    for interval in INTERVALS:
+        callbacks[f"tf_hfwb, every {interval}"] = lambda interval=interval: WandbMetricsLogger(interval)
+        callbacks[f"W&B's own, every {interval}"] = lambda interval=interval: theirs(interval)
+    found: dict[str, list[Pair]] = {variant: [] for variant in callbacks}
+    for _ in range(builds):
+        for variant, more in pairs(build, callbacks, steps, repeats).items():
+            found[variant] += more
+    bare = [none for kept in found.values() for _, none in kept]
+    print(f"\n{name}: {1e3 * statistics.median(wall for _, wall, _ in bare):.1f} ms a step,", end=" ")
+    print(f"{builds} x {repeats} pairs of fits of {steps} steps for each variant")
+    print(f"{'':26}{'thread':>17}{'wall':>11}{'cpu':>8}")
+    print(f"{'bare fit':26}{1e6 * statistics.median(gap for gap, _, _ in bare):8.1f} µs{'':17}{'1.00':>8}")
+    for variant, kept in found.items():
+        threads = [1e6 * (ours[0] - none[0]) for ours, none in kept]
+        error = 1.25 * statistics.stdev(threads) / len(threads) ** 0.5
+        wall = 1e6 * statistics.median(ours[1] - none[1] for ours, none in kept)
+        cpu = statistics.median(ours[2] / none[2] for ours, none in kept)
+        print(f"{variant:26}{statistics.median(threads):+8.1f} ±{error:4.1f} µs{wall:+8.0f} µs{cpu:8.3f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=100, help="steps of one fit")
-    parser.add_argument("--repeats", type=int, default=40, help="fits of each variant")
+    parser.add_argument("--steps", type=int, default=200, help="steps of one fit")
+    parser.add_argument("--builds", type=int, default=4, help="how often the models are built")
+    parser.add_argument("--repeats", type=int, default=10, help="pairs of fits of each variant with each build")
     arguments = parser.parse_args()
     os.chdir(tempfile.mkdtemp())
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, wandb {wandb.__version__}, {os.cpu_count()} cores")
-    steps, repeats = arguments.steps, arguments.repeats
+    numbers = arguments.steps, arguments.builds, arguments.repeats
     with wandb.init(project="benchmark"):
-        measure("transformers' BERT on tf_keras", transformers_model, WandbsOnTFKeras, steps, repeats)
-        measure("a transformer on Keras 3", keras3_model, WandbsOwn, steps, repeats)
+        measure("transformers' BERT on tf_keras", transformers_model, WandbsOnTFKeras, *numbers)
+        measure("a transformer on Keras 3", keras3_model, WandbsOwn, *numbers)
 
 
 if __name__ == "__main__":
