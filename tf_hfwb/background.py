@@ -5,9 +5,9 @@ Guarantees:
 * Jobs run one after the other, in the order of :meth:`Worker.submit`, on one daemon thread.
 * ``submit`` costs an append: it neither wakes nor waits for the worker, which looks for jobs every ``period`` seconds
   and runs all that are there. (Waking a thread for each job costs the submitter about four times as much.)
-* After a quarter of a millisecond the worker rests for half a one, unless somebody waits for it: the training thread,
-  coming back from an operation, would otherwise wait for the interpreter until the whole queue is done. A long job
-  calls ``rest`` between its parts for the same.
+* After a millisecond the worker rests for two, unless somebody waits for it: the training thread, coming back from an
+  operation, would otherwise wait for the interpreter until the whole queue is done. A long job calls ``rest`` between
+  its parts for the same.
 * What one look finds is a batch, which runs inside ``batch()``.
 * ``flush`` returns when the batches of all jobs submitted before it have run; ``close`` flushes and ends the thread. A
   closed worker starts again with the next job.
@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 # Seconds of jobs, and of rest after them.
-_STRETCH, _REST = 0.00025, 0.0005
+_STRETCH, _REST = 0.001, 0.002
 
 
 class Worker:
