@@ -52,6 +52,7 @@ def finish() -> str:
 
     directory = os.path.dirname(wandb.run.dir)
     wandb.finish()
+    wandb.teardown()  # Its service has ended, and everything is written.
     return directory
 
 

@@ -124,6 +124,24 @@ def test_evaluation_alone_opens_a_run(kind):
     assert history(finish())[0][STEP] == 0
 
 
+def test_rows_are_preferably_written_while_a_step_is_executed(kind):
+    keras, logger, found = importlib.import_module(kind), WandbMetricsLogger(1), []
+
+    def loss(labels, outputs):
+        found.append(("in a step", logger.tracker._worker.is_good_moment()))
+        return keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=True)
+
+    class Between(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            found.append(("between", logger.tracker._worker.is_good_moment()))
+
+    model = classifier(kind)
+    model.compile("sgd", loss=loss, run_eagerly=True)
+    x, y = samples(12)
+    model.fit(x, y, batch_size=4, verbose=0, callbacks=[logger, Between()])
+    assert found == 3 * [("between", False), ("in a step", True)]
+
+
 def test_a_second_fit_goes_on_where_the_first_ended(kind):
     x, y = samples(20)
     model, logger = classifier(kind), WandbMetricsLogger("batch")

@@ -7,7 +7,8 @@ Guarantees:
   and runs all that are there. (Waking a thread for each job costs the submitter about four times as much.)
 * After a millisecond the worker rests for two, unless somebody waits for it: the training thread, coming back from an
   operation, would otherwise wait for the interpreter until the whole queue is done. A long job calls ``rest`` between
-  its parts for the same.
+  its parts for the same. It goes on, within a millisecond, while the training thread is in an operation: elsewhere
+  that thread may let go of the interpreter for a moment, and would have to wait for it.
 * What one look finds is a batch, which runs inside ``batch()``.
 * ``flush`` returns when the batches of all jobs submitted before it have run; ``close`` flushes and ends the thread. A
   closed worker starts again with the next job.
@@ -23,8 +24,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# Seconds of jobs, and of rest after them.
+# Seconds of jobs, and of rest after them; and of waiting for a better moment: a look, and how many.
 _STRETCH, _REST = 0.001, 0.002
+_LOOK, _LOOKS = 0.0002, 5
 
 
 class Worker:
@@ -34,6 +36,9 @@ class Worker:
         name: The thread's name, as a debugger shows it.
         period: Seconds between two looks at the queue.
         batch: Makes the context in which a batch of jobs runs. It must not raise.
+
+    Attributes:
+        is_good_moment: Tells whether the training thread is in an operation, and needs no interpreter.
 
     Example:
         >>> done = []
@@ -59,6 +64,7 @@ class Worker:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
+        self.is_good_moment: Callable[[], bool] = lambda: True
         self._waiting = 0
         self._rested = 0.0
         self._awaited: list[threading.Event] = []  # Set when the batch has ended.
@@ -112,7 +118,15 @@ class Worker:
         """Give the training thread its turn, if it is time for it; called by jobs."""
         if not self._waiting and time.monotonic() - self._rested > _STRETCH:
             time.sleep(_REST)
-            self._rested = time.monotonic()
+            self.give_way()
+
+    def give_way(self) -> None:
+        """Begin the next stretch of work at a good moment, if there is one soon; called by jobs."""
+        for _ in range(_LOOKS):
+            if self._waiting or self.is_good_moment():
+                break
+            time.sleep(_LOOK)
+        self._rested = time.monotonic()
 
     def _start(self) -> None:
         with self._lock:
@@ -134,7 +148,8 @@ class Worker:
             self._wake.clear()
 
     def _run_batch(self) -> None:
-        began = self._rested = time.monotonic()
+        self.give_way()
+        began = self._rested
         while self._jobs and not self._awaited and self._rested - began < self._period:
             job, args = self._jobs.popleft()
             try:

@@ -109,6 +109,8 @@ class WandbMetricsLogger(StepCallback):
         self._unread = 0
         self._evaluating = 0.0
         self._epoch_logs: Logs = {}
+        recorder = self._recorder
+        self._tracker.prefer(lambda: recorder.is_executing)
         start = self._moment({})
         self._row_step = start.step
         self._rows = TrainRows(self._tracker, start, self._host.num_replicas)

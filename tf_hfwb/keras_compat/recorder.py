@@ -99,12 +99,14 @@ class StepRecorder(abc.ABC):
 
     Attributes:
         fit: What the callbacks of the running fit, or of the last one, share.
+        is_executing: Whether the train function is running.
         carried: On JAX, while the listeners are called: the lists of the state that the next step gets.
     """
 
     def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
         self.size = size
         self.fit = Fit()
+        self.is_executing = False
         self._last_logs: dict[str, Any] = {}
         self.carried: Any = None
         self._model = weakref.ref(model)
@@ -197,7 +199,9 @@ class StepRecorder(abc.ABC):
                 self._pass_gates(args)
             if fit.is_stopped:  # Keras looks at stop_training as soon as this returns.
                 return self._outputs_of_no_step(args)
+            self.is_executing = True
             outputs = function(*args)
+            self.is_executing = False
             logs = self._last_logs = outputs if isinstance(outputs, dict) else self._logs_of(outputs)
             self._latest = logs.pop(_KEY, None)
             for listener in fit.listeners:

@@ -142,6 +142,7 @@ class Tracker:
     def _together(self) -> Iterator[None]:
         with Together(self.run) as together:
             yield
+        self._worker.give_way()
         try:
             together.send()
         except Exception as error:
@@ -150,6 +151,10 @@ class Tracker:
     def rest(self) -> None:
         """To be called by a long job of :meth:`submit` between its parts, so that training does not wait for it."""
         self._worker.rest()
+
+    def prefer(self, is_good_moment: Callable[[], bool]) -> None:
+        """Run jobs, if possible, while this is so: when the training thread needs no interpreter."""
+        self._worker.is_good_moment = is_good_moment
 
     def log(self, row: Mapping[str, Any], kept: Collection[str] | None = None) -> None:
         """Write one row of the history, without what the run already has of it when a training goes on.
