@@ -56,20 +56,13 @@ def test_a_closed_worker_ends_its_thread_and_starts_again_with_the_next_job():
     assert done == [1, 2]
 
 
-def test_it_waits_for_a_good_moment_but_not_for_long():
-    worker, looks, done = Worker("test", period=0.01), [], threading.Event()
-    worker.is_good_moment = lambda: looks.append(len(looks)) or len(looks) > 2
-    worker.submit(done.set)
+@pytest.mark.parametrize(("good_at", "expected"), [(1, 1), (3, 3), (99, 5)])
+def test_it_waits_for_a_good_moment_but_not_for_long(good_at, expected):
+    worker, looks, found, done = Worker("test", period=0.01), [], [], threading.Event()
+    worker.is_good_moment = lambda: looks.append(1) or len(looks) >= good_at
+    worker.submit(lambda: (found.append(len(looks)), done.set()))
     assert done.wait(5)
-    assert len(looks) == 3
-    worker.is_good_moment = lambda: looks.append(len(looks)) or False
-    done.clear()
-    worker.submit(done.set)
-    assert done.wait(5)
-    assert 3 < len(looks) < 20
-    worker.flush()  # Somebody waits: it does not look any more.
-    worker.is_good_moment = None
-    worker.submit(done.set)
+    assert found == [expected]
     worker.close()
 
 
