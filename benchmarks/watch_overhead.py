@@ -1,6 +1,6 @@
 """What watching adds to a step of ``fit``: gradients and weights of every layer, at intervals of 100 and 10 steps.
 
-    python benchmarks/watch_overhead.py              # a quarter of an hour on two quiet cores
+    python benchmarks/watch_overhead.py              # half an hour on two quiet cores
     python benchmarks/watch_overhead.py --repeats 1 --steps 300 --layers 1
 
 One process, one offline run. A bare fit and a watched one train models that were built alike, at the same time, and
@@ -162,7 +162,7 @@ def measure(name: str, keras_of_model, build, arguments: argparse.Namespace) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=760, help="steps of one fit")
-    parser.add_argument("--repeats", type=int, default=7, help="pairs of fits of each variant")
+    parser.add_argument("--repeats", type=int, default=3, help="pairs of fits of each variant")
     parser.add_argument("--layers", type=int, default=4, help="layers of each model")
     parser.add_argument("--width", type=int, default=128, help="numbers for each token in each model")
     arguments = parser.parse_args()
