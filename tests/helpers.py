@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -16,13 +15,9 @@ KERASES = ("tf_keras", "keras")
 
 def records(directory=None) -> list[dict]:
     """The records of a run's transaction log, of the last run's by default, as ``wandb leet inspect`` prints them."""
-    import wandb
+    from tf_hfwb.tracking.history import inspect_commands
 
-    # The program that ``wandb leet`` starts: importing the client before takes twenty times as long.
-    directory = pathlib.Path(directory or "wandb/latest-run").resolve()
-    (file,) = directory.glob("run-*.wandb")
-    core = [wandb.util.get_core_path(), "leet", "inspect", "--no-observability", "--json"]
-    command = [*core, "--run-file", str(file), str(directory.parent)]
+    command = next(inspect_commands(os.path.realpath(directory or "wandb/latest-run")))
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [json.loads(line) for line in printed.splitlines()]
 

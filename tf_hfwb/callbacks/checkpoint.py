@@ -79,7 +79,6 @@ class WandbModelCheckpoint(StepCallback):
 
     Raises:
         SettingError: An argument is out of range, or ``save_best_only`` or ``load_best_at_end`` without ``monitor``.
-            When ``fit`` begins: ``output_dir`` holds checkpoints of later steps, of another training.
         DirectoryInUseError: When ``fit`` begins: another process saves into ``output_dir``.
         CheckpointWriteError: When ``fit`` begins: ``output_dir`` cannot be written. Later only with ``stop_on_error``.
 

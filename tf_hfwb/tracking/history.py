@@ -148,7 +148,7 @@ def rows_in(directory: str) -> list[dict[str, Any]]:
     """The rows with a step in a run's folder; none, with a warning, when it cannot be read."""
     directory = os.path.abspath(directory)
     complaint = "it holds no log"
-    for command in _commands(directory):
+    for command in inspect_commands(directory):
         with tempfile.TemporaryFile("w+") as complaints:
             # Not in the current directory, where a file of the user's may be called like a module.
             with subprocess.Popen(
@@ -181,8 +181,12 @@ def summary_of(directory: str) -> dict[str, Any]:
     return dict(json.loads(ended.stdout))
 
 
-def _commands(directory: str) -> Iterator[list[str]]:
-    """``wandb leet inspect``: the program that it starts, which takes a twentieth of the time, and else itself."""
+def inspect_commands(directory: str) -> Iterator[list[str]]:
+    """``wandb leet inspect``: the program that it starts, which takes a twentieth of the time, and else itself.
+
+    Args:
+        directory: The run's folder, as an absolute path.
+    """
     import wandb
 
     files = glob.glob(os.path.join(glob.escape(directory), "run-*.wandb"))
