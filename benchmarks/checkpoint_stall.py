@@ -52,33 +52,17 @@ import tensorflow as tf
 import tf_keras
 import transformers
 import wandb
+from trained import batches, bert, compiled
 from wandb.integration.keras import WandbModelCheckpoint as WandbsOwn
 
 from tf_hfwb import WandbModelCheckpoint
 
 AFFECTED = 5  # Steps after a save.
-FULL = {"vocab_size": 30522, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12}
-SMALL = {"vocab_size": 2000, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+FULL = {"layers": 6, "width": 384, "heads": 12, "words": 30522, "widening": 4}
+SMALL = {"layers": 2, "width": 64, "heads": 2, "words": 2000, "widening": 4}
 
 tf.get_logger().setLevel("ERROR")
 transformers.logging.set_verbosity_error()
-
-
-def build(sizes: dict[str, int]):
-    config = transformers.BertConfig(**sizes, intermediate_size=4 * sizes["hidden_size"])
-    model = transformers.TFBertForSequenceClassification(config)
-    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(tf_keras.optimizers.Adam(1e-5), loss=loss)
-    return model
-
-
-def data(words: int, batch: int, length: int, steps: int) -> tf.data.Dataset:
-    random = np.random.default_rng(0)
-    tokens = random.integers(0, words, (batch, length)).astype("int32")
-    labels = random.integers(0, 2, (batch,)).astype("int64")
-    options = tf.data.Options()
-    options.autotune.enabled = False  # Or some fits end late, as they wait for the thread that tunes.
-    return tf.data.Dataset.from_tensors(({"input_ids": tokens}, labels)).repeat(steps).with_options(options)
 
 
 def values(model) -> list[np.ndarray]:
@@ -432,9 +416,9 @@ def main() -> None:
     for name in list(variants):
         if arguments.only and name not in (BARE, OURS) and not any(part in name for part in arguments.only):
             del variants[name]
-    dataset = data(sizes["vocab_size"], arguments.batch, arguments.length, every * (saves + 1) - 1)
+    dataset = batches(every * (saves + 1) - 1, sizes["words"], arguments.batch, arguments.length)
     # Theirs train a model that we have never touched.
-    models = {is_ours: build(sizes) for is_ours in (True, False)}
+    models = {is_ours: compiled(bert(**sizes), 1e-5) for is_ours in (True, False)}
     steps = {is_ours: Steps(model) for is_ours, model in models.items()}
     for is_ours, model in models.items():
         with directory() as root:

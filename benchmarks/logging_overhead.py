@@ -29,11 +29,9 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 
 import keras
-import numpy as np
 import tensorflow as tf
-import tf_keras
-import transformers
 import wandb
+from trained import batches, bert, compiled, keras3_transformer
 from wandb.integration.keras import WandbMetricsLogger as WandbsOwn
 
 from tf_hfwb import WandbMetricsLogger
@@ -41,7 +39,7 @@ from tf_hfwb import WandbMetricsLogger
 INTERVALS = (1, 10, 100)
 Times = tuple[float, float, float]  # Seconds per step: of the training thread between two steps, in all, and of CPU.
 Pair = tuple[Times, Times]  # With the callback, and bare.
-BATCH, LENGTH, WIDTH, LAYERS, WORDS = 8, 32, 64, 1, 1000
+SIZES = {"layers": 1, "width": 64}
 
 
 class WandbsOnTFKeras(WandbsOwn):
@@ -57,42 +55,6 @@ class WandbsOnTFKeras(WandbsOwn):
 
     def _implements_predict_batch_hooks(self):
         return False
-
-
-def transformers_model():
-    config = transformers.BertConfig(
-        vocab_size=WORDS,
-        hidden_size=WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=2,
-        intermediate_size=2 * WIDTH,
-    )
-    model = transformers.TFBertForSequenceClassification(config)
-    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(tf_keras.optimizers.Adam(1e-4), loss=loss, metrics=["accuracy"])
-    return model
-
-
-def keras3_model():
-    tokens = keras.Input((LENGTH,), dtype="int32", name="input_ids")
-    x = keras.layers.Embedding(WORDS, WIDTH)(tokens)
-    for _ in range(LAYERS):
-        x = keras.layers.LayerNormalization()(x + keras.layers.MultiHeadAttention(2, WIDTH // 2, dropout=0.1)(x, x))
-        x = keras.layers.LayerNormalization()(x + keras.layers.Dense(WIDTH)(keras.layers.Dense(2 * WIDTH, "gelu")(x)))
-    x = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x))
-    model = keras.Model(tokens, x)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-4), loss=loss, metrics=["accuracy"])
-    return model
-
-
-def data(steps: int) -> tf.data.Dataset:
-    random = np.random.default_rng(0)
-    tokens = random.integers(0, WORDS, (BATCH, LENGTH)).astype("int32")
-    labels = random.integers(0, 2, (BATCH,)).astype("int64")
-    options = tf.data.Options()
-    options.autotune.enabled = False  # Or some fits end late, as they wait for the thread that tunes.
-    return tf.data.Dataset.from_tensors(({"input_ids": tokens}, labels)).repeat(steps).with_options(options)
 
 
 class Gaps:
@@ -138,9 +100,9 @@ def fit(model, gaps, callback, dataset, steps: int) -> Times:
 
 def pairs(build, callbacks, steps: int, repeats: int) -> dict[str, list[Pair]]:
     """Fits with each variant's callback, each with the bare fit beside it, of new models."""
-    models = {variant: build() for variant in ("bare", *callbacks)}
+    models = {variant: compiled(build(**SIZES), 1e-4, ("accuracy",)) for variant in ("bare", *callbacks)}
     gaps = {variant: Gaps(model) for variant, model in models.items()}
-    dataset = data(steps)
+    dataset = batches(steps)
 
     def fitted(variant: str) -> Times:
         make = callbacks.get(variant)
@@ -188,8 +150,8 @@ def main() -> None:
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, wandb {wandb.__version__}, {os.cpu_count()} cores")
     numbers = arguments.steps, arguments.builds, arguments.repeats
     with wandb.init(project="benchmark"):
-        measure("transformers' BERT on tf_keras", transformers_model, WandbsOnTFKeras, *numbers)
-        measure("a transformer on Keras 3", keras3_model, WandbsOwn, *numbers)
+        measure("transformers' BERT on tf_keras", bert, WandbsOnTFKeras, *numbers)
+        measure("a transformer on Keras 3", keras3_transformer, WandbsOwn, *numbers)
 
 
 if __name__ == "__main__":

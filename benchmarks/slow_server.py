@@ -24,10 +24,8 @@ WARM, STEPS = 20, 200
 
 def work() -> None:
     """One training; prints the milliseconds of a step."""
-    import numpy as np
-    import tensorflow as tf
     import tf_keras
-    import transformers
+    from trained import batches, bert, compiled
 
     from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint
 
@@ -38,13 +36,9 @@ def work() -> None:
             if batch + 1 == STEPS:
                 print((time.perf_counter() - self.began) / (STEPS - WARM) * 1e3)
 
-    sizes = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
-    model = transformers.TFBertForSequenceClassification(transformers.BertConfig(vocab_size=30522, **sizes))
-    model.compile(tf_keras.optimizers.Adam(1e-5), tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    random = np.random.default_rng(0)
-    batch = {"input_ids": random.integers(0, 30522, (8, 32)).astype("int32")}, random.integers(0, 2, 8)
+    model = compiled(bert(layers=4, width=256, heads=4, words=30522, widening=4), 1e-5)
     callbacks = [Clock(), WandbMetricsLogger(10), WandbModelCheckpoint("out", save_freq=60, log_model="checkpoint")]
-    model.fit(tf.data.Dataset.from_tensors(batch).repeat(STEPS), epochs=1, callbacks=callbacks, verbose=0)
+    model.fit(batches(STEPS, words=30522), callbacks=callbacks, verbose=0)
 
 
 def milliseconds(environment: dict[str, str]) -> float:

@@ -17,6 +17,18 @@ def pytest_xdist_auto_num_workers():
     return (os.cpu_count() or 1) + 1
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file of flows is the work of one process, so that its trainings that nothing happens to are run only once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class FlowsTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid.partition("::")[0] if nodeid.startswith("tests/flows/") else nodeid
+
+    return FlowsTogether(config, log)
+
+
 @pytest.fixture(autouse=True)
 def _clean_world(monkeypatch, tmp_path):
     for name in list(os.environ):

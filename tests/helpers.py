@@ -13,6 +13,13 @@ import numpy as np
 KERASES = ("tf_keras", "keras")
 
 
+def nightly(*values):
+    """A case of a parametrized test that is a further variant: CI leaves it to the nightly run."""
+    import pytest
+
+    return pytest.param(*values, marks=pytest.mark.nightly)
+
+
 def records(directory=None) -> list[dict]:
     """The records of a run's transaction log, of the last run's by default, as ``wandb leet inspect`` prints them."""
     from tf_hfwb.tracking.history import inspect_commands

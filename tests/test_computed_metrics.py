@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 import tiny
-from helpers import KERASES, classifier, eval_rows, finish, history, python, samples
+from helpers import KERASES, classifier, eval_rows, finish, history, nightly, python, samples
 from sklearn.metrics import matthews_corrcoef
 
 from tf_hfwb import (
@@ -79,7 +79,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["bert", "gpt2", nightly("vit"), nightly("distilbert")])
 def test_models_of_transformers(name):
     make, data, compute = MODELS[name]
     model = make()
@@ -208,7 +208,7 @@ print(json.dumps([trained(), trained(width("logits"), width("greedy", max_new_to
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_generating_leaves_every_bit_of_a_training():
     bare, evaluated = json.loads(python("-c", BITWISE).stdout.splitlines()[-1])
     assert evaluated[:3] == bare[:3]

@@ -13,7 +13,7 @@ import os
 import numpy as np
 import pytest
 import tiny
-from helpers import KERASES, finish, python, records, samples
+from helpers import KERASES, finish, nightly, python, records, samples
 
 from tf_hfwb import (
     EarlyStopping,
@@ -431,10 +431,10 @@ def test_the_order_of_the_callbacks_does_not_matter_at_the_end(kind, is_in_front
     [
         ("tf_keras", 12),
         ("keras", 10),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in [("tf_keras", 6), ("tf_keras", 10), ("keras", 6), ("keras", 12)]
-        ),
+        nightly("tf_keras", 6),
+        nightly("tf_keras", 10),
+        nightly("keras", 6),
+        nightly("keras", 12),
     ],
 )
 def test_goes_on_with_the_patience_that_was_left_and_the_best_weights(kind, interrupted_at, caplog):

@@ -12,7 +12,7 @@ import pytest
 import tiny
 import transformers
 import wandb
-from helpers import KERASES, classifier, finish, history, python, records, samples
+from helpers import KERASES, classifier, finish, history, nightly, python, records, samples
 
 from tf_hfwb import (
     ComputeMetrics,
@@ -104,7 +104,7 @@ def test_the_trainers_evaluations_by_steps_and_only_every_other():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["tf_keras", pytest.param("keras", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_what_several_callbacks_evaluate_at_one_step_is_one_evaluation(kind):
     data, other = samples(24), samples(8, seed=1)
     for freqs, steps in ((("epoch", "epoch"), [3, 6]), ((2, "epoch"), [2, 3, 4, 6]), ((2, 3), [2, 3, 4, 6])):
@@ -338,10 +338,10 @@ wandb.finish()
 @pytest.mark.parametrize(
     ("where", "kind"),
     [
-        pytest.param("jax", "keras", marks=pytest.mark.nightly),
-        pytest.param("mirrored", "keras", marks=pytest.mark.nightly),
-        pytest.param("mirrored", "tf_keras", marks=pytest.mark.nightly),
-        pytest.param("mirrored", "bert", marks=pytest.mark.nightly),
+        nightly("jax", "keras"),
+        nightly("mirrored", "keras"),
+        nightly("mirrored", "tf_keras"),
+        nightly("mirrored", "bert"),
     ],
 )
 def test_on_jax_and_on_two_replicas(where, kind):
@@ -384,11 +384,11 @@ JUDGED = ["label", "prediction", "probability", "loss", "correct"]
 @pytest.mark.parametrize(
     ("make", "data", "columns"),
     [
-        pytest.param(tiny.distilbert, tiny.tagged, ["text", *JUDGED], marks=pytest.mark.nightly),
+        nightly(tiny.distilbert, tiny.tagged, ["text", *JUDGED]),
         (question_answering, answered_questions, ["question", *JUDGED]),
-        pytest.param(masked_language_model, masked, ["text", *JUDGED], marks=pytest.mark.nightly),
+        nightly(masked_language_model, masked, ["text", *JUDGED]),
         (tiny.gpt2, tiny.next_words, ["prompt", "label", "prediction", "loss"]),
-        pytest.param(tiny.t5, tiny.answered, ["source", "label", "prediction", "loss"], marks=pytest.mark.nightly),
+        nightly(tiny.t5, tiny.answered, ["source", "label", "prediction", "loss"]),
         (tiny.vit, tiny.pictures, ["image", *JUDGED]),
     ],
 )

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tiny
 import tokenizers
 import transformers
+from helpers import nightly
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.serving.texts import TextsInGraph
@@ -35,7 +36,7 @@ TOKENIZERS = {
     "xlm-roberta": lambda: serving_texts.unigram("xlm-roberta"),
     "albert": lambda: serving_texts.unigram("albert"),
 }
-NIGHTLY = dict.fromkeys(["roberta with a space", "xlm-roberta", "albert"], pytest.mark.nightly)
+NIGHTLY = ["cased", "roberta with a space", "xlm-roberta", "albert"]
 
 
 def as_lists(encoded) -> list[list[int]]:
@@ -43,7 +44,7 @@ def as_lists(encoded) -> list[list[int]]:
     return [ids[mask == 1].tolist() for ids, mask in rows]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=NIGHTLY.get(name, ())) for name in TOKENIZERS])
+@pytest.mark.parametrize("name", ["minilm", "gpt2", "t5", *map(nightly, NIGHTLY)])
 def test_two_thousand_texts_have_the_ids_of_the_tokenizer(name):
     tokenizer = TOKENIZERS[name]()
     texts = serving_texts.texts()
@@ -104,7 +105,7 @@ BASES = [
 TOKENS = ["<unk>", "</s>", "<mask>", "<extra_id_1>", "<extra_id_10>", "<extra_id_1", "▁", "世", "龘龘"]
 
 
-@pytest.mark.parametrize("kind", ["t5", "t5 of today", "xlm-roberta", "albert"])
+@pytest.mark.parametrize("kind", ["t5 of today", "xlm-roberta", nightly("t5"), nightly("albert")])
 def test_unigram_has_the_ids_for_clusters_and_for_what_stands_beside_special_tokens(kind):
     tokenizer = serving_texts.unigram(kind)
     chance = random.Random(0)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tf_keras
 import tiny
-from helpers import KERASES, eval_rows, finish, history, samples, train_rows
+from helpers import KERASES, eval_rows, finish, history, nightly, samples, train_rows
 
 from tf_hfwb import ComputeMetrics, EarlyStopping, TFTrainer, TFTrainingArguments, load_model
 from tf_hfwb.checkpoint.store import Draft, Store
@@ -141,7 +141,7 @@ def test_less_is_better_when_it_is_said():
 
 
 @pytest.mark.parametrize("kind", KERASES)
-@pytest.mark.parametrize("stop", [3, pytest.param(5, marks=pytest.mark.nightly), 6])
+@pytest.mark.parametrize("stop", [3, nightly(5), 6])
 def test_the_same_command_again_goes_on(kind, stop):
     """Evaluations by steps, rows, and Keras's own early stopping go on where they were."""
     arguments = {

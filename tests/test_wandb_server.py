@@ -144,7 +144,7 @@ def test_the_api_changes_a_run(server):
     assert not server.runs
 
 
-@pytest.mark.slow  # The client looks every 15 seconds.
+@pytest.mark.nightly  # The client looks every 15 seconds.
 def test_a_running_run_can_be_stopped(server):
     stopped = python("-c", STOPPABLE, check=False)
     assert stopped.returncode == -signal.SIGINT

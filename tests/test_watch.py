@@ -24,6 +24,7 @@ from tf_hfwb import (
 )
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import host_of, of_array
+from tf_hfwb.tracking.histograms import histogram
 from tf_hfwb.tracking.history import rows_in
 
 STEP = "train/global_step"
@@ -265,6 +266,19 @@ def test_counting_agrees_wherever_it_is_done():
     one = of_array(np.full([7], 3.0))
     assert one.edges[np.flatnonzero(one.counts)[0]] == pytest.approx(3.0)
     assert str(of_array(np.array([np.nan, 1.0])).norm) == "nan"
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.03, 0.04), (-1e-45, 1e-45), (1.0, 1.0000001), (-1e37, 1e37), (5.0, 5.0)])
+def test_edges_that_are_written_have_the_digits_that_their_range_needs(low, high):
+    distribution = of_array(np.array([low, high], np.float32))
+    edges = histogram(distribution.counts, distribution.edges).bins
+    assert np.all(np.diff(edges) > 0)
+    np.testing.assert_allclose(edges, distribution.edges, rtol=0, atol=1e-6 * (edges[-1] - edges[0]))
+
+
+def test_edges_that_are_written_are_short():
+    distribution = of_array(np.array([-0.0301234567, 0.0401234567], np.float32))
+    assert max(len(repr(edge)) for edge in histogram(distribution.counts, distribution.edges).bins) <= 12
 
 
 @pytest.mark.parametrize("kind", KERASES)

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras
 import tiny
 import transformers
+from helpers import nightly
 
 from tf_hfwb import WandbModelCheckpoint, load_model
 from tf_hfwb.cli import main
@@ -57,9 +58,7 @@ def servable(model, inputs, labels, processing):
     return load_model("model-first:final"), tf.saved_model.load("served/1").signatures
 
 
-@pytest.mark.parametrize(
-    "name", ["bert", *(pytest.param(n, marks=pytest.mark.nightly) for n in TEXT_MODELS if n != "bert")]
-)
+@pytest.mark.parametrize("name", ["bert", *(nightly(n) for n in TEXT_MODELS if n != "bert")])
 def test_texts(name):
     make, make_tokenizer = TEXT_MODELS[name]
     tokenizer = make_tokenizer()

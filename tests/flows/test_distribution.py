@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import history, python, train_rows
+from helpers import history, nightly, python, train_rows
 
 pytestmark = pytest.mark.slow
 
@@ -33,10 +33,10 @@ print([float(loss) for loss in losses_by_hand(model, x, y, 4)])
 @pytest.mark.parametrize(
     ("kind", "steps_per_execution"),
     [
-        ("tf_keras", "4"),
+        nightly("tf_keras", "4"),
         ("keras", "1"),
-        pytest.param("tf_keras", "1", marks=pytest.mark.nightly),
-        pytest.param("keras", "4", marks=pytest.mark.nightly),
+        nightly("tf_keras", "1"),
+        nightly("keras", "4"),
     ],
 )
 def test_replicas_are_averaged_and_their_samples_added(kind, steps_per_execution):
@@ -158,6 +158,6 @@ assert accuracy == other, (accuracy, other)
 """
 
 
-@pytest.mark.parametrize("kind", ["tf_keras", pytest.param("keras", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_a_training_on_several_replicas_goes_on(kind):
     python("-c", RESUMED, kind)

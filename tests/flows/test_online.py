@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from helpers import python
+from helpers import nightly, python
 from wandb_server import WandbServer
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -76,7 +76,7 @@ def wait_until(condition, timeout: float = 60.0) -> None:
     ("model", "pause"),
     [
         ("bert", 1.1),  # The client sends rows every 15 s: some are there, newer than the checkpoint.
-        ("keras3", 0.15),  # Hardly any row has arrived.
+        nightly("keras3", 0.15),  # Hardly any row has arrived.
     ],
 )
 def test_a_killed_training_goes_on_on_another_machine(trainings, machines, model, pause):
@@ -167,6 +167,7 @@ def check_all_arrived(machines, rows) -> None:
     assert final.state == "COMMITTED"
 
 
+@pytest.mark.nightly
 def test_down_for_half_a_minute_in_the_middle(trainings, machines):
     def outage(training):
         machines.server.go_down()
@@ -180,7 +181,7 @@ def test_down_for_half_a_minute_in_the_middle(trainings, machines):
     assert "Not uploaded" not in ended.stderr
 
 
-@pytest.mark.parametrize("status", [429, 500])
+@pytest.mark.parametrize("status", [nightly(429), 500])
 def test_answers_that_are_errors(trainings, machines, status):
     def outage(training):
         machines.server.fail(status)

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from helpers import python
+from helpers import nightly, python
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from forking import Ended, Launcher
@@ -26,15 +26,11 @@ RESUMABLE = str(pathlib.Path(__file__).with_name("resumable.py"))
 # -- interrupted between two steps -------------------------------------------------------------------------------------
 
 
-def nightly(*values):
-    return pytest.param(*values, marks=pytest.mark.nightly)
-
-
 # There are 7 batches in an epoch, and 3 epochs. A checkpoint at each 4th step, a row at each 3rd.
 INTERRUPTED = [
     ("bert", [10]),
     nightly("bert --mixed", [17]),
-    ("gpt2 --steps_per_execution=3", [10]),
+    nightly("gpt2 --steps_per_execution=3", [10]),
     nightly("t5", [16]),
     nightly("t5", [18]),
     nightly("vit --steps_per_execution=2 --validate", [3]),
@@ -65,12 +61,13 @@ def test_interrupted_by_ctrl_c(trainings, tmp_path):
 
 def test_the_command_itself(trainings, tmp_path, monkeypatch):
     """Not forked: nothing may depend on the order of a set, which is another one in each process."""
-    trainings.run(tmp_path, "gpt2", "--stop_at=10", status=143)
+    trainings.run(tmp_path, "bert", "--stop_at=10", status=143)
     monkeypatch.chdir(tmp_path)
-    ended = python(RESUMABLE, "gpt2", "out")
-    trainings.check(tmp_path, Ended(ended.returncode, ended.stdout, ended.stderr), "gpt2")
+    ended = python(RESUMABLE, "bert", "out")
+    trainings.check(tmp_path, Ended(ended.returncode, ended.stdout, ended.stderr), "bert")
 
 
+@pytest.mark.nightly
 def test_on_jax(tmp_path, monkeypatch):
     pytest.importorskip("jax")
     with Launcher(KERAS_BACKEND="jax") as launcher:
@@ -90,7 +87,7 @@ def test_on_jax(tmp_path, monkeypatch):
         nightly("epoch_begin --stop_at=2"),
         nightly("epoch_end --stop_at=1 --stop_before_saving"),
         nightly("epoch_end --stop_at=2"),
-        "epoch_end --stop_at=3",  # There is nothing left to train.
+        nightly("epoch_end --stop_at=3"),  # There is nothing left to train.
     ],
 )
 def test_a_signal_between_epochs(trainings, tmp_path, moment):
@@ -174,12 +171,12 @@ def test_the_handlers_of_before_are_given_back():
 KILLED = ["keras3", "--validate", "--epochs=30", "--save_freq=2"]
 
 
-@pytest.mark.parametrize("seed", [1, nightly(2), nightly(3)])
-def test_killed_again_and_again(trainings, tmp_path, seed):
+@pytest.mark.parametrize(("seed", "kills"), [(1, 4), nightly(1, 8), nightly(2, 8), nightly(3, 8)])
+def test_killed_again_and_again(trainings, tmp_path, seed, kills):
     dice = random.Random(seed)
     store = Store(tmp_path / "out")
     newest, advances, runs = 0, 0, 1
-    for number in range(8):
+    for number in range(kills):
         training = trainings.start(tmp_path, *KILLED, "--pause=0.03")
         if number % 4 < 3:
             training.wait_for(f"step {newest + 1}\n")
@@ -199,7 +196,7 @@ def test_killed_again_and_again(trainings, tmp_path, seed):
         advances += bool(found) and found.step > newest
         newest = found.step if found else 0
         runs += not newest
-    assert advances >= 3
+    assert advances >= kills // 3
     trainings.check(tmp_path, trainings.run(tmp_path, *KILLED), *KILLED, runs=runs)
 
 

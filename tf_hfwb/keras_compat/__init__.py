@@ -1,12 +1,13 @@
 """The one seam to tf_keras and Keras 3: no other file asks which Keras a model belongs to.
 
 * ``callback.py``: the callback base class that both accept.
-* ``host.py``: a model's step counter, learning rate and facts; ``losses.py``: its loss, sample by sample.
+* ``host.py``: what callbacks need to know of a model; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras tells;
+  ``hosts.py``: which of them it is. ``losses.py``: the model's loss, sample by sample.
 * ``recorder.py``: the loss of every step, recorded in the training graph; ``fit.py``: what callbacks of a fit share.
 * ``observer.py``, ``distributions.py``: the gradients of a step, summed up in the training graph.
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
-* ``running.py``: what the running ``fit`` was called with.
+* ``running.py``: what the running ``fit`` was called with; ``undisturbed.py``: an evaluation in the middle of it.
 * ``precision.py``: a model that computes in float32; ``saved_model.py``: a plain one as a SavedModel.
 * ``position.py``: begin a fit in the middle of an epoch.
 """
@@ -14,7 +15,8 @@
 from tf_hfwb.keras_compat.callback import Callback, Logs
 from tf_hfwb.keras_compat.distributions import Distribution, of_array
 from tf_hfwb.keras_compat.fit import Fit
-from tf_hfwb.keras_compat.host import Host, NotAKerasModelError, host_of, number, undisturbed_metrics
+from tf_hfwb.keras_compat.host import Host, number
+from tf_hfwb.keras_compat.hosts import NotAKerasModelError, host_of
 from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
 from tf_hfwb.keras_compat.losses import only
 from tf_hfwb.keras_compat.observer import GradientObserver, distributions
@@ -23,6 +25,7 @@ from tf_hfwb.keras_compat.recorder import StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.running import fit_arguments
 from tf_hfwb.keras_compat.saved_model import export_plain, structure_of_inputs
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
+from tf_hfwb.keras_compat.undisturbed import undisturbed_metrics
 from tf_hfwb.keras_compat.variables import named
 
 __all__ = [

@@ -1,7 +1,4 @@
-"""What the callbacks need to know of a model, the same for tf_keras and Keras 3.
-
-:func:`host_of` is the one place that asks which Keras a model belongs to.
-"""
+"""What the callbacks need to know of a model, the same for tf_keras and Keras 3."""
 
 from __future__ import annotations
 
@@ -10,27 +7,18 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
-import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from tf_hfwb.errors import TFHFWBError
-from tf_hfwb.keras_compat import keras_files, observer, recorder, variables
+from tf_hfwb.keras_compat import variables
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.losses import CompiledLoss
 from tf_hfwb.keras_compat.observer import GradientObserver
-from tf_hfwb.keras_compat.position import begin_keras3_fit_at, begin_tf_keras_fit_at
-from tf_hfwb.keras_compat.recorder import StepRecorder, read
+from tf_hfwb.keras_compat.recorder import StepRecorder
 from tf_hfwb.keras_compat.snapshot import snapshot
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
-from tf_hfwb.keras_compat.variables import Variables, frozen_variables
+from tf_hfwb.keras_compat.variables import Variables
 from tf_hfwb.policies import higher_is_better
-
-
-class NotAKerasModelError(TFHFWBError, TypeError):
-    """The object that was given as a model is none of tf_keras or Keras 3."""
 
 
 class Host(abc.ABC):
@@ -267,281 +255,6 @@ class Host(abc.ABC):
         return facts
 
 
-class _TFKerasHost(Host):
-    package = "tf_keras"
-
-    @property
-    def ops(self) -> Any:
-        import tensorflow as tf
-
-        return types.SimpleNamespace(cast=tf.cast, clip=tf.clip_by_value, where=tf.where, cos=tf.cos)
-
-    @property
-    def is_compiled(self) -> bool:
-        return bool(self.model._is_compiled)
-
-    def _scaling_loss(self, optimizer: Any) -> Any:
-        return self.model._get_optimizer(optimizer)
-
-    @property
-    def steps_per_execution(self) -> int:
-        steps = self.model._steps_per_execution
-        return 1 if steps is None else int(steps.numpy())
-
-    def _compiled_metrics(self) -> list[Any]:
-        return [metric for metric in self.model.metrics if metric.name != "loss"]
-
-    def predict_on_batch(self, inputs: Any) -> Any:
-        number = self.steps_per_execution
-        if number == 1:
-            return super().predict_on_batch(inputs)
-        self.model.make_predict_function()  # With as many steps as the user wants: it stays the model's.
-        steps = self.model._steps_per_execution
-        steps.assign(1)  # Else it draws several batches, and there is one.
-        try:
-            return super().predict_on_batch(inputs)
-        finally:
-            steps.assign(number)
-
-    def iterations(self) -> int | None:
-        optimizer = getattr(self.model, "optimizer", None)
-        return None if optimizer is None else int(read(optimizer.iterations).numpy())
-
-    def record_steps(self) -> StepRecorder:
-        return recorder.attach(
-            self.model, keras3=False, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
-        )
-
-    def observe_gradients(self) -> GradientObserver | None:
-        optimizer = _inner(self.model.optimizer)
-        if self.num_replicas > 1 and not self.model.built:
-            return None
-
-        return observer.attach_on_tensorflow(
-            self.model,
-            optimizer,
-            lambda: optimizer.iterations,
-            strategy=self._strategy,
-            is_compiled=lambda: bool(self.model._jit_compile) or self._is_on_tpu,
-            is_local=False,
-        )
-
-    def keep_random_state(self) -> None:
-        if variables.keep_random_state(self.model):
-            recorder.trace_again(self.model)
-
-    def begin_next_fit_at(
-        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
-    ) -> None:
-        begin_tf_keras_fit_at(self.model, epoch, batch, restore_metrics, begun)
-
-    def optimizer_variables(self) -> Variables:
-        return variables.tf_keras_optimizer(self.model)
-
-    def random_variables(self) -> Variables:
-        return variables.tf_keras_random(self.model)
-
-    def global_random_variable(self, *, make: bool = False) -> Any:
-        return variables.tf_keras_global(make=make)
-
-    def model_files(self) -> TransformersFiles | KerasFiles:
-        if self.is_transformers:
-            return TransformersFiles(self.model)
-        return KerasFiles(self.model, keras_files.describe_tf_keras, keras_files.lay_out_tf_keras)
-
-    def _rate_in_graph(self) -> Any:
-        rate = self.model.optimizer.learning_rate
-        if hasattr(rate, "read_value"):
-            return rate.read_value()
-        return rate(self.model.optimizer.iterations - 1) if callable(rate) else rate
-
-    def learning_rate(self, iterations: int) -> Any:
-        optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is None:
-            return None
-        rate = optimizer.learning_rate
-        if hasattr(
-            rate, "read_value"
-        ):  # Constant, or a schedule of the new optimizers: a variable holds the rate used.
-            return read(rate)
-        return (lambda: rate(iterations - 1)) if callable(rate) else rate
-
-
-class _Keras3Host(Host):
-    package = "keras"
-
-    @property
-    def ops(self) -> Any:
-        return self.keras.ops
-
-    @property
-    def is_compiled(self) -> bool:
-        return bool(self.model.compiled)
-
-    def _scaling_loss(self, optimizer: Any) -> Any:
-        optimizers = self.keras.optimizers
-        optimizer = optimizers.get(optimizer)
-        if self.model.dtype_policy.name == "mixed_float16" and _inner(optimizer) is optimizer:
-            return optimizers.LossScaleOptimizer(optimizer)
-        return optimizer
-
-    @property
-    def accumulation_steps(self) -> int:
-        optimizer = getattr(self.model, "optimizer", None)
-        return getattr(_inner(optimizer), "gradient_accumulation_steps", None) or 1
-
-    @property
-    def steps_per_execution(self) -> int:
-        return int(self.model.steps_per_execution)
-
-    @property
-    def may_skip_steps(self) -> bool:
-        optimizer = getattr(self.model, "optimizer", None)
-        return _inner(optimizer) is not optimizer
-
-    def iterations(self) -> int | None:
-        optimizer = getattr(self.model, "optimizer", None)
-        return None if optimizer is None else int(np.asarray(self._value(_inner(optimizer)._iterations)))
-
-    def record_steps(self) -> StepRecorder:
-        return recorder.attach(
-            self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
-        )
-
-    def _compiled_metrics(self) -> list[Any]:
-        return [inner for outer in self.model.metrics for inner in getattr(outer, "metrics", ())]
-
-    def observe_gradients(self) -> GradientObserver | None:
-        optimizer = _inner(self.model.optimizer)
-        if _keras3_backend() == "jax":
-            return observer.attach_on_jax(self.model, optimizer)
-        # Keras 3 clips what each replica has. Only replicas of one process can add theirs under a condition.
-        is_mirrored = type(self._strategy).__name__ == "MirroredStrategy"
-        if self.num_replicas > 1 and not (is_mirrored and self.model.built):
-            return None
-
-        return observer.attach_on_tensorflow(
-            self.model,
-            optimizer,
-            lambda: optimizer._iterations.value,
-            strategy=self._strategy,
-            is_compiled=lambda: bool(self.model.jit_compile),
-            is_local=True,
-        )
-
-    def keep_random_state(self) -> None:
-        """It is in variables of the layers already."""
-
-    def begin_next_fit_at(
-        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
-    ) -> None:
-        begin_keras3_fit_at(self.model, epoch, batch, restore_metrics, begun)
-
-    def optimizer_variables(self) -> Variables:
-        return variables.keras3_optimizer(self.model)
-
-    def random_variables(self) -> Variables:
-        return variables.keras3_random(self.model)
-
-    def global_random_variable(self, *, make: bool = False) -> Any:
-        return variables.keras3_global(make=make)
-
-    def model_files(self) -> TransformersFiles | KerasFiles:
-        frozen = frozen_variables(self.model._flatten_layers())
-        return KerasFiles(self.model, keras_files.describe_keras3, keras_files.lay_out_keras3, frozen)
-
-    def snapshot(self, variables: Sequence[Any]) -> list[Any]:
-        if _keras3_backend() == "tensorflow":
-            return snapshot([variable.value for variable in variables])
-        carried = self._carried_state()
-
-        values = []
-        for variable in variables:
-            carried_value = carried.get(id(variable))  # Where there is one, the variable itself may have none.
-            values.append(np.array(variable.value if carried_value is None else carried_value))
-        return values
-
-    def _carried_state(self) -> dict[int, Any]:
-        """On JAX: the values that ``fit`` carries outside the variables, by the identity of the variable."""
-        model = self.model
-        state = None if getattr(model, "_jax_state_synced", True) else getattr(model, "_jax_state", None)
-        if not state:
-            return {}
-        owners = {
-            "trainable_variables": model.trainable_variables,
-            "non_trainable_variables": model.non_trainable_variables,
-            "optimizer_variables": model.optimizer.variables,
-            "metrics_variables": model.metrics_variables,
-        }
-        pairs = (pair for kind, owned in owners.items() for pair in zip(owned, state[kind], strict=True))
-        return {id(variable): value for variable, value in pairs}
-
-    def _rate_in_graph(self) -> Any:
-        optimizer = _inner(self.model.optimizer)
-        rate = optimizer._learning_rate
-        if hasattr(rate, "path"):
-            return rate.value
-        return rate(optimizer._iterations - 1) if _takes_step(rate) else rate()
-
-    def learning_rate(self, iterations: int) -> Any:
-        optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is None:
-            return None
-        rate = _inner(optimizer)._learning_rate
-        if hasattr(rate, "path"):  # A variable. Keras's own LearningRateScheduler assigns to it.
-            return self._value(rate)
-        if _takes_step(rate):
-            # Keras 3 evaluates its schedule before it counts the step.
-            return lambda: rate(iterations - 1)
-        return rate
-
-    def _value(self, variable: Any) -> Any:
-        """The variable's value as of now, also in the middle of ``fit``."""
-        if _keras3_backend() == "tensorflow":
-            return read(variable.value)
-        return self.snapshot([variable])[0]
-
-    @property
-    def is_chief(self) -> bool:
-        if _keras3_backend() == "jax":
-            import jax
-
-            return jax.process_index() == 0
-        return super().is_chief
-
-    def describe(self) -> dict[str, Any]:
-        facts = super().describe()
-        facts["keras/backend"] = _keras3_backend()
-        return facts
-
-
-@functools.cache  # Reading them takes milliseconds.
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in ("keras", "tf_keras", "tensorflow", "transformers"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[f"versions/{package}"] = importlib.metadata.version(package)
-    return versions
-
-
-def host_of(model: Any) -> Host:
-    """The model seen through its Keras.
-
-    Raises:
-        NotAKerasModelError: It belongs to neither tf_keras nor Keras 3.
-    """
-    for ancestor in type(model).__mro__:
-        package = ancestor.__module__.partition(".")[0]
-        if package == "tf_keras":
-            return _TFKerasHost(model)
-        if package == "keras":
-            return _Keras3Host(model)
-    raise NotAKerasModelError(
-        f"model={type(model).__module__}.{type(model).__qualname__} is not a Keras model. Expected a model of tf_keras "
-        "(transformers' TF classes are) or of Keras 3. For a PyTorch model use the Trainer of transformers."
-    )
-
-
 def number(value: Any) -> float | None:
     """A float from what a hook was handed: a number, a scalar tensor of any backend, or a function that gives one.
 
@@ -556,18 +269,18 @@ def number(value: Any) -> float | None:
         return None
 
 
-def _inner(optimizer: Any) -> Any:
+def innermost(optimizer: Any) -> Any:
+    """The optimizer inside the one that scales the loss, if it is one that does."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def _takes_step(rate: Any) -> bool:
-    return hasattr(rate, "get_config") and callable(rate)
-
-
-def _keras3_backend() -> str:
-    import keras
-
-    return keras.backend.backend()
+@functools.cache  # Reading them takes milliseconds.
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in ("keras", "tf_keras", "tensorflow", "transformers"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[f"versions/{package}"] = importlib.metadata.version(package)
+    return versions
 
 
 def _plain(value: Any) -> Any:
@@ -582,19 +295,3 @@ def _plain(value: Any) -> Any:
         return {"class_name": type(value).__name__, "config": _plain(value.get_config())}
     plain = number(value) if not callable(value) else None
     return plain if plain is not None else str(value)
-
-
-@contextlib.contextmanager
-def undisturbed_metrics(model: Any) -> Iterator[None]:
-    """Evaluate in the middle of ``fit`` without a trace: metric values, history and the stop flag are put back."""
-    variables = [variable for metric in model.metrics for variable in metric.variables]
-    if hasattr(model, "jax_state_sync"):
-        model.jax_state_sync()
-    values = [np.array(variable.numpy()) for variable in variables]
-    history, stop = getattr(model, "history", None), model.stop_training
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        model.history, model.stop_training = history, stop

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+
+_DIGITS = 7  # Of the range, in an edge: digits are most of what such a row takes in the run's log.
 
 
 def histogram(counts: np.ndarray, edges: np.ndarray) -> Any:
@@ -12,8 +15,9 @@ def histogram(counts: np.ndarray, edges: np.ndarray) -> Any:
 
     Args:
         counts: The number of values in each bin.
-        edges: The edges of the bins, one more than bins.
+        edges: The edges of the bins, one more than bins, ascending.
     """
     import wandb
 
-    return wandb.Histogram(np_histogram=(counts.tolist(), edges.tolist()))
+    digits = _DIGITS - math.ceil(math.log10(edges[-1] - edges[0]))
+    return wandb.Histogram(np_histogram=(counts.tolist(), np.round(edges, digits).tolist()))

@@ -1,0 +1,177 @@
+"""A model of Keras 3, on TensorFlow or on JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.keras_compat import keras_files, observer, recorder, variables
+from tf_hfwb.keras_compat.host import Host, innermost
+from tf_hfwb.keras_compat.keras_files import KerasFiles
+from tf_hfwb.keras_compat.observer import GradientObserver
+from tf_hfwb.keras_compat.position import begin_keras3_fit_at
+from tf_hfwb.keras_compat.recorder import StepRecorder, read
+from tf_hfwb.keras_compat.snapshot import snapshot
+from tf_hfwb.keras_compat.variables import Variables, frozen_variables
+
+
+class Keras3Host(Host):
+    """On JAX ``fit`` carries the state outside the model, from step to step."""
+
+    package = "keras"
+
+    @property
+    def ops(self) -> Any:
+        return self.keras.ops
+
+    @property
+    def is_compiled(self) -> bool:
+        return bool(self.model.compiled)
+
+    def _scaling_loss(self, optimizer: Any) -> Any:
+        optimizers = self.keras.optimizers
+        optimizer = optimizers.get(optimizer)
+        if self.model.dtype_policy.name == "mixed_float16" and innermost(optimizer) is optimizer:
+            return optimizers.LossScaleOptimizer(optimizer)
+        return optimizer
+
+    @property
+    def accumulation_steps(self) -> int:
+        optimizer = getattr(self.model, "optimizer", None)
+        return getattr(innermost(optimizer), "gradient_accumulation_steps", None) or 1
+
+    @property
+    def steps_per_execution(self) -> int:
+        return int(self.model.steps_per_execution)
+
+    @property
+    def may_skip_steps(self) -> bool:
+        optimizer = getattr(self.model, "optimizer", None)
+        return innermost(optimizer) is not optimizer
+
+    def iterations(self) -> int | None:
+        optimizer = getattr(self.model, "optimizer", None)
+        return None if optimizer is None else int(np.asarray(self._value(innermost(optimizer)._iterations)))
+
+    def record_steps(self) -> StepRecorder:
+        return recorder.attach(
+            self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
+        )
+
+    def _compiled_metrics(self) -> list[Any]:
+        return [inner for outer in self.model.metrics for inner in getattr(outer, "metrics", ())]
+
+    def observe_gradients(self) -> GradientObserver | None:
+        optimizer = innermost(self.model.optimizer)
+        if _backend() == "jax":
+            return observer.attach_on_jax(self.model, optimizer)
+        # Keras 3 clips what each replica has. Only replicas of one process can add theirs under a condition.
+        is_mirrored = type(self._strategy).__name__ == "MirroredStrategy"
+        if self.num_replicas > 1 and not (is_mirrored and self.model.built):
+            return None
+
+        return observer.attach_on_tensorflow(
+            self.model,
+            optimizer,
+            lambda: optimizer._iterations.value,
+            strategy=self._strategy,
+            is_compiled=lambda: bool(self.model.jit_compile),
+            is_local=True,
+        )
+
+    def keep_random_state(self) -> None:
+        """It is in variables of the layers already."""
+
+    def begin_next_fit_at(
+        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
+    ) -> None:
+        begin_keras3_fit_at(self.model, epoch, batch, restore_metrics, begun)
+
+    def optimizer_variables(self) -> Variables:
+        return variables.keras3_optimizer(self.model)
+
+    def random_variables(self) -> Variables:
+        return variables.keras3_random(self.model)
+
+    def global_random_variable(self, *, make: bool = False) -> Any:
+        return variables.keras3_global(make=make)
+
+    def model_files(self) -> KerasFiles:
+        frozen = frozen_variables(self.model._flatten_layers())
+        return KerasFiles(self.model, keras_files.describe_keras3, keras_files.lay_out_keras3, frozen)
+
+    def snapshot(self, variables: Sequence[Any]) -> list[Any]:
+        if _backend() == "tensorflow":
+            return snapshot([variable.value for variable in variables])
+        carried = self._carried_state()
+
+        values = []
+        for variable in variables:
+            carried_value = carried.get(id(variable))  # Where there is one, the variable itself may have none.
+            values.append(np.array(variable.value if carried_value is None else carried_value))
+        return values
+
+    def _carried_state(self) -> dict[int, Any]:
+        """On JAX: the values that ``fit`` carries outside the variables, by the identity of the variable."""
+        model = self.model
+        state = None if getattr(model, "_jax_state_synced", True) else getattr(model, "_jax_state", None)
+        if not state:
+            return {}
+        owners = {
+            "trainable_variables": model.trainable_variables,
+            "non_trainable_variables": model.non_trainable_variables,
+            "optimizer_variables": model.optimizer.variables,
+            "metrics_variables": model.metrics_variables,
+        }
+        pairs = (pair for kind, owned in owners.items() for pair in zip(owned, state[kind], strict=True))
+        return {id(variable): value for variable, value in pairs}
+
+    def _rate_in_graph(self) -> Any:
+        optimizer = innermost(self.model.optimizer)
+        rate = optimizer._learning_rate
+        if hasattr(rate, "path"):
+            return rate.value
+        return rate(optimizer._iterations - 1) if _takes_step(rate) else rate()
+
+    def learning_rate(self, iterations: int) -> Any:
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is None:
+            return None
+        rate = innermost(optimizer)._learning_rate
+        if hasattr(rate, "path"):  # A variable. Keras's own LearningRateScheduler assigns to it.
+            return self._value(rate)
+        if _takes_step(rate):
+            # Keras 3 evaluates its schedule before it counts the step.
+            return lambda: rate(iterations - 1)
+        return rate
+
+    def _value(self, variable: Any) -> Any:
+        """The variable's value as of now, also in the middle of ``fit``."""
+        if _backend() == "tensorflow":
+            return read(variable.value)
+        return self.snapshot([variable])[0]
+
+    @property
+    def is_chief(self) -> bool:
+        if _backend() == "jax":
+            import jax
+
+            return jax.process_index() == 0
+        return super().is_chief
+
+    def describe(self) -> dict[str, Any]:
+        facts = super().describe()
+        facts["keras/backend"] = _backend()
+        return facts
+
+
+def _takes_step(rate: Any) -> bool:
+    return hasattr(rate, "get_config") and callable(rate)
+
+
+def _backend() -> str:
+    import keras
+
+    return keras.backend.backend()

@@ -1,0 +1,116 @@
+"""A model of tf_keras, transformers' TF classes among them."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+from tf_hfwb.keras_compat import keras_files, observer, recorder, variables
+from tf_hfwb.keras_compat.host import Host, innermost
+from tf_hfwb.keras_compat.keras_files import KerasFiles
+from tf_hfwb.keras_compat.observer import GradientObserver
+from tf_hfwb.keras_compat.position import begin_tf_keras_fit_at
+from tf_hfwb.keras_compat.recorder import StepRecorder, read
+from tf_hfwb.keras_compat.transformers_files import TransformersFiles
+from tf_hfwb.keras_compat.variables import Variables
+
+
+class TFKerasHost(Host):
+    """Its counters and its rate are variables of TensorFlow; under ``steps_per_execution`` it draws several batches."""
+
+    package = "tf_keras"
+
+    @property
+    def ops(self) -> Any:
+        import tensorflow as tf
+
+        return types.SimpleNamespace(cast=tf.cast, clip=tf.clip_by_value, where=tf.where, cos=tf.cos)
+
+    @property
+    def is_compiled(self) -> bool:
+        return bool(self.model._is_compiled)
+
+    def _scaling_loss(self, optimizer: Any) -> Any:
+        return self.model._get_optimizer(optimizer)
+
+    @property
+    def steps_per_execution(self) -> int:
+        steps = self.model._steps_per_execution
+        return 1 if steps is None else int(steps.numpy())
+
+    def _compiled_metrics(self) -> list[Any]:
+        return [metric for metric in self.model.metrics if metric.name != "loss"]
+
+    def predict_on_batch(self, inputs: Any) -> Any:
+        number = self.steps_per_execution
+        if number == 1:
+            return super().predict_on_batch(inputs)
+        self.model.make_predict_function()  # With as many steps as the user wants: it stays the model's.
+        steps = self.model._steps_per_execution
+        steps.assign(1)  # Else it draws several batches, and there is one.
+        try:
+            return super().predict_on_batch(inputs)
+        finally:
+            steps.assign(number)
+
+    def iterations(self) -> int | None:
+        optimizer = getattr(self.model, "optimizer", None)
+        return None if optimizer is None else int(read(optimizer.iterations).numpy())
+
+    def record_steps(self) -> StepRecorder:
+        return recorder.attach(
+            self.model, keras3=False, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
+        )
+
+    def observe_gradients(self) -> GradientObserver | None:
+        optimizer = innermost(self.model.optimizer)
+        if self.num_replicas > 1 and not self.model.built:
+            return None
+
+        return observer.attach_on_tensorflow(
+            self.model,
+            optimizer,
+            lambda: optimizer.iterations,
+            strategy=self._strategy,
+            is_compiled=lambda: bool(self.model._jit_compile) or self._is_on_tpu,
+            is_local=False,
+        )
+
+    def keep_random_state(self) -> None:
+        if variables.keep_random_state(self.model):
+            recorder.trace_again(self.model)
+
+    def begin_next_fit_at(
+        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
+    ) -> None:
+        begin_tf_keras_fit_at(self.model, epoch, batch, restore_metrics, begun)
+
+    def optimizer_variables(self) -> Variables:
+        return variables.tf_keras_optimizer(self.model)
+
+    def random_variables(self) -> Variables:
+        return variables.tf_keras_random(self.model)
+
+    def global_random_variable(self, *, make: bool = False) -> Any:
+        return variables.tf_keras_global(make=make)
+
+    def model_files(self) -> TransformersFiles | KerasFiles:
+        if self.is_transformers:
+            return TransformersFiles(self.model)
+        return KerasFiles(self.model, keras_files.describe_tf_keras, keras_files.lay_out_tf_keras)
+
+    def _rate_in_graph(self) -> Any:
+        rate = self.model.optimizer.learning_rate
+        if hasattr(rate, "read_value"):
+            return rate.read_value()
+        return rate(self.model.optimizer.iterations - 1) if callable(rate) else rate
+
+    def learning_rate(self, iterations: int) -> Any:
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is None:
+            return None
+        rate = optimizer.learning_rate
+        if hasattr(rate, "read_value"):  # It is constant, or a schedule's of a new optimizer, which keeps what it used.
+            return read(rate)
+        return (lambda: rate(iterations - 1)) if callable(rate) else rate
