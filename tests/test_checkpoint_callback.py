@@ -17,7 +17,7 @@ import pytest
 import tf_keras
 import tiny
 import transformers
-from helpers import KERASES, finish, python, records
+from helpers import KERASES, finish, nightly, python, records
 
 from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, load_model, restore, training_batches
 from tf_hfwb.checkpoint.store import Draft, Store
@@ -110,7 +110,7 @@ def evaluated(model, name, values):
     return Evaluated()
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
