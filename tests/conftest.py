@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import os
 
-gc.set_threshold(10_000)  # Graphs of TensorFlow are many objects, which stay.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
+
+gc.set_threshold(10_000)  # Graphs of TensorFlow are many objects, which stay.
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -87,6 +87,7 @@ def work(report):
     with store.exclusive():
         store.sweep()
         assert leftovers(store) == []
+        store.prune(2, [KEEP])  # What was killed between a save and this.
         there = store.checkpoints()
         previous = there[-1] if there else None
         step = previous.step if previous else 0
