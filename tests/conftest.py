@@ -22,14 +22,11 @@ def pytest_xdist_auto_num_workers():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file of flows is the work of one process, so that its trainings that nothing happens to are run only once."""
-    from xdist.scheduler import LoadScopeScheduling
+    """A file is the work of one process, so that what its tests share is made once; the long ones come first."""
+    from xdist.scheduler import LoadFileScheduling
 
-    class FlowsTogether(LoadScopeScheduling):
-        def _split_scope(self, nodeid):
-            return nodeid.partition("::")[0] if nodeid.startswith("tests/flows/") else nodeid
-
-    return FlowsTogether(config, log)
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
