@@ -206,8 +206,8 @@ def test_labels_with_gaps_have_names():
     [
         (tiny.gpt2, {}, None, (20, 12)),
         (tiny.gpt2, {}, 4, (4, 28)),
-        (tiny.gpt2, {"max_new_tokens": 500}, None, (16, 16)),  # More than there are positions.
-        (tiny.gpt2, {"max_length": 9}, None, (None, 31)),  # With the prompt.
+        nightly(tiny.gpt2, {"max_new_tokens": 500}, None, (16, 16)),  # More than there are positions.
+        nightly(tiny.gpt2, {"max_length": 9}, None, (None, 31)),  # With the prompt.
         (tiny.t5, {"max_length": 9}, None, (None, None)),
     ],
 )

@@ -637,7 +637,7 @@ for options in json.loads(sys.argv[1]):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_metrics_logger_on_jax():
     pytest.importorskip("jax")
     # 42 samples in batches of 4: 11 steps an epoch.

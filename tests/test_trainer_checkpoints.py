@@ -141,7 +141,7 @@ def test_less_is_better_when_it_is_said():
 
 
 @pytest.mark.parametrize("kind", KERASES)
-@pytest.mark.parametrize("stop", [3, nightly(5), 6])
+@pytest.mark.parametrize("stop", [3, nightly(5), nightly(6)])
 def test_the_same_command_again_goes_on(kind, stop):
     """Evaluations by steps, rows, and Keras's own early stopping go on where they were."""
     arguments = {

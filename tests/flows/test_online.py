@@ -232,6 +232,7 @@ def test_refused_artifacts_are_told_at_the_end(trainings, machines):
     check_all_arrived(machines, rows)
 
 
+@pytest.mark.nightly
 def test_what_was_refused_before_newer_ones_arrived_is_named_by_the_sync(trainings, machines):
     def outage(training):
         machines.server.fail(403, ["CreateArtifact"], times=1)

@@ -54,6 +54,7 @@ def test_bit_for_bit(trainings, tmp_path, arguments, steps):
     trainings.check(tmp_path, trainings.run(tmp_path, *arguments), *arguments)
 
 
+@pytest.mark.nightly
 def test_interrupted_by_ctrl_c(trainings, tmp_path):
     trainings.run(tmp_path, "keras3", "--stop_at=6", f"--signal={signal.SIGINT:d}", status=130)
     trainings.check(tmp_path, trainings.run(tmp_path, "keras3"), "keras3")
