@@ -346,6 +346,21 @@ def config_of(directory) -> dict:
     return config
 
 
+def test_a_model_made_from_its_config_is_traced_once_and_its_size_is_in_the_run():
+    traced = []
+
+    class Counted(transformers.TFBertForSequenceClassification):
+        def train_step(self, data):
+            traced.append(1)
+            return super().train_step(data)
+
+    model = Counted(tiny.bert_config())
+    trainer = trainer_of(model, tiny.classified(), save_strategy="no", num_train_epochs=2, report_to="wandb")
+    assert trainer.train().global_step == 6
+    assert len(traced) == 1
+    assert config_of(finish())["model/num_parameters"] == model.count_params()
+
+
 def test_the_config_of_the_run():
     model = tiny.bert(hub_token="hf_" + "x" * 30)
     data = tiny.classified()
@@ -584,13 +599,15 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 import tiny
 from helpers import samples
 from tf_hfwb import TFTrainer, TFTrainingArguments
+from transformers import TFBertForSequenceClassification
 
 def used(name, batch_size, strategy):
     is_bert = name == "bert"
     # Keras halves the loss of a batch that one of two replicas has no samples of: so none in training.
     data, test_data = [tiny.classified(n) if is_bert else tiny.named(samples(n)) for n in (8, 9)]
     with strategy.scope():
-        model = tiny.bert() if is_bert else tiny.functional(name)
+        # Of a model made from its config the trainer makes the weights.
+        model = TFBertForSequenceClassification(tiny.bert_config()) if is_bert else tiny.functional(name)
         if is_bert:
             model.compile("sgd", metrics=["accuracy"])
     args = TFTrainingArguments(max_steps=5, per_device_train_batch_size=batch_size, learning_rate=0.01,

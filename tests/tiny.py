@@ -81,14 +81,14 @@ def pictures(number: int = 11) -> datasets.Dataset:
     ).with_format("numpy")
 
 
-def bert(**config):
+def bert_config(**config) -> transformers.BertConfig:
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    return seeded(
-        transformers.TFBertForSequenceClassification,
-        transformers.BertConfig(
-            **{"vocab_size": VOCAB_SIZE, "max_position_embeddings": 32, "num_labels": 3, **TEXT, **no_dropout, **config}
-        ),
-    )
+    sizes = {"vocab_size": VOCAB_SIZE, "max_position_embeddings": 32, "num_labels": 3, **TEXT}
+    return transformers.BertConfig(**{**sizes, **no_dropout, **config})
+
+
+def bert(**config):
+    return seeded(transformers.TFBertForSequenceClassification, bert_config(**config))
 
 
 def distilbert():

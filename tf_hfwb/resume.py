@@ -83,9 +83,7 @@ def go_on(model: Any, checkpoint: Checkpoint) -> Position:
             expected="a compiled model, whose optimizer the checkpoint restores",
             advice="Call model.compile(...) first, as when the checkpoint was written.",
         )
-    if not model.built and host.is_transformers:
-        model.build_in_name_scope()
-    if not model.built:
+    if not host.build():
         raise SettingError(
             "model",
             type(model).__name__,

@@ -210,6 +210,8 @@ class TFTrainer:
         total_steps, epochs, batches_per_epoch = self._length(batches)
         if self._optimizer is None:
             self._host.set_optimizer(self._new_optimizer(self._new_schedule(total_steps)))
+        if self._host.build():
+            self._host.optimizer_variables()  # If the first step made them, TensorFlow would trace it twice.
         log_freq: dict[str, Any] = {
             "no": "no",
             "epoch": "epoch",

@@ -44,7 +44,14 @@ class Host(abc.ABC):
     def ops(self) -> Any:
         """Tensor functions by their common names: ``cast``, ``where``, ``cos``, ``clip``."""
 
-    # -- compiling -----------------------------------------------------------------------------------------------
+    # -- building and compiling ----------------------------------------------------------------------------------
+
+    def build(self) -> bool:
+        """Make the weights of a transformers model that has none yet; whether the model has its weights now."""
+        if not self.model.built and self.is_transformers:
+            with self.scope():
+                self.model.build_in_name_scope()
+        return self.model.built
 
     @property
     def is_transformers(self) -> bool:
