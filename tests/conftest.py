@@ -14,6 +14,10 @@ import pytest
 gc.set_threshold(10_000)  # Graphs of TensorFlow are many objects, which stay.
 
 
+def pytest_collection_finish():
+    gc.freeze()  # TensorFlow, Keras and transformers, which tests import, are not looked through again.
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
     """Of ``-n auto``: one more than cores, since tests also wait, for the W&B client's service and for processes."""

@@ -12,6 +12,7 @@ The requests and answers between the two are lines of JSON. Children are killed 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -165,7 +166,7 @@ def import_everything() -> None:
     import datasets  # noqa: F401
     import transformers
     import wandb
-    import wandb.sdk.wandb_run  # noqa: F401
+    import wandb.sdk.launch  # noqa: F401 - half of what the opening of a run takes
     from tensorflow.python.eager import context
 
     for name in ("BertForSequenceClassification", "GPT2LMHeadModel", "T5ForConditionalGeneration"):
@@ -178,6 +179,7 @@ if __name__ == "__main__":
     import resumable
 
     import_everything()
+    gc.freeze()  # What was imported is not looked through again, least of all at a training's exit.
     asked = serve()
     become(asked)
     resumable.main(asked["arguments"])
