@@ -243,7 +243,10 @@ OPTIMIZERS = {
         ),
     },
 }
-CASES = [(kind, name) for kind, names in OPTIMIZERS.items() for name in names]
+NIGHTLY = ["adam", "sgd_schedule", "legacy_adam"]
+CASES = [
+    (nightly if name in NIGHTLY else pytest.param)(kind, name) for kind, names in OPTIMIZERS.items() for name in names
+]
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
-from helpers import classifier
+from helpers import classifier, nightly
 
 from tf_hfwb import Generator
 from tf_hfwb.errors import DataError, SettingError
@@ -78,7 +78,7 @@ def test_decoder_only_models_continue_prompts_as_an_eager_generate_does(gpt2):
     gpt2.set_weights(weights)
 
 
-@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize("beams", [nightly(1), 2])
 def test_encoder_decoders_answer_as_an_eager_generate_does(t5, beams):
     rows = prompts()
     options = {"max_length": 7, "num_beams": beams}

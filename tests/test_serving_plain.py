@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 import tiny
-from helpers import KERASES
+from helpers import KERASES, nightly
 
 from tf_hfwb import export_for_serving
 from tf_hfwb.errors import SettingError
@@ -37,7 +37,7 @@ def test_inputs_of_open_sides_are_large_enough(kind):
     assert example.inputs["picture"].shape == (3, 32, 32, 3)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_model_of_texts_in_half_precision_is_served_in_float32(kind, tmp_path, capsys):
     keras = importlib.import_module(kind)
     layers = keras.layers

@@ -12,8 +12,8 @@ from helpers import KERASES, nightly, samples
 
 from tf_hfwb.keras_compat import host_of
 
-OTHERS = ["Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl", "Lion"]
-OPTIMIZERS = ["SGD", "Adam", "AdamW", "RMSprop", "Adafactor", *map(nightly, OTHERS)]
+OTHERS = ["SGD", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl", "Lion"]
+OPTIMIZERS = ["Adam", "AdamW", "Adafactor", *map(nightly, OTHERS)]
 
 
 def variables_of(model):

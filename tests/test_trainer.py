@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras
 import tiny
 import transformers
-from helpers import KERASES, eval_rows, finish, history, losses_by_hand, python, records, samples, train_rows
+from helpers import KERASES, eval_rows, finish, history, losses_by_hand, nightly, python, records, samples, train_rows
 from transformers.trainer_utils import EvalPrediction
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
@@ -542,7 +542,7 @@ def test_data_of_unknown_length_is_trained_on_for_max_steps(make, kind):
 # Seeds
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_seeds(kind):
     others = itertools.count()
 

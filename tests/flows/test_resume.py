@@ -28,7 +28,7 @@ RESUMABLE = str(pathlib.Path(__file__).with_name("resumable.py"))
 
 # There are 7 batches in an epoch, and 3 epochs. A checkpoint at each 4th step, a row at each 3rd.
 INTERRUPTED = [
-    ("bert", [10]),
+    nightly("bert", [10]),  # As the command itself, below.
     nightly("bert --mixed", [17]),
     nightly("gpt2 --steps_per_execution=3", [10]),
     nightly("t5", [16]),
