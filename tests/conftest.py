@@ -58,6 +58,15 @@ def _clean_world(monkeypatch, tmp_path):
         wandb.teardown()
 
 
+@pytest.fixture(scope="session")
+def launcher():
+    """Runs scripts in processes of their own that have imported TensorFlow already."""
+    from forking import Launcher
+
+    with Launcher() as launcher:
+        yield launcher
+
+
 @pytest.fixture
 def server(monkeypatch):
     """A W&B server that this process talks to. It answers while the client says goodbye, and was never surprised."""

@@ -209,8 +209,8 @@ print(json.dumps([trained(), trained(width("logits"), width("greedy", max_new_to
 
 
 @pytest.mark.nightly
-def test_generating_leaves_every_bit_of_a_training():
-    bare, evaluated = json.loads(python("-c", BITWISE).stdout.splitlines()[-1])
+def test_generating_leaves_every_bit_of_a_training(launcher):
+    bare, evaluated = json.loads(launcher.python(BITWISE).stdout.splitlines()[-1])
     assert evaluated[:3] == bare[:3]
     assert bare[3] == {}
     assert evaluated[3] == {"val_logits": [9, 9], "val_greedy": [4, 4], "val_sampled": [4, 4]}

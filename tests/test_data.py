@@ -675,6 +675,5 @@ print("done")
 
 
 @pytest.mark.slow
-def test_two_replicas_share_every_batch():
-    printed = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True, cwd=REPOSITORY)
-    assert printed.stdout.strip() == "done", printed.stderr
+def test_two_replicas_share_every_batch(launcher):
+    assert launcher.python(REPLICAS).stdout.strip() == "done"

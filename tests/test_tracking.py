@@ -73,9 +73,9 @@ def test_in_a_terminal_too():
     assert b"Offline run" in b"".join(printed)
 
 
-def test_the_mode_by_name_is_the_clients_business():
+def test_the_mode_by_name_is_the_clients_business(launcher):
     assert Settings.resolve({"WANDB_MODE": "online"}).mode == "online"
-    finished = python("-c", FIT, WANDB_MODE="disabled", WANDB_SILENT=None)
+    finished = launcher.python(FIT, WANDB_MODE="disabled", WANDB_SILENT=None)
     assert "Offline run" not in finished.stderr
     assert not list(pathlib.Path().glob("wandb/*run-*"))
 
@@ -134,9 +134,8 @@ def test_disabled_trains_on_with_one_warning(monkeypatch):
     assert not os.path.exists("wandb")
 
 
-def test_a_server_that_cannot_be_reached_leaves_an_offline_run():
-    finished = python(
-        "-c",
+def test_a_server_that_cannot_be_reached_leaves_an_offline_run(launcher):
+    finished = launcher.python(
         FIT,
         WANDB_MODE=None,
         WANDB_SILENT=None,
@@ -150,9 +149,9 @@ def test_a_server_that_cannot_be_reached_leaves_an_offline_run():
     assert len(history(directory)) == 3
 
 
-def test_a_folder_that_cannot_be_written_leaves_training_alone():
+def test_a_folder_that_cannot_be_written_leaves_training_alone(launcher):
     pathlib.Path("wandb").write_text("a file where the client wants a folder")
-    finished = python("-c", FIT + "\nprint(model.optimizer.iterations.numpy())", WANDB_DIR=os.getcwd())
+    finished = launcher.python(FIT + "\nprint(model.optimizer.iterations.numpy())", WANDB_DIR=os.getcwd())
     assert finished.stdout.splitlines()[-1] == "3"
 
 
@@ -174,21 +173,21 @@ def test_rows_that_cannot_be_written_are_reported_once_and_counted_at_the_end(ca
     assert int(model.optimizer.iterations.numpy()) == 9
 
 
-def test_an_exception_leaves_a_failed_run_with_all_rows_before_it():
+def test_an_exception_leaves_a_failed_run_with_all_rows_before_it(launcher):
     crash = FIT.replace('"batch",', "1,").replace("callbacks=[logger]", "callbacks=[logger, Crash()]")
     crash = crash.replace("model = ", CRASH.format("raise RuntimeError('crash')") + "model = ")
-    finished = python("-c", crash, check=False)
+    finished = launcher.python(crash, check=False)
     assert finished.returncode == 1
     assert "RuntimeError: crash" in finished.stderr
     assert exit_code(only_run()) == 1
     assert [row["train/global_step"] for row in history(only_run())] == [1, 2]
 
 
-def test_an_interrupt_leaves_a_killed_run():
+def test_an_interrupt_leaves_a_killed_run(launcher):
     interrupt = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
     killed = FIT.replace("callbacks=[logger]", "callbacks=[logger, Crash()]")
     killed = killed.replace("model = ", CRASH.format(interrupt) + "model = ")
-    assert python("-c", killed, check=False).returncode != 0
+    assert launcher.python(killed, check=False).returncode != 0
     assert exit_code(only_run()) == 255
 
 

@@ -584,8 +584,8 @@ print(json.dumps([trained(), trained(eval_strategy="steps", eval_steps=1)]))
 
 
 @pytest.mark.slow
-def test_evaluation_leaves_every_bit_of_a_training():
-    (bare, logs, _), (evaluated, evaluated_logs, names) = json.loads(python("-c", BITWISE).stdout.splitlines()[-1])
+def test_evaluation_leaves_every_bit_of_a_training(launcher):
+    (bare, logs, _), (evaluated, evaluated_logs, names) = json.loads(launcher.python(BITWISE).stdout.splitlines()[-1])
     assert evaluated == bare
     assert evaluated_logs == logs
     assert names > len(logs)
@@ -626,8 +626,8 @@ print(json.dumps({name: [used(name, 4, one), used(name, 2, two)] for name in ("b
 
 
 @pytest.mark.slow
-def test_two_replicas_do_what_one_does():
-    results = json.loads(python("-c", MIRRORED).stdout.splitlines()[-1])
+def test_two_replicas_do_what_one_does(launcher):
+    results = json.loads(launcher.python(MIRRORED).stdout.splitlines()[-1])
     for name, (one, two) in results.items():
         assert two[0] == one[0] == 5, name
         assert two[1] == pytest.approx(one[1], rel=1e-4), name

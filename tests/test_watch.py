@@ -557,8 +557,8 @@ for kind in ("tf_keras", "keras"):
 
 
 @pytest.mark.slow
-def test_two_replicas_show_the_gradients_of_the_whole_batch():
-    printed = python("-c", MIRRORED.format(path=HERE)).stdout.splitlines()
+def test_two_replicas_show_the_gradients_of_the_whole_batch(launcher):
+    printed = launcher.python(MIRRORED.format(path=HERE)).stdout.splitlines()
     expected = ["tf_keras sgd", "tf_keras scaled", "tf_keras legacy", "keras sgd", "keras scaled"]
     assert printed[-5:] == expected
 

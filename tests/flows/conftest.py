@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from forking import Launcher
 from trainings import Trainings
-
-
-@pytest.fixture(scope="module")
-def launcher():
-    with Launcher() as launcher:
-        yield launcher
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import history, nightly, python, train_rows
+from helpers import history, nightly, train_rows
 
 pytestmark = pytest.mark.slow
 
@@ -39,10 +39,10 @@ print([float(loss) for loss in losses_by_hand(model, x, y, 4)])
         nightly("keras", "4"),
     ],
 )
-def test_replicas_are_averaged_and_their_samples_added(kind, steps_per_execution):
+def test_replicas_are_averaged_and_their_samples_added(launcher, kind, steps_per_execution):
     if kind == "keras" and steps_per_execution != "1":
         pytest.skip("Keras 3 itself fails with several replicas and steps_per_execution > 1")
-    losses = json.loads(python("-c", MIRRORED, kind, steps_per_execution).stdout.splitlines()[-1]) * 2
+    losses = json.loads(launcher.python(MIRRORED, kind, steps_per_execution).stdout.splitlines()[-1]) * 2
     (directory,) = pathlib.Path("wandb").glob("offline-run-*")
     rows = train_rows(history(directory))
     steps = [5, 10, 15, 20, 24] if steps_per_execution == "1" else [8, 12, 16, 20, 24]
@@ -80,8 +80,8 @@ np.testing.assert_allclose(found, plain.predict(x, verbose=0), atol=1e-5)
 
 
 @pytest.mark.nightly
-def test_models_on_two_replicas_are_exported_for_serving():
-    python("-c", EXPORTED)
+def test_models_on_two_replicas_are_exported_for_serving(launcher):
+    launcher.python(EXPORTED)
     assert [sorted(os.listdir(name)) for name in ("bert", "plain")] == [["1"], ["1"]]
 
 
@@ -159,5 +159,5 @@ assert accuracy == other, (accuracy, other)
 
 
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
-def test_a_training_on_several_replicas_goes_on(kind):
-    python("-c", RESUMED, kind)
+def test_a_training_on_several_replicas_goes_on(launcher, kind):
+    launcher.python(RESUMED, kind)

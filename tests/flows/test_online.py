@@ -90,7 +90,7 @@ def test_a_killed_training_goes_on_on_another_machine(trainings, machines, model
         machines.server.stall(["CreateArtifact"])
         wait_until(lambda: machines.last_row() > machines.versions()[-1])
     training.kill(signal.SIGKILL)
-    assert training.wait().status == -signal.SIGKILL
+    assert training.wait().returncode == -signal.SIGKILL
     time.sleep(1.0)  # The client's own process ends by itself.
     machines.server.recover()
     newest = machines.versions()[-1]
@@ -154,7 +154,7 @@ def run_out(machines, trainings, outage, pause=0.2, **environment) -> tuple[path
     training.wait_for("step 5\n")
     outage(training)
     ended = training.wait()
-    assert ended.status == 0, ended.stderr
+    assert ended.returncode == 0, ended.stderr
     assert printed(ended) == expected[0]
     return directory, ended, expected
 

@@ -10,17 +10,15 @@ import sys
 import time
 
 import pytest
+from forking import Launcher
 from helpers import nightly, python
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from forking import Ended, Launcher
-from trainings import Trainings, logged, printed
+from trainings import RESUMABLE, Trainings, logged, printed
 
 from tf_hfwb.checkpoint.store import Store
 
 pytestmark = pytest.mark.slow
-
-RESUMABLE = str(pathlib.Path(__file__).with_name("resumable.py"))
 
 
 # -- interrupted between two steps -------------------------------------------------------------------------------------
@@ -64,8 +62,7 @@ def test_the_command_itself(trainings, tmp_path, monkeypatch):
     """Not forked: nothing may depend on the order of a set, which is another one in each process."""
     trainings.run(tmp_path, "bert", "--stop_at=10", status=143)
     monkeypatch.chdir(tmp_path)
-    ended = python(RESUMABLE, "bert", "out")
-    trainings.check(tmp_path, Ended(ended.returncode, ended.stdout, ended.stderr), "bert")
+    trainings.check(tmp_path, python(RESUMABLE, "bert", "out"), "bert")
 
 
 @pytest.mark.nightly
@@ -108,9 +105,9 @@ def test_a_second_signal_ends_the_process_at_once(trainings, tmp_path):
     training.wait_for("A second signal exits at once.")
     began = time.monotonic()
     training.kill(signal.SIGTERM)
-    assert training.wait().status == -signal.SIGTERM
+    assert training.wait().returncode == -signal.SIGTERM
     assert time.monotonic() - began < 5
-    assert trainings.run(tmp_path, "keras3").status == 0
+    assert trainings.run(tmp_path, "keras3").returncode == 0
 
 
 HANDLERS = """
@@ -186,7 +183,7 @@ def test_killed_again_and_again(trainings, tmp_path, seed, kills):
             time.sleep(dice.uniform(0, 3))
         training.kill(signal.SIGKILL)
         ended = training.wait()
-        assert ended.status == -signal.SIGKILL
+        assert ended.returncode == -signal.SIGKILL
         steps = [int(line.split()[1]) for line in ended.stdout.splitlines() if line.startswith("step ")]
         assert steps == list(range(newest + 1, newest + 1 + len(steps))), "it has not gone on where it should"
         found, rejected = store.newest_good()
@@ -209,7 +206,7 @@ def test_rows_that_the_client_had_not_written_when_it_was_killed(trainings, tmp_
         while not (tmp_path / "out/checkpoint-12").exists():
             time.sleep(0.01)
         training.kill(signal.SIGKILL)
-        assert training.wait().status == -signal.SIGKILL
+        assert training.wait().returncode == -signal.SIGKILL
     assert logged(tmp_path) == {}
     trainings.check(tmp_path, trainings.run(tmp_path, "keras3"), "keras3")
 
@@ -282,5 +279,5 @@ def test_two_processes_and_one_directory(trainings, tmp_path):
     assert "DirectoryInUseError" in second.stderr
     assert "step" not in second.stdout
     ended = first.wait()
-    assert ended.status == 0
+    assert ended.returncode == 0
     assert printed(ended) == trainings.straight("keras3")[0]

@@ -6,13 +6,15 @@ import concurrent.futures
 import itertools
 import json
 import pathlib
+import subprocess
 from collections.abc import Iterable
 
-from forking import Ended, Launcher
+from forking import Launcher
 from helpers import history
 
 from tf_hfwb.tracking.history import run_folders
 
+RESUMABLE = str(pathlib.Path(__file__).with_name("resumable.py"))
 Rows = dict[tuple[int, str], dict[str, float]]
 
 
@@ -26,11 +28,11 @@ class Trainings:
 
     def start(self, directory: pathlib.Path, *arguments: str):
         model, *options = arguments
-        return self._launcher.start(directory, model, "out", *options)
+        return self._launcher.start(RESUMABLE, model, "out", *options, directory=directory)
 
-    def run(self, directory: pathlib.Path, *arguments: str, status: int = 0) -> Ended:
+    def run(self, directory: pathlib.Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         ended = self.start(directory, *arguments).wait()
-        assert ended.status == status, f"exit status {ended.status}\n{ended.stdout}\n{ended.stderr}"
+        assert ended.returncode == status, f"exit status {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
         return ended
 
     def straight(self, *arguments: str) -> tuple[dict, Rows]:
@@ -40,7 +42,9 @@ class Trainings:
             self._straight[arguments] = printed(self.run(directory, *arguments)), logged(directory)
         return self._straight[arguments]
 
-    def check(self, directory: pathlib.Path, ended: Ended, *arguments: str, runs: int = 1) -> None:
+    def check(
+        self, directory: pathlib.Path, ended: subprocess.CompletedProcess[str], *arguments: str, runs: int = 1
+    ) -> None:
         """The same as if nothing had happened, in one run; ``runs`` if some had not got to their first checkpoint."""
         result, rows = self.straight(*arguments)
         assert printed(ended) == result
@@ -48,7 +52,7 @@ class Trainings:
         assert len({path.name for path in directory.glob("wandb/*run-*/run-*.wandb")}) <= runs
 
 
-def printed(ended: Ended) -> dict:
+def printed(ended: subprocess.CompletedProcess[str]) -> dict:
     return json.loads(ended.stdout.splitlines()[-1])
 
 

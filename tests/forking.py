@@ -1,10 +1,12 @@
-"""Starts one training after the other in a new process each, without importing TensorFlow anew.
+"""Runs Python in new processes without importing TensorFlow anew in each of them.
 
-A process that has imported everything, and run nothing yet, forks itself for every training: TensorFlow starts its
-threads with its first operation, which is the child's. Nothing goes from one training to another but the files.
+A process that has imported everything, and run nothing yet, forks itself for every script: TensorFlow starts its
+threads with its first operation, which is the child's. Nothing goes from one script to another but the files.
 
     with Launcher() as launcher:
-        ended = launcher.start("directory", "bert", "out").wait()
+        finished = launcher.python("import sys; print(sys.argv[1])", "argument")
+        training = launcher.start("resumable.py", "bert", "out", directory="there")
+        training.kill(signal.SIGTERM)
 
 The requests and answers between the two are lines of JSON. Children are killed by whoever wants to.
 """
@@ -16,32 +18,25 @@ import gc
 import json
 import os
 import pathlib
+import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import dataclass
 
 
-@dataclass
-class Ended:
-    """What is left of a training; ``status`` is negative for a signal that killed it, as in ``subprocess``."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
-class Training:
+class Script:
     """One that was started.
 
     Attributes:
         pid: Its process.
     """
 
-    def __init__(self, launcher: Launcher, pid: int, files: list[pathlib.Path]) -> None:
+    def __init__(self, launcher: Launcher, pid: int, arguments: list[str], files: list[pathlib.Path]) -> None:
         self._launcher = launcher
         self.pid = pid
+        self._arguments = arguments
         self._files = files
 
     @property
@@ -63,10 +58,10 @@ class Training:
     def kill(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def wait(self, timeout: float = 120.0) -> Ended:
+    def wait(self, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Wait for its end."""
         status = self._launcher.ask({"wait": self.pid, "timeout": timeout})["status"]
-        return Ended(status, *(file.read_text() for file in self._files))
+        return subprocess.CompletedProcess(self._arguments, status, self.stdout, self.stderr)
 
 
 class Launcher:
@@ -81,6 +76,7 @@ class Launcher:
         self._process = subprocess.Popen(
             [sys.executable, __file__], env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        self._output = tempfile.TemporaryDirectory()
         self._number = 0
 
     def ask(self, request: dict) -> dict:
@@ -90,14 +86,34 @@ class Launcher:
         assert answer, "the launcher has ended"
         return json.loads(answer)
 
-    def start(self, directory: str | os.PathLike[str], *arguments: str) -> Training:
-        """Start a training in a directory, with the environment as it is now; arguments are those of resumable.py."""
+    def start(
+        self, script: str, *arguments: str, directory: str | os.PathLike[str] = ".", **environment: str | None
+    ) -> Script:
+        """Start a script.
+
+        Args:
+            script: A file, or what it would say.
+            arguments: Those of its command line.
+            directory: Where it runs; made if it is not there.
+            environment: Besides the variables of now; those that are None are taken out.
+        """
         self._number += 1
         directory = pathlib.Path(directory).absolute()
         directory.mkdir(exist_ok=True)
-        files = [directory / f"{self._number}.{stream}" for stream in ("out", "err")]
-        request = {"arguments": arguments, "directory": str(directory), "environment": dict(os.environ)}
-        return Training(self, self.ask({**request, "files": [str(file) for file in files]})["pid"], files)
+        variables = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
+        files = [pathlib.Path(self._output.name, f"{self._number}.{stream}") for stream in ("out", "err")]
+        request = {"script": script, "arguments": arguments, "directory": str(directory), "environment": variables}
+        pid = self.ask({**request, "files": [str(file) for file in files]})["pid"]
+        return Script(self, pid, [script, *arguments], files)
+
+    def python(
+        self, script: str, *arguments: str, check: bool = True, **environment: str | None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script to its end, as ``helpers.python`` does with ``-c``."""
+        ended = self.start(script, *arguments, **environment).wait(300.0)
+        if check and ended.returncode:
+            raise AssertionError(f"exit status {ended.returncode}\n{ended.stdout}\n{ended.stderr}")
+        return ended
 
     def __enter__(self) -> Launcher:
         return self
@@ -105,6 +121,7 @@ class Launcher:
     def __exit__(self, *_: object) -> None:
         self._process.stdin.close()
         self._process.wait()
+        self._output.cleanup()
 
 
 def serve() -> dict:
@@ -162,12 +179,16 @@ def become(request: dict) -> None:
 
 
 def import_everything() -> None:
-    """What a training imports, and the modules that transformers and Keras import when they are asked for."""
+    """What scripts import, and the modules that transformers, Keras and W&B import when they are asked for."""
     import datasets  # noqa: F401
+    import helpers  # noqa: F401
+    import tiny  # noqa: F401
     import transformers
     import wandb
     import wandb.sdk.launch  # noqa: F401 - half of what the opening of a run takes
     from tensorflow.python.eager import context
+
+    from tf_hfwb import TFTrainer, WandbMetricsLogger, WandbModelCheckpoint, restore, training_batches  # noqa: F401
 
     for name in ("BertForSequenceClassification", "GPT2LMHeadModel", "T5ForConditionalGeneration"):
         getattr(transformers, f"TF{name}")
@@ -175,11 +196,19 @@ def import_everything() -> None:
     assert context._context is None, "TensorFlow has begun"
 
 
-if __name__ == "__main__":
-    import resumable
+def run(script: str, arguments: list[str]) -> None:
+    """Run a script as the process's own."""
+    sys.argv = [script, *arguments]
+    if script.endswith(".py"):
+        runpy.run_path(script, run_name="__main__")
+    else:
+        sys.argv[0] = "-c"
+        exec(compile(script, "<string>", "exec"), {"__name__": "__main__"})
 
+
+if __name__ == "__main__":
     import_everything()
-    gc.freeze()  # What was imported is not looked through again, least of all at a training's exit.
+    gc.freeze()  # What was imported is not looked through again, least of all at a script's exit.
     asked = serve()
     become(asked)
-    resumable.main(asked["arguments"])
+    run(asked["script"], asked["arguments"])
