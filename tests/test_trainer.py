@@ -15,6 +15,7 @@ import tf_keras
 import tiny
 import transformers
 from helpers import KERASES, eval_rows, finish, history, losses_by_hand, nightly, python, records, samples, train_rows
+from safetensors.numpy import load_file
 from transformers.trainer_utils import EvalPrediction
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
@@ -346,19 +347,47 @@ def config_of(directory) -> dict:
     return config
 
 
-def test_a_model_made_from_its_config_is_traced_once_and_its_size_is_in_the_run():
+def test_a_model_made_from_its_config_is_traced_once_and_its_size_is_in_the_run(monkeypatch):
     traced = []
 
-    class Counted(transformers.TFBertForSequenceClassification):
-        def train_step(self, data):
-            traced.append(1)
-            return super().train_step(data)
+    def train_step(self, data):
+        traced.append(1)
+        return own(self, data)
 
-    model = Counted(tiny.bert_config())
+    own = transformers.TFBertForSequenceClassification.train_step
+    monkeypatch.setattr(transformers.TFBertForSequenceClassification, "train_step", train_step)
+    model = transformers.TFBertForSequenceClassification(tiny.bert_config())
     trainer = trainer_of(model, tiny.classified(), save_strategy="no", num_train_epochs=2, report_to="wandb")
     assert trainer.train().global_step == 6
     assert len(traced) == 1
     assert config_of(finish())["model/num_parameters"] == model.count_params()
+
+
+class WithAnotherHead(transformers.TFBertForSequenceClassification):
+    """Its class says that it is built when the layers of the one above are."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.another = tf_keras.layers.Dense(config.num_labels, name="another")
+
+    def call(self, input_ids=None, **options):
+        outputs = super().call(input_ids, **options)
+        outputs["logits"] = self.another(outputs["logits"])
+        return outputs
+
+
+@pytest.mark.parametrize("save_strategy", ["steps", "no"])
+def test_layers_that_a_subclass_adds_are_trained_and_saved(save_strategy):
+    model = WithAnotherHead(tiny.bert_config())
+    if save_strategy == "steps":
+        model.build_in_name_scope()  # As from_pretrained leaves it.
+    trainer_of(model, tiny.classified(), max_steps=3, save_strategy=save_strategy, save_steps=2).train()
+    assert len(model.another.weights) == 2
+    names = [variable.name for variable in model.optimizer.variables]
+    assert any("another" in name for name in names)
+    if save_strategy == "steps":
+        saved = load_file("trainer_output/checkpoint-2/training_state.safetensors")
+        assert any("another" in name for name in saved)
 
 
 def test_the_config_of_the_run():

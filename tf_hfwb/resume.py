@@ -83,7 +83,8 @@ def go_on(model: Any, checkpoint: Checkpoint) -> Position:
             expected="a compiled model, whose optimizer the checkpoint restores",
             advice="Call model.compile(...) first, as when the checkpoint was written.",
         )
-    if not host.build():
+    host.build()
+    if not model.built:
         raise SettingError(
             "model",
             type(model).__name__,

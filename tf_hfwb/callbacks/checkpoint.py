@@ -187,7 +187,7 @@ class WandbModelCheckpoint(StepCallback):
             if self._resumption is not None:
                 self._artifacts.go_on(tracker)
         # What is made by the first batch only is looked up at the first save.
-        self._capture = StateCapture(self._host) if self.model.built else None
+        self._capture = StateCapture(self._host) if self._host.is_built else None
         processing = self._processing_class
         self._processing = {} if processing is None else texts_of(processing.save_pretrained)
         self._is_due = False

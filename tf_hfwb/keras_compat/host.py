@@ -46,12 +46,21 @@ class Host(abc.ABC):
 
     # -- building and compiling ----------------------------------------------------------------------------------
 
+    @property
+    def is_built(self) -> bool:
+        """Whether the model is known to have all of its weights.
+
+        A subclass of a transformers class may have layers that this one, which says ``built``, does not know.
+        """
+        is_subclass = self.is_transformers and not type(self.model).__module__.startswith("transformers.")
+        return self.model.built and not is_subclass
+
     def build(self) -> bool:
-        """Make the weights of a transformers model that has none yet; whether the model has its weights now."""
+        """Make the weights of a transformers model that has none yet; whether it is known to have all of them now."""
         if not self.model.built and self.is_transformers:
             with self.scope():
                 self.model.build_in_name_scope()
-        return self.model.built
+        return self.is_built
 
     @property
     def is_transformers(self) -> bool:
