@@ -25,6 +25,8 @@ import sys
 import tempfile
 import time
 
+from helpers import succeeded
+
 
 class Script:
     """One that was started.
@@ -111,9 +113,7 @@ class Launcher:
     ) -> subprocess.CompletedProcess[str]:
         """Run a script to its end, as ``helpers.python`` does with ``-c``."""
         ended = self.start(script, *arguments, **environment).wait(300.0)
-        if check and ended.returncode:
-            raise AssertionError(f"exit status {ended.returncode}\n{ended.stdout}\n{ended.stderr}")
-        return ended
+        return succeeded(ended) if check else ended
 
     def __enter__(self) -> Launcher:
         return self
@@ -181,7 +181,6 @@ def become(request: dict) -> None:
 def import_everything() -> None:
     """What scripts import, and the modules that transformers, Keras and W&B import when they are asked for."""
     import datasets  # noqa: F401
-    import helpers  # noqa: F401
     import tiny  # noqa: F401
     import transformers
     import wandb

@@ -101,6 +101,10 @@ def python(*arguments: str, check: bool = True, **environment: str | None) -> su
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
     variables = {name: value for name, value in variables.items() if value is not None}
     finished = subprocess.run([sys.executable, *arguments], env=variables, capture_output=True, text=True, timeout=300)
-    if check and finished.returncode:
-        raise AssertionError(f"exit status {finished.returncode}\n{finished.stdout}\n{finished.stderr}")
+    return succeeded(finished) if check else finished
+
+
+def succeeded(finished: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """The process that has ended, which must not have failed."""
+    assert finished.returncode == 0, f"exit status {finished.returncode}\n{finished.stdout}\n{finished.stderr}"
     return finished

@@ -142,7 +142,14 @@ def test_less_is_better_when_it_is_said():
 
 @pytest.mark.parametrize(
     ("kind", "stop"),
-    [("keras", 3), *(nightly(*case) for case in [("keras", 5), ("keras", 6), *(("tf_keras", n) for n in (3, 5, 6))])],
+    [
+        ("keras", 3),
+        nightly("keras", 5),
+        nightly("keras", 6),
+        nightly("tf_keras", 3),
+        nightly("tf_keras", 5),
+        nightly("tf_keras", 6),
+    ],
 )
 def test_the_same_command_again_goes_on(kind, stop):
     """Evaluations by steps, rows, and Keras's own early stopping go on where they were."""
