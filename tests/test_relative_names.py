@@ -33,6 +33,11 @@ def test_any_other_name_is_refused_and_shown(name, message):
         all_checked(["good", name])
 
 
+def test_a_name_that_no_system_takes_is_refused_and_not_shown():
+    with pytest.raises(ValueError, match="a name of 5000 characters"):
+        checked("a/" * 2500)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -43,6 +48,7 @@ def test_any_other_name_is_refused_and_shown(name, message):
         (["a/b", "A/B"], "twice"),
         (["a/b/c", "a/b"], "within a file, 'a/b' and 'a/b/c'"),
         (["a", "A/b"], "within a file"),
+        (["a/b/c/d", "a!", "a", "a/b!"], "within a file"),
     ],
 )
 def test_two_names_of_one_file_are_refused(names, message):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import filelock
 
-from tf_hfwb.checkpoint.store import sync_directory, sync_tree
+from tf_hfwb.checkpoint.syncing import sync_directory, sync_tree
 from tf_hfwb.errors import SettingError
 from tf_hfwb.places import made
 
