@@ -185,7 +185,7 @@ class Store:
                 good.append(checkpoint)
             except NotACheckpointError:
                 # It has none, unless it has gone, or come back with one, since it was seen.
-                is_whole = is_whole and sequence is None and path.exists() and not (path / MANIFEST).exists()
+                is_whole = is_whole and sequence is None and os.path.lexists(path) and not (path / MANIFEST).exists()
             except CorruptCheckpointError as error:
                 bad.append(Rejected(path, str(error), sequence))
         return good, bad, is_whole
