@@ -6,12 +6,12 @@ import logging
 import shutil
 
 import pytest
-from helpers import classifier, samples
 
-from tf_hfwb import WandbModelCheckpoint, restore, resume
+from tf_hfwb import restore, resume
 from tf_hfwb.checkpoint.store import Store
-from tf_hfwb.errors import NotACheckpointError
+from tf_hfwb.errors import NotACheckpointError, StateMismatchError
 from tf_hfwb.resume import find_checkpoint
+from tf_hfwb.resumption import Position
 
 ANOTHER = "Another training may go on than the one that saved last"
 
@@ -120,20 +120,35 @@ def test_a_fresh_start_beside_damaged_ones_is_said(caplog):
 
 
 def test_one_that_goes_while_it_is_put_back_is_looked_for_again(monkeypatch):
-    model = classifier("keras")
-    x, y = samples(8)
-    model.fit(x, y, batch_size=4, callbacks=[WandbModelCheckpoint("out", save_freq=1)], verbose=0)
-    put_back, seen = resume.put_back, []
+    save(1)
+    save(2)
+    seen = []
 
-    def remove_first(host, checkpoint):
+    def go_on(model, checkpoint):
+        """As far as reading goes, with another process that removes what is read first."""
         seen.append(checkpoint.step)
         if len(seen) == 1:
             shutil.rmtree(checkpoint.path)
-        return put_back(host, checkpoint)
+        return Position(step=checkpoint.read_json("trainer_state.json")["global_step"])
 
-    monkeypatch.setattr(resume, "put_back", remove_first)
-    assert restore(model, True, output_dir="out").step == 1
+    monkeypatch.setattr(resume, "go_on", go_on)
+    assert restore(None, True, output_dir="out").step == 1
     assert seen == [2, 1]
     seen.clear()
-    with pytest.raises(NotACheckpointError, match="checkpoint-1"):
-        restore(model, "out/checkpoint-1")
+    with pytest.raises(NotACheckpointError, match="checkpoint-1 is no checkpoint"):
+        restore(None, "out/checkpoint-1")
+    assert not restore(None, True, output_dir="out")
+
+
+def test_one_that_cannot_be_put_back_is_not_tried_again(monkeypatch):
+    save(1)
+    tried = []
+
+    def go_on(model, checkpoint):
+        tried.append(checkpoint.step)
+        raise StateMismatchError("It does not fit.")
+
+    monkeypatch.setattr(resume, "go_on", go_on)
+    with pytest.raises(StateMismatchError):
+        restore(None, True, output_dir="out")
+    assert tried == [1]
