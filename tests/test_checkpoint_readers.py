@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -155,6 +156,23 @@ def test_a_checkpoint_that_goes_while_it_is_read_is_said_to_be_gone(tmp_path):
         ):
             with pytest.raises(NotACheckpointError, match=r"checkpoint-1 has gone: .*Expected it to stay.*Look for"):
                 read()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda store: Checkpoint.open(store.path / "checkpoint-1"),
+        lambda store: store.newest_good()[0],
+        lambda store: store.checkpoints()[0],
+    ],
+)
+def test_what_is_just_being_replaced_is_waited_for(tmp_path, look):
+    store = Store(tmp_path / "out")
+    path, renamed = store.path / "checkpoint-1", store.path / ".tmp-replaced-checkpoint-1-0a1b2c3d"
+    with Writer(WHEN_ASKED, store.path):  # Which holds the directory.
+        os.rename(path, renamed)
+        threading.Timer(0.1, os.rename, (renamed, path)).start()
+        assert look(store).step == 1
 
 
 def test_looking_costs_no_pause_when_nothing_comes_or_goes(tmp_path, monkeypatch):
