@@ -417,6 +417,17 @@ def test_a_link_in_the_place_of_a_replaced_one_is_not_overwritten(store):
     assert os.readlink(path) == "nowhere"
 
 
+@pytest.mark.parametrize("replace", [kind for kind in KINDS if kind is not loop])
+def test_a_lock_that_is_no_regular_file_is_refused(store, replace):
+    store.path.mkdir()
+    (store.path / ".tf_hfwb.lock").write_text("precious")
+    replace(store.path / ".tf_hfwb.lock")
+    with pytest.raises(CheckpointWriteError, match=rf"\.tf_hfwb\.lock could not be written: it is {KINDS[replace]}"):
+        store.exclusive().__enter__()
+    for path in store.path.parent.rglob("*"):
+        assert not path.is_file() or path.read_text() == "precious"
+
+
 # -- the manifest's digest of itself -----------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ import filelock
 
 from tf_hfwb.checkpoint.draft import RENAMING, Draft
 from tf_hfwb.checkpoint.manifest import LOOKS, MANIFEST, PAUSE, Checkpoint, FileEntry, Pace, step_of
+from tf_hfwb.checkpoint.regular_files import size_of
 from tf_hfwb.checkpoint.removal import discard
 from tf_hfwb.checkpoint.syncing import sync_directory
 from tf_hfwb.checkpoint.temporary import DRAFT, REMOVED, beside, missing_of, parts_of
@@ -91,8 +92,12 @@ class Store:
         """
         with _explained(self.path):
             _make_directory(self.path)
+        with _explained(self.path / _LOCK):
+            directory = self.path.resolve()
+            with contextlib.suppress(FileNotFoundError):
+                size_of(directory, _LOCK)  # Not every release of filelock refuses a link, whose target it empties.
             # One lock for all threads, however the path is spelt.
-            lock = filelock.FileLock(self.path.resolve() / _LOCK, is_singleton=True, thread_local=False)
+            lock = filelock.FileLock(directory / _LOCK, is_singleton=True, thread_local=False)
             taken = _taken(lock)
         if not taken:
             raise DirectoryInUseError(
@@ -226,7 +231,7 @@ class Store:
                 newest, damaged = _first_good(good)
             except NotACheckpointError:
                 continue
-            # The newest one of a moment ago will do. To pass some over, or to find none, nothing may have come since.
+            # The newest one of a moment ago will do. To go back further, or to find none, nothing may have come since.
             is_newest = newest is not None and newest == good[-1] and newest.is_there()
             if is_newest or (good, bad) == self._listed():
                 oldest = (-1, -1) if newest is None else _order(newest.sequence, newest.path)
