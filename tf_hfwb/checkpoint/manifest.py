@@ -94,11 +94,10 @@ class Checkpoint:
                 return checkpoint
             except NotACheckpointError as error:
                 problem: CheckpointError = error
-                if (path / MANIFEST).exists():
-                    continue  # Another one has come in its place meanwhile.
-                if not is_being_replaced(path):
+                is_between = is_being_replaced(path)
+                if not is_between and not (path / MANIFEST).exists():  # In this order: it may have come meanwhile.
                     break
-                time.sleep(PAUSE)
+                time.sleep(PAUSE * is_between)
             except CorruptCheckpointError as error:
                 problem = error
                 break
