@@ -7,6 +7,7 @@ in ``tests/data`` are never written again.
 from __future__ import annotations
 
 import hashlib
+import json
 import pathlib
 import shutil
 import sys
@@ -59,6 +60,7 @@ def test_version_1_is_read(name, tmp_path):
     directory = DATA / name / f"checkpoint-{STEP}"
     checkpoint = Checkpoint.open(directory)
     assert checkpoint.version == 1
+    assert "digest" not in json.loads((directory / "manifest.json").read_text())  # Nor had it a sequence then.
     checkpoint.verify()
     model = MODELS[name][0]()
     position = restore(model, directory)

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import pathlib
 import re
@@ -58,14 +59,34 @@ def store(tmp_path):
     return Store(tmp_path / "out")
 
 
-def edit_manifest(path, **changes):
+def digest_in(manifest):
+    """The digest of a manifest in itself, as the format describes it."""
+    others = {key: value for key, value in manifest.items() if key != "digest"}
+    canonical = json.dumps(others, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def edit_manifest(path, without=(), **changes):
+    """As somebody does who knows the format: the digest is that of what is written."""
     manifest = json.loads((path / "manifest.json").read_text()) | changes
+    manifest = {key: value for key, value in manifest.items() if key not in without}
+    if "digest" in manifest:
+        manifest["digest"] = digest_in(manifest)
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
-def rename_in_manifest(path, name):
+def write_manifest(path, text):
+    (path / "manifest.json").write_text(text)
+
+
+def name_in_manifest(path, *names):
     files = json.loads((path / "manifest.json").read_text())["files"]
-    edit_manifest(path, files=files | {name: files["state.safetensors"]})
+    edit_manifest(path, files=files | dict.fromkeys(names, files["state.safetensors"]))
+
+
+def enter_in_manifest(path, **changes):
+    files = json.loads((path / "manifest.json").read_text())["files"]
+    edit_manifest(path, files=files | {"state.safetensors": files["state.safetensors"] | changes})
 
 
 def flip(path, at=-1):
@@ -193,7 +214,7 @@ class SlowHash:
 
 
 def hash_slowly(monkeypatch, gate):
-    monkeypatch.setattr("tf_hfwb.checkpoint.store.hashlib", SimpleNamespace(sha256=lambda: SlowHash(gate)))
+    monkeypatch.setattr("tf_hfwb.checkpoint.draft.hashlib", SimpleNamespace(sha256=lambda: SlowHash(gate)))
 
 
 def test_when_somebody_waits_files_are_written_and_synced_while_they_are_hashed(store, monkeypatch):
@@ -267,7 +288,7 @@ def test_the_same_again_is_kept(store):
     [
         lambda path: flip(path / "state.safetensors"),
         lambda path: (path / "state.safetensors").unlink(),
-        lambda path: (path / "manifest.json").write_text(""),
+        lambda path: write_manifest(path, ""),
         lambda path: (path / "manifest.json").write_text((path / "manifest.json").read_text() + " "),
     ],
 )
@@ -332,27 +353,54 @@ def test_what_is_no_checkpoint_is_said_to_be_none(store):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path: (path / "manifest.json").write_text(""), "is no manifest"),
-        (lambda path: (path / "manifest.json").write_text('{"format": "tf_hfwb-ch'), "is no manifest"),
+        (lambda path: write_manifest(path, ""), "is no manifest"),
+        (lambda path: write_manifest(path, '{"format": "tf_hfwb-ch'), "is no manifest"),
         (lambda path: (path / "manifest.json").write_bytes(b"\xff\xfe\0\1" * 9), "is no manifest"),
         (lambda path: (path / "manifest.json").write_bytes(b"\0" * 512), "is no manifest"),
-        (lambda path: (path / "manifest.json").write_text("[" * 100_000), "is no manifest"),
-        (lambda path: (path / "manifest.json").write_text("[]"), "is no manifest"),
-        (lambda path: (path / "manifest.json").write_text("null"), "is no manifest"),
+        (lambda path: write_manifest(path, "[" * 100_000), "is no manifest"),
+        (lambda path: write_manifest(path, "[]"), "is no manifest"),
+        (lambda path: write_manifest(path, "null"), "is no manifest"),
         (lambda path: edit_manifest(path, format="other"), "its format is 'other'"),
         (lambda path: edit_manifest(path, version="1"), "version '1'"),
         (lambda path: edit_manifest(path, files=[]), "is no manifest"),
         (lambda path: edit_manifest(path, files={"a": 1}), "is no manifest"),
         (lambda path: edit_manifest(path, files={"a": {"size": 1}}), "is no manifest"),
         (lambda path: edit_manifest(path, version=2, files=0), "has version 2 .*at most 1.*newer version.*Upgrade"),
-        (lambda path: rename_in_manifest(path, "../x"), r"outside of its directory, '\.\./x'"),
-        (lambda path: rename_in_manifest(path, "deep/../../x"), "outside of its directory"),
-        (lambda path: rename_in_manifest(path, "/etc/passwd"), "outside of its directory"),
-        (lambda path: rename_in_manifest(path, "..\\x"), "outside of its directory"),
-        (lambda path: rename_in_manifest(path, "."), "outside of its directory"),
-        (lambda path: rename_in_manifest(path, ""), "outside of its directory"),
-        (lambda path: rename_in_manifest(path, "null\0byte"), "missing"),
-        (lambda path: rename_in_manifest(path, "deep"), "deep .*missing"),
+        (lambda path: name_in_manifest(path, "../x"), r"outside of its directory, '\.\./x'"),
+        (lambda path: name_in_manifest(path, "deep/../../x"), "outside of its directory"),
+        (lambda path: name_in_manifest(path, "/etc/passwd"), "outside of its directory"),
+        (lambda path: name_in_manifest(path, "..\\x"), "outside of its directory"),
+        (lambda path: name_in_manifest(path, "."), "more than one way"),
+        (lambda path: name_in_manifest(path, ""), "outside of its directory"),
+        (lambda path: name_in_manifest(path, "null\0byte"), "a character that no name has"),
+        (lambda path: name_in_manifest(path, "half\ud800"), "a character that no name has"),
+        (lambda path: name_in_manifest(path, "deep//er/notes.txt"), "more than one way"),
+        (lambda path: name_in_manifest(path, "./state.safetensors"), "more than one way"),
+        (lambda path: name_in_manifest(path, "deep/./er/notes.txt"), "more than one way"),
+        (lambda path: name_in_manifest(path, "State.safetensors"), "twice, 'state.safetensors' and 'State"),
+        (lambda path: name_in_manifest(path, "manifest.json"), "twice, 'manifest.json'"),
+        (lambda path: name_in_manifest(path, "deep"), "within a file, 'deep'"),
+        (lambda path: name_in_manifest(path, "other", "x" * 300), "other is damaged: .* missing"),
+        (lambda path: name_in_manifest(path, "x" * 300), "File name too long"),
+        (lambda path: name_in_manifest(path, "d/" * 2000 + "x"), "missing"),
+        (lambda path: name_in_manifest(path, "d/" * 9000 + "x"), "a name of 18001 characters"),
+        (lambda path: name_in_manifest(path, "deep/er"), "within a file"),
+        (lambda path: enter_in_manifest(path, size=-1), "size of 'state.safetensors' is -1"),
+        (lambda path: enter_in_manifest(path, size=True), "size .* is True"),
+        (lambda path: enter_in_manifest(path, size=84.0), r"size .* is 84\.0"),
+        (lambda path: enter_in_manifest(path, size=math.inf), "size .* is inf"),
+        (lambda path: enter_in_manifest(path, size="84"), "size .* is '84'"),
+        (lambda path: enter_in_manifest(path, size=10**30), "1000000000.* bytes, and the file has 84"),
+        (lambda path: enter_in_manifest(path, sha256=None), "SHA-256 of 'state.safetensors' is None"),
+        (lambda path: enter_in_manifest(path, sha256="A" * 64), "SHA-256 .* is 'AAAA"),
+        (lambda path: edit_manifest(path, sequence=-1), "sequence is -1"),
+        (lambda path: edit_manifest(path, sequence="7"), "sequence is '7'"),
+        (lambda path: edit_manifest(path, sequence=True), "sequence is True"),
+        (lambda path: edit_manifest(path, version=True), "version True"),
+        (lambda path: edit_manifest(path, version=0), "version 0"),
+        (lambda path: write_manifest(path, '{"sequence": ' + "9" * 5000 + "}"), "is no manifest"),
+        (lambda path: write_manifest(path, "{}" + " " * (16 << 20)), "more than 16777216 bytes"),
+        (lambda path: os.truncate(path / "manifest.json", 50 << 30), "more than 16777216 bytes"),
         (lambda path: (path / "state.safetensors").unlink(), r"state\.safetensors .* 84 bytes, .*missing"),
         (lambda path: os.truncate(path / "state.safetensors", 99), r"state\.safetensors .* 84 bytes, .*has 99"),
         (lambda path: os.truncate(path / "state.safetensors", 0), r"state\.safetensors .* 84 bytes, .*has 0"),
@@ -366,10 +414,12 @@ def test_damage_that_shows_in_the_manifest_and_the_sizes(store, damage, message)
         Checkpoint.open(store.path / "checkpoint-20")
     assert isinstance(caught.value, ValueError)
     assert steps(store) == [10]
-    assert store.rejected() == [(store.path / "checkpoint-20", str(caught.value))]
+    (rejected,) = store.rejected()
+    assert (rejected.path, rejected.reason) == (store.path / "checkpoint-20", str(caught.value))
+    assert len(rejected.reason) < 5000
     newest, passed_over = store.newest_good()
     assert newest.step == 10
-    assert passed_over == store.rejected()
+    assert passed_over == [rejected]
 
 
 def test_a_flipped_bit_shows_in_the_digest(store):
@@ -384,27 +434,55 @@ def test_a_flipped_bit_shows_in_the_digest(store):
     assert steps(store) == [10, 20]
     newest, passed_over = store.newest_good()
     assert newest.step == 10
-    assert [path for path, _ in passed_over] == [checkpoint.path]
-    assert "state.safetensors" in passed_over[0][1]
+    assert [one.path for one in passed_over] == [checkpoint.path]
+    assert "state.safetensors" in passed_over[0].reason
 
 
 def test_the_newest_good_one_comes_with_those_passed_over_and_no_older_ones(store):
     for step in (5, 10, 20, 30, 40):
         save(store, step)
-    (store.path / "checkpoint-5" / "manifest.json").write_text("")
+    os.truncate(store.path / "checkpoint-5" / "state.safetensors", 1)
+    write_manifest(store.path / "checkpoint-10", "")  # Nobody knows when it was saved.
     flip(store.path / "checkpoint-30" / "state.safetensors")
     os.truncate(store.path / "checkpoint-40" / "state.safetensors", 1)
     newest, passed_over = store.newest_good()
     assert newest.step == 20
-    assert sorted(path.name for path, _ in passed_over) == ["checkpoint-30", "checkpoint-40"]
-    assert [path.name for path, _ in store.rejected() if path.name == "checkpoint-5"] == ["checkpoint-5"]
+    told = {one.path.name: one.sequence for one in passed_over}
+    assert told == {"checkpoint-10": None, "checkpoint-30": 4, "checkpoint-40": 5}
+    assert {one.path.name: one.sequence for one in store.rejected() if one.path.name == "checkpoint-5"} == {
+        "checkpoint-5": 1
+    }
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: flip(path / "state.safetensors"),
+        lambda path: (path / "state.safetensors").unlink(),
+        lambda path: write_manifest(path, ""),
+        lambda path: edit_manifest(path, version=2),
+    ],
+)
+def test_those_of_a_training_that_was_saved_later_count_whatever_their_step(store, damage):
+    save(store, 1000)
+    for step in (10, 20):
+        damage(save(store, step).path)
+    newest, passed_over = store.newest_good()
+    assert newest.step == 1000
+    assert sorted(one.path.name for one in passed_over) == ["checkpoint-10", "checkpoint-20"]
+
+
+def test_a_damaged_one_counts_for_the_order_of_saving(store):
+    save(store, 10)
+    (save(store, 20).path / "state.safetensors").unlink()
+    assert save(store, 5).sequence == 3
 
 
 def test_none_is_good_when_all_are_damaged(store):
     flip(save(store, 0).path / "state.safetensors")
     newest, passed_over = store.newest_good()
     assert newest is None
-    assert [path.name for path, _ in passed_over] == ["checkpoint-0"]
+    assert [one.path.name for one in passed_over] == ["checkpoint-0"]
 
 
 def test_files_and_keys_that_the_format_does_not_know_are_ignored(store):
@@ -441,10 +519,8 @@ def test_the_newest_is_what_was_saved_last_and_counts_by_its_step_where_nobody_c
     save(store, 100)  # Again, with the same content.
     assert steps(store) == [9, 20, 100]
     assert store.prune(2) == [store.path / "checkpoint-9"]
-    for path in store.path.glob("checkpoint-*/manifest.json"):  # As before there was a sequence.
-        manifest = json.loads(path.read_text())
-        del manifest["sequence"]
-        path.write_text(json.dumps(manifest))
+    for path in store.path.glob("checkpoint-*"):  # As before there was a sequence.
+        edit_manifest(path, without=["sequence"])
     save(store, 3)
     assert steps(store) == [20, 100, 3]
 
@@ -452,7 +528,15 @@ def test_the_newest_is_what_was_saved_last_and_counts_by_its_step_where_nobody_c
 def test_steps_are_ordered_as_numbers_and_other_names_are_not_listed(store):
     for step in (9, 20, 100):
         save(store, step)
-    for name in ("model", "checkpoint-best", "checkpoint--5", "checkpoint-10-suffix", "checkpoint-", "xcheckpoint-1"):
+    for name in (
+        "model",
+        "checkpoint-best",
+        "checkpoint--5",
+        "checkpoint-10-suffix",
+        "checkpoint-",
+        "xcheckpoint-1",
+        "checkpoint-٣٠",
+    ):
         save(store, 1, name=name)
     (store.path / "checkpoint-500").mkdir()  # As the PyTorch Trainer writes it.
     (store.path / "checkpoint-500" / "trainer_state.json").write_text("{}")

@@ -584,9 +584,10 @@ def test_drafts_of_processes_that_are_gone_are_removed_and_those_of_others_stay(
     )
     python("-c", code, check=False)
     assert len(list(folder.iterdir())) == 2  # A draft, and what its process held.
+    (folder / ".being-written-by-me").mkdir()
     with new_version(folder, None), new_version(folder, None):
         pass
-    assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
+    assert sorted(path.name for path in folder.iterdir()) == [".being-written-by-me", "1", "2"]
 
 
 def test_versions_are_on_the_disk_before_they_appear(folder, monkeypatch):

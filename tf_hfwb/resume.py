@@ -9,12 +9,14 @@ import logging
 import os
 import pathlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tf_hfwb.checkpoint.store import Checkpoint, Store
+from tf_hfwb.checkpoint.manifest import LOOKS, step_of
+from tf_hfwb.checkpoint.store import Checkpoint, Rejected, Store
 from tf_hfwb.errors import (
     ArtifactNotFoundError,
+    CheckpointError,
     CorruptCheckpointError,
     NotACheckpointError,
     ServerError,
@@ -69,8 +71,18 @@ def restore(
         >>> # model.fit(batches.dataset, steps_per_epoch=batches.steps_per_epoch, epochs=3,
         >>> #           callbacks=[WandbMetricsLogger(100), WandbModelCheckpoint("out", save_freq=500)])
     """
-    checkpoint = find_checkpoint(source, output_dir=output_dir)
-    return Position() if checkpoint is None else go_on(model, checkpoint)
+    for _ in range(LOOKS):
+        checkpoint = find_checkpoint(source, output_dir=output_dir)
+        if checkpoint is None:
+            return Position()
+        try:
+            return go_on(model, checkpoint)
+        except CheckpointError as error:
+            problem = error
+            if checkpoint.is_there():
+                break
+            # Another process has removed it since it was found; nothing has been changed yet.
+    raise problem
 
 
 def go_on(model: Any, checkpoint: Checkpoint) -> Position:
@@ -114,8 +126,10 @@ def find_checkpoint(
     if source is True:
         if output_dir is None:
             raise SettingError("output_dir", None, expected="the directory of the checkpoints, with source=True")
-        newest = _newest_good(pathlib.Path(output_dir), "a fresh start is made")
+        newest, rejected = _newest_good(pathlib.Path(output_dir))
         own = own_directory(run_name) if newest is None and is_tracked else None
+        if rejected and newest is None:
+            _logger.warning("Instead %s.", "a fresh start is made" if own is None else f"{own} is used")
         if own is None:
             return newest
         source = own
@@ -123,9 +137,11 @@ def find_checkpoint(
         raise SettingError("source", source, expected="True, a directory, or the name of an artifact")
     path = find_model(source)
     if path.is_dir() and not (path / "manifest.json").exists():
-        found = _newest_good(path, "nothing is used")
+        found, rejected = _newest_good(path)
         if found is not None:
             return found
+        if rejected:
+            _logger.warning("Instead nothing is used.")
     checkpoint = Checkpoint.open(path)
     checkpoint.verify()
     if FACTS not in checkpoint.files:
@@ -176,14 +192,44 @@ def find_model(source: str | os.PathLike[str]) -> pathlib.Path:
     return path
 
 
-def _newest_good(directory: pathlib.Path, otherwise: str) -> Checkpoint | None:
+def _newest_good(directory: pathlib.Path) -> tuple[Checkpoint | None, list[Rejected]]:
+    """The newest checkpoint that is whole, and what was passed over, of which everything has been said then."""
     checkpoint, rejected = Store(directory).newest_good()
-    for path, reason in rejected:
-        _logger.warning("%s is not used: %s", path, reason)
-    if rejected:
-        instead = otherwise if checkpoint is None else f"{checkpoint.path} is used"
-        _logger.warning("Instead %s.", instead)
-    return checkpoint
+    for one in rejected:
+        _logger.warning("%s is not used: %s", one.path, one.reason)
+    if rejected and checkpoint is not None:
+        _logger.warning("Instead %s is used.", checkpoint.path)
+        _warn_of_another_training(checkpoint, rejected)
+    return checkpoint, rejected
+
+
+def _warn_of_another_training(checkpoint: Checkpoint, rejected: Iterable[Rejected]) -> None:
+    """Say it when those that were passed over may be of another training, which was to go on."""
+    run, signs = _run_of(checkpoint), []
+    for one in rejected:
+        theirs = _run_of(one)
+        if None not in (run, theirs) and run != theirs:
+            signs.append(f"{one.path} is of the run {theirs}, and {checkpoint.path} of {run}")
+        elif (step_of(one.path) or 0) < (checkpoint.step or 0):
+            when = "may have been" if one.sequence is None else "was"
+            signs.append(f"{one.path} {when} saved after {checkpoint.path}, though its step is smaller")
+    if signs:
+        _logger.warning(
+            "Another training may go on than the one that saved last: %s. Expected its newest checkpoint to be whole. "
+            "If %s is not the one that is meant, stop here: put back a whole copy of the newest one, name the "
+            "checkpoint to go on from, or begin anew in another directory.",
+            "; ".join(signs),
+            checkpoint.path,
+        )
+
+
+def _run_of(found: Checkpoint | Rejected) -> str | None:
+    """The id of the W&B run that wrote a checkpoint, as far as that can be read of it."""
+    try:
+        run = Checkpoint.described(found.path).read_json(FACTS)["run"]["id"]
+    except (CheckpointError, KeyError, TypeError):
+        return None
+    return run if isinstance(run, str) else None
 
 
 def load_model(source: str | os.PathLike[str], **options: Any) -> Any:

@@ -165,17 +165,24 @@ def prepare(store):
     if story == "in the way":
         (store.path / "checkpoint-30").mkdir()
         (store.path / "checkpoint-30" / "pytorch_model.bin").write_text("precious")
+    elif story == "not understood":
+        save(store, 30)
+        (store.path / "checkpoint-30" / "manifest.json").write_text('{"format": "another"}')
+        (store.path / "checkpoint-30" / "pytorch_model.bin").write_text("precious")
+    elif story in ("prune notes", "replace notes"):
+        step = 10 if story == "prune notes" else 20
+        (store.path / f"checkpoint-{step}" / "deep" / "pytorch_model.bin").write_text("precious")
 
 def act(store):
     there = store.checkpoints()
     previous = there[-1] if there else None
-    if story in ("first", "commit", "in the way"):
+    if story in ("first", "commit", "in the way", "not understood"):
         save(store, 30, 1, previous)
-    elif story == "replace":
+    elif story in ("replace", "replace notes"):
         save(store, 20, 1, previous)
     elif story == "replace model":
         save(store, 20, 1, previous, name="model")
-    elif story == "prune":
+    elif story in ("prune", "prune notes"):
         store.prune(1)
     elif story == "sweep":
         old = next(store.path.glob("checkpoint-20"), None)
@@ -202,20 +209,23 @@ def work_until(number, store):
     return work
 
 def check_all(store, done):
-    assert store.rejected() == []
+    assert [one.path.name for one in store.rejected()] in ([], ["checkpoint-30"] * (story == "not understood"))
     listed = {checkpoint.step: check(checkpoint)["attempt"] for checkpoint in store.checkpoints()}
     before, after = {
         "first": ({}, {30: 1}),
         "commit": ({10: 0, 20: 0}, {10: 0, 20: 0, 30: 1}),
         "in the way": ({10: 0, 20: 0}, {10: 0, 20: 0, 30: 1}),
+        "not understood": ({10: 0, 20: 0}, {10: 0, 20: 0, 30: 1}),
         "replace": ({10: 0, 20: 0}, {10: 0, 20: 1}),
+        "replace notes": ({10: 0, 20: 0}, {10: 0, 20: 1}),
         "replace model": ({10: 0, 20: 0}, {10: 0, 20: 0}),
         "prune": ({10: 0, 20: 0}, {20: 0}),
+        "prune notes": ({10: 0, 20: 0}, {20: 0}),
         "sweep": ({10: 0, 20: 0}, {10: 0, 20: 0}),
     }[story]
     assert listed == after if done else listed in (before, after), (listed, done)
-    if story == "in the way":
-        (bin,) = store.path.glob("*/pytorch_model.bin")
+    if story in ("in the way", "not understood", "prune notes", "replace notes"):
+        (bin,) = store.path.rglob("pytorch_model.bin")
         assert bin.read_text() == "precious"
     if story != "first":
         model = Checkpoint.open(store.path / "model")
@@ -254,7 +264,8 @@ print(json.dumps([number, outcomes]))
     ("story", "at_least"),
     [
         *[("first", 15), ("commit", 15), ("in the way", 15), ("replace", 20), ("replace model", 20)],
-        *[("prune", 8), ("sweep", 3)],
+        *[("prune", 8), ("sweep", 3), ("replace notes", 20)],
+        *[nightly("not understood", 15), nightly("prune notes", 12)],
     ],
 )
 def test_killed_at_each_step(tmp_path, story, at_least):

@@ -2,19 +2,25 @@
 
 Guarantees:
 
-* A directory is a checkpoint when it holds ``manifest.json`` and every file named there has the size given there.
-  :meth:`Checkpoint.verify` compares the digests too.
-* Nothing outside of the directory is read, whatever the manifest says. Files that it does not name are ignored.
+* A directory is a checkpoint when it holds ``manifest.json``, which agrees with the digest of itself in it, and every
+  file named there has the size given there. :meth:`Checkpoint.verify` compares the digests of the files, too.
+* Nothing outside of the directory is read, whatever the manifest says, and no link within it is followed. Files that
+  the manifest does not name are ignored.
+* Beside a process that saves and removes checkpoints: what has gone while it was read is said to be gone, not damaged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import pathlib
 import re
+import reprlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +28,19 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.checkpoint import tensors as tensor_files
-from tf_hfwb.errors import CorruptCheckpointError, NotACheckpointError
+from tf_hfwb.checkpoint.regular_files import open_regular, size_of
+from tf_hfwb.checkpoint.temporary import is_being_replaced
+from tf_hfwb.errors import CheckpointError, CorruptCheckpointError, NotACheckpointError
+from tf_hfwb.relative_names import all_checked
 
 MANIFEST = "manifest.json"
 FORMAT = "tf_hfwb-checkpoint"
 VERSION = 1
+LARGEST_MANIFEST = 16 << 20  # Bytes; enough for 100,000 files.
+
+# How often one looks again, beside a process that saves, and the seconds between.
+LOOKS = 50
+PAUSE = 0.01
 
 # Called with a number of bytes that were written; may rest. True: somebody waits, so take all there is.
 Pace = Callable[[int], bool | None]
@@ -54,12 +68,14 @@ class Checkpoint:
         files: What it consists of; other files in the directory are none of its.
         version: The version of the format.
         sequence: Which of the saves into its output directory it was, from 1; 0 where nobody counted.
+        digest: The SHA-256 of its ``manifest.json``, which no other checkpoint has.
     """
 
     path: pathlib.Path
     files: Mapping[str, FileEntry]
     version: int = VERSION
     sequence: int = 0
+    digest: str = ""
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Checkpoint:
@@ -67,11 +83,38 @@ class Checkpoint:
 
         Raises:
             NotACheckpointError: It does not exist or has no manifest.
-            CorruptCheckpointError: The manifest cannot be understood, or a file is missing or has another size.
+            CorruptCheckpointError: The manifest cannot be understood, or a file is missing, is no regular file or has
+                another size.
+        """
+        path = pathlib.Path(path)
+        for _ in range(LOOKS):
+            try:
+                checkpoint = cls.described(path)
+                checkpoint.check_sizes()
+                return checkpoint
+            except NotACheckpointError as error:
+                problem: CheckpointError = error
+                is_between = is_being_replaced(path)
+                if not is_between and not (path / MANIFEST).exists():  # In this order: it may have come meanwhile.
+                    break
+                time.sleep(PAUSE * is_between)
+            except CorruptCheckpointError as error:
+                problem = error
+                break
+        raise problem
+
+    @classmethod
+    def described(cls, path: str | os.PathLike[str]) -> Checkpoint:
+        """What the manifest of a directory describes, whether or not the files are so.
+
+        Raises:
+            NotACheckpointError: It does not exist or has no manifest.
+            CorruptCheckpointError: The manifest cannot be understood.
         """
         path = pathlib.Path(path)
         try:
-            text = (path / MANIFEST).read_bytes()
+            with open_regular(path, MANIFEST) as file:
+                text = io.BufferedReader(file).read(LARGEST_MANIFEST + 1)
         except (FileNotFoundError, NotADirectoryError):
             there = "a directory without a manifest" if path.is_dir() else "no directory"
             raise NotACheckpointError(
@@ -81,16 +124,7 @@ class Checkpoint:
             ) from None
         except OSError as error:
             raise _unreadable(path / MANIFEST, error) from error
-        checkpoint = cls(path, *_parsed(path / MANIFEST, text))
-        for name, entry in checkpoint.files.items():
-            size = os.path.getsize(path / name) if os.path.isfile(path / name) else None
-            if size != entry.size:
-                found = "the file is missing" if size is None else f"the file has {size}"
-                raise CorruptCheckpointError(
-                    f"{path / name} is damaged: the manifest gives it {entry.size} bytes, and {found}. Use another "
-                    f"checkpoint, or copy this one again."
-                )
-        return checkpoint
+        return cls(path, *_parsed(path / MANIFEST, text), digest=sha256_of(text))
 
     @property
     def name(self) -> str:
@@ -102,79 +136,185 @@ class Checkpoint:
         """The step in its name; None if there is none."""
         return step_of(self.path)
 
+    def is_there(self) -> bool:
+        """Whether the directory still has the same manifest: another process may have removed or replaced it."""
+        try:
+            return Checkpoint.described(self.path).digest == self.digest
+        except CheckpointError:
+            return False
+
+    def check_sizes(self) -> None:
+        """Compare the size of every file.
+
+        Raises:
+            CorruptCheckpointError: One is missing, is no regular file or has another size.
+            NotACheckpointError: The checkpoint has gone meanwhile.
+        """
+        for name, entry in self.files.items():
+            size = None
+            try:
+                size = size_of(self.path, name)
+                found = f"the file has {size}"
+            except FileNotFoundError:
+                found = "the file is missing"
+            except OSError as error:
+                found = error.strerror or str(error)
+            if size != entry.size:
+                raise self._damaged(name, _sizes(entry, found))
+
     def verify(self) -> None:
         """Compare the digest of every file.
 
         Raises:
             CorruptCheckpointError: One differs.
+            NotACheckpointError: The checkpoint has gone meanwhile.
         """
         for name, entry in self.files.items():
             try:
-                found = digest_of_file(self.path / name)
+                with self.open_file(name) as file:
+                    found = digest_of_file(file)[1]
             except OSError as error:
-                raise _unreadable(self.path / name, error) from error
+                raise self._problem(name, error) from error
             if found != entry.sha256:
-                raise CorruptCheckpointError(
-                    f"{self.path / name} is damaged: its SHA-256 is {found}, and the manifest says {entry.sha256}. "
-                    f"Use another checkpoint, or copy this one again."
-                )
+                raise self._damaged(name, f"its SHA-256 is {found}, and the manifest says {entry.sha256}")
+
+    def open_file(self, name: str) -> io.FileIO:
+        """Open one of its files, unbuffered.
+
+        Raises:
+            CorruptCheckpointError: It is missing, is no regular file or has another size.
+            NotACheckpointError: The checkpoint has gone meanwhile.
+        """
+        try:
+            file = open_regular(self.path, name)
+        except OSError as error:
+            raise self._problem(name, error) from error
+        size = os.fstat(file.fileno()).st_size
+        if size != self.files[name].size:
+            file.close()
+            raise self._damaged(name, _sizes(self.files[name], f"the file has {size}"))
+        return file
 
     def read_json(self, name: str) -> Any:
         """The contents of a JSON file.
 
         Raises:
             CorruptCheckpointError: It is missing or no JSON.
+            NotACheckpointError: The checkpoint has gone meanwhile.
         """
         try:
-            return json.loads((self.path / name).read_bytes())
-        except (OSError, ValueError) as error:
-            raise _unreadable(self.path / name, error) from error
+            with open_regular(self.path, name) as file:
+                return json.loads(file.readall())
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._problem(name, error) from error
 
     def read_tensors(self, name: str) -> dict[str, np.ndarray]:
         """The contents of a safetensors file.
 
         Raises:
             CorruptCheckpointError: It is missing or damaged.
+            NotACheckpointError: The checkpoint has gone meanwhile.
         """
-        return tensor_files.read_tensors(self.path / name)
+        try:
+            size_of(self.path, name)
+            return tensor_files.read_tensors(self.path / name)
+        except (OSError, CorruptCheckpointError) as error:
+            raise self._problem(name, error) from error
+
+    def _damaged(self, name: str, how: str) -> CheckpointError:
+        return self._problem(
+            name,
+            CorruptCheckpointError(
+                f"{self.path / name} is damaged: {how}. Use another checkpoint, or copy this one again."
+            ),
+        )
+
+    def _problem(self, name: str, error: Exception) -> CheckpointError:
+        """What is wrong with a file: something with the file itself, or the whole checkpoint is no longer there."""
+        if not self.is_there():
+            return NotACheckpointError(
+                errno.ENOENT,
+                f"{self.path} has gone: it was removed or replaced while it was read. Expected it to stay; a training "
+                f"that saves there removes older ones. Look for the newest one again, or wait until that one ends.",
+            )
+        if isinstance(error, CheckpointError):
+            return error
+        return _unreadable(self.path / name, error)
+
+
+def sequence_in(directory: pathlib.Path) -> int:
+    """The largest sequence of the checkpoints in a directory, whole or not; 0 without one."""
+    largest = 0
+    for path in directory.glob("checkpoint-*"):
+        with contextlib.suppress(NotACheckpointError, CorruptCheckpointError):
+            largest = max(largest, Checkpoint.described(path).sequence)
+    return largest
 
 
 def step_of(path: pathlib.Path) -> int | None:
     """The step of ``checkpoint-{step}``; None for other names."""
-    match = re.fullmatch(r"checkpoint-(\d+)", path.name)
+    match = re.fullmatch("checkpoint-([0-9]+)", path.name)
     return int(match[1]) if match else None
 
 
-def digest_of_file(path: pathlib.Path, pace: Pace | None = None) -> str:
-    """The SHA-256 of a file, hexadecimal."""
-    sha = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
-        while chunk := file.read(tensor_files.CHUNK):
-            sha.update(chunk)
-            if pace is not None:
-                pace(len(chunk))
-    return sha.hexdigest()
+def digest_of_file(file: io.FileIO, pace: Pace | None = None) -> tuple[int, str]:
+    """The size of an open file and its SHA-256, hexadecimal."""
+    sha, size = hashlib.sha256(), 0
+    while chunk := file.read(tensor_files.CHUNK):
+        sha.update(chunk)
+        size += len(chunk)
+        if pace is not None:
+            pace(len(chunk))
+    return size, sha.hexdigest()
+
+
+def sha256_of(content: bytes) -> str:
+    """The SHA-256 of some bytes, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def manifest_of(files: Mapping[str, FileEntry], sequence: int) -> bytes:
+    """The manifest of a checkpoint that consists of these files.
+
+    Raises:
+        ValueError: A reader would refuse it.
+    """
+    all_checked([MANIFEST, *files])
+    contents: dict[str, Any] = {"format": FORMAT, "version": VERSION, "sequence": sequence, "digest": ""}
+    contents["files"] = {name: {"size": entry.size, "sha256": entry.sha256} for name, entry in sorted(files.items())}
+    contents["digest"] = _digest_of(contents)
+    text = (json.dumps(contents, indent=2) + "\n").encode()
+    if len(text) > LARGEST_MANIFEST:
+        raise ValueError(f"it names {len(files)} files, and has {len(text)} bytes of {LARGEST_MANIFEST}")
+    return text
+
+
+def _digest_of(contents: Mapping[str, Any]) -> str:
+    """The digest of a manifest that is written in it: of everything else, as JSON that can be written in one way."""
+    others = {key: value for key, value in contents.items() if key != "digest"}
+    return sha256_of(json.dumps(others, sort_keys=True, separators=(",", ":")).encode())
 
 
 def _parsed(path: pathlib.Path, text: bytes) -> tuple[dict[str, FileEntry], int, int]:
     try:
-        manifest = json.loads(text)
+        if len(text) > LARGEST_MANIFEST:
+            raise ValueError(f"it has more than {LARGEST_MANIFEST} bytes")
+        manifest = json.loads(text.decode())
         version = manifest["version"]
-        if manifest["format"] != FORMAT or not isinstance(version, int):
-            raise ValueError(f"its format is {manifest['format']!r}, version {version!r}")
+        if manifest["format"] != FORMAT or type(version) is not int or version < 1:
+            raise ValueError(f"its format is {reprlib.repr(manifest['format'])}, version {reprlib.repr(version)}")
+        # Checkpoints of earlier releases have none. A newer version has one, too, and a flipped bit makes no version.
+        if "digest" in manifest and manifest["digest"] != _digest_of(manifest):
+            raise ValueError("it is not what was written: it does not agree with its own digest")
         if version <= VERSION:
-            files = {
-                name: FileEntry(int(entry["size"]), str(entry["sha256"])) for name, entry in manifest["files"].items()
-            }
-            for name in files:
-                parts = pathlib.PurePosixPath(name).parts
-                if not parts or ".." in parts or name.startswith("/") or "\\" in name:
-                    raise ValueError(f"it names a file outside of its directory, {name!r}")
-            return files, version, int(manifest.get("sequence", 0))
+            files = {name: _entry(name, entry) for name, entry in manifest["files"].items()}
+            all_checked([MANIFEST, *files])
+            return files, version, _whole_number("sequence", manifest.get("sequence", 0))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        found = error if isinstance(error, ValueError) else repr(error)
         raise CorruptCheckpointError(
-            f"{path} is no manifest of a checkpoint: {error!r}. Expected the JSON that a save writes "
-            f"last. Use another checkpoint."
+            f"{path} is no manifest of a checkpoint: {found}. Expected the JSON that a save writes last. Use another "
+            f"checkpoint."
         ) from error
     raise CorruptCheckpointError(
         f"{path} has version {version} of the format. Expected at most {VERSION}: a newer version of this package "
@@ -182,8 +322,26 @@ def _parsed(path: pathlib.Path, text: bytes) -> tuple[dict[str, FileEntry], int,
     )
 
 
+def _sizes(entry: FileEntry, found: str) -> str:
+    return f"the manifest gives it {entry.size} bytes, and {found}"
+
+
+def _entry(name: str, entry: Mapping[str, Any]) -> FileEntry:
+    sha256 = entry["sha256"]
+    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError(f"the SHA-256 of {reprlib.repr(name)} is {reprlib.repr(sha256)}")
+    return FileEntry(_whole_number(f"size of {reprlib.repr(name)}", entry["size"]), sha256)
+
+
+def _whole_number(what: str, value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"the {what} is {reprlib.repr(value)}")
+    return value
+
+
 def _unreadable(path: pathlib.Path, error: Exception) -> CorruptCheckpointError:
+    found = "the file is missing" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
     return CorruptCheckpointError(
-        f"{path} cannot be read: {error}. Expected the file that was written. Use another checkpoint, or copy this one "
+        f"{path} cannot be read: {found}. Expected the file that was written. Use another checkpoint, or copy this one "
         f"again."
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 
 import filelock
 
-from tf_hfwb.checkpoint.store import sync_directory, sync_tree
+from tf_hfwb.checkpoint.syncing import sync_directory, sync_tree
 from tf_hfwb.errors import SettingError
 from tf_hfwb.places import made
 
@@ -71,6 +72,8 @@ def _sweep(directory: pathlib.Path) -> None:
     """Remove drafts of processes that are gone."""
     for path in [*directory.glob(f"{_DRAFT}*")]:
         draft = path.with_name(path.name.removesuffix(".lock"))
+        if not re.fullmatch("[0-9a-f]{32}", draft.name.removeprefix(_DRAFT)):
+            continue  # Somebody's own.
         with contextlib.suppress(filelock.Timeout, OSError), filelock.FileLock(_lock_of(draft), timeout=0):
             shutil.rmtree(draft, ignore_errors=True)
             _lock_of(draft).unlink(missing_ok=True)

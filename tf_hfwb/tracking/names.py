@@ -18,7 +18,7 @@ MAX_LENGTH = 128
 _ALLOWED = re.compile(r"[A-Za-z0-9_.-]+")
 # A character that W&B does not accept, with the hyphens before it and whatever is replaced after it.
 _REPLACED = re.compile(r"-*[^A-Za-z0-9_.-][^A-Za-z0-9_.]*")
-_OWN = re.compile(r"(?:checkpoint-(?!\d+$)|model-).+")  # A directory of steps has only digits.
+_OWN = re.compile(r"(?:checkpoint-(?![0-9]+$)|model-).+")  # A directory of steps has only digits.
 _REFERENCE = re.compile(
     r"(?:(?:(?P<entity>[^/:\\]+)/)?(?P<project>[^/:\\]+)/)?(?P<name>[^/:\\]+)(?::(?P<alias>[^/:\\]+))?"
 )

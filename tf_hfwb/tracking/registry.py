@@ -16,7 +16,7 @@ _logger = logging.getLogger("tf_hfwb")
 
 REGISTRY = "wandb-registry-model"
 # Aliases that every checkpoint has; any other was given to it on purpose.
-_ORDINARY = re.compile(rf"{LATEST}|step-\d+|epoch-[\d.]+|v\d+")
+_ORDINARY = re.compile(rf"{LATEST}|step-[0-9]+|epoch-[0-9.]+|v[0-9]+")
 
 
 def link_to_registry(artifact: Any, collection: str, aliases: Sequence[str] = ()) -> str:
