@@ -1,4 +1,4 @@
-"""What callbacks, evaluations and train steps put into the logs has one name, in rows, checkpoints and early stopping."""
+"""What callbacks, evaluations and train steps put into the logs: one name, in rows, checkpoints and early stopping."""
 
 from __future__ import annotations
 

@@ -48,9 +48,11 @@ class EarlyStopping(EvaluationCallback):
       one is open, as ``early_stopping/best``, ``best_step``, ``stopped_epoch`` and ``stopped_step``, and into the
       metadata of the model artifact.
 
-    In place of transformers' ``EarlyStoppingCallback(early_stopping_patience=n, early_stopping_threshold=t)`` with
-    ``metric_for_best_model="f1"`` write ``EarlyStopping("eval_f1", patience=n, min_delta=t)``. That one compares with
-    the best value of all; here, as in Keras, a value is the best only if it is better by more than ``min_delta``.
+    In place of transformers' ``EarlyStoppingCallback(n)`` with ``metric_for_best_model="f1"`` write
+    ``EarlyStopping("eval_f1", patience=n, mode="max")``, or ``mode="min"`` with ``greater_is_better=False``: it stops at
+    the same evaluation. There is nothing here that is the same as its ``early_stopping_threshold``: that is compared
+    with the best value of all, while with ``min_delta``, as in Keras, only a value that is better by more is the best.
+    So steady small steps stop a training there and not here. And a first value that is NaN stays the best there.
 
     Args:
         monitor: The metric: ``val_x``, ``eval_x`` and ``eval/x`` are the same. A training metric, such as ``loss``, is
