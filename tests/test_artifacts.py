@@ -68,16 +68,11 @@ def test_a_long_name_is_cut_and_stays_apart_from_its_like():
 
 
 def test_names_in_other_scripts_stay_apart():
-    names = [
-        "\uc2e4\ud5d8 2",
-        "\ud14c\uc2a4\ud2b8 2",
-        "\uc2e4\ud5d8",
-        "\ud14c\uc2a4\ud2b8",
-        "caf\u00e9",
-        "caf\u00e8",
-        "run \U0001f680",
-    ]
-    names += ["run \U0001f525", "run", "2", "\u5b9f\u9a13" * 200, "\u5b9f\u9a13" * 199]
+    korean = ["\uc2e4\ud5d8 2", "\ud14c\uc2a4\ud2b8 2", "\uc2e4\ud5d8", "\ud14c\uc2a4\ud2b8"]
+    latin = ["caf\u00e9", "caf\u00e8", "run \U0001f680", "run \U0001f525", "run", "2"]
+    korean = ["\uc2e4\ud5d8 2", "\ud14c\uc2a4\ud2b8 2", "\uc2e4\ud5d8", "\ud14c\uc2a4\ud2b8"]
+    latin = ["caf\u00e9", "caf\u00e8", "run \U0001f680", "run \U0001f525", "run", "2"]
+    names = [*korean, *latin, "\u5b9f\u9a13" * 200, "\u5b9f\u9a13" * 199]
     made = [artifact_name("model", name, "id") for name in names]
     assert len(set(made)) == len(names)
     assert all(len(name) <= 128 for name in made)

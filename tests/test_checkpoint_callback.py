@@ -650,24 +650,16 @@ def test_waiting_for_the_disk_is_said_when_it_is_noticeable(kind, caplog, capsys
     train(model, [WandbModelCheckpoint("out", save_freq=1)], epochs=1)  # Nobody's concern.
     assert not caplog.records
     monkeypatch.setattr("tf_hfwb.callbacks.checkpoint._NOTICEABLE", (0.15, 0.05))
+    monkeypatch.setenv("PYCHARM_HOSTED", "1")  # Keras draws its bar as on a terminal.
+    monkeypatch.setattr(logging.getLogger("tf_hfwb"), "handlers", [logging.StreamHandler(sys.stdout)])
     capsys.readouterr()
-    model.fit(
-        *data(), batch_size=4, epochs=2, verbose=1, callbacks=[Printing(), WandbModelCheckpoint("new", save_freq=1)]
-    )
+    callbacks = [WandbModelCheckpoint("new", save_freq=1)]
+    model.fit(*data(), batch_size=4, epochs=2, verbose=1, callbacks=callbacks)
     (said,) = [record.getMessage() for record in caplog.records if record.name == "tf_hfwb"]
-    assert re.fullmatch(
-        r"Checkpoints are made faster .*: training has waited 0 of its \d+ s for the disk so far. .*", said
-    )
+    assert re.match(r"Checkpoints are made faster .*: training has waited 0 of its \d+ s for the disk so far\.", said)
     before = capsys.readouterr().out.partition(said)[0]
     assert "/5" in before  # The progress bar,
     assert before.endswith("\n")  # on a line of its own.
-
-
-class Printing(logging.Handler):
-    """Shows on the terminal what is said, among what Keras prints."""
-
-    def emit(self, record):
-        print(record.getMessage())
 
 
 @pytest.mark.parametrize("kind", KERASES)
@@ -678,14 +670,14 @@ def test_states_that_nobody_takes_over_are_told_of(kind, caplog):
         return wandb_callbacks("out", callbacks=[evaluated(None, "val_x", [0.5, 0.6, 0.4], kind), *own])
 
     def guest():
-        return keras.callbacks.EarlyStopping("val_x", patience=5)
+        return keras.callbacks.EarlyStopping("val_x", mode="min", patience=5)
 
     train(model_of(kind), callbacks(EarlyStopping("val_x", patience=5), guest()), epochs=2)
     for chosen, names in (
         (callbacks(EarlyStopping("val_x", patience=5), guest()), []),
         (callbacks(EarlyStopping("val_x", patience=5)), ["Keras's EarlyStopping-0"]),
         (callbacks(guest()), ["EarlyStopping-eval/x-0"]),
-        ([], ["EarlyStopping-eval/x-0, GuestStates, WandbMetricsLogger, WandbModelCheckpoint"]),
+        ([], ["WandbMetricsLogger, EarlyStopping-eval/x-0, GuestStates, WandbModelCheckpoint"]),
     ):
         caplog.clear()
         model = model_of(kind)

@@ -1,4 +1,4 @@
-"""Good news is information: seen by an ordinary user, silenced on its own, and governed by the program's own logging."""
+"""Good news is information: an ordinary user sees it, and it can be silenced alone."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ class EarlyStopping(EvaluationCallback):
       metadata of the model artifact.
 
     In place of transformers' ``EarlyStoppingCallback(n)`` with ``metric_for_best_model="f1"`` write
-    ``EarlyStopping("eval_f1", patience=n, mode="max")``, or ``mode="min"`` with ``greater_is_better=False``: it stops at
-    the same evaluation. There is nothing here that is the same as its ``early_stopping_threshold``: that is compared
+    ``EarlyStopping("eval_f1", patience=n, mode="max")``, or ``mode="min"`` with ``greater_is_better=False``: it stops
+    at the same evaluation. There is nothing here that is the same as its ``early_stopping_threshold``: that is compared
     with the best value of all, while with ``min_delta``, as in Keras, only a value that is better by more is the best.
     So steady small steps stop a training there and not here. And a first value that is NaN stays the best there.
 
