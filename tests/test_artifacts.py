@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 
 import numpy as np
 import pytest
@@ -40,8 +41,8 @@ from tf_hfwb.tracking.names import (
         ("org // bert: (large)", "checkpoint-org-bert-large"),
         ("a - b", "checkpoint-a-b"),
         ("lr--5e-05_v1.2", "checkpoint-lr--5e-05_v1.2"),
-        ("Größe", "checkpoint-Gr-e"),
-        ("名前", "checkpoint-id"),
+        ("Größe", "checkpoint-Gr-e-aedc3f80"),
+        ("名前", "checkpoint-7ec26292"),
         ("///", "checkpoint-id"),
         ("", "checkpoint-id"),
         (None, "checkpoint-id"),
@@ -64,6 +65,19 @@ def test_a_long_name_is_cut_and_stays_apart_from_its_like():
     assert long != artifact_name("model", "x" * 200 + "2", "id")
     assert long == artifact_name("model", "x" * 200 + "1", "other id")
     assert artifact_name("model", "x" * 122, "id") == "model-" + "x" * 122
+
+
+def test_names_in_other_scripts_stay_apart():
+    korean = ["\uc2e4\ud5d8 2", "\ud14c\uc2a4\ud2b8 2", "\uc2e4\ud5d8", "\ud14c\uc2a4\ud2b8"]
+    latin = ["caf\u00e9", "caf\u00e8", "run \U0001f680", "run \U0001f525", "run", "2"]
+    korean = ["\uc2e4\ud5d8 2", "\ud14c\uc2a4\ud2b8 2", "\uc2e4\ud5d8", "\ud14c\uc2a4\ud2b8"]
+    latin = ["caf\u00e9", "caf\u00e8", "run \U0001f680", "run \U0001f525", "run", "2"]
+    names = [*korean, *latin, "\u5b9f\u9a13" * 200, "\u5b9f\u9a13" * 199]
+    made = [artifact_name("model", name, "id") for name in names]
+    assert len(set(made)) == len(names)
+    assert all(len(name) <= 128 for name in made)
+    decomposed = [unicodedata.normalize("NFD", name) for name in names]  # As macOS types them.
+    assert [artifact_name("model", name, "another id") for name in decomposed] == made
 
 
 def test_the_users_own_name_is_checked_and_not_changed():

@@ -8,8 +8,10 @@ import json
 import logging
 import os
 import pathlib
+import re
 import signal
 import sys
+import time
 import uuid
 
 import numpy as np
@@ -19,7 +21,15 @@ import tiny
 import transformers
 from helpers import KERASES, finish, nightly, python, records
 
-from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, load_model, restore, training_batches
+from tf_hfwb import (
+    EarlyStopping,
+    WandbMetricsLogger,
+    WandbModelCheckpoint,
+    load_model,
+    restore,
+    training_batches,
+    wandb_callbacks,
+)
 from tf_hfwb.checkpoint.store import Draft, Store
 from tf_hfwb.errors import (
     ArtifactNotFoundError,
@@ -99,15 +109,31 @@ def test_only_the_better_ones_and_a_limit(kind):
     assert steps_in("limited") == [10, 20]
 
 
-def evaluated(model, name, values):
+def evaluated(model, name, values, kind=None):
     """What a validation adds to the logs of each epoch."""
-    module = importlib.import_module(type(model).__module__.partition(".")[0])
+    module = importlib.import_module(kind or type(model).__module__.partition(".")[0])
 
     class Evaluated(module.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             logs[name] = values[epoch]
 
     return Evaluated()
+
+
+@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("frequency", [2, [2, 4]])
+def test_epochs_that_are_not_validated_are_no_alarm(kind, frequency, caplog):
+    model, (x, y) = model_of(kind), data(16)
+    checkpoints = WandbModelCheckpoint("out", monitor="val_loss", save_freq=8)
+    others = [evaluated(model, "val_other", [0.5, 0.4, 0.3, 0.2])] if frequency == 2 else []
+    callbacks = [*others, EarlyStopping("val_loss", patience=9), checkpoints]
+    options = {"validation_data": (x, y), "validation_freq": frequency}
+    model.fit(x, y, batch_size=4, epochs=4, callbacks=callbacks, verbose=0, **options)
+    assert steps_in("out") == [8, 16]
+    assert checkpoints.best is not None
+    assert not [record for record in caplog.records if record.name == "tf_hfwb"]
+    model.fit(x, y, batch_size=4, epochs=4, callbacks=[EarlyStopping("val_los")], verbose=0, **options)
+    assert "is not known at step 24" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
@@ -614,6 +640,78 @@ def test_names_of_what_is_no_checkpoint(caplog, recwarn):
     assert "fresh start" not in caplog.text
     assert not restore(model_of("keras"), True, output_dir="out")
     assert "Instead a fresh start is made." in caplog.text
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_waiting_for_the_disk_is_said_when_it_is_noticeable(kind, caplog, capsys, monkeypatch):
+    commit = Draft.commit
+    monkeypatch.setattr(Draft, "commit", lambda draft: time.sleep(0.1) or commit(draft))
+    model = model_of(kind)
+    train(model, [WandbModelCheckpoint("out", save_freq=1)], epochs=1)  # Nobody's concern.
+    assert not caplog.records
+    monkeypatch.setattr("tf_hfwb.callbacks.checkpoint._NOTICEABLE", (0.15, 0.05))
+    monkeypatch.setenv("PYCHARM_HOSTED", "1")  # Keras draws its bar as on a terminal.
+    monkeypatch.setattr(logging.getLogger("tf_hfwb"), "handlers", [logging.StreamHandler(sys.stdout)])
+    capsys.readouterr()
+    callbacks = [WandbModelCheckpoint("new", save_freq=1)]
+    model.fit(*data(), batch_size=4, epochs=2, verbose=1, callbacks=callbacks)
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "tf_hfwb"]
+    assert re.match(r"Checkpoints are made faster .*: training has waited 0 of its \d+ s for the disk so far\.", said)
+    before = capsys.readouterr().out.partition(said)[0]
+    assert "/5" in before  # The progress bar,
+    assert before.endswith("\n")  # on a line of its own.
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_states_that_nobody_takes_over_are_told_of(kind, caplog):
+    keras = importlib.import_module(kind)
+
+    def callbacks(*own):
+        return wandb_callbacks("out", callbacks=[evaluated(None, "val_x", [0.5, 0.6, 0.4], kind), *own])
+
+    def guest():
+        return keras.callbacks.EarlyStopping("val_x", mode="min", patience=5)
+
+    train(model_of(kind), callbacks(EarlyStopping("val_x", patience=5), guest()), epochs=2)
+    for chosen, names in (
+        (callbacks(EarlyStopping("val_x", patience=5), guest()), []),
+        (callbacks(EarlyStopping("val_x", patience=5)), ["Keras's EarlyStopping-0"]),
+        (callbacks(guest()), ["EarlyStopping-eval/x-0"]),
+        ([], ["WandbMetricsLogger, EarlyStopping-eval/x-0, GuestStates, WandbModelCheckpoint"]),
+    ):
+        caplog.clear()
+        model = model_of(kind)
+        position = restore(model, "out/checkpoint-10")
+        train(model, chosen, epochs=3, start=position.batches)
+        said = [record.getMessage() for record in caplog.records if "no callback of this fit" in record.getMessage()]
+        assert len(said) == len(names), said
+        for one, name in zip(said, names, strict=True):
+            assert f"checkpoint-10 holds the state of {name}, which no callback of this fit takes over" in one
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"output_dir": ""}, "output_dir=''.*the directory.*Pass 'checkpoints'"),
+        ({"output_dir": "  "}, "output_dir='  '"),
+        ({"output_dir": None}, "output_dir=None"),
+        ({"output_dir": b"out"}, "output_dir=b'out'"),
+        ({}, "output_dir=''"),
+        ({"output_dir": "ckpt/{epoch:02d}"}, r"output_dir='ckpt/\{epoch:02d\}'.*without \{epoch\}: each.*'checkpoint-"),
+        ({"output_dir": pathlib.Path("{epoch}-{val_loss:.2f}.keras")}, r"without \{epoch\}"),
+        ({"filepath": "models/{epoch:02d}"}, "filepath='models/.*Pass a directory instead, output_dir='checkpoints'"),
+        ({"output_dir": "out", "save_weights_only": True}, "save_weights_only=True.*Leave it out"),
+        ({"output_dir": "out", "verbose": 1}, "verbose=1.*Leave it out"),
+        ({"output_dir": "out", "initial_value_threshold": 0.1}, "initial_value_threshold=0.1.*Leave it out"),
+    ],
+)
+def test_what_is_no_directory_and_arguments_of_others(arguments, message):
+    with pytest.raises(SettingError, match=message):
+        WandbModelCheckpoint(**arguments)
+    assert not any(path.name != "wandb" for path in pathlib.Path().iterdir())
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'monitors'"):
+        WandbModelCheckpoint("out", monitors="val_loss")
+    assert WandbModelCheckpoint("out/a}b{")._output_dir == "out/a}b{"
 
 
 JAX = """

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import types
 
 import numpy as np
 import pytest
@@ -242,6 +243,39 @@ def test_the_best_values_are_best_in_the_way_that_a_callback_was_told(monitor):
     fit("keras", [0.5, 0.3, 0.4], WandbMetricsLogger(), *callbacks)
     found = summary(records(finish()))
     assert found["best/eval/x"] == found["early_stopping/best"] == stopping.best == 0.3
+
+
+def stop_of_transformers(values, patience: int, threshold: float, higher: bool) -> int:
+    """How many evaluations transformers' own callback sees."""
+    import transformers
+
+    callback = transformers.EarlyStoppingCallback(patience, threshold)
+    args = types.SimpleNamespace(metric_for_best_model="x", greater_is_better=higher)
+    state, control = transformers.TrainerState(), transformers.TrainerControl()
+    for number, value in enumerate(values, 1):
+        callback.on_evaluate(args, state, control, {"eval_x": value})
+        if control.should_training_stop:
+            return number
+        # As Trainer._determine_best_metric.
+        if state.best_metric is None or (value > state.best_metric if higher else value < state.best_metric):
+            state.best_metric = value
+    return len(values)
+
+
+def test_stops_where_the_callback_of_transformers_does():
+    random = np.random.default_rng(0)
+    seen = set()
+    for patience, higher in itertools.product([1, 2, 3], [True, False]):
+        values = (random.integers(0, 8, size=8) / 8).tolist()
+        expected = stop_of_transformers(values, patience, 0.0, higher)
+        stopping = EarlyStopping("val_x", patience=patience, mode="max" if higher else "min")
+        assert fit("keras", values, stopping)[0] == expected, (values, patience, higher)
+        seen.add(expected)
+    assert len(seen) > 2
+    # With a threshold there is no equivalent, as the docstring says.
+    steady = [0.5, 0.5625, 0.625, 0.6875, 0.75]
+    assert stop_of_transformers(steady, 2, 0.1, True) == 3
+    assert fit("keras", steady, EarlyStopping("val_x", patience=2, min_delta=0.1, mode="max"))[0] == 5
 
 
 @pytest.mark.parametrize("kind", KERASES)

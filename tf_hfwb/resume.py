@@ -24,6 +24,7 @@ from tf_hfwb.errors import (
     WeightsError,
 )
 from tf_hfwb.keras_compat import host_of, load_archive, load_shards
+from tf_hfwb.messages import inform
 from tf_hfwb.pretrained import from_pretrained
 from tf_hfwb.resumption import Position
 from tf_hfwb.tracking.artifacts import directory_of, own_directory
@@ -104,7 +105,7 @@ def go_on(model: Any, checkpoint: Checkpoint) -> Position:
             advice="Call it once on a batch, or call model.build(input_shape), first.",
         )
     position = put_back(host, checkpoint)
-    _logger.warning("Going on from %s: step %d, epoch %d.", checkpoint.path, position.step, position.epoch)
+    inform("Going on from %s: step %d, epoch %d.", checkpoint.path, position.step, position.epoch)
     return position
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import pathlib
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+_logger = logging.getLogger("tf_hfwb")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,33 @@ class Resumption:
     run: Mapping[str, str] = field(default_factory=dict)
     states: Mapping[str, Any] = field(default_factory=dict)
     source: pathlib.Path = field(default_factory=pathlib.Path)
+
+    def warn_of_what_nobody_takes(self, participants: Collection[str]) -> None:
+        """Say it when the fit that has begun lacks callbacks whose state the checkpoint holds.
+
+        Args:
+            participants: The names of those that it has.
+        """
+        # What TFTrainer adds up for its result is nothing that anybody asked for.
+        left = [name for name, state in self.states.items() if name != "TrainingTotals" and any(state.values())]
+        warn_of_dropped([name for name in left if name not in participants], self.source)
+
+
+def warn_of_dropped(names: Sequence[str], source: pathlib.Path) -> None:
+    """Say it when what callbacks had counted does not go on.
+
+    Args:
+        names: Theirs; nothing is said of none.
+        source: The checkpoint.
+    """
+    if names:
+        _logger.warning(
+            "%s holds the state of %s, which no callback of this fit takes over: it is dropped, and the next "
+            "checkpoints lack it. Expected the callbacks with which it was written. Restore again and pass them to "
+            "fit, unless they are not to go on.",
+            source,
+            ", ".join(names),
+        )
 
 
 _pending: weakref.WeakKeyDictionary[Any, Resumption] = weakref.WeakKeyDictionary()

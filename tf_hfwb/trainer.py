@@ -252,6 +252,10 @@ class TFTrainer:
             raise
         metrics = speed_metrics("train", began, num_samples=totals.samples, num_steps=totals.steps)
         metrics["train_loss"] = totals.loss
+        if self._logger is not None:  # With what comes after the last step, which the logger has not seen.
+            tracker = self._logger.tracker
+            tracker.submit(tracker.summarize, metrics)
+            tracker.flush_rows()
         return TrainOutput(position.step + totals.steps, totals.loss, metrics)
 
     def _length(self, batches: Batches) -> tuple[int, int, int | None]:

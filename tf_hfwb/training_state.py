@@ -173,10 +173,12 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
     states = facts["callbacks"]
     if "WandbMetricsLogger" in states:
         states["WandbMetricsLogger"]["log_history"] = facts["log_history"]
-    set_resumption(host.model, Resumption(position, facts.get("run") or {}, states, checkpoint.path))
+    resumption = Resumption(position, facts.get("run") or {}, states, checkpoint.path)
+    set_resumption(host.model, resumption)
 
     def begun() -> bool:
         clear_resumption(host.model)
+        resumption.warn_of_what_nobody_takes(recorder.fit.participants)
         return not recorder.fit.is_stopped
 
     host.begin_next_fit_at(position.epoch, position.batch, restore_metrics, begun)

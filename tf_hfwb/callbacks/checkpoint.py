@@ -6,6 +6,8 @@ import logging
 import os
 import pathlib
 import signal
+import string
+import time
 import weakref
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -15,16 +17,18 @@ import numpy as np
 from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.carried_over import carry_over
 from tf_hfwb.callbacks.direction import is_higher_better
+from tf_hfwb.callbacks.evaluation import ValidationByKeras
 from tf_hfwb.callbacks.model_artifacts import ModelArtifacts
 from tf_hfwb.callbacks.monitoring import Monitoring
-from tf_hfwb.callbacks.names import evaluation_name, row_name
+from tf_hfwb.callbacks.names import named, possible_rows, row_name
 from tf_hfwb.callbacks.preemption import SignalWatch
 from tf_hfwb.callbacks.run import open_fit_run
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
 from tf_hfwb.checkpoint.writer import BackgroundWriter
 from tf_hfwb.errors import CheckpointError, SettingError
-from tf_hfwb.keras_compat import Logs, host_of, number, texts_of, write_texts
+from tf_hfwb.keras_compat import Logs, described, has_callbacks_of_others, host_of, number, texts_of, write_texts
+from tf_hfwb.messages import inform
 from tf_hfwb.policies import EverySteps, Never, Policy, is_better
 from tf_hfwb.settings import LogModel, Settings
 from tf_hfwb.tracking import Tracker
@@ -34,6 +38,9 @@ from tf_hfwb.tracking.registry import registry_path
 from tf_hfwb.training_state import StateCapture, TrainingState, load_weights
 
 _logger = logging.getLogger("tf_hfwb")
+
+# From when on it is worth a word that training waits for the disk: seconds, and their share of all the time.
+_NOTICEABLE = 5.0, 0.05
 
 FINAL = "model"  # The directory of the model at the end of training.
 
@@ -91,7 +98,7 @@ class WandbModelCheckpoint(StepCallback):
 
     def __init__(
         self,
-        output_dir: str | os.PathLike[str],
+        output_dir: str | os.PathLike[str] = "",
         *,
         save_freq: Literal["epoch"] | int = "epoch",
         monitor: str | None = None,
@@ -106,7 +113,10 @@ class WandbModelCheckpoint(StepCallback):
         load_best_at_end: bool = False,
         stop_on_error: bool = False,
         arguments: Mapping[str, Any] | None = None,
+        **others: Any,
     ) -> None:
+        for name, value in others.items():
+            _refuse(name, value)
         super().__init__(_policy(save_freq))
         if mode not in ("auto", "min", "max"):
             raise SettingError("mode", mode, accepted=("auto", "min", "max"))
@@ -128,10 +138,11 @@ class WandbModelCheckpoint(StepCallback):
                 raise SettingError(name, value, expected="False without a metric", advice="Pass monitor='val_loss'.")
         self._settings = Settings.resolve(log_model=log_model)
         self._artifact_name = None if artifact_name is None else checked_artifact_name(artifact_name)
-        self._output_dir = os.fspath(output_dir)  # As the user wrote it, for messages.
+        self._output_dir = _directory(output_dir)  # As the user wrote it, for messages.
         self._store = Store(os.path.abspath(os.path.expanduser(output_dir)))
         self._by_epochs = save_freq == "epoch"
-        self._monitor = None if monitor is None else row_name(monitor)
+        self._monitored = monitor
+        self._monitor = None if monitor is None else row_name(monitor)  # In the rows, as far as that is known by now.
         self._mode = mode
         self._best_only = save_best_only
         self._limit = save_total_limit
@@ -188,6 +199,7 @@ class WandbModelCheckpoint(StepCallback):
                 self._artifacts.go_on(tracker)
         # What is made by the first batch only is looked up at the first save.
         self._capture = StateCapture(self._host) if self._host.is_built else None
+        self._began, self._waited_before, self._has_said_that_it_waits = time.monotonic(), self._writer.waited, False
         processing = self._processing_class
         self._processing = {} if processing is None else texts_of(processing.save_pretrained)
         self._is_due = False
@@ -195,16 +207,20 @@ class WandbModelCheckpoint(StepCallback):
         resumed = self._resumed("WandbModelCheckpoint")
         self._committed = resumed.get("best", self.best), resumed.get("best_step", self._best_step)
         self.best, self._best_step = self._committed
+        if self._monitored is not None:
+            rows = possible_rows(self._monitored)
+            self._monitor = resumed["monitor"] if resumed.get("monitor") in rows else rows[0]
+            if self._mode != "auto":
+                self._fit.directions |= dict.fromkeys(rows, self._mode == "max")
         if self._resumption is not None:
             source = self._resumption.source.resolve()
             self._compare_epochs(source, resumed.get("steps_per_epoch"))
             if self._writes and source.parent != self._store.path.resolve():
                 self._move_in(source)
-        self._monitoring = Monitoring(self._monitor)
+        self._monitoring = Monitoring(self._monitor, may_be_added=has_callbacks_of_others(self.model))
+        self._validation = ValidationByKeras(self.model)
         self._fit.evaluation_listeners.append(self._monitoring.see)
         self._fit.participants["WandbModelCheckpoint"] = self._state
-        if self._monitor is not None and self._mode != "auto":
-            self._fit.directions[self._monitor] = self._mode == "max"
         self._fit.gates.append(self._before_step)
         self._fit.last_saves.append(self._save_last)
         self._signals.start(self.model)
@@ -250,8 +266,8 @@ class WandbModelCheckpoint(StepCallback):
             self._epoch, self._epoch_batches = epoch + 1, 0
         if self._by_epochs or self._is_due or self._signals.received:
             self._save(logs or {}, even_if_worse=bool(self._signals.received))
-        if self._fit.evaluated is None:
-            self._monitoring.see_epoch(self._clock.step, self._metrics(logs or {}))
+        is_evaluation = self._fit.evaluated is None and self._validation.is_expected(epoch)
+        self._monitoring.see_epoch(self._clock.step, self._metrics(logs or {}), is_evaluation=is_evaluation)
         self._answer_signal()
 
     def _is_at_end_of_epoch(self) -> bool:
@@ -313,11 +329,11 @@ class WandbModelCheckpoint(StepCallback):
         self._signals.stop()
         self._writer.flush()
         self._report_errors(goes_on=False)
-        if self.params.get("verbose"):
-            self._host.say("")  # The progress bar has left its line unfinished.
+        self._begin_line()
         if self._previous is not None:
             is_saved = self._previous.step == self._saved_step
-            _logger.warning(
+            say = inform if is_saved else _logger.warning
+            say(
                 "%s %s. Go on from there with restore(model, True, output_dir=%r), or "
                 "train(resume_from_checkpoint=True).",
                 "Saved" if is_saved else f"Step {self._saved_step} is not saved. The newest checkpoint is",
@@ -339,6 +355,8 @@ class WandbModelCheckpoint(StepCallback):
         self.best, self._best_step = self._committed  # Which may have been the one that could not be written.
         if self._stop_on_error:
             raise error
+        if goes_on:
+            self._begin_line()
         _logger.warning("%s%s", error, " Training goes on." if goes_on else "")
 
     # -- saving ----------------------------------------------------------------------------------------------------
@@ -380,15 +398,41 @@ class WandbModelCheckpoint(StepCallback):
         needed = {*self._fit.needed_steps.values()}
         if self._writes:
             self._writer.submit(lambda pace: self._write(state, facts, value, needed, tracker, pace))
+            self._warn_that_training_waits()
+
+    def _warn_that_training_waits(self) -> None:
+        """Say it once, when that has become noticeable."""
+        waited, lasted = self._writer.waited - self._waited_before, time.monotonic() - self._began
+        seconds, share = _NOTICEABLE
+        if self._has_said_that_it_waits or waited < seconds or waited < share * lasted:
+            return
+        self._has_said_that_it_waits = True
+        self._begin_line()
+        _logger.warning(
+            "Checkpoints are made faster than they can be written: training has waited %.0f of its %.0f s for the "
+            "disk so far. Save less often, or to a faster disk. This is said once.",
+            waited,
+            lasted,
+        )
+
+    def _begin_line(self) -> None:
+        """Before a message during the fit: the progress bar has left its line unfinished."""
+        if self.params.get("verbose"):
+            self._host.say("")
 
     def _metrics(self, logs: Logs) -> dict[str, float]:
         """What is known of this very step, under the rows' names."""
-        evaluated = self._fit.evaluated
-        known = {name: value for name, value in logs.items() if evaluated is None or evaluation_name(name) is None}
+        reported, evaluated = self._recorder.reported, self._fit.evaluated
+        known = {name: value for name, value in logs.items() if name not in self._fit.handed_on}
         if evaluated is not None and evaluated[0] == self._clock.step:
             known |= evaluated[1]
-        named = {row_name(name): number(value) for name, value in known.items()}
-        return {name: value for name, value in named.items() if value is not None}
+        values = named(known, reported)
+        numbers = {name: number(value) for name, value in values.items()}
+        if self._monitored is not None:
+            self._monitor = self._monitoring.metric = row_name(self._monitored, reported)
+            if self._monitor in numbers and numbers[self._monitor] is None:
+                self._monitoring.see_no_number(self._clock.step, described(values[self._monitor]))
+        return {name: value for name, value in numbers.items() if value is not None}
 
     @property
     def _higher(self) -> bool:
@@ -401,6 +445,7 @@ class WandbModelCheckpoint(StepCallback):
         return lambda: {
             "best": self._writing[0],
             "best_step": self._writing[1],
+            "monitor": self._monitor,
             "steps_per_epoch": self._steps_per_epoch,
         }
 
@@ -505,6 +550,49 @@ class WandbModelCheckpoint(StepCallback):
             "mode": None if self._monitor is None else "max" if self._higher else "min",
             "num_parameters": int(self.model.count_params()),
         }
+
+
+# Arguments of Keras's and W&B's checkpoints, and what to do about them.
+_OF_OTHERS = {
+    "filepath": "Pass a directory instead, output_dir='checkpoints': each checkpoint is a directory of its step in it.",
+    "save_weights_only": "Leave it out: a checkpoint is the whole state of the training, and load_model takes the "
+    "model alone.",
+    "verbose": "Leave it out: what is worth a word is logged by the logger 'tf_hfwb'.",
+    "initial_value_threshold": "Leave it out: a training that goes on knows its best value.",
+}
+
+
+def _refuse(name: str, value: Any) -> None:
+    """An argument that this callback does not have.
+
+    Raises:
+        SettingError: W&B's and Keras's callbacks have it.
+        TypeError: Nobody has.
+    """
+    if name not in _OF_OTHERS:
+        raise TypeError(f"WandbModelCheckpoint.__init__() got an unexpected keyword argument {name!r}")
+    expected = "no such argument: it is one of keras.callbacks.ModelCheckpoint and of W&B's WandbModelCheckpoint"
+    raise SettingError(name, value, expected=expected, advice=_OF_OTHERS[name])
+
+
+def _directory(output_dir: Any) -> str:
+    """The path as the user wrote it.
+
+    Raises:
+        SettingError: It is none, it is empty, or it is the template of a file's name, as Keras's callback takes one.
+    """
+    expected, advice = "the directory in which the checkpoints go", "Pass 'checkpoints', for example."
+    path = os.fspath(output_dir) if isinstance(output_dir, (str, os.PathLike)) else ""
+    if not isinstance(path, str) or not path.strip():
+        raise SettingError("output_dir", output_dir, expected=expected, advice=advice)
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(path) if field]
+    except ValueError:  # Braces that are no template.
+        fields = []
+    if fields:
+        expected += f", without {{{fields[0]}}}: each checkpoint is a directory 'checkpoint-{{step}}' in it"
+        raise SettingError("output_dir", path, expected=expected, advice=advice)
+    return path
 
 
 def _policy(save_freq: str | int) -> Policy:

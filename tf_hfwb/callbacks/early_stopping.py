@@ -11,10 +11,10 @@ from typing import Any, Literal
 from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.evaluation import EvaluationCallback
-from tf_hfwb.callbacks.names import evaluation_name, row_name
+from tf_hfwb.callbacks.names import is_evaluation, named, possible_rows, row_name
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, SettingError
-from tf_hfwb.keras_compat import Logs, number
+from tf_hfwb.keras_compat import Logs, described, has_callbacks_of_others, number
 from tf_hfwb.tracking.attached import summarize_open_run
 from tf_hfwb.training_state import metrics_of, weights_in
 
@@ -48,9 +48,11 @@ class EarlyStopping(EvaluationCallback):
       one is open, as ``early_stopping/best``, ``best_step``, ``stopped_epoch`` and ``stopped_step``, and into the
       metadata of the model artifact.
 
-    In place of transformers' ``EarlyStoppingCallback(early_stopping_patience=n, early_stopping_threshold=t)`` with
-    ``metric_for_best_model="f1"`` write ``EarlyStopping("eval_f1", patience=n, min_delta=t)``. That one compares with
-    the best value of all; here, as in Keras, a value is the best only if it is better by more than ``min_delta``.
+    In place of transformers' ``EarlyStoppingCallback(n)`` with ``metric_for_best_model="f1"`` write
+    ``EarlyStopping("eval_f1", patience=n, mode="max")``, or ``mode="min"`` with ``greater_is_better=False``: it stops
+    at the same evaluation. There is nothing here that is the same as its ``early_stopping_threshold``: that is compared
+    with the best value of all, while with ``min_delta``, as in Keras, only a value that is better by more is the best.
+    So steady small steps stop a training there and not here. And a first value that is NaN stays the best there.
 
     Args:
         monitor: The metric: ``val_x``, ``eval_x`` and ``eval/x`` are the same. A training metric, such as ``loss``, is
@@ -121,8 +123,6 @@ class EarlyStopping(EvaluationCallback):
         self.baseline = baseline
         self.restore_best_weights = restore_best_weights
         self.start_from_epoch = whole_number("start_from_epoch", start_from_epoch, minimum=0)
-        self._row = row_name(monitor)
-        self._is_evaluated = evaluation_name(monitor) is not None
         self._begin({})
 
     def _begin(self, counts: Any) -> None:
@@ -130,14 +130,21 @@ class EarlyStopping(EvaluationCallback):
             setattr(self, name, counts.get(name.removeprefix("_"), start))
         self._weights: list[tuple[Any, Any]] = []  # Each with its best value.
         self._higher: bool | None = None
+        self._counted: tuple[int, int] | None = None  # The epoch and the step of the last evaluation with a value.
+        self._missing: tuple[int, list[str]] | None = None  # The step of one without, and what it found.
         self._has_warned = False
+
+    @property
+    def _row(self) -> str:
+        """The metric's name in rows; what the train step reports is known after its first step."""
+        return row_name(self.monitor, self._recorder.reported)
 
     # -- hooks -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin anew, or go on where the checkpoint was taken."""
         super().on_train_begin(logs)
-        kind = f"EarlyStopping-{self._row}"
+        kind = f"EarlyStopping-{row_name(self.monitor)}"
         self._name = f"{kind}-{sum(name.startswith(kind) for name in self._fit.participants)}"
         if "WandbModelCheckpoint" in self._fit.participants:
             _logger.warning(
@@ -146,8 +153,9 @@ class EarlyStopping(EvaluationCallback):
             )
         self._fit.participants[self._name] = self._state
         if self.mode != "auto":
-            self._fit.directions[self._row] = self.mode == "max"
+            self._fit.directions |= dict.fromkeys(possible_rows(self.monitor), self.mode == "max")
         self._fit.restorers.append(self._end)
+        self._may_be_added = has_callbacks_of_others(self.model)  # To the logs, at the end of the epoch.
         self._begin(self._resumed(self._name))
         if self._resumption is not None and self.best_step and self.restore_best_weights:
             self._find_best_weights(self._resumption.source)
@@ -158,27 +166,46 @@ class EarlyStopping(EvaluationCallback):
 
     def on_evaluated(self, step: int, metrics: Logs) -> None:
         """Count the evaluation, if it is one of the metric."""
-        if self._is_evaluated:
+        if is_evaluation(self._row):
             self._count(step, metrics)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Count the epoch, if the metric is one of the training."""
+        """Count the epoch, if the metric is one of the training, or one that a callback has added to the logs."""
         super().on_epoch_end(epoch, logs)
-        if not self._is_evaluated:
-            self._count(self._clock.step, logs or {})
+        logs = logs or {}
+        if not is_evaluation(self._row):
+            self._count(self._clock.step, logs)
+        elif self._fit.evaluated is not None:  # Callbacks evaluate, and others may have something to add.
+            added = {name: value for name, value in logs.items() if name not in self._fit.handed_on}
+            if self._row in named(added, self._recorder.reported):
+                self._count(self._clock.step, added)
+            self._warn_that_it_is_missing()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Restore the best weights, as soon as the last ones are saved."""
         super().on_train_end(logs)
+        self._warn_that_it_is_missing()
         self._fit.end(logs or {})
 
     # -- counting --------------------------------------------------------------------------------------------------
 
     def _count(self, step: int, metrics: Logs) -> None:
-        value = number({row_name(name): metric for name, metric in metrics.items()}.get(self._row))
-        if value is None:
-            self._warn_that_it_is_missing(step, metrics)
+        row, found = self._row, named(metrics, self._recorder.reported)
+        if row not in found:
+            self._miss(step, metrics)
             return
+        value, self._missing = number(found[row]), None
+        if value is None:
+            self._warn(
+                "EarlyStopping monitors %r, which is %s. Expected one number, or an array of one element. Monitor "
+                "another metric, or reduce this one, as by its mean. Training goes on; this is said once.",
+                self.monitor,
+                described(found[row]),
+            )
+            return
+        if self._counted == (self._epoch, step):
+            return
+        self._counted = self._epoch, step
         if self.stopped_step or self._epoch < self.start_from_epoch:
             return
         if self._higher is None:
@@ -218,17 +245,32 @@ class EarlyStopping(EvaluationCallback):
         self._weights = list(zip(weights, self._host.snapshot(weights), strict=True))
         self._fit.needed_steps[self._name] = self.best_step
 
-    def _warn_that_it_is_missing(self, step: int, metrics: Logs) -> None:
+    def _miss(self, step: int, metrics: Logs) -> None:
+        """The metric is not among those of an evaluation."""
+        if not self._validation.is_expected(self._epoch):
+            return  # Keras validates after other epochs.
+        self._missing = self._missing or (step, list(metrics))
+        if self._fit.evaluated is None or not self._may_be_added:
+            self._warn_that_it_is_missing()
+
+    def _warn_that_it_is_missing(self) -> None:
+        if self._missing is None:
+            return
+        (step, names), self._missing = self._missing, None
+        self._warn(
+            "EarlyStopping monitors %r, which is not known at step %d. Metrics there: %s. Expected one of them, or an "
+            "evaluation (validation_data in fit, eval_strategy in TFTrainingArguments), or a callback in front that "
+            "adds it to the logs of the epoch. Training goes on, and it looks again after the next evaluation; this is "
+            "said once.",
+            self.monitor,
+            step,
+            ", ".join(names) or "none",
+        )
+
+    def _warn(self, message: str, *values: Any) -> None:
         if not self._has_warned:
             self._has_warned = True
-            _logger.warning(
-                "EarlyStopping monitors %r, which is not known at step %d. Metrics there: %s. Expected one of them, or "
-                "an evaluation (validation_data in fit, eval_strategy in TFTrainingArguments). Training goes on, and "
-                "it looks again after the next evaluation; this is said once.",
-                self.monitor,
-                step,
-                ", ".join(metrics) or "none",
-            )
+            _logger.warning(message, *values)
 
     # -- going on --------------------------------------------------------------------------------------------------
 

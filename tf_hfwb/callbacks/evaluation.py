@@ -15,6 +15,29 @@ from tf_hfwb.policies import Policy
 _logger = logging.getLogger("tf_hfwb")
 
 
+class ValidationByKeras:
+    """The validation that the running ``fit`` was asked for. To be made when training begins.
+
+    Args:
+        model: The model.
+
+    Attributes:
+        is_made: Whether there is one.
+    """
+
+    def __init__(self, model: Any) -> None:
+        arguments = fit_arguments(model)
+        self.is_made = arguments.get("validation_data") is not None
+        self._frequency = arguments.get("validation_freq", 1)
+
+    def is_expected(self, epoch: int) -> bool:
+        """Whether an epoch, from 0, is one after which metrics are to be looked for: any, where there is none."""
+        if not self.is_made:
+            return True
+        frequency = self._frequency
+        return (epoch + 1) % frequency == 0 if isinstance(frequency, int) else epoch + 1 in frequency
+
+
 class EvaluationCallback(StepCallback):
     """Calls :meth:`on_evaluated` on the training thread after each evaluation in a fit, whoever evaluates, and when.
 
@@ -22,7 +45,8 @@ class EvaluationCallback(StepCallback):
     at one step is one evaluation. Epochs at whose end nobody evaluates, as with ``validation_freq=2``, are passed over.
     """
 
-    _is_validated = False
+    _validation: ValidationByKeras
+    _is_validated: bool
 
     def on_evaluated(self, step: int, metrics: Logs) -> None:
         """The model was evaluated as it is after ``step``.
@@ -36,7 +60,8 @@ class EvaluationCallback(StepCallback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Listen to callbacks that evaluate, and find out whether Keras does."""
         super().on_train_begin(logs)
-        self._is_validated = fit_arguments(self.model).get("validation_data") is not None
+        self._validation = ValidationByKeras(self.model)
+        self._is_validated = self._validation.is_made
         self._fit.evaluation_listeners.append(self.on_evaluated)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -44,7 +69,8 @@ class EvaluationCallback(StepCallback):
         super().on_epoch_end(epoch, logs)
         if self._fit.evaluated is not None:
             return
-        is_evaluated = any(evaluation_name(name) is not None for name in logs or {})
+        reported = self._recorder.reported
+        is_evaluated = any(evaluation_name(name) is not None for name in logs or {} if name not in reported)
         self._is_validated = self._is_validated or is_evaluated
         if is_evaluated or not self._is_validated:
             self.on_evaluated(self._clock.step, logs or {})
@@ -123,6 +149,7 @@ class EvaluateDuringFit(StepCallback):
             }
             self._warn_guests_in_front(more.keys() - logs.keys())
             logs.update(more)  # Both Kerases hand one dict through all callbacks, History included.
+            self._fit.handed_on.update(more)
         self._metrics = {}
 
     def _warn_guests_in_front(self, names: Set[str]) -> None:

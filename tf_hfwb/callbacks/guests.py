@@ -8,6 +8,7 @@ from typing import Any
 
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.keras_compat import Callback, Logs, number
+from tf_hfwb.resumption import warn_of_dropped
 
 # What each of them counts. Weights that EarlyStopping(restore_best_weights=True) holds are not among it.
 _COUNTS = {
@@ -34,6 +35,9 @@ class GuestStates(StepCallback):
         super().on_train_begin(logs)
         self._fit.participants["GuestStates"] = self._state
         self._waiting = self._resumed("GuestStates")
+        if self._resumption is not None:
+            gone = [name for name in self._waiting if name not in self._guests]
+            warn_of_dropped([f"Keras's {name}" for name in gone], self._resumption.source)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Put back what was counted: every guest has begun by now, and forgotten it."""

@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tf_hfwb.arguments import whole_number
 from tf_hfwb.callbacks.clock import StepClock
 from tf_hfwb.callbacks.direction import is_higher_better
-from tf_hfwb.callbacks.names import evaluation_metrics, training_metrics
+from tf_hfwb.callbacks.names import added_metrics, evaluation_name
 from tf_hfwb.callbacks.rows import Evaluation, EvaluationRows, Moment, Streak, TrainRows
 from tf_hfwb.callbacks.run import announce, open_run
 from tf_hfwb.callbacks.step import StepCallback
-from tf_hfwb.keras_compat import Logs, host_of
+from tf_hfwb.keras_compat import Logs, host_of, number
 from tf_hfwb.policies import EverySteps, Never, Once, Policy
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker
+
+# The epoch that each model has reached in a fit with a logger; another logger may evaluate it.
+_epochs_reached: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+
+
+class _SharedLogs(NamedTuple):
+    """The logs of an epoch that has ended, into which callbacks behind the logger may still put metrics.
+
+    Attributes:
+        logs: The one dict that both Kerases hand through all callbacks.
+        seen: The names that have been written, or had no need to.
+        step: The global step.
+        epoch: The epoch, with its fraction.
+    """
+
+    logs: Logs
+    seen: set[str]
+    step: int
+    epoch: float
 
 
 class WandbMetricsLogger(StepCallback):
@@ -27,7 +47,9 @@ class WandbMetricsLogger(StepCallback):
     The run is opened at the first event, not here; a run that you opened with ``wandb.init`` is used. Every row carries
     ``train/global_step``, the number of optimizer updates since the very first start, which is the x-axis of every
     metric. ``train/loss`` is the mean over the steps since the row before, as the PyTorch ``Trainer`` logs it, not
-    Keras's running mean of the epoch; other training metrics are Keras's own.
+    Keras's running mean of the epoch; other training metrics are Keras's own. What callbacks add to the logs of an
+    epoch, as Keras's and transformers' ``KerasMetricCallback`` do, is an evaluation metric, wherever they stand in the
+    list: ``logs["val_f1"]`` and ``logs["f1"]`` are ``eval/f1``.
 
     Steps that log nothing are not synchronised, and a row costs the training thread a few microseconds: a worker
     thread reads the numbers and sends them. Beside this logger do not pass ``step=`` to a ``wandb.log`` of your own:
@@ -77,10 +99,11 @@ class WandbMetricsLogger(StepCallback):
         self._run_name = run_name
         self._config = dict(config or {})
         self._tracker = Tracker()
-        self._evaluations = EvaluationRows(self._tracker)
+        self._told: set[str] = set()
+        self._evaluations = EvaluationRows(self._tracker, told=self._told)
         self._directions: dict[str, bool] = {}
         self._pending_evaluation: Evaluation | None = None
-        self._epoch_reached = 0.0
+        self._shared: _SharedLogs | None = None
         self._streak: Streak | None = None
         self._training = False
 
@@ -113,7 +136,8 @@ class WandbMetricsLogger(StepCallback):
         self._tracker.prefer(lambda: recorder.is_executing)
         start = self._moment({})
         self._row_step = start.step
-        self._rows = TrainRows(self._tracker, start, self._host.num_replicas)
+        self._rows = TrainRows(self._tracker, start, self._host.num_replicas, self._told)
+        self._shared = None
         self._directions = self._fit.directions
         self._fit.participants["WandbMetricsLogger"] = self._state
         self._fit.evaluation_loggers.append(self.log_evaluation)
@@ -130,6 +154,7 @@ class WandbMetricsLogger(StepCallback):
         """What a checkpoint needs, as of now; to be called for the values on another thread."""
         if not self._tracker.active:
             return dict
+        self._write_added()
         answer: Future[dict[str, Any]] = Future()
         self._tracker.submit(self._answer, answer, self._rows, self._moment({}))
 
@@ -151,29 +176,48 @@ class WandbMetricsLogger(StepCallback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start counting the epoch's batches."""
         if self._training:
+            self._write_added()
+            self._shared = None
             super().on_epoch_begin(epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write what is due of the epoch's last step, the epoch's row, and the row of its validation."""
         if not self._training:
             return
-        logs = logs or {}
-        self._epoch_logs = training_metrics(logs)
+        logs = {} if logs is None else logs
+        reported = self._recorder.reported
+        self._epoch_logs = {name: value for name, value in logs.items() if name in reported}
         self._end_streak()
         super().on_epoch_end(epoch, self._epoch_logs)
         if self._by_epochs:
             self._write(self._epoch_logs)
         if self._pending_evaluation is not None and self._pending_evaluation.step < self._clock.step:
             self._write_evaluation({})
-        # What was logged when it was computed need not be new at the end of the epoch.
-        more = {name: value for name, value in evaluation_metrics(logs).items() if name not in self._logged}
-        self._write_evaluation(more)
+        self._write_evaluation(self._not_logged(logs))
+        self._shared = _SharedLogs(logs, set(logs), *self._position())
+
+    def _not_logged(self, logs: Logs) -> dict[str, Any]:
+        """What callbacks have added, except what was logged when it was computed: it need not be new any more."""
+        added = added_metrics(logs, self._recorder.reported)
+        return {name: value for name, value in added.items() if name not in self._logged}
+
+    def _write_added(self) -> None:
+        """Write what callbacks behind this one have added to the logs of the epoch that has ended."""
+        if self._shared is None:
+            return
+        logs, seen, step, epoch = self._shared
+        more = self._not_logged({name: value for name, value in logs.items() if name not in seen})
+        seen.update(logs)
+        if more:
+            self._tracker.submit(self._evaluations.write, more, step, epoch)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Write the last step's row and the summary, and wait for the worker."""
         if not self._training:
             return
         super().on_train_end(logs)
+        self._write_added()
+        self._shared = None
         if self._by_steps and self._clock.step > self._row_step:
             self._write(self._epoch_logs)
         self._write_evaluation({})
@@ -264,7 +308,7 @@ class WandbMetricsLogger(StepCallback):
         recorder, clock = self._recorder, self._clock
         rate = None if recorder.hands_out_rates else self._host.learning_rate(clock.iterations)
         fraction = self._epoch_batches / self._steps_per_epoch if self._steps_per_epoch else 0.0
-        self._epoch_reached = epoch = self._epoch + fraction
+        _epochs_reached[self.model] = epoch = self._epoch + fraction
         return Moment(clock.step, epoch, time.monotonic(), self._evaluating, recorder.latest(), rate, logs)
 
     # -- evaluation and prediction ---------------------------------------------------------------------------------
@@ -298,10 +342,15 @@ class WandbMetricsLogger(StepCallback):
         """Write a row of evaluation metrics that were computed elsewhere.
 
         Args:
-            metrics: Named ``eval_...`` or ``test_...``.
+            metrics: Named ``eval_...`` or ``test_...``; any other name becomes ``eval/...``. What is no number is left
+                out.
             seconds: How long it took; inside ``fit`` this does not count as training time.
         """
-        named = evaluation_metrics(metrics)
+        named = {
+            evaluation_name(name) or f"eval/{name}": value
+            for name, value in metrics.items()
+            if number(value) is not None
+        }
         if self._training:
             self._evaluating += seconds
             self._logged |= named.keys()
@@ -316,11 +365,12 @@ class WandbMetricsLogger(StepCallback):
         if not self._training:
             self._open()
 
-    def _now(self) -> tuple[int, float]:
+    def _now(self) -> tuple[int, float | None]:
         """The global step and the epoch, of the fit that is under way or of the last one."""
         if self._training:
             return self._position()
-        return StepClock(self._host, initial_step=self._initial_global_step).step, self._epoch_reached
+        step = StepClock(self._host, initial_step=self._initial_global_step).step
+        return step, _epochs_reached.get(self.model, None if step else 0.0)
 
     def _write_evaluation(self, more: Mapping[str, Any]) -> None:
         """Write the pending evaluation, and metrics that other callbacks added to the logs of the epoch."""
@@ -338,7 +388,7 @@ class WandbMetricsLogger(StepCallback):
         tracker = open_run(self._host, self._settings, name=self._run_name, config=self._config)
         if tracker is not self._tracker:
             self._tracker = tracker
-            self._evaluations = EvaluationRows(tracker, self._is_higher_better)
+            self._evaluations = EvaluationRows(tracker, self._is_higher_better, self._told)
         return tracker
 
     def _is_higher_better(self, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tf_hfwb.callbacks.names import row_name
@@ -17,32 +17,59 @@ class Monitoring:
 
     Args:
         metric: Its name as in rows; None when nothing is monitored.
+        may_be_added: Whether there are callbacks that may add it to the logs at the end of an epoch.
+
+    Attributes:
+        metric: The same; it may turn out to be another when the train step is known.
     """
 
-    def __init__(self, metric: str | None) -> None:
-        self._metric = metric
+    def __init__(self, metric: str | None, *, may_be_added: bool = False) -> None:
+        self.metric = metric
+        self._may_be_added = may_be_added
         self._known: list[str] = []  # Names of the last evaluation.
         self._has_value = self._has_number = False  # Of any save.
         self._is_named = False
+        self._missed: int | None = None  # The step of an evaluation by a callback that did not name it.
         self._unknown_save: int | None = None  # A step that was saved, or would have been, without a value.
         self._has_warned = False
 
     def see(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """The model was evaluated in the middle of a fit."""
-        if self._metric is not None and not self._metric.startswith("train/"):
-            self._see(step, metrics)
+        """A callback has evaluated the model, in the middle of an epoch or at its end."""
+        if self.metric is None or self.metric.startswith("train/"):
+            return
+        self._look(map(row_name, metrics))
+        if not self._is_named and self._may_be_added:
+            self._missed = step
+        elif not self._is_named:
+            self._warn_that_it_is_missing(step)
 
-    def _see(self, step: int, metrics: Mapping[str, Any]) -> None:
-        self._known = sorted(map(row_name, metrics))
-        self._is_named |= self._metric in self._known
-        if not self._is_named:
-            self._warn("%s is not among the metrics at step %d: %s.", step, ", ".join(self._known) or "none")
+    def see_epoch(self, step: int, metrics: Mapping[str, Any], *, is_evaluation: bool) -> None:
+        """An epoch has ended, and what is due has been saved.
 
-    def see_epoch(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """An epoch has ended, and what is due has been saved; evaluations are made at this step only."""
-        self._see(step, metrics)
-        if self._is_named and not self._has_value and self._unknown_save is not None:
+        Args:
+            step: The global step.
+            metrics: What is known of it, under the rows' names.
+            is_evaluation: Whether this is where metrics are measured; not where callbacks evaluate, by steps too.
+        """
+        missed, self._missed = step if is_evaluation else self._missed, None
+        if missed is not None or self.metric in metrics:
+            self._look(metrics)
+        if missed is not None and not self._is_named:
+            self._warn_that_it_is_missing(missed)
+        if is_evaluation and self._is_named and not self._has_value and self._unknown_save is not None:
             self._warn("%s is measured at step %d, and saved is at others, such as %d.", step, self._unknown_save)
+
+    def see_no_number(self, step: int, what: str) -> None:
+        """The metric's value at a step is no single number."""
+        self._is_named = True
+        self._warn("%s is %s at step %d.", what, step)
+
+    def _look(self, names: Iterable[str]) -> None:
+        self._known = sorted(names)
+        self._is_named |= self.metric in self._known
+
+    def _warn_that_it_is_missing(self, step: int) -> None:
+        self._warn("%s is not among the metrics at step %d: %s.", step, ", ".join(self._known) or "none")
 
     def see_save(self, step: int, value: float | None) -> None:
         """A checkpoint is due at a step, with the metric's value if it is known."""
@@ -55,20 +82,20 @@ class Monitoring:
     def why(self) -> str:
         """Why no checkpoint is the best."""
         if self._has_number:
-            return f"those with a value of {self._metric} could not be written."
+            return f"those with a value of {self.metric} could not be written."
         if self._has_value:
-            return f"{self._metric} was NaN, and never a number, at the steps that were saved."
+            return f"{self.metric} was NaN, and never a number, at the steps that were saved."
         return (
-            f"{self._metric} was not known at any step that was saved. Expected an evaluation there. Metrics of the "
+            f"{self.metric} was not known at any step that was saved. Expected an evaluation there. Metrics of the "
             f"last evaluation: {', '.join(self._known) or 'none'}."
         )
 
     def _warn(self, what: str, *values: Any) -> None:
-        if self._metric is not None and not self._has_warned:
+        if self.metric is not None and not self._has_warned:
             self._has_warned = True
             _logger.warning(
                 f"{what} Which checkpoint is the best is not known then. Expected a metric that is measured at the "
                 "steps that are saved. Correct monitor, validation_data or save_freq. This is said once.",
-                self._metric,
+                self.metric,
                 *values,
             )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_hfwb.callbacks.names import training_metrics
-from tf_hfwb.keras_compat import difference, number, rate_of
+from tf_hfwb.callbacks.names import is_evaluation, training_metrics
+from tf_hfwb.keras_compat import described, difference, number, rate_of
 from tf_hfwb.policies import higher_is_better, is_better
 from tf_hfwb.tracking import Tracker
-from tf_hfwb.tracking.history import STEP, is_rate
+from tf_hfwb.tracking.history import EPOCH, STEP, is_rate
+
+_logger = logging.getLogger("tf_hfwb")
 
 
 class Moment(NamedTuple):
@@ -25,7 +28,7 @@ class Moment(NamedTuple):
         evaluating: Seconds spent in evaluations since the fit began.
         steps: The step recorder's value.
         learning_rate: The rate used by the step, for :func:`~tf_hfwb.keras_compat.number`, if ``steps`` has it not.
-        logs: Keras's metrics.
+        logs: What the train step reported, by Keras's names.
     """
 
     step: int
@@ -63,17 +66,20 @@ class TrainRows:
         tracker: The run.
         start: The moment at which the fit began.
         replicas: Number of replicas that the step recorder sums over.
+        told: The metrics that are no numbers, of which the user has been told.
     """
 
     tracker: Tracker
     start: Moment
     replicas: int
+    told: set[str] = field(default_factory=set)
     _last: Moment = field(init=False)
     _interval: _Losses = field(default_factory=_Losses)
     _fit: _Losses = field(default_factory=_Losses)
 
     def __post_init__(self) -> None:
         self._last = self.start
+        self._samples_before = 0
         self._captured = np.asarray(self.start.steps)
 
     def state(self, moment: Moment) -> dict[str, Any]:
@@ -83,15 +89,13 @@ class TrainRows:
             "interval": asdict(self._interval),
             "fit": asdict(self._fit),
             "row": self._since(self._last, moment),
-            "begin": self._since(self.start, moment),
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from another process's :meth:`state`; the start is the moment at which this one goes on."""
-        now = self.start
         self._interval, self._fit = _Losses(**state["interval"]), _Losses(**state["fit"])
-        self._last = self._before(now, state["row"])
-        self.start = self._before(now, state["begin"])
+        self._samples_before = self._fit.samples
+        self._last = self._before(self.start, state["row"])
 
     @staticmethod
     def _since(past: Moment, now: Moment) -> dict[str, float]:
@@ -114,36 +118,26 @@ class TrainRows:
     def write(self, moment: Moment) -> None:
         """Write a row for the steps since the row before."""
         self.take(moment.steps)
-        row: dict[str, Any] = {}
-        for name, value in training_metrics(moment.logs).items():
-            row[name] = number(value)
+        row: dict[str, float | None] = {**_numbers(training_metrics(moment.logs), self.told)}
         if self._interval.mean is not None:
             row["train/loss"] = self._interval.mean
         rate = rate_of(self._captured)
         row["train/learning_rate"] = _rounded(number(moment.learning_rate) if rate is None else rate)
-        row.update(self._rates(self._last, moment, self._interval))
-        self.tracker.log({**_known(row), "train/epoch": moment.epoch, STEP: moment.step})
+        seconds = (moment.time - self._last.time) - (moment.evaluating - self._last.evaluating)
+        row.update(_rates(moment.step - self._last.step, self._interval.samples, seconds))
+        self.tracker.log({**_known(row), EPOCH: moment.epoch, STEP: moment.step})
         self._interval = _Losses()
         self._last = moment
 
     def summarize(self, moment: Moment) -> None:
-        """Write the totals of the fit into the run's summary."""
+        """Write the totals of the fit into the run's summary: of all its time, as the ``Trainer`` of transformers."""
         self.take(moment.steps)
-        rates = self._rates(self.start, moment, self._fit)
+        seconds = moment.time - self.start.time
+        rates = _rates(moment.step - self.start.step, self._fit.samples - self._samples_before, seconds)
         totals = {name.replace("train/", "train_"): value for name, value in rates.items()}
-        totals["train_runtime"] = moment.time - self.start.time
+        totals["train_runtime"] = seconds
         totals["train_loss"] = self._fit.mean
         self.tracker.summarize(_known(totals))
-
-    @staticmethod
-    def _rates(since: Moment, now: Moment, losses: _Losses) -> dict[str, float | None]:
-        seconds = (now.time - since.time) - (now.evaluating - since.evaluating)
-        if seconds <= 0:
-            return {}
-        return {
-            "train/steps_per_second": (now.step - since.step) / seconds,
-            "train/samples_per_second": losses.samples / seconds if losses.samples else None,
-        }
 
 
 class Streak(NamedTuple):
@@ -194,22 +188,32 @@ class EvaluationRows:
     Args:
         tracker: The run.
         is_higher_better: Whether more of a metric is better, by the row's name.
+        told: The metrics that are no numbers, of which the user has been told.
     """
 
     tracker: Tracker
     is_higher_better: Callable[[str], bool] = higher_is_better
+    told: set[str] = field(default_factory=set)
 
     def write_evaluation(self, evaluation: Evaluation, more: Mapping[str, Any], replicas: int) -> None:
         """Write the row of an evaluation by Keras, together with ``more`` metrics under the row's names."""
         self.write({**more, **evaluation.metrics(replicas)}, evaluation.step, evaluation.epoch)
 
-    def write(self, metrics: Mapping[str, Any], step: int, epoch: float) -> None:
-        """Write a row and, where a metric is the best so far, its value and step into the summary."""
-        row = _known({name: number(value) for name, value in metrics.items()})
-        self.tracker.log({**row, "train/epoch": epoch, STEP: step})
+    def write(self, metrics: Mapping[str, Any], step: int, epoch: float | None) -> None:
+        """Write a row and, where a metric is the best so far, its value and step into the summary.
+
+        Args:
+            metrics: By the row's names.
+            step: The global step.
+            epoch: The epoch, with its fraction; None where nobody knows it.
+        """
+        row = _numbers(metrics, self.told)
+        if metrics and not row:
+            return
+        self.tracker.log({**row, **_known({EPOCH: epoch}), STEP: step})
         best: dict[str, float] = {}
         for name, value in row.items():
-            if is_rate(name):
+            if is_rate(name) or not is_evaluation(name):
                 continue
             if is_better(value, self.tracker.best.get(name), higher=self.is_higher_better(name)):
                 self.tracker.best[name] = value
@@ -223,7 +227,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
         step: The global step.
-        epoch: The epoch, with its fraction.
+        epoch: The epoch, with its fraction; None where nobody knows it.
         seconds: How long it took.
         before: The step recorder's value at its begin.
         after: And at its end.
@@ -231,7 +235,7 @@ class Evaluation(NamedTuple):
     """
 
     step: int
-    epoch: float
+    epoch: float | None
     seconds: float
     before: Any
     after: Any
@@ -239,7 +243,7 @@ class Evaluation(NamedTuple):
 
     def metrics(self, replicas: int) -> dict[str, Any]:
         """The metrics and rates under the row's names; reads tensors, so it belongs on the worker."""
-        metrics = {name if "/" in name else f"eval/{name}": value for name, value in self.logs.items()}
+        metrics = {f"eval/{name}": value for name, value in self.logs.items()}
         metrics["eval/runtime"] = self.seconds
         if self.seconds > 0:
             reading = difference(np.asarray(self.before), np.asarray(self.after), replicas)
@@ -247,6 +251,35 @@ class Evaluation(NamedTuple):
                 metrics["eval/samples_per_second"] = reading.test_samples / self.seconds
                 metrics["eval/steps_per_second"] = reading.test_batches / self.seconds
         return metrics
+
+
+def _rates(steps: int, samples: int, seconds: float) -> dict[str, float | None]:
+    if seconds <= 0:
+        return {}
+    return {
+        "train/steps_per_second": steps / seconds,
+        "train/samples_per_second": samples / seconds if samples else None,
+    }
+
+
+def _numbers(metrics: Mapping[str, Any], told: set[str]) -> dict[str, float]:
+    """Those of the metrics that are numbers; says once of each other one that it is none.
+
+    Args:
+        metrics: By the row's names; values as hooks are handed them.
+        told: The names of those of which that has been said.
+    """
+    numbers = {name: number(value) for name, value in metrics.items()}
+    others = [name for name, value in numbers.items() if value is None and name not in told]
+    told.update(others)
+    for name in others:
+        _logger.warning(
+            "The metric %s is %s, and so in no row of the run. Expected one number, or an array of one element. Reduce "
+            "it to one, as by its mean, or report each of its elements under a name of its own; this is said once.",
+            name,
+            described(metrics[name]),
+        )
+    return _known(numbers)
 
 
 def _rounded(rate: float | None) -> float | None:

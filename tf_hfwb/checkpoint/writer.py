@@ -4,7 +4,7 @@ Guarantees:
 
 * Jobs run one after the other, in the order of :meth:`BackgroundWriter.submit`.
 * At most one job waits while another one runs, so that no more than two states are held; a further ``submit`` blocks
-  until there is room, and says so once.
+  until there is room, and its time is added up.
 * While training goes on the thread keeps out of its way: lowest priority, a rest after every few MiB. When somebody
   waits for it, it hurries; when only the next job does, it rests no more.
 * An exception ends its job only. It is handed out once by :meth:`BackgroundWriter.take_error`.
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import queue
 import sys
@@ -24,8 +23,6 @@ from collections.abc import Callable, Iterator
 
 from tf_hfwb.checkpoint.manifest import Pace
 
-_logger = logging.getLogger("tf_hfwb")
-
 _LOWEST = 19  # As nice as can be.
 # Seconds after each chunk. On two busy cores the worst training step takes 1.12 of a calm one with it, 1.25 with a
 # quarter of it, and twice as long without.
@@ -34,6 +31,9 @@ _REST = 0.02
 
 class BackgroundWriter:
     """Runs jobs that write files.
+
+    Attributes:
+        waited: Seconds that :meth:`submit` has waited for room.
 
     Example:
         >>> writer = BackgroundWriter()
@@ -49,7 +49,7 @@ class BackgroundWriter:
         self._thread: threading.Thread | None = None
         self._errors: list[Exception] = []
         self._waiting = 0
-        self._has_said_that_it_blocks = False
+        self.waited = 0.0
 
     def submit(self, job: Callable[[Pace], None]) -> None:
         """Run ``job(pace)`` later; it calls ``pace`` with the number of bytes after every chunk that it writes."""
@@ -60,14 +60,10 @@ class BackgroundWriter:
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
-            if not self._has_said_that_it_blocks:
-                self._has_said_that_it_blocks = True
-                _logger.warning(
-                    "Checkpoints are made faster than they can be written: one is being written and one waits, so "
-                    "training waits too. Save less often, or to a faster disk. This is said once."
-                )
+            began = time.monotonic()
             with self._hurrying():
                 self._jobs.put(job)
+            self.waited += time.monotonic() - began
 
     def flush(self) -> None:
         """Wait until everything submitted is written, or has failed."""

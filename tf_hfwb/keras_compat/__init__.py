@@ -15,14 +15,14 @@
 from tf_hfwb.keras_compat.callback import Callback, Logs
 from tf_hfwb.keras_compat.distributions import Distribution, of_array
 from tf_hfwb.keras_compat.fit import Fit
-from tf_hfwb.keras_compat.host import Host, number
+from tf_hfwb.keras_compat.host import Host, described, number
 from tf_hfwb.keras_compat.hosts import NotAKerasModelError, host_of
 from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
 from tf_hfwb.keras_compat.losses import only
 from tf_hfwb.keras_compat.observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.precision import in_float32, plain_in_float32
 from tf_hfwb.keras_compat.recorder import StepRecorder, difference, rate_of
-from tf_hfwb.keras_compat.running import fit_arguments
+from tf_hfwb.keras_compat.running import fit_arguments, has_callbacks_of_others
 from tf_hfwb.keras_compat.saved_model import export_plain, structure_of_inputs
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
 from tf_hfwb.keras_compat.undisturbed import undisturbed_metrics
@@ -37,10 +37,12 @@ __all__ = [
     "Logs",
     "NotAKerasModelError",
     "StepRecorder",
+    "described",
     "difference",
     "distributions",
     "fit_arguments",
     "export_plain",
+    "has_callbacks_of_others",
     "host_of",
     "in_float32",
     "load_archive",

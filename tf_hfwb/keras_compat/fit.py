@@ -19,6 +19,7 @@ class Fit:
         evaluated: The global step and the metrics of the last evaluation by a callback; None while Keras is the only
             one that evaluates.
         evaluators: The callbacks that evaluate, in the order in which Keras calls them.
+        handed_on: The names in the logs of an epoch under which they put what they found, maybe at an earlier step.
         untold: What they have found since the listeners were told.
         evaluation_listeners: Called with the step and the metrics, on the training thread, once for each step at which
             callbacks evaluate.
@@ -38,6 +39,7 @@ class Fit:
     participants: dict[str, Any] = field(default_factory=dict)
     evaluated: tuple[int, dict[str, Any]] | None = None
     evaluators: list[Any] = field(default_factory=list)
+    handed_on: set[str] = field(default_factory=set)
     untold: tuple[int, dict[str, Any]] | None = None
     evaluation_listeners: list[Callable[[int, dict[str, Any]], None]] = field(default_factory=list)
     evaluation_loggers: list[Callable[[dict[str, Any], float], None]] = field(default_factory=list)

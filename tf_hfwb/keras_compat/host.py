@@ -7,8 +7,11 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from tf_hfwb.keras_compat import variables
 from tf_hfwb.keras_compat.keras_files import KerasFiles
@@ -272,17 +275,31 @@ class Host(abc.ABC):
 
 
 def number(value: Any) -> float | None:
-    """A float from what a hook was handed: a number, a scalar tensor of any backend, or a function that gives one.
+    """A float from what a hook was handed: a number, a tensor or array of one element, or a function that gives one.
 
     Returns:
-        None for what is no scalar number.
+        None for what is no single number.
+
+    Example:
+        >>> import numpy as np
+        >>> number(np.array([0.5])), number(np.array([0.5, 0.25])), number(10**400)
+        (0.5, None, inf)
     """
     if callable(value):
         value = value()
     try:
-        return float(value)
+        # NumPy refuses the float of an array with a dimension, even of one element.
+        return float(np.asarray(value).reshape(())[()] if getattr(value, "shape", ()) else value)
     except (TypeError, ValueError):
         return None
+    except OverflowError:  # An integer beyond all floats.
+        return math.inf if value > 0 else -math.inf
+
+
+def described(value: Any) -> str:
+    """What a value is that is no single number, for a message."""
+    shape = getattr(value, "shape", None)
+    return f"of type {type(value).__name__}" if shape is None else f"an array of the shape {tuple(shape)}"
 
 
 def innermost(optimizer: Any) -> Any:

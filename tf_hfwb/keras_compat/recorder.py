@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import abc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +139,11 @@ class StepRecorder(abc.ABC):
 
     @abc.abstractmethod
     def _assign(self, value: np.ndarray) -> None: ...
+
+    @property
+    def reported(self) -> Collection[str]:
+        """The names of the metrics that the train step reports; empty before the first step of a fit."""
+        return set(_leaves(self._last_logs))
 
     def latest(self) -> Any:
         """The value after the last training step: what the step handed out, or else read now."""
@@ -371,6 +376,15 @@ class _Keras3Recorder(StepRecorder):
             loss = ops.reshape(loss, (1,))
             losses = ops.concatenate([losses[1:], loss])
         self._variable.assign(ops.concatenate([-ops.ones((1,)), counters, losses]))
+
+
+def _leaves(logs: Mapping[str, Any]) -> Iterator[str]:
+    """The names by which Keras 3 knows nested logs."""
+    for name, value in logs.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value)
+        else:
+            yield name
 
 
 class _Nothing:

@@ -7,6 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def has_callbacks_of_others(model: Any) -> bool:
+    """Whether the running ``fit`` has callbacks that are neither ours nor Keras's: they may add metrics to the logs."""
+    everyone = getattr(fit_arguments(model).get("callbacks"), "callbacks", ())
+    known = {"keras", "tf_keras", "tf_hfwb"}
+    return any(type(callback).__module__.partition(".")[0] not in known for callback in everyone)
+
+
 def fit_arguments(model: Any) -> Mapping[str, Any]:
     """The arguments of the ``fit`` of ``model`` that calls this, as Keras has them by now; empty outside of one.
 

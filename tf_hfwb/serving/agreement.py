@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tf_hfwb.errors import ExportError
+from tf_hfwb.messages import inform
 from tf_hfwb.serving.texts import TextsInGraph
 
 _logger = logging.getLogger("tf_hfwb")
@@ -49,7 +50,7 @@ def agreement(texts: TextsInGraph, tokenizer: Any, more: Sequence[str], *, is_ac
         theirs = zip(expected["input_ids"], expected["token_type_ids"], strict=True)
         wrong += [c for *c, a, b in zip(*columns, ours, theirs, strict=True) if a != b]
     if not wrong:
-        _logger.warning("The graph's ids are the tokenizer's for all %d texts, alone and in pairs.", len(given))
+        inform("The graph's ids are the tokenizer's for all %d texts, alone and in pairs.", len(given))
         return
     found = f"The graph's ids are not the tokenizer's for {len(wrong)} of {2 * len(given)} texts, such as {wrong[0]!r}."
     if not is_accepted:

@@ -13,6 +13,7 @@ from typing import Any
 from tf_hfwb.data.limits import longest_input
 from tf_hfwb.data.roles import is_of_transformers
 from tf_hfwb.errors import ExportError, SettingError, TFHFWBError
+from tf_hfwb.messages import inform
 from tf_hfwb.serving.agreement import agreement
 from tf_hfwb.serving.check import TOLERANCE, checker
 from tf_hfwb.serving.outputs import is_ended_by_padding
@@ -149,7 +150,7 @@ def export_for_serving(
                     "that a tf.function can run on batches of any size. Nothing was published."
                 ) from error
             difference = other_process.check(draft.path, servable.examples)
-    _logger.warning(
+    inform(
         "%s is at %s, with the signatures %s. In a process of its own with TensorFlow alone it gives what the Python "
         "model gives: %d requests, largest difference %.1e (at most %.0e is accepted). This took %.1f s.",
         type(model).__name__,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,9 +12,8 @@ import numpy as np
 from tf_hfwb.data.limits import longest_input
 from tf_hfwb.errors import SettingError
 from tf_hfwb.generation import bounds_of, configured, positions_of, without_false_alarms
+from tf_hfwb.messages import inform
 from tf_hfwb.serving.byte_level import byte_characters
-
-_logger = logging.getLogger("tf_hfwb")
 
 # Of a generation config, what cannot be to blame when generating fails.
 _HARMLESS = {"bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version"}
@@ -54,7 +52,7 @@ class Continuation:
         self._total = min(total or last, last)
         if self._new is not None and self._new >= last:
             self._new = max(1, last // 2)
-            _logger.warning("generate adds %d tokens at most: the model has %d positions.", self._new, last)
+            inform("generate adds %d tokens at most: the model has %d positions.", self._new, last)
         self._config.max_new_tokens = None
         is_bounded = not self._has_encoder and last < sys.maxsize
         self.longest_prompt = last - (self._new or 1) if is_bounded else None

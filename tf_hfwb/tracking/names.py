@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +28,8 @@ _REFERENCE = re.compile(
 def artifact_name(kind: Literal["checkpoint", "model"], run_name: str | None, run_id: str) -> str:
     """The name of a run's checkpoints or models: ``{kind}-{run_name}``, or ``{kind}-{run_id}`` without a run name.
 
-    A name that is too long is cut and ends in a hash of the whole, so that two long names stay two.
+    A name that is too long is cut, and one in another script loses its letters; both end in a hash of the whole, so
+    that two names stay two.
 
     Args:
         kind: What the artifact holds.
@@ -37,15 +39,20 @@ def artifact_name(kind: Literal["checkpoint", "model"], run_name: str | None, ru
     Example:
         >>> artifact_name("checkpoint", "org/bert (large)", "3xk9")
         'checkpoint-org-bert-large'
+        >>> artifact_name("model", "\uc2e4\ud5d8 2", "3xk9")
+        'model-2-4099e492'
         >>> artifact_name("model", None, "3xk9")
         'model-3xk9'
     """
-    for given in (run_name, run_id):
-        cleaned = _REPLACED.sub("-", given or "").strip("-")
-        if given and cleaned:
+    for given in filter(None, (run_name, run_id)):
+        whole = unicodedata.normalize("NFC", given)  # As typed, on every system.
+        digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+        cleaned = _REPLACED.sub("-", whole).strip("-")
+        if not whole.isascii():
+            cleaned = f"{cleaned}-{digest}".lstrip("-")
+        if cleaned:
             name = f"{kind}-{cleaned}"
             if len(name) > MAX_LENGTH:
-                digest = hashlib.sha256(given.encode()).hexdigest()[:8]
                 name = f"{name[: MAX_LENGTH - len(digest) - 1]}-{digest}"
             return name
     return kind

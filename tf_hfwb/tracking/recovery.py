@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_hfwb.errors import ServerError
+from tf_hfwb.messages import inform
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import journal
 from tf_hfwb.tracking.artifacts import upload
@@ -133,7 +134,7 @@ def upload_missing(
 
 
 def _upload(tracker: Tracker, entry: journal.Entry, done: Callable[[journal.Entry, Any], None]) -> None:
-    _logger.warning("Uploading %s, which W&B does not have: %s", entry.name, entry.path)
+    inform("Uploading %s, which W&B does not have: %s", entry.name, entry.path)
     announced = tracker.uploads.announce(entry.name, entry.path)
     try:
         upload(tracker, announced, entry, functools.partial(done, entry))

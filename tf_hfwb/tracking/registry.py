@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from tf_hfwb.errors import ServerError, SettingError
+from tf_hfwb.messages import inform
 from tf_hfwb.tracking.names import LATEST
 from tf_hfwb.tracking.run import current_tracker
 from tf_hfwb.tracking.server import asking, find, is_online, versions_of_run
@@ -78,7 +79,7 @@ def link_logged(artifact: Any, name: str, collection: str) -> None:
             collection,
         )
     else:
-        _logger.warning("%s is in the registry: %s", name, link_to_registry(artifact, collection))
+        inform("%s is in the registry: %s", name, link_to_registry(artifact, collection))
 
 
 def registry_path(collection: str) -> str:

@@ -30,6 +30,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from tf_hfwb.background import Worker
+from tf_hfwb.messages import inform
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.history import STEP, Logged, logged_rows, rows_on_server, run_folders, unwritten
 from tf_hfwb.tracking.secrets import masked
@@ -246,7 +247,7 @@ class Tracker:
         if patience is not None and self.run is not None and not self.is_offline and self.run.settings.finish_timeout:
             patience = min(patience, self.run.settings.finish_timeout)
         if not self._artifacts.flush(min(_SILENCE, patience or _SILENCE)):
-            _logger.warning("Waiting for the W&B client to take the artifacts.")
+            inform("Waiting for the W&B client to take the artifacts.")
             if not self._artifacts.flush(patience):
                 _logger.warning("W&B has not taken all artifacts within %.0f s; they are still waiting.", patience)
         self.is_waited_for = False

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_hfwb.background import Worker
+from tf_hfwb.messages import inform
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -104,7 +105,7 @@ class Uploads:
         while not self._worker.flush(min(30.0, max(0.0, end - time.monotonic()))):
             if time.monotonic() >= end:
                 return False
-            _logger.warning("Still uploading to W&B: %s.", ", ".join(map(described, self.pending())))
+            inform("Still uploading to W&B: %s.", ", ".join(map(described, self.pending())))
         return True
 
     def close(self) -> None:
