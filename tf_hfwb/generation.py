@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.keras_compat import is_of_transformers
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -346,7 +347,7 @@ def load_generation_config(source: str) -> Any:
 
 def _can_generate(model: Any) -> bool:
     """Whether it is a TF model of transformers with a language modelling head."""
-    return hasattr(model, "hf_compute_loss") and hasattr(model, "generate") and bool(model.can_generate())
+    return is_of_transformers(model) and bool(model.can_generate())
 
 
 def configured(model: Any, options: Mapping[str, Any]) -> Any:

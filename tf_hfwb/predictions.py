@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import host_of
+from tf_hfwb.keras_compat import call_arguments, can_return_loss, host_of, is_of_transformers, label_arguments
 
 PADDING = -100  # As the Trainer of transformers pads what it gathers.
 
@@ -78,7 +77,7 @@ class BatchRunner:
 
     def lacks_labels(self, dataset: Any) -> bool:
         """Whether the model needs labels for its loss, and the data set has none."""
-        if not self.has_own_loss or _can_return_loss(self._model):
+        if not self.has_own_loss or can_return_loss(self._model):
             return False
         return split_batch(self._model, dataset.element_spec)[1] is None
 
@@ -244,7 +243,7 @@ class _OwnLossStep:
             """The sum of the losses of this replica's samples, their number, the outputs and the labels."""
             inputs, labels, weights = split_batch(model, batch)
             samples = tf.shape(tf.nest.flatten(inputs)[0])[0]
-            options = {"return_loss": True} if _can_return_loss(model) else {}
+            options = {"return_loss": True} if can_return_loss(model) else {}
             outputs = model(_with_labels(model, inputs, labels), training=False, **options)
             loss = outputs.get("loss")
             if loss is not None:
@@ -282,9 +281,9 @@ def split_batch(model: Any, batch: Any) -> tuple[Any, Any, Any]:
     if isinstance(batch, tuple):
         inputs, labels, weights = (*batch, None, None)[:3]
         return inputs, labels, weights
-    if not (hasattr(model, "hf_compute_loss") and isinstance(batch, Mapping)):
+    if not (is_of_transformers(model) and isinstance(batch, Mapping)):
         return batch, None, None
-    names = [name for name in _label_arguments(model) if name in batch]
+    names = [name for name in label_arguments(model) if name in batch]
     inputs = {name: value for name, value in batch.items() if name not in names}
     if len(names) == 1:
         return inputs, batch[names[0]], None
@@ -293,13 +292,13 @@ def split_batch(model: Any, batch: Any) -> tuple[Any, Any, Any]:
 
 def _with_labels(model: Any, inputs: Any, labels: Any) -> Any:
     """The inputs and labels as the arguments of ``model.call``, as ``test_step`` of transformers joins them."""
-    arguments = _arguments(model)
+    arguments = call_arguments(model)
     if labels is None:
         return inputs
     if not isinstance(inputs, Mapping):
         inputs = {arguments[0]: inputs}
     if not isinstance(labels, Mapping):
-        labels = dict.fromkeys(_label_arguments(model)[:1], labels)
+        labels = dict.fromkeys(label_arguments(model)[:1], labels)
     names = {output: label for label, output in model.get_label_to_output_name_mapping().items()}
     labels = {names.get(name, name): value for name, value in labels.items()}
     return {**{name: value for name, value in labels.items() if name in arguments}, **inputs}
@@ -312,21 +311,6 @@ def _matched(model: Any, labels: Any, outputs: Any) -> tuple[Any, Any]:
     names = model.get_label_to_output_name_mapping()
     labels = {names.get(name, name): value for name, value in labels.items()}
     return labels, {name: outputs[name] for name in labels}
-
-
-def _arguments(model: Any) -> list[str]:
-    return list(inspect.signature(model.call).parameters)
-
-
-def _label_arguments(model: Any) -> list[str]:
-    from transformers.utils import find_labels
-
-    return list(find_labels(type(model)))
-
-
-def _can_return_loss(model: Any) -> bool:
-    """Whether the model has a loss without labels, as CLIP has."""
-    return "return_loss" in _arguments(model)
 
 
 def _ignored_outputs(model: Any) -> set[str]:

@@ -121,11 +121,11 @@ class TFTrainer:
                 expected="an optimizer or a schedule: in Keras an optimizer is made with its schedule",
                 advice="Pass (optimizer, None) with the schedule inside, or (None, schedule) for AdamW.",
             )
-        if not (self._host.is_compiled or self._host.is_transformers):
+        if not (self._host.is_compiled or self._host.computes_loss):
             raise SettingError(
                 "model",
                 type(model).__name__,
-                expected="a compiled model: a plain Keras model has no loss of its own",
+                expected="a compiled model, as this one has no loss of its own",
                 advice="Call model.compile(loss=..., metrics=[...]) first; the trainer brings the optimizer.",
             )
         if self.args.eval_strategy != "no" and eval_dataset is None:

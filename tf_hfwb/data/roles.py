@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_hfwb.errors import DataError
+from tf_hfwb.keras_compat import is_of_transformers, label_arguments
 
 LABEL_ALIASES = ("label", "label_ids")
 DEFAULT_LABELS = ("labels", "start_positions", "end_positions")
@@ -64,9 +65,7 @@ class Roles:
     def of(cls, model: Any, label_names: Sequence[str] | None, remove_unused_columns: bool) -> Roles:
         """Ask the model: transformers' TF classes through their ``call``, Keras models through their inputs."""
         if is_of_transformers(model):
-            from transformers.utils import find_labels
-
-            labels = tuple(find_labels(type(model))) or DEFAULT_LABELS
+            labels = tuple(label_arguments(model)) or DEFAULT_LABELS
             inputs: tuple[str, ...] | None = _named_inputs(model, labels)
             needs_all, is_bare = False, False
         else:
@@ -167,11 +166,6 @@ def _named_inputs(model: Any, labels: tuple[str, ...]) -> tuple[str, ...]:
     parameters = inspect.signature(model.call).parameters.values()
     # Arguments annotated as bool are switches (training, return_dict), not data.
     return tuple(p.name for p in parameters if p.name not in labels and "bool" not in str(p.annotation))
-
-
-def is_of_transformers(model: Any) -> bool:
-    """Whether it is a TF model of transformers, with a head or without."""
-    return _is_instance_of(model, "TFPreTrainedModel")
 
 
 def _is_instance_of(model: Any, class_name: str) -> bool:

@@ -8,6 +8,7 @@
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
 * ``running.py``: what the running ``fit`` was called with; ``undisturbed.py``: an evaluation in the middle of it.
+* ``transformers_models.py``: whether a model is of transformers, and computes its loss itself.
 * ``precision.py``: a model that computes in float32; ``saved_model.py``: a plain one as a SavedModel.
 * ``position.py``: begin a fit in the middle of an epoch.
 """
@@ -25,11 +26,21 @@ from tf_hfwb.keras_compat.recorder import StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.running import fit_arguments, has_callbacks_of_others
 from tf_hfwb.keras_compat.saved_model import export_plain, structure_of_inputs
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
+from tf_hfwb.keras_compat.transformers_models import (
+    call_arguments,
+    can_return_loss,
+    is_of_transformers,
+    label_arguments,
+)
 from tf_hfwb.keras_compat.undisturbed import undisturbed_metrics
 from tf_hfwb.keras_compat.variables import named
 
 __all__ = [
     "Callback",
+    "call_arguments",
+    "can_return_loss",
+    "is_of_transformers",
+    "label_arguments",
     "Fit",
     "Distribution",
     "GradientObserver",

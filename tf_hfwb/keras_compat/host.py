@@ -20,6 +20,7 @@ from tf_hfwb.keras_compat.observer import GradientObserver
 from tf_hfwb.keras_compat.recorder import StepRecorder
 from tf_hfwb.keras_compat.snapshot import snapshot
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
+from tf_hfwb.keras_compat.transformers_models import computes_loss, is_of_transformers
 from tf_hfwb.keras_compat.variables import Variables
 from tf_hfwb.policies import higher_is_better
 
@@ -67,8 +68,13 @@ class Host(abc.ABC):
 
     @property
     def is_transformers(self) -> bool:
-        """Whether the model is one of transformers' TF classes, which bring a loss of their own."""
-        return hasattr(self.model, "hf_compute_loss")
+        """Whether the model is one of transformers' TF classes, or of a subclass."""
+        return is_of_transformers(self.model)
+
+    @property
+    def computes_loss(self) -> bool:
+        """Whether the model can be trained without a loss that it is compiled with."""
+        return self.is_transformers and computes_loss(self.model)
 
     @property
     @abc.abstractmethod

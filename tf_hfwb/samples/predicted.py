@@ -11,10 +11,9 @@ import numpy as np
 
 from tf_hfwb.data import evaluation_batches
 from tf_hfwb.data.padding import IGNORED_LABEL
-from tf_hfwb.data.roles import is_of_transformers
 from tf_hfwb.errors import DataError
 from tf_hfwb.generation import Generator
-from tf_hfwb.keras_compat import host_of, undisturbed_metrics
+from tf_hfwb.keras_compat import host_of, is_of_transformers, undisturbed_metrics
 from tf_hfwb.predictions import split_batch
 from tf_hfwb.samples.answers import Answers
 from tf_hfwb.samples.arrays import Arrays

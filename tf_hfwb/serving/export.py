@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tf_hfwb.data.limits import longest_input
-from tf_hfwb.data.roles import is_of_transformers
 from tf_hfwb.errors import ExportError, SettingError, TFHFWBError
+from tf_hfwb.keras_compat import is_of_transformers
 from tf_hfwb.messages import inform
 from tf_hfwb.serving.agreement import agreement
 from tf_hfwb.serving.check import TOLERANCE, checker

@@ -43,14 +43,16 @@ class Outputs:
         )
         self.of_tokens = not by_text
 
-    def __call__(self, output: Mapping[str, Any]) -> dict[str, Any]:
-        """The answers by name, from the model's output.
+    def __call__(self, output: Any) -> dict[str, Any]:
+        """The answers by name, from the model's output; of a tensor or a tuple without names ``output_0`` and so on.
 
         Raises:
             ExportError: There is none.
         """
         import tensorflow as tf
 
+        if not isinstance(output, Mapping):
+            output = {f"output_{place}": value for place, value in enumerate(tf.nest.flatten(output))}
         answers = {}
         for name, value in output.items():
             # Caches and the layers' states are tuples.
@@ -61,6 +63,8 @@ class Outputs:
                 f"The model answers with nothing: its outputs are {', '.join(output) or 'none'}. Expected a tensor "
                 "with a row for each text or picture. Export a model with a head for your task."
             )
+        if "logits" not in answers:
+            return answers
         if self._is_regression:
             answers["score"] = answers["logits"][:, 0] if answers["logits"].shape[-1] == 1 else answers["logits"]
         if self.labels:

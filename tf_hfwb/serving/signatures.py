@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import in_float32
+from tf_hfwb.keras_compat import call_arguments, in_float32
 from tf_hfwb.serving.check import TOLERANCE, Example
 from tf_hfwb.serving.generation import Continuation, Spelling, is_spelled
 from tf_hfwb.serving.outputs import Outputs
@@ -113,15 +113,20 @@ class Servable:
             missing = tf.concat([tf.maximum(1 - shape[:1], 0), tf.maximum(shape[1:], 1)], 0)
             widened = tf.cond(number > 0, lambda v=value: v, lambda m=missing, v=value: tf.zeros(m, v.dtype))
             filled[name] = tf.ensure_shape(widened, value.shape)
-        answers = self._outputs(self._model(filled, training=False, return_dict=True))
+        answers = self._outputs(self._run(filled))
         return {name: value[:number] for name, value in answers.items()}
+
+    def _run(self, inputs: Mapping[str, Any]) -> Any:
+        # A subclass may have a call of its own, without this argument.
+        options = {"return_dict": True} if "return_dict" in call_arguments(self._model) else {}
+        return self._model(inputs, training=False, **options)
 
     def _expected(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """What the Python model gives, eagerly."""
         import tensorflow as tf
 
         tensors = {name: tf.constant(value) for name, value in inputs.items()}
-        answers = self._outputs(self._model(tensors, training=False, return_dict=True))
+        answers = self._outputs(self._run(tensors))
         return {name: value.numpy() for name, value in answers.items()}
 
     def _add(self, name: str, function: Callable[..., Any], inputs: Mapping[str, Any]) -> None:

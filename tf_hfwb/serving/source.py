@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tf_hfwb.data.roles import is_of_transformers
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import host_of
+from tf_hfwb.keras_compat import host_of, is_of_transformers
 from tf_hfwb.resume import find_model, load_model, load_processing
 
 
