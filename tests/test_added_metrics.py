@@ -109,6 +109,7 @@ def test_added_metrics_beside_evaluations_of_the_trainer(kind, strategy, caplog)
     f1 = adding(kind, val_f1=[0.1, 0.5, 0.4, 0.3, 0.2])
     stopping = EarlyStopping("val_f1", patience=2)
     options = {"eval_strategy": strategy, "eval_steps": 2, "save_strategy": "epoch", "logging_steps": 3}
+    options |= {"metric_for_best_model": "f1"}
     args = TFTrainingArguments("out", num_train_epochs=5, per_device_train_batch_size=4, disable_tqdm=True, **options)
     trainer = TFTrainer(tiny.functional(kind), args, train_dataset=data, eval_dataset=data, callbacks=[stopping, f1])
     output = trainer.train()
@@ -117,8 +118,7 @@ def test_added_metrics_beside_evaluations_of_the_trainer(kind, strategy, caplog)
     assert found(rows, "eval/f1") == {5: 0.1, 10: 0.5, 15: 0.4, 20: 0.3}
     assert list(found(rows, "eval/loss")) == {"steps": [*range(2, 21, 2)], "epoch": [5, 10, 15, 20]}[strategy]
     assert (output.global_step, stopping.stopped_step, stopping.best_step) == (20, 20, 10)
-    metrics = facts_of("out/checkpoint-10")["metrics"]
-    assert metrics["eval/f1"] == 0.5
+    assert facts_of("out/checkpoint-10")["metrics"]["eval/f1"] == facts_of("out/checkpoint-20")["best_metric"] == 0.5
     assert ("eval/loss" in facts_of("out/checkpoint-15")["metrics"]) is (strategy == "epoch")  # Else it is step 14's.
     assert not [record for record in caplog.records if record.name == "tf_hfwb"]
     said = summary(directory)

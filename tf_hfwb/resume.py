@@ -61,7 +61,8 @@ def restore(
     Raises:
         NotACheckpointError: There is no checkpoint at ``source``, or a model without the state of a training.
         CorruptCheckpointError: The checkpoint that was named is damaged. In a directory of several the newest good one
-            is taken instead, with a warning.
+            is taken instead, with a warning, which also says when that may be of another training.
+        DirectoryInUseError: Another process saves there, and removes each checkpoint before it can be read.
         ArtifactNotFoundError: There is no artifact of that name.
         ServerError: W&B cannot be asked for it, and it was not logged on this machine.
         StateMismatchError: It does not fit the model; nothing has been changed then.

@@ -25,7 +25,7 @@ from tf_hfwb.data import Batches, evaluation_batches, training_batches
 from tf_hfwb.data.tf_data import is_endless
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.generation import Generator, load_generation_config
-from tf_hfwb.keras_compat import host_of, number, undisturbed_metrics
+from tf_hfwb.keras_compat import has_callbacks_of_others, host_of, number, undisturbed_metrics
 from tf_hfwb.optimization import create_optimizer, create_schedule
 from tf_hfwb.policies import EverySteps, Never
 from tf_hfwb.predictions import BatchRunner, Pass
@@ -306,9 +306,10 @@ class TFTrainer:
         return in_order(callbacks)
 
     def _with_the_best_metric(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """What was evaluated: with the metric for the best model, unless a callback of the user's computes that."""
+        """What was evaluated: with the metric for the best model, unless a callback of the user's may compute that."""
         metric = self.args.metric_for_best_model
-        are_all = not any(isinstance(own, EvaluateDuringFit) for own in self.callbacks)
+        may_be_added = has_callbacks_of_others(self.model)
+        are_all = not may_be_added and not any(isinstance(own, EvaluateDuringFit) for own in self.callbacks)
         if metric is not None and are_all and _prefixed(metric, "eval") not in metrics:
             raise SettingError("metric_for_best_model", metric, accepted=sorted(metrics))
         return metrics
