@@ -18,6 +18,8 @@ HEAVY = ("tensorflow", "keras", "tf_keras", "transformers", "wandb", "datasets",
 # From the bottom up: a file imports only from rooms above its own in this list, and from its own.
 ROOMS = [
     "errors",
+    "plain_json",
+    "json_checks",
     "arguments",
     "places",
     "settings",
@@ -33,6 +35,7 @@ ROOMS = [
     "predictions",
     "computed_metrics",
     "resumption",
+    "trainer_state",
     "training_state",
     "tracking",
     "optimization",

@@ -18,6 +18,7 @@ import io
 import json
 import logging
 import pathlib
+import re
 import warnings
 import zipfile
 import zlib
@@ -130,10 +131,15 @@ class KerasFiles:
         Raises:
             CorruptCheckpointError: The file is missing, cannot be read, or holds something else.
         """
-        shards = [name for name in checkpoint.files if name.startswith("model_0000")]
-        if not shards and "model.weights.h5" not in checkpoint.files:
+        if "model.keras" in checkpoint.files:
             with weights_of_archive(checkpoint.path / "model.keras") as file:
                 return _of_h5(file)
+        shards = [name for name in checkpoint.files if re.fullmatch(r"model_\d{5}\.weights\.h5", name)]
+        if not shards and "model.weights.h5" not in checkpoint.files:
+            raise CorruptCheckpointError(
+                f"{checkpoint.path} holds no weights: its manifest names neither model.keras nor model.weights.h5. "
+                "Expected one of them, as this package writes it. Use another checkpoint."
+            )
         arrays: Arrays = {}
         for name in shards or ["model.weights.h5"]:
             with opened_hdf5(checkpoint.path / name, f"{checkpoint.path / name}") as file:
