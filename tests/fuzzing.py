@@ -69,7 +69,9 @@ def damaged_json(data: bytes, dice: random.Random) -> bytes:
             elif kind == 1 and isinstance(container, dict):
                 container[f"{key}"[:-1] + chr(ord(f"{key}x"[-1]) ^ 1)] = container.pop(key)
             elif kind == 2 and isinstance(container[key], (int, float)):
-                container[key] = dice.choice([-container[key], container[key] + 1, container[key] * 10, str(container[key])])
+                container[key] = dice.choice(
+                    [-container[key], container[key] + 1, container[key] * 10, str(container[key])]
+                )
             elif kind == 3:
                 container[key] = [container[key]]
             else:
@@ -98,7 +100,7 @@ def damaged_bytes(data: bytes, dice: random.Random) -> bytes:
         elif kind == 4:
             damaged[at:at] = dice.randbytes(dice.randrange(1, 64))
         elif kind == 5:
-            damaged[at : at + 8] = dice.choice([b"\xff" * 8, bytes(8), struct.pack("<Q", 2**dice.randrange(64))])
+            damaged[at : at + 8] = dice.choice([b"\xff" * 8, bytes(8), struct.pack("<Q", 2 ** dice.randrange(64))])
         else:
             damaged[at:] = damaged[at:] + damaged[at:]
     return bytes(damaged[: 10 << 20])
@@ -147,13 +149,17 @@ def _replace(path: pathlib.Path, data: bytes) -> None:
 
 def hurt(directory: pathlib.Path, outside: pathlib.Path, dice: random.Random) -> None:
     """Damage a checkpoint in place."""
-    files = sorted(path for path in directory.iterdir() if path.is_file())
+    files = sorted(path for path in directory.iterdir() if path.is_file() and not path.is_symlink())
     # The small ones are looked at by everybody.
     path = dice.choice([*files, *(one for one in files if one.suffix == ".json")])
     kind = dice.random()
     if kind < 0.8:
         damage = DAMAGE.get(path.suffix, damaged_bytes) if dice.random() < 0.75 else damaged_bytes
-        _replace(path, damage(path.read_bytes(), dice))
+        try:
+            data = damage(path.read_bytes(), dice)
+        except (ValueError, RecursionError, struct.error, zipfile.BadZipFile):  # It has been damaged before.
+            data = damaged_bytes(path.read_bytes(), dice)
+        _replace(path, data)
     elif kind < 0.85:
         path.unlink()
     elif kind < 0.9:
@@ -179,6 +185,8 @@ def hurt(directory: pathlib.Path, outside: pathlib.Path, dice: random.Random) ->
 def rewrite_manifest(directory: pathlib.Path) -> None:
     """Let the manifest say of the files what they are, as somebody does who means harm."""
     path = directory / "manifest.json"
+    if path.is_symlink() or not path.is_file():
+        return
     try:
         manifest = json.loads(path.read_bytes())
         names = list(manifest["files"])

@@ -100,7 +100,8 @@ def _read(found: Iterable[Checkpoint]) -> tuple[list[tuple[Checkpoint, TrainerSt
         try:
             states.append((checkpoint, TrainerState.read(checkpoint)))
         except CheckpointError as error:
-            damaged.append(_damaged(checkpoint.path, str(error)))
+            if checkpoint.path.exists():  # A training that saves there removes older ones.
+                damaged.append(_damaged(checkpoint.path, str(error)))
     return states, damaged
 
 
