@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pathlib
 import struct
 import tracemalloc
 import zipfile
@@ -12,9 +13,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from tf_hfwb.checkpoint.store import Store
+from tf_hfwb.checkpoint.tensors import chunks
 from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat.archive_safety import check_archive, weights_of_archive
 from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
+from tf_hfwb.keras_compat.keras_files import KerasFiles
+from tf_hfwb.keras_compat.transformers_files import TransformersFiles
 
 SECRET = np.arange(4, dtype=np.float32)
 
@@ -279,3 +284,47 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path):
             file.filelist.append(again)
     with pytest.raises(CorruptCheckpointError, match="cannot be read: its entries claim more than its"):
         check_archive(path)
+
+
+def transformers_checkpoint(index, tensors):
+    store = Store("out")
+    pathlib.Path("out/outside").mkdir(parents=True)
+    pathlib.Path("out/outside/x.safetensors").write_bytes(b"".join(chunks({"stolen": SECRET})))
+    with store.exclusive(), store.draft("checkpoint-1") as draft:
+        draft.write_json("model.safetensors.index.json", index)
+        for name, values in tensors.items():
+            draft.write_tensors(name, values)
+        checkpoint = draft.commit()
+    (checkpoint.path / "left.safetensors").write_bytes(b"".join(chunks({"stolen": SECRET})))
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        {"weight_map": {"w": "one.safetensors", "stolen": "../outside/x.safetensors"}},
+        {"weight_map": {"w": "one.safetensors", "stolen": "left.safetensors"}},
+        {"weight_map": {"w": "one.safetensors", "stolen": "/etc/passwd"}},
+        {"weight_map": {"w": "one.safetensors", "stolen": 3}},
+        {"weight_map": {"w": ["one.safetensors"]}},
+        {"weight_map": ["one.safetensors"]},
+        {"weight_map": None},
+        {},
+        [],
+        "one.safetensors",
+        {"weight_map": {"w": "one.safetensors", "v": "two.safetensors"}},
+    ],
+    ids=lambda index: str(index)[16:60],
+)
+def test_an_index_names_files_of_the_checkpoint_each_weight_once(index):
+    tensors = {"one.safetensors": {"w": SECRET}, "two.safetensors": {"w": SECRET}}
+    with pytest.raises(CorruptCheckpointError, match=r"The model in .* cannot be read: .* Expected .* Use another"):
+        TransformersFiles.read(transformers_checkpoint(index, tensors))
+
+
+def test_what_is_not_in_the_manifest_is_not_read():
+    checkpoint = transformers_checkpoint({"weight_map": {"w": "one.safetensors"}}, {"one.safetensors": {"w": SECRET}})
+    assert set(TransformersFiles.read(checkpoint)) == {"w"}
+    (checkpoint.path / "model.weights.h5").write_bytes(hdf5())
+    with pytest.raises(CorruptCheckpointError, match="manifest names neither"):
+        KerasFiles.read(checkpoint)
