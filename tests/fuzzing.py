@@ -13,6 +13,7 @@ import shutil
 import signal
 import struct
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -228,8 +229,9 @@ class Watch:
         elif event in ("subprocess.Popen", "os.system", "os.exec", "socket.connect", "pickle.find_class"):
             self.touched.append(f"{event} {arguments}")
         elif event in ("os.remove", "os.rename", "os.link", "os.symlink", "os.mkdir", "shutil.rmtree"):
-            places = [os.path.abspath(os.fsdecode(one)) for one in arguments if isinstance(one, (str, bytes))]
-            if not all(place.startswith(self._inside) for place in places):
+            # A relative one is that of a directory that is open.
+            places = [os.fsdecode(one) for one in arguments if isinstance(one, (str, bytes))]
+            if not all(place.startswith(self._inside) for place in places if os.path.isabs(place)):
                 self.touched.append(f"{event} {arguments}")
 
     def run(self, inside: pathlib.Path, call: Callable[[], object]) -> TFHFWBError | None:
@@ -240,14 +242,14 @@ class Watch:
 
         before, began = signal.signal(signal.SIGALRM, too_long), time.process_time()
         signal.setitimer(signal.ITIMER_REAL, 3 * SECONDS, 1)  # The machine may be busy.
-        self._inside, self.touched = str(inside), []
+        self._inside, self.touched, tempfile.tempdir = str(inside), [], str(inside)
         try:
             call()
             return None
         except TFHFWBError as error:
             return error
         finally:
-            self._inside = None
+            self._inside = tempfile.tempdir = None
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
             assert not self.touched, self.touched

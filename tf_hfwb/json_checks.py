@@ -18,8 +18,13 @@ Check = Callable[[Any, str], Any]
 class UnexpectedValueError(ValueError):
     """A value is not what it must be; the message says which, what was expected, and no more."""
 
-    def __init__(self, value: Any, place: str, expected: str) -> None:
-        super().__init__(f"{place or 'it'} is {reprlib.repr(value)}. Expected {expected}.")
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(f"{found}. Expected {expected}.")
+
+
+def unexpected(value: Any, place: str, expected: str) -> UnexpectedValueError:
+    """What to raise for a value at a place."""
+    return UnexpectedValueError(f"{place or 'it'} is {reprlib.repr(value)}", expected)
 
 
 def whole(least: int = 0, most: int = 2**53) -> Check:
@@ -27,7 +32,7 @@ def whole(least: int = 0, most: int = 2**53) -> Check:
 
     def check(value: Any, place: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise UnexpectedValueError(value, place, f"a whole number from {least} to {most}")
+            raise unexpected(value, place, f"a whole number from {least} to {most}")
         return value
 
     return check
@@ -37,14 +42,14 @@ def number(value: Any, place: str) -> float:
     """Any number, NaN and infinity too."""
     found = number_of(value)
     if found is None:
-        raise UnexpectedValueError(value, place, "a number")
+        raise unexpected(value, place, "a number")
     return found
 
 
 def text(value: Any, place: str) -> str:
     """A string."""
     if not isinstance(value, str):
-        raise UnexpectedValueError(value, place, "a string")
+        raise unexpected(value, place, "a string")
     return value
 
 
@@ -58,7 +63,7 @@ def series(check: Check) -> Check:
 
     def checked(value: Any, place: str) -> list[Any]:
         if not isinstance(value, list):
-            raise UnexpectedValueError(value, place, "a list")
+            raise unexpected(value, place, "a list")
         return [check(inner, f"{place}[{index}]") for index, inner in enumerate(value)]
 
     return checked
@@ -69,7 +74,7 @@ def parts(*checks: Check) -> Check:
 
     def checked(value: Any, place: str) -> list[Any]:
         if not isinstance(value, list) or len(value) != len(checks):
-            raise UnexpectedValueError(value, place, f"a list of {len(checks)}")
+            raise unexpected(value, place, f"a list of {len(checks)}")
         return [check(inner, f"{place}[{n}]") for n, (check, inner) in enumerate(zip(checks, value, strict=True))]
 
     return checked
@@ -103,7 +108,9 @@ def record(required: Mapping[str, Check], may_have: Mapping[str, Check] | None =
         found = _object(value, place)
         missing = sorted(required.keys() - found.keys())
         if missing or (exact and found.keys() - checks.keys()):
-            raise UnexpectedValueError(sorted(found), f"the keys of {place or 'it'}", ", ".join(checks))
+            odd = missing or sorted(found.keys() - checks.keys())
+            how = "is missing" if missing else "is not known"
+            raise UnexpectedValueError(f"{_inside(place, odd[0])} {how}", f"the keys {', '.join(checks)}")
         return {
             name: checks[name](inner, _inside(place, name)) if name in checks else inner
             for name, inner in found.items()
@@ -117,7 +124,7 @@ def one_of(values: Sequence[Any]) -> Check:
 
     def check(value: Any, place: str) -> Any:
         if not any(type(value) is type(known) and value == known for known in values):
-            raise UnexpectedValueError(value, place, " or ".join(map(repr, values)))
+            raise unexpected(value, place, " or ".join(map(repr, values)))
         return value
 
     return check
@@ -125,7 +132,7 @@ def one_of(values: Sequence[Any]) -> Check:
 
 def _object(value: Any, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UnexpectedValueError(value, place, "an object")
+        raise unexpected(value, place, "an object")
     return value
 
 

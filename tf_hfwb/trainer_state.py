@@ -26,6 +26,7 @@ from tf_hfwb.json_checks import (
     series,
     table,
     text,
+    unexpected,
     whole,
 )
 from tf_hfwb.resumption import Position
@@ -110,14 +111,14 @@ class TrainerState:
 
 def _format(value: Any, place: str) -> int:
     if isinstance(value, int) and value > FORMAT:
-        raise UnexpectedValueError(value, place, f"{FORMAT}: a newer version of this package wrote it. Upgrade it")
+        raise unexpected(value, place, f"{FORMAT}: a newer version of this package wrote it. Upgrade it")
     return one_of([FORMAT])(value, place)
 
 
 def _run_id(value: Any, place: str) -> str:
     # As W&B has it. It becomes part of paths.
     if not isinstance(value, str) or not re.fullmatch(r"[^/\\#?%:\0]{1,128}", value) or value in (".", ".."):
-        raise UnexpectedValueError(value, place, "the id of a W&B run")
+        raise unexpected(value, place, "the id of a W&B run")
     return value
 
 
