@@ -176,7 +176,7 @@ def hurt(directory: pathlib.Path, outside: pathlib.Path, dice: random.Random) ->
                 lambda: path.mkdir(),
                 lambda: path.symlink_to(outside / "secret"),
                 lambda: path.symlink_to(path.name),
-                lambda: path.symlink_to("/dev/zero"),
+                lambda: path.symlink_to("/dev/null"),
                 lambda: path.symlink_to("."),
                 lambda: path.symlink_to("nothing"),
             ]

@@ -135,8 +135,9 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
         checkpoint: The checkpoint, verified.
 
     Raises:
-        StateMismatchError: A tensor is missing, unknown or of another shape; nothing has been changed then.
-        CorruptCheckpointError: A file is missing or cannot be read.
+        StateMismatchError: A tensor is missing, unknown or of another shape.
+        CorruptCheckpointError: A file is missing or cannot be read, or holds what is not written there. Like the other
+            one it is raised before anything is changed.
     """
     state = TrainerState.read(checkpoint)
     where = str(checkpoint.path)
@@ -151,11 +152,11 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
         *_matched(where, "optimizer", host.optimizer_variables(), _group(others, "optimizer/")),
         *_matched(where, "other weights", _unsaved_weights(host, files), _group(others, "weights/")),
     ]
+    host.keep_random_state()
     if state.position.batch:
         known = host.metric_variables()
         if len(known) == len(metrics):  # Else some are made by the first step only, and compared then.
             _matched(where, "metrics", known, metrics)
-    host.keep_random_state()
     pairs += _matched(where, "random generators", host.random_variables(), _group(others, "random/", without=_DRAWN))
     if _SHARED in others:
         shared = {_SHARED: host.global_random_variable(make=True)}
