@@ -77,6 +77,10 @@ def bomb(file):
     file.create_dataset("vars/0", (10**6,), "f4", data=np.zeros(10**6, "f4"), compression="gzip", chunks=(10**6,))
 
 
+def filtered(file):
+    file.create_dataset("vars/0", data=np.arange(16.0), chunks=(16,), shuffle=True)
+
+
 def reference(file):
     file["vars/0"] = np.array([file["truth"].ref], h5py.ref_dtype)
 
@@ -108,8 +112,8 @@ def many(file):
         h5py.h5o.link(first.id, group.id, f"n{index}".encode())
 
 
-HARMS = [far, soft, dangling, virtual, external, cycle, twice, never_written, never_written_chunks, bomb, reference]
-HARMS += [region, text, pairs, type_of_its_own, deep, many]
+HARMS = [far, soft, dangling, virtual, external, cycle, twice, never_written, never_written_chunks, bomb, filtered]
+HARMS += [reference, region, text, pairs, type_of_its_own, deep, many]
 
 
 def archive(weights: bytes, compression=zipfile.ZIP_STORED) -> bytes:
