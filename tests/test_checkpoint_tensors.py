@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import tracemalloc
 
 import ml_dtypes
 import numpy as np
@@ -154,3 +155,78 @@ def test_a_type_that_cannot_be_read_is_an_error_of_the_file(tmp_path, word, shap
     (tmp_path / "new.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
     with pytest.raises(CorruptCheckpointError, match=r"new\.safetensors cannot be read: .*"):
         read_tensors(tmp_path / "new.safetensors")
+
+
+def entry(shape, begin=0, end=4, dtype="F32", **more):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end], **more}
+
+
+HEADERS = {
+    "65 dimensions": {"x": entry([1] * 65)},
+    "more than it holds": {"x": entry([10**12], end=4 * 10**12)},
+    "a shape that is larger than its place": {"x": entry([10**12])},
+    "a product beyond 64 bits": {"x": entry([2**32, 2**32, 2])},
+    "a product that is right modulo 2**64": {"x": entry([2**62, 4, 2**62, 1], end=0)},
+    "no number of elements": {"x": entry([2**64, 0], end=0)},
+    "a negative dimension": {"x": entry([-1])},
+    "a fraction": {"x": entry([1.0])},
+    "no list": {"x": entry(4)},
+    "a dimension in words": {"x": entry(["1"])},
+    "the same bytes twice": {"x": entry([1]), "y": entry([1])},
+    "a gap": {"x": entry([0], end=0), "y": entry([0], 4, 4)},
+    "an end before the beginning": {"x": entry([1], 4, 0)},
+    "a place in front of the file": {"x": entry([1], -4, 0)},
+    "offsets in words": {"x": {"dtype": "F32", "shape": [1], "data_offsets": ["0", "4"]}},
+    "three offsets": {"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 2, 4]}},
+    "an unknown type": {"x": entry([1], dtype="Q32")},
+    "no type": {"x": {"shape": [1], "data_offsets": [0, 4]}},
+    "no entry": {"x": None},
+    "a list": [entry([1])],
+    "nothing": None,
+}
+
+
+def with_header(path, header: bytes, length=None, data=bytes(4)):
+    path.write_bytes(struct.pack("<Q", len(header) if length is None else length) + header + data)
+    return path
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_is_wrong_is_refused_before_memory_is_taken(name, tmp_path):
+    path = with_header(tmp_path / "x.safetensors", json.dumps(HEADERS[name]).encode())
+    tracemalloc.start()
+    with pytest.raises(CorruptCheckpointError, match=r"x\.safetensors cannot be read: .+ Expected a whole"):
+        read_tensors(path)
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("header", "length"),
+    [
+        (b"{}", 2**63),
+        (b"{}", 2**64 - 1),
+        (b"{}", 100_000_001),
+        (b"[" * 100_000, None),
+        (b'{"x": ' * 100_000, None),
+        (json.dumps({"x": entry([1])}).encode()[:-1] + b', "x": ' + json.dumps(entry([1])).encode() + b"}", None),
+        (b'{"\\ud800": ' + json.dumps(entry([1])).encode() + b"}", None),
+        (b'{"x": {"dtype": "F32", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 4]}}', None),
+        (b"\xff\xfe{}", None),
+    ],
+    ids=["2**63", "2**64 - 1", "above the limit", "deep", "deeper", "a name twice", "half a pair", "digits", "no text"],
+)
+def test_a_header_that_is_no_json_is_refused(header, length, tmp_path):
+    with pytest.raises(CorruptCheckpointError, match=r"x\.safetensors cannot be read: .+ Expected a whole"):
+        read_tensors(with_header(tmp_path / "x.safetensors", header, length))
+
+
+def test_64_dimensions_and_none_are_read(tmp_path):
+    header = {
+        "x": entry([1] * 64),
+        "y": entry([2**20, 0, 2**20], 4, 4),
+        "z": entry([], 4, 8),
+        "__metadata__": {"a": "b"},
+    }
+    found = read_tensors(with_header(tmp_path / "x.safetensors", json.dumps(header).encode(), data=bytes(8)))
+    assert {name: value.shape for name, value in found.items()} == {"x": (1,) * 64, "y": (2**20, 0, 2**20), "z": ()}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import tf_hfwb
 from tf_hfwb.errors import TFHFWBError
@@ -99,18 +99,21 @@ def _checkpoints(arguments: argparse.Namespace) -> int:
     import dataclasses
 
     from tf_hfwb.listing import checkpoints
+    from tf_hfwb.plain_json import dumps
 
     listed = checkpoints(arguments.source)
+    status = 1 if all(one.damage for one in listed) else 0
     if arguments.json:
-        print(json.dumps([dataclasses.asdict(one) for one in listed], indent=2))
-        return 0
+        print(dumps([dataclasses.asdict(one) for one in listed], indent=2))
+        return status
     import rich.box
     import rich.console
     import rich.filesize
     import rich.table
 
     artifacts = dict.fromkeys(one.version.rpartition(":")[0] for one in listed if one.version)
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, caption=f"on W&B: {', '.join(artifacts)}" if artifacts else None)
+    caption = _text(f"on W&B: {', '.join(artifacts)}") if artifacts else None
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, caption=caption)
     for name, justify in (("step", "right"), ("epoch", "right"), ("metrics", "left"), ("size", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for name in ("aliases", "here", "on W&B"):
@@ -118,17 +121,29 @@ def _checkpoints(arguments: argparse.Namespace) -> int:
     for one in listed:
         metrics = "  ".join(f"{name} {value:.4g}" for name, value in one.metrics.items() if isinstance(value, float))
         version = one.version or ""
-        table.add_row(
+        cells = (
             str(one.step),
             "" if one.epoch is None else f"{one.epoch:.2f}",
-            metrics,
+            "damaged, see below" if one.damage else metrics,
             "" if one.size is None else rich.filesize.decimal(one.size),
             " ".join(alias for alias in one.aliases if not alias.startswith(("step-", "epoch-"))),
             "" if one.path is None else os.path.relpath(one.path),
             version.rpartition(":")[2] if len(artifacts) == 1 else version,
         )
-    rich.console.Console().print(table)
-    return 0
+        table.add_row(*map(_text, cells))
+    console = rich.console.Console()
+    console.print(table)
+    for one in listed:
+        if one.damage:
+            console.print(_text(one.damage), soft_wrap=True)
+    return status
+
+
+def _text(words: str) -> Any:
+    """Words that others chose, for a terminal: no markup, and nothing that moves the cursor."""
+    import rich.text
+
+    return rich.text.Text("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in words))
 
 
 def _link(arguments: argparse.Namespace) -> int:

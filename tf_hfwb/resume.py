@@ -29,7 +29,8 @@ from tf_hfwb.pretrained import from_pretrained
 from tf_hfwb.resumption import Position
 from tf_hfwb.tracking.artifacts import directory_of, own_directory
 from tf_hfwb.tracking.names import looks_like_own_name, looks_like_reference
-from tf_hfwb.training_state import FACTS, put_back
+from tf_hfwb.trainer_state import FACTS, TrainerState
+from tf_hfwb.training_state import put_back
 
 _PROCESSING_FILES = {
     "AutoTokenizer": ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json"),
@@ -166,7 +167,7 @@ def warn_of_other_data(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> 
         checkpoint: From which it goes on.
         arguments: What it is trained with now, as in ``trainer_state.json``.
     """
-    before = checkpoint.read_json(FACTS).get("arguments") or {}
+    before = TrainerState.read(checkpoint).arguments
     changed = [
         f"{name} was {before[name]} and is {arguments[name]}"
         for name in _OF_DATA

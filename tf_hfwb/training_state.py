@@ -10,7 +10,6 @@ It lies in a checkpoint's directory as the model's own files, ``training_state.s
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 from collections.abc import Callable, Collection, Mapping
@@ -19,17 +18,22 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb import plain_json
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.errors import StateMismatchError
+from tf_hfwb.errors import CorruptCheckpointError, StateMismatchError
 from tf_hfwb.keras_compat import Host, named
 from tf_hfwb.resumption import Position, Resumption, clear_resumption, set_resumption
+from tf_hfwb.trainer_state import FACTS, FORMAT, TrainerState
 
 _logger = logging.getLogger("tf_hfwb")
 
 TENSORS = "training_state.safetensors"
-FACTS = "trainer_state.json"
 
 Arrays = dict[str, np.ndarray]
+
+_SHARED = "random/global"
+_DRAWN = ("random/numpy", "random/python", _SHARED)
+_COUNTERS = 5  # A rate and four counters, in front of the losses that the step recorder keeps.
 
 
 @dataclass
@@ -63,8 +67,8 @@ class TrainingState:
         draft.write_tensors(TENSORS, {name: np.asarray(value) for name, value in self.others.items()})
         self.others.clear()
         states = {name: state() for name, state in self.callbacks.items()}
-        rows = ",\n    ".join(row for state in states.values() for row in state.pop("log_history", ()))
-        facts = json.dumps(self.facts | {"callbacks": states}, indent=2).removesuffix("\n}")
+        rows = ",\n    ".join(plain_json.line(row) for state in states.values() for row in state.pop("log_history", ()))
+        facts = plain_json.dumps(self.facts | {"callbacks": states}, indent=2).removesuffix("\n}")
         with draft.open(FACTS) as file:
             file.write(f'{facts},\n  "log_history": [\n    {rows}\n  ]\n}}\n'.encode())
 
@@ -99,7 +103,7 @@ class StateCapture:
         variables = {**self._fixed, **self._host.metric_variables()}
         shared = self._host.global_random_variable()
         if shared is not None:
-            variables["random/global"] = shared
+            variables[_SHARED] = shared
         weights = self.files.variables
         values = self._host.snapshot([*weights.values(), *variables.values()])
         others = dict(zip(variables, values[len(weights) :], strict=True))
@@ -113,14 +117,14 @@ class StateCapture:
             files=self.files,
             weights=dict(zip(weights, values, strict=False)),
             others=others,
-            facts={"format": 1, **facts, "random": drawn},
+            facts={"format": FORMAT, **facts, "random": drawn},
             callbacks={name: state() for name, state in recorder.fit.participants.items()},
         )
 
 
 def position_of(checkpoint: Checkpoint) -> Position:
     """Where a checkpoint was taken."""
-    return Position(**checkpoint.read_json(FACTS)["position"])
+    return TrainerState.read(checkpoint).position
 
 
 def put_back(host: Host, checkpoint: Checkpoint) -> Position:
@@ -131,49 +135,47 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
         checkpoint: The checkpoint, verified.
 
     Raises:
-        StateMismatchError: A tensor is missing, unknown or of another shape; nothing has been changed then.
-        CorruptCheckpointError: A file is missing or cannot be read.
+        StateMismatchError: A tensor is missing, unknown or of another shape.
+        CorruptCheckpointError: A file is missing or cannot be read, or holds what is not written there. Like the other
+            one it is raised before anything is changed.
     """
-    facts = checkpoint.read_json(FACTS)
+    state = TrainerState.read(checkpoint)
     where = str(checkpoint.path)
-    host.keep_random_state()
+    others = _read_others(checkpoint)
     files = host.model_files()
     weights = files.read(checkpoint)
-    others = checkpoint.read_tensors(TENSORS)
-    optimizer, generators, unsaved = (
-        host.optimizer_variables(),
-        host.random_variables(),
-        _unsaved_weights(host, files),
-    )
+    drawn = _drawn(state, others, where)
+    lost = _losses(others, where)
+    metrics = _group(others, "metrics/")
     pairs = [
         *_matched(where, "weights", files.variables, weights),
-        *_matched(where, "optimizer", optimizer, _group(others, "optimizer/")),
-        *_matched(
-            where,
-            "random generators",
-            generators,
-            _group(others, "random/", without=("random/numpy", "random/python", "random/global")),
-        ),
-        *_matched(where, "other weights", unsaved, _group(others, "weights/")),
+        *_matched(where, "optimizer", host.optimizer_variables(), _group(others, "optimizer/")),
+        *_matched(where, "other weights", _unsaved_weights(host, files), _group(others, "weights/")),
     ]
+    host.keep_random_state()
+    if state.position.batch:
+        known = host.metric_variables()
+        if len(known) == len(metrics):  # Else some are made by the first step only, and compared then.
+            _matched(where, "metrics", known, metrics)
+    pairs += _matched(where, "random generators", host.random_variables(), _group(others, "random/", without=_DRAWN))
+    if _SHARED in others:
+        shared = {_SHARED: host.global_random_variable(make=True)}
+        pairs += _matched(where, "global random generator", shared, {_SHARED: others[_SHARED]})
+    # From here on everything fits.
     for variable, value in pairs:
         variable.assign(value)
-    if "random/global" in others:
-        host.global_random_variable(make=True).assign(others["random/global"])
-    position = Position(**facts["position"])
-    metrics = _group(others, "metrics/")
+    numpy, python = drawn
+    np.random.set_state(numpy)
+    random.setstate(python)
 
     def restore_metrics() -> None:
         for variable, value in _matched(where, "metrics", host.metric_variables(), metrics):
             variable.assign(value)
 
     recorder = host.record_steps()
-    recorder.restore(others["recorder"])
-    _put_back_drawn(facts["random"], others)
-    states = facts["callbacks"]
-    if "WandbMetricsLogger" in states:
-        states["WandbMetricsLogger"]["log_history"] = facts["log_history"]
-    resumption = Resumption(position, facts.get("run") or {}, states, checkpoint.path)
+    recorder.restore(lost)
+    position = state.position
+    resumption = Resumption(position, state.run, state.callbacks, checkpoint.path)
     set_resumption(host.model, resumption)
 
     def begun() -> bool:
@@ -196,13 +198,13 @@ def weights_in(host: Host, checkpoint: Checkpoint) -> list[tuple[Any, np.ndarray
     pairs = _matched(where, "weights", files.variables, files.read(checkpoint))
     unsaved = _unsaved_weights(host, files)
     if unsaved:
-        pairs += _matched(where, "other weights", unsaved, _group(checkpoint.read_tensors(TENSORS), "weights/"))
+        pairs += _matched(where, "other weights", unsaved, _group(_read_others(checkpoint), "weights/"))
     return pairs
 
 
-def metrics_of(checkpoint: Checkpoint) -> dict[str, float]:
+def metrics_of(checkpoint: Checkpoint) -> Mapping[str, float]:
     """What was known of the step at which a checkpoint was taken, under the names of rows."""
-    return checkpoint.read_json(FACTS)["metrics"]
+    return TrainerState.read(checkpoint).metrics
 
 
 def load_weights(host: Host, checkpoint: Checkpoint) -> None:
@@ -216,11 +218,47 @@ def load_weights(host: Host, checkpoint: Checkpoint) -> None:
         variable.assign(value)
 
 
-def _put_back_drawn(drawn: Mapping[str, Any], tensors: Arrays) -> None:
-    algorithm, place, has_gauss, gauss = drawn["numpy"]
-    np.random.set_state((algorithm, tensors["random/numpy"], place, has_gauss, gauss))
-    version, gauss_next = drawn["python"]
-    random.setstate((version, tuple(tensors["random/python"].tolist()), gauss_next))
+def _read_others(checkpoint: Checkpoint) -> Arrays:
+    if TENSORS not in checkpoint.files:
+        raise CorruptCheckpointError(
+            f"{checkpoint.path} holds no state of a training: its manifest does not name {TENSORS}. Expected a "
+            "checkpoint of a training. Use another one."
+        )
+    return checkpoint.read_tensors(TENSORS)
+
+
+def _drawn(state: TrainerState, tensors: Arrays, where: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The states of NumPy's and Python's generators, as these take them."""
+    keys = _tensor(where, tensors, "random/numpy", "uint32", [624])
+    mixed = _tensor(where, tensors, "random/python", "uint32", [625])
+    if mixed[-1] > 624:
+        raise _unusable(where, "random/python", f"its last number is {mixed[-1]}", "624 at most")
+    algorithm, *rest = state.numpy
+    version, gauss_next = state.python
+    return (algorithm, keys, *rest), (version, tuple(mixed.tolist()), gauss_next)
+
+
+def _losses(tensors: Arrays, where: str) -> np.ndarray:
+    """What the step recorder goes on from."""
+    value = _tensor(where, tensors, "recorder", "float32", None)
+    counters = value[1:_COUNTERS] if value.ndim == 1 else value
+    if value.ndim != 1 or len(value) < _COUNTERS or not (np.isfinite(counters) & (counters >= 0)).all():
+        raise _unusable(where, "recorder", f"it is {_form(value)} {value}", "four counters, and losses")
+    return value
+
+
+def _tensor(where: str, tensors: Arrays, name: str, dtype: str, shape: list[int] | None) -> np.ndarray:
+    found = tensors.get(name)
+    expected = f"{dtype}{'' if shape is None else shape}"
+    if found is None or not _form(found).startswith(expected):
+        raise _unusable(where, name, "it is missing" if found is None else f"it is {_form(found)}", expected)
+    return found
+
+
+def _unusable(where: str, name: str, found: str, expected: str) -> CorruptCheckpointError:
+    return CorruptCheckpointError(
+        f"{name} of {TENSORS} in {where} cannot be used: {found}. Expected {expected}. Use another checkpoint."
+    )
 
 
 def _unsaved_weights(host: Host, files: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pathlib
 
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import CheckpointError
-from tf_hfwb.training_state import metrics_of
+from tf_hfwb.trainer_state import TrainerState
 
 
 def carry_over(store: Store, source: pathlib.Path, step: int, metric: str | None, value: float) -> bool:
@@ -28,7 +28,8 @@ def carry_over(store: Store, source: pathlib.Path, step: int, metric: str | None
     for path in (target, source, source.with_name(target.name)):
         try:
             best = Checkpoint.open(path)
-            if best.read_json("trainer_state.json")["global_step"] != step or metrics_of(best).get(metric) != value:
+            state = TrainerState.read(best)
+            if state.global_step != step or state.metrics.get(metric) != value:
                 continue
             best.verify()
             if path != target:
@@ -36,7 +37,7 @@ def carry_over(store: Store, source: pathlib.Path, step: int, metric: str | None
                     for name in best.files:
                         draft.reuse(name, best)
                     draft.commit()
-        except (CheckpointError, KeyError):
+        except CheckpointError:
             continue
         return True
     return False

@@ -1,23 +1,31 @@
 """Files of tensors in the safetensors format, written in chunks.
 
 The safetensors library writes a file in one go. We hash while writing, rest between chunks so that training can go on,
-and sync; so the format, which is a JSON header and the raw buffers, is written here. Reading is the library's, but for
-the 8-bit floats, which it does not give to NumPy.
+and sync; so the format, which is a JSON header and the raw buffers, is written here. It is read here, too: whatever is
+wrong with a header is an error of ours then, and the library does not give 8-bit floats to NumPy.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
+import reprlib
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from tf_hfwb import plain_json
 from tf_hfwb.errors import CorruptCheckpointError
 
 CHUNK = 4 << 20
+
+_LARGEST_HEADER = 100_000_000  # In bytes; the format's own limit.
+_MOST_DIMENSIONS = 64  # NumPy's.
 
 _NAMES = {
     "bool": "BOOL",
@@ -99,24 +107,54 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """All tensors of a file.
 
     Raises:
-        CorruptCheckpointError: The file is missing, cut off or no safetensors file.
+        CorruptCheckpointError: The file is missing, cut off or no safetensors file; nothing of the size that it claims
+            has been taken in memory then.
     """
     import ml_dtypes  # noqa: F401  NumPy learns bfloat16 and the 8-bit floats from it.
-    import safetensors
 
-    types = {word: name for name, word in _NAMES.items()}
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:  # Checks the header and the file's length.
-            names = set(file.keys())
-            small = {name for name in names if file.get_slice(name).get_dtype().startswith("F8")}
-            tensors = {name: file.get_tensor(name) for name in sorted(names - small)}
-        if small:
-            for name, entry in safetensors.deserialize(Path(path).read_bytes()):  # type: ignore[no-untyped-call]
-                if name in small:
-                    flat = np.frombuffer(entry["data"], np.dtype(types[entry["dtype"]]))
-                    tensors[name] = flat.reshape(entry["shape"])
-        return tensors
-    except (OSError, safetensors.SafetensorError, KeyError, AttributeError) as error:
+        with open(path, "rb") as file:
+            begin, entries = _header(file, os.fstat(file.fileno()).st_size)
+            tensors = {}
+            for name, (dtype, shape, offset) in entries.items():
+                file.seek(begin + offset)
+                tensors[name] = np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
+        return {name: tensors[name] for name in sorted(tensors)}
+    except (OSError, ValueError, OverflowError) as error:
         raise CorruptCheckpointError(
             f"{path} cannot be read: {error}. Expected a whole safetensors file. Use another checkpoint."
         ) from error
+
+
+def _header(file: BinaryIO, size: int) -> tuple[int, dict[str, tuple[np.dtype[Any], list[int], int]]]:
+    """Where the tensors begin, and the type, the shape and the place after that of each: they fill the file."""
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > min(_LARGEST_HEADER, size - 8):
+        raise ValueError(f"its header claims {length} bytes, and it has {size}")
+    described = plain_json.loads(file.read(length))
+    if not isinstance(described, dict):
+        raise ValueError("its header is no object")
+    described.pop("__metadata__", None)
+    types = {word: np.dtype(name) for name, word in _NAMES.items()}
+    entries, ranges = {}, []
+    for name, entry in described.items():
+        match entry:
+            case {"dtype": str(word), "shape": [*shape], "data_offsets": [int(first), int(last)]} if (
+                word in types and len(shape) <= _MOST_DIMENSIONS and all(type(n) is int and n >= 0 for n in shape)
+            ):
+                claimed = math.prod(shape) * types[word].itemsize
+            case _:
+                raise ValueError(f"{name!r} is described as {reprlib.repr(entry)}")
+        if last - first != claimed:
+            raise ValueError(f"{name!r} has {claimed} bytes by its shape, and {last - first} by its place")
+        entries[name] = types[word], shape, first
+        ranges.append((first, last))
+    end = 0
+    for first, last in sorted(ranges):
+        if first != end:
+            raise ValueError(f"its tensors overlap, or leave a gap, at {first}")
+        end = last
+    if 8 + length + end != size:
+        raise ValueError(f"its tensors claim {end} bytes, and it has {size - 8 - length} for them")
+    return 8 + length, entries

@@ -18,6 +18,7 @@ import io
 import json
 import logging
 import pathlib
+import re
 import warnings
 import zipfile
 import zlib
@@ -28,6 +29,8 @@ import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError, WeightsError
+from tf_hfwb.keras_compat.archive_safety import weights_of_archive
+from tf_hfwb.keras_compat.hdf5_safety import opened_hdf5
 from tf_hfwb.keras_compat.texts import write_texts
 
 _logger = logging.getLogger("tf_hfwb")
@@ -126,24 +129,22 @@ class KerasFiles:
         """Each weight by its place in the archive.
 
         Raises:
-            CorruptCheckpointError: The file is missing or cannot be read.
+            CorruptCheckpointError: The file is missing, cannot be read, or holds something else.
         """
-        import h5py
-
-        try:
-            shards = [name for name in checkpoint.files if name.startswith("model_0000")]
-            if shards:
-                return {name: value for shard in shards for name, value in _of_h5(checkpoint.path / shard).items()}
-            if "model.weights.h5" in checkpoint.files:
-                return _of_h5(checkpoint.path / "model.weights.h5")
-            archive = zipfile.ZipFile(checkpoint.path / "model.keras")
-            with archive, archive.open("model.weights.h5") as entry:
-                return _of_h5(entry)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+        if "model.keras" in checkpoint.files:
+            with weights_of_archive(checkpoint.path / "model.keras") as file:
+                return _of_h5(file)
+        shards = [name for name in checkpoint.files if re.fullmatch(r"model_\d{5}\.weights\.h5", name)]
+        if not shards and "model.weights.h5" not in checkpoint.files:
             raise CorruptCheckpointError(
-                f"The model in {checkpoint.path} cannot be read with h5py {h5py.__version__} ({error}). Expected "
-                f"model.keras as this package writes it. Resume from another checkpoint."
-            ) from error
+                f"{checkpoint.path} holds no weights: its manifest names neither model.keras nor model.weights.h5. "
+                "Expected one of them, as this package writes it. Use another checkpoint."
+            )
+        arrays: Arrays = {}
+        for name in shards or ["model.weights.h5"]:
+            with opened_hdf5(checkpoint.path / name, f"{checkpoint.path / name}") as file:
+                arrays |= _of_h5(file)
+        return arrays
 
 
 def _group_of(name: str) -> str:
@@ -165,7 +166,8 @@ def _as_h5(values: Arrays) -> memoryview:
     return buffer.getbuffer()
 
 
-def _of_h5(source: Any) -> Arrays:
+def _of_h5(file: Any) -> Arrays:
+    """The arrays of a file that has been checked."""
     import h5py
     import ml_dtypes
 
@@ -179,8 +181,7 @@ def _of_h5(source: Any) -> Arrays:
             path, _, key = place.rpartition("/")
             arrays[f"{path.removesuffix('vars').removesuffix('/')}/{key}"] = value
 
-    with h5py.File(source, "r") as file:
-        file.visititems(take)
+    file.visititems(take)
     return arrays
 
 

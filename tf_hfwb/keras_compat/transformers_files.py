@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Iterable
+import reprlib
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.checkpoint.tensors import digest_of, read_tensors
+from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
 from tf_hfwb.keras_compat.variables import frozen_variables
 
 Arrays = dict[str, np.ndarray]
+
+INDEX = "model.safetensors.index.json"
 
 
 class TransformersFiles:
@@ -60,7 +63,7 @@ class TransformersFiles:
                 draft.write_tensors(file, tensors, metadata)
         size = sum(value.nbytes for value in values.values())
         files = {name: file for file, tensors in shards.items() for name in tensors}
-        draft.write_json("model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": files})
+        draft.write_json(INDEX, {"metadata": {"total_size": size}, "weight_map": files})
 
     @staticmethod
     def read(checkpoint: Checkpoint) -> Arrays:
@@ -69,13 +72,35 @@ class TransformersFiles:
         Raises:
             CorruptCheckpointError: A file is missing or cannot be read.
         """
-        files: Iterable[str] = ["model.safetensors"]
-        if "model.safetensors.index.json" in checkpoint.files:
-            files = sorted(set(checkpoint.read_json("model.safetensors.index.json")["weight_map"].values()))
         arrays: Arrays = {}
-        for file in files:
-            arrays |= read_tensors(checkpoint.path / file)
+        for file in _weight_files(checkpoint):
+            found = read_tensors(checkpoint.path / file)
+            if arrays.keys() & found.keys():
+                raise _damaged(checkpoint, f"{sorted(arrays.keys() & found.keys())[:3]} are in two files")
+            arrays |= found
         return arrays
+
+
+def _weight_files(checkpoint: Checkpoint) -> list[str]:
+    if INDEX not in checkpoint.files:
+        files = ["model.safetensors"]
+    else:
+        index = checkpoint.read_json(INDEX)
+        places = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+            raise _damaged(checkpoint, f"its {INDEX} has the weight_map {reprlib.repr(places)}")
+        files = sorted(set(places.values()))
+    unknown = [file for file in files if file not in checkpoint.files]
+    if unknown:  # Whatever they are: ../ leads out of the checkpoint.
+        raise _damaged(checkpoint, f"its manifest does not name {unknown[:3]}")
+    return files
+
+
+def _damaged(checkpoint: Checkpoint, found: str) -> CorruptCheckpointError:
+    return CorruptCheckpointError(
+        f"The model in {checkpoint.path} cannot be read: {found}. Expected model.safetensors, or {INDEX} that names "
+        "files beside it, each weight once. Use another checkpoint."
+    )
 
 
 def _save_configuration(model: Any, directory: pathlib.Path) -> None:
