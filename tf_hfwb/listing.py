@@ -65,7 +65,7 @@ def checkpoints(source: str | os.PathLike[str]) -> list[Listed]:
     if directory.is_dir():
         store = Store(directory)
         states, damaged = _read(store.checkpoints())
-        damaged += [_damaged(path, reason) for path, reason in store.rejected()]
+        damaged += [_damaged(one.path, one.reason) for one in store.rejected()]
         names = dict.fromkeys(filter(None, (_reference(state.run) for _, state in states)))
     else:
         wanted = parse_reference(os.fspath(source))
@@ -99,9 +99,10 @@ def _read(found: Iterable[Checkpoint]) -> tuple[list[tuple[Checkpoint, TrainerSt
     for checkpoint in found:
         try:
             states.append((checkpoint, TrainerState.read(checkpoint)))
+        except NotACheckpointError:  # A training that saves there removes older ones.
+            continue
         except CheckpointError as error:
-            if checkpoint.path.exists():  # A training that saves there removes older ones.
-                damaged.append(_damaged(checkpoint.path, str(error)))
+            damaged.append(_damaged(checkpoint.path, str(error)))
     return states, damaged
 
 

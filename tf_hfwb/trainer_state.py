@@ -13,7 +13,7 @@ from typing import Any
 
 from tf_hfwb import plain_json
 from tf_hfwb.checkpoint.store import Checkpoint
-from tf_hfwb.errors import CorruptCheckpointError
+from tf_hfwb.errors import CheckpointError, CorruptCheckpointError
 from tf_hfwb.json_checks import (
     Check,
     UnexpectedValueError,
@@ -71,16 +71,20 @@ class TrainerState:
 
         Raises:
             CorruptCheckpointError: It is missing or no JSON, or a value is not of the kind that is written there.
+            NotACheckpointError: The checkpoint has gone meanwhile.
         """
         path = checkpoint.path / FACTS
         try:
             if FACTS not in checkpoint.files:
                 raise ValueError("the manifest does not name it")
-            return cls._of(plain_json.loads(path.read_bytes()))
+            with checkpoint.open_file(FACTS) as file:
+                return cls._of(plain_json.loads(file.read()))
         except UnexpectedValueError as error:
             raise CorruptCheckpointError(
                 f"{path} cannot be used: {error} Use another checkpoint, or copy this one again."
             ) from error
+        except CheckpointError:  # Some of them are ValueErrors, or OSErrors.
+            raise
         except (OSError, ValueError) as error:
             raise CorruptCheckpointError(
                 f"{path} cannot be read: {error}. Expected JSON, as a save writes it. Use another checkpoint, or copy "
