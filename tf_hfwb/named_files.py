@@ -13,7 +13,7 @@ from typing import Any
 from tf_hfwb.errors import UnsafeModelError, WeightsError
 
 # What a tokenizer or image processor is told to open. What save_pretrained writes has no such names.
-_ENDINGS = ("_file", "_spm", "_path")
+_ENDINGS = ("_file", "_spm")
 _KEYS = ("vocab", "merges")
 _UNUSED = ("special_tokens_map_file", "added_tokens_file")
 # Lists of files, of which that for the version of transformers is taken.

@@ -387,8 +387,8 @@ def _class_of(path: pathlib.Path) -> Any:
             f"{str(path)!r}, trust_remote_code=True) runs that code."
         )
     raise NotACheckpointError(
-        f"{path / 'config.json'} names the architecture {names}, of which transformers has no TF class. Load it "
-        f"with from_pretrained(YourClass, {str(path)!r})."
+        f"{path / 'config.json'} names the architecture {names}, of which transformers has no TF class. "
+        f"Expected one of its own. Load it with from_pretrained(YourClass, {str(path)!r})."
     )
 
 

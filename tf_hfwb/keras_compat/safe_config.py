@@ -137,7 +137,7 @@ class _Names:
         """What is wrong with what a class is made with."""
         # A class of the user's makes its arguments what the class of Keras does that it derives from.
         kinds = {base.__name__ for base in getattr(found, "__mro__", ()) if _is_of_keras(base)}
-        if kinds & {"Lambda", "DropoutWrapperBase", "ResidualWrapperBase"}:
+        if kinds & {"Lambda", "_RNNCellWrapper"}:
             for key, value in config.items():
                 if value == "lambda" and key.endswith("_type"):
                     return "a function as Python bytecode, which would be run"
@@ -213,13 +213,15 @@ def _public(keras: str) -> dict[str, Any]:
 def _classes(keras: str) -> dict[str, type]:
     """A model's parts, by the names that configurations have for them.
 
-    They are the public classes that are made from a configuration, and what Keras derives from them inside.
+    They are the public classes that are made from a configuration, and what is of their families inside Keras.
     """
     found = {name: value for name, value in _public(keras).items() if isinstance(value, type)}
     found = {name: value for name, value in found.items() if hasattr(value, "from_config")}
-    for part in _subclasses(found.values()):
-        module = sys.modules.get(part.__module__)
-        if _is_of_keras(part) and module is not None and vars(module).get(part.__name__) is part:
+    families = {base for part in found.values() for base in part.__mro__ if _is_of_keras(base)}
+    for part in _subclasses(families):
+        if not (_is_of_keras(part) and hasattr(part, "from_config")):
+            continue
+        if vars(sys.modules[part.__module__]).get(part.__name__) is part:
             found[f"{part.__module__.removeprefix('tf_')}.{part.__name__}"] = part
     if keras == "tf_keras":
         from tf_keras import mixed_precision
