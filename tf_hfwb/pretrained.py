@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack
 from typing import Any
 
-from tf_hfwb.errors import SettingError, UnsafeModelError, WeightsError
+from tf_hfwb.errors import CorruptCheckpointError, SettingError, UnsafeModelError, WeightsError
 from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
 from tf_hfwb.named_files import shards_of
 
@@ -73,8 +73,8 @@ def from_pretrained(
     Raises:
         SettingError: ``model_class`` is not a TensorFlow class, or has no model of the checkpoint's type.
         UnsafeModelError: The model's class is code that comes with it, and ``trust_remote_code`` is not True.
-        WeightsError: The configuration or the weights cannot be found or read, or do not fit the model.
-        CorruptCheckpointError: ``tf_model.h5`` is damaged, or reaches for other files.
+        WeightsError: The configuration or the weights cannot be found or read, or do not fit the model; or the weights
+            are in other files than the model's.
 
     Follows ``TFPreTrainedModel.from_pretrained`` (transformers/modeling_tf_utils.py) and
     ``_BaseAutoModelClass.from_pretrained`` (transformers/models/auto/auto_factory.py) of transformers 4.57.
@@ -280,8 +280,7 @@ def _check_tensorflow_weights(name: str, hub: Mapping[str, Any], config: Any) ->
     """Refuse HDF5 that reaches for other files, which transformers would read.
 
     Raises:
-        CorruptCheckpointError: It does so, or is damaged.
-        WeightsError: An index names files that do not lie beside it.
+        WeightsError: It does so, or is damaged; or an index names files that do not lie beside it.
     """
     from transformers.utils import TF2_WEIGHTS_INDEX_NAME, TF2_WEIGHTS_NAME, cached_file
 
@@ -297,7 +296,10 @@ def _check_tensorflow_weights(name: str, hub: Mapping[str, Any], config: Any) ->
             raise _no_weights(name, error) from error
         files = [file] if file else _shard_files(name, index_file, where) if index_file else []
     for file in files:
-        check_hdf5(file)
+        try:
+            check_hdf5(file)
+        except CorruptCheckpointError as error:
+            raise _no_weights(name, error) from error
 
 
 def _shard_files(name: str, index_file: str, where: Mapping[str, Any]) -> list[str]:
