@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from tf_hfwb import from_pretrained, load_model
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.cli import main
-from tf_hfwb.errors import CorruptCheckpointError, NotACheckpointError, WeightsError
+from tf_hfwb.errors import CorruptCheckpointError, NotACheckpointError, UnsafeModelError, WeightsError
 from tf_hfwb.pytorch_format import save_pytorch_format
 from tf_hfwb.resume import load_processing
 
@@ -133,7 +133,7 @@ def test_a_class_that_keras_does_not_know(tmp_path):
             return inputs
 
     keras.Sequential([keras.Input((3,)), Own()]).save(tmp_path / "model.keras")
-    with pytest.raises(WeightsError, match=r"(?s)Keras cannot load .*Own.* custom_objects="):
+    with pytest.raises(UnsafeModelError, match=r"the class test_load_model\.Own, which .* custom_objects="):
         load_model(tmp_path)
     assert load_model(tmp_path, custom_objects={"Own": Own}).built
 

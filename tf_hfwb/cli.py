@@ -65,6 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     export.add_argument("source", help="a checkpoint's directory, or an artifact's name, such as model-my-run:final")
     export.add_argument("directory", help="where to; made if it is not there. For serving, the version goes below it")
     export.add_argument("--to", choices=("serving", "pytorch"), default="serving", help="the format (serving)")
+    export.add_argument(
+        "--no_safe_mode",
+        action="store_false",
+        dest="safe_mode",
+        help="load a plain Keras model with whatever it names, and run its lambdas: for a source you trust",
+    )
     serving = export.add_argument_group("for serving")
     serving.add_argument("--version", type=int, help="the version's number; the next free one by default")
     serving.add_argument("--max_length", type=int, help="cut texts to so many tokens; what the model allows by default")
@@ -169,6 +175,7 @@ def _export_for_serving(arguments: argparse.Namespace) -> int:
         max_new_tokens=arguments.max_new_tokens,
         sample_texts=arguments.text,
         accept_tokenizer_differences=arguments.accept_tokenizer_differences,
+        safe_mode=arguments.safe_mode,
         artifact_name=arguments.artifact_name,
         aliases=arguments.alias,
         link_to_registry=arguments.link_to_registry,
@@ -192,7 +199,7 @@ def _export_to_pytorch(arguments: argparse.Namespace) -> int:
             raise SettingError(
                 f"--{name}", getattr(arguments, name), expected="nothing with --to pytorch", advice="Leave it out."
             )
-    model = load_model(arguments.source)
+    model = load_model(arguments.source, safe_mode=arguments.safe_mode)
     print(save_pytorch_format(model, arguments.directory, processing_class=load_processing(arguments.source)))
     return 0
 

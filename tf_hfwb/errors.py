@@ -41,6 +41,10 @@ class WeightsError(TFHFWBError, OSError):
     """Pretrained weights cannot be found, read or matched to the model."""
 
 
+class UnsafeModelError(WeightsError):
+    """A model could run code or read files as it is loaded, and nobody has said that its source is trusted."""
+
+
 class ArtifactNotFoundError(TFHFWBError, FileNotFoundError):
     """A name that stands for an artifact leads to no directory.
 

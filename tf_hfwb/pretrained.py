@@ -7,14 +7,15 @@ left to transformers.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from tf_hfwb.errors import SettingError, WeightsError
+from tf_hfwb.errors import CorruptCheckpointError, SettingError, UnsafeModelError, WeightsError
+from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
+from tf_hfwb.named_files import shards_of
 
 # The arguments of transformers that say where to look for a file.
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
@@ -58,7 +59,9 @@ def from_pretrained(
         *model_args: Passed to the model's constructor.
         **kwargs: As in transformers: ``config``; ``cache_dir``, ``force_download``, ``local_files_only``, ``proxies``,
             ``revision``, ``subfolder`` and ``token`` say where to look; ``use_safetensors``, ``from_pt``,
-            ``ignore_mismatched_sizes``, ``output_loading_info``, ``tf_to_pt_weight_rename`` and ``trust_remote_code``.
+            ``ignore_mismatched_sizes``, ``output_loading_info``, ``tf_to_pt_weight_rename`` and ``trust_remote_code``
+            (nobody is asked: code that comes with a model is run with True alone). With ``from_pt=True`` a
+            ``pytorch_model.bin`` is read, which PyTorch unpickles with nothing but tensors allowed.
             ``dtype`` is noted in the configuration and does not change the weights, whose dtype is up to Keras. What
             remains (``num_labels``, ``id2label``...) overrides the configuration, or goes to the model's constructor
             (``name``) when it is not in the configuration or ``config`` is a configuration object.
@@ -69,7 +72,9 @@ def from_pretrained(
 
     Raises:
         SettingError: ``model_class`` is not a TensorFlow class, or has no model of the checkpoint's type.
-        WeightsError: The configuration or the weights cannot be found or read, or do not fit the model.
+        UnsafeModelError: The model's class is code that comes with it, and ``trust_remote_code`` is not True.
+        WeightsError: The configuration or the weights cannot be found or read, or do not fit the model; or the weights
+            are in other files than the model's.
 
     Follows ``TFPreTrainedModel.from_pretrained`` (transformers/modeling_tf_utils.py) and
     ``_BaseAutoModelClass.from_pretrained`` (transformers/models/auto/auto_factory.py) of transformers 4.57.
@@ -84,7 +89,7 @@ def from_pretrained(
     ignore_mismatched_sizes = rest.pop("ignore_mismatched_sizes", False)
     output_loading_info = rest.pop("output_loading_info", False)
     rename = rest.pop("tf_to_pt_weight_rename", None)
-    trust_remote_code = rest.pop("trust_remote_code", None)
+    trust_remote_code = bool(rest.pop("trust_remote_code", False))  # None would ask on the terminal.
 
     config, model_kwargs = _load_config(model_class, name, config, hub, rest, trust_remote_code)
     if trust_remote_code and model_class.__name__ in (getattr(config, "auto_map", None) or {}):
@@ -101,6 +106,8 @@ def from_pretrained(
             loading_info = _load_pytorch_weights(model, LazyTensors(shards), rename)
             layout = "PyTorch"
         else:
+            if not (files or from_pt):
+                _check_tensorflow_weights(name, hub, config)
             model, loading_info = _load_with_transformers(
                 concrete_class,
                 _source(name, hub.get("subfolder"), [] if from_pt else files),
@@ -167,7 +174,7 @@ def _load_config(
     config: Any,
     hub: Mapping[str, Any],
     overrides: Mapping[str, Any],
-    trust_remote_code: bool | None,
+    trust_remote_code: bool,
 ) -> tuple[Any, dict[str, Any]]:
     """The configuration, and the arguments that are left for the model's constructor."""
     from transformers import AutoConfig, PretrainedConfig
@@ -188,9 +195,24 @@ def _load_config(
             config, model_kwargs = config_class.from_pretrained(source, return_unused_kwargs=True, **hub, **overrides)
         except OSError as error:
             raise _no_config(source, error) from error
+        except ValueError as error:
+            refused = remote_code_refused(source, error)
+            if refused is None:
+                raise
+            raise refused from error
     # Keras would take a dtype as the policy of the outermost layer alone: it would round float inputs, and all weights
     # would stay as they are.
     return config, {key: value for key, value in model_kwargs.items() if key not in DTYPE_ARGUMENTS}
+
+
+def remote_code_refused(source: str, error: Exception) -> UnsafeModelError | None:
+    """What to raise when transformers does not run code that comes with a model; None for other errors of its."""
+    if "trust_remote_code" not in str(error):
+        return None
+    return UnsafeModelError(
+        f"{source} is not loaded: it is of a class of its own, whose code comes with it (auto_map). Expected a class "
+        "of transformers. If you trust whoever made it, pass trust_remote_code=True, which runs that code."
+    )
 
 
 def _check_has_config(source: str, hub: Mapping[str, Any]) -> None:
@@ -254,18 +276,37 @@ def _safetensors_files(name: str, hub: Mapping[str, Any], config: Any) -> list[s
     return _shard_files(name, index_file, where) if index_file else []
 
 
+def _check_tensorflow_weights(name: str, hub: Mapping[str, Any], config: Any) -> None:
+    """Refuse HDF5 that reaches for other files, which transformers would read.
+
+    Raises:
+        WeightsError: It does so, or is damaged; or an index names files that do not lie beside it.
+    """
+    from transformers.utils import TF2_WEIGHTS_INDEX_NAME, TF2_WEIGHTS_NAME, cached_file
+
+    where = {**hub, "_commit_hash": getattr(config, "_commit_hash", None)}
+    optional = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_gated_repo": False}
+    if os.path.isfile(name):
+        files = [name] if name.endswith((".h5", ".hdf5")) else []
+    else:
+        try:
+            file = cached_file(name, TF2_WEIGHTS_NAME, **where, **optional)
+            index_file = None if file else cached_file(name, TF2_WEIGHTS_INDEX_NAME, **where, **optional)
+        except OSError as error:
+            raise _no_weights(name, error) from error
+        files = [file] if file else _shard_files(name, index_file, where) if index_file else []
+    for file in files:
+        try:
+            check_hdf5(file)
+        except CorruptCheckpointError as error:
+            raise _no_weights(name, error) from error
+
+
 def _shard_files(name: str, index_file: str, where: Mapping[str, Any]) -> list[str]:
     # Not get_checkpoint_shard_files: it fails on an index without "metadata", and does not say which shard is missing.
     from transformers.utils.hub import cached_files
 
-    try:
-        with open(index_file, encoding="utf-8") as stream:
-            shard_names = sorted(set(json.load(stream)["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(
-            f"{index_file} is not an index of shards: {error!r}. Expected JSON with a weight_map from the name of each "
-            "tensor to its file. Download or save the checkpoint again."
-        ) from error
+    shard_names = shards_of(index_file)
     try:
         return list(cached_files(name, shard_names, **where))
     except OSError as error:

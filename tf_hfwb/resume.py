@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import pathlib
-import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,11 +20,14 @@ from tf_hfwb.errors import (
     NotACheckpointError,
     ServerError,
     SettingError,
+    TFHFWBError,
+    UnsafeModelError,
     WeightsError,
 )
 from tf_hfwb.keras_compat import host_of, load_archive, load_shards
 from tf_hfwb.messages import inform
-from tf_hfwb.pretrained import from_pretrained
+from tf_hfwb.named_files import check_processing
+from tf_hfwb.pretrained import from_pretrained, remote_code_refused
 from tf_hfwb.resumption import Position
 from tf_hfwb.tracking.artifacts import directory_of, own_directory
 from tf_hfwb.tracking.names import looks_like_own_name, looks_like_reference
@@ -234,12 +236,16 @@ def _run_of(found: Checkpoint | Rejected) -> str | None:
         return None
 
 
-def load_model(source: str | os.PathLike[str], **options: Any) -> Any:
+def load_model(source: str | os.PathLike[str], *, safe_mode: bool = True, **options: Any) -> Any:
     """Load a model for use from an artifact's name or a directory; training goes on with :func:`restore` instead.
+
+    The source may be a stranger's: no code of its own is run, and no files are read but its own.
 
     Args:
         source: The name of an artifact, such as ``"model-my-run:best"``, a checkpoint's directory, or a directory that
             ``save_model`` or transformers' ``save_pretrained`` wrote.
+        safe_mode: Whether a plain Keras model may be made only of Keras's own layers and functions, of registered ones
+            and of ``custom_objects``. False loads whatever it names, and runs its lambdas: for a source you trust.
         **options: For transformers' ``from_pretrained``, or Keras's ``load_model`` (``custom_objects``, ``compile``).
 
     Returns:
@@ -248,7 +254,9 @@ def load_model(source: str | os.PathLike[str], **options: Any) -> Any:
     Raises:
         NotACheckpointError: There is no model at ``source``.
         CorruptCheckpointError: The directory's files are not those that were written, or cannot be read.
+        UnsafeModelError: It could run code or read other files.
         WeightsError: Weights are missing, or do not fit the configuration; or Keras cannot build the model.
+        SettingError: An option is not for a model of that kind.
         ArtifactNotFoundError: There is no artifact of that name.
         ServerError: W&B cannot be asked for it, and it was not logged on this machine.
 
@@ -259,13 +267,32 @@ def load_model(source: str | os.PathLike[str], **options: Any) -> Any:
     if (path / "manifest.json").exists():
         Checkpoint.open(path).verify()
     archive = path / "model.keras" if path.is_dir() else path
-    if archive.is_file() and (archive.suffix == ".keras" or zipfile.is_zipfile(archive)):
-        return load_archive(archive, **options)
+    if archive.is_file() and archive.suffix == ".keras":
+        return load_archive(archive, safe_mode=safe_mode, **_of_keras(options))
     if (path / "model.weights.json").is_file():
-        return load_shards(path, **options)
+        return load_shards(path, safe_mode=safe_mode, **_of_keras(options))
     if not (path / "config.json").is_file():
-        raise _no_model(path)
+        raise _other_format(path) or _no_model(path)
+    if not safe_mode:
+        raise SettingError(
+            "safe_mode",
+            safe_mode,
+            expected="True for a model of transformers, whose configuration names no code",
+            advice="Leave it out.",
+        )
     return _load_whole(path, options)
+
+
+def _of_keras(options: dict[str, Any]) -> dict[str, Any]:
+    for name, value in options.items():
+        if name not in ("custom_objects", "compile"):
+            raise SettingError(
+                name,
+                value,
+                expected="for a plain Keras model custom_objects, compile and safe_mode alone",
+                advice="Leave it out: it is for models of transformers.",
+            )
+    return options
 
 
 def _load_whole(path: pathlib.Path, options: Mapping[str, Any]) -> Any:
@@ -275,7 +302,17 @@ def _load_whole(path: pathlib.Path, options: Mapping[str, Any]) -> Any:
         WeightsError: Some are missing, which would be random.
     """
     wants_info = options.get("output_loading_info", False)
-    model, info = from_pretrained(_class_of(path), path, **{**options, "output_loading_info": True})
+    model_class = _class_of(path)
+    try:
+        check_processing(path)
+        model, info = from_pretrained(model_class, path, **{**options, "output_loading_info": True})
+    except TFHFWBError:
+        raise
+    except Exception as error:  # A configuration can say anything, and transformers and Keras fail anyhow.
+        raise WeightsError(
+            f"{model_class.__name__} cannot be made of {path}: {type(error).__name__}: {_in_a_line(error)}. Expected a "
+            "configuration and weights as save_pretrained writes them. Save the model there again."
+        ) from error
     # Of tf_model.h5, layers without weights count as missing, too: their numbers are others in each process.
     layers = {layer.name: layer for layer in model.layers}
     missing = sorted(name for name in info["missing_keys"] if name not in layers or layers[name].weights)
@@ -289,10 +326,43 @@ def _load_whole(path: pathlib.Path, options: Mapping[str, Any]) -> Any:
     return (model, info) if wants_info else model
 
 
+# What holds a model, and could run code as it is loaded; with how it is loaded by whoever trusts it.
+_OTHER_FORMATS = {
+    (".h5", ".hdf5"): (
+        "a whole model in HDF5, the format of Keras before model.keras, may have Python bytecode in it",
+        "keras.models.load_model(FILE) or tf_keras.models.load_model(FILE)",
+    ),
+    ("saved_model.pb",): (
+        "a SavedModel is a program, which can read and write files when it runs",
+        "tf.saved_model.load(DIRECTORY)",
+    ),
+    (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"): (
+        "a pickle runs code as it is read",
+        "the library that wrote it, or from_pretrained(CLASS, DIRECTORY, from_pt=True) for weights of PyTorch",
+    ),
+}
+
+
+def _other_format(path: pathlib.Path) -> UnsafeModelError | None:
+    """What to raise for a model in a format that can run code; None if there is none."""
+    names = [file.name for file in path.iterdir()] if path.is_dir() else [path.name] if path.is_file() else []
+    for endings, (why, how) in _OTHER_FORMATS.items():
+        found = [name for name in names if name.endswith(endings) and not name.endswith(".weights.h5")]
+        if found:
+            return UnsafeModelError(
+                f"{path} is not loaded: {found[0]} could run code, as {why}. Expected model.keras, or config.json with "
+                f"model.safetensors. If you trust whoever made it, load it with {how}, and save it with "
+                "model.save('model.keras') or save_pretrained(DIRECTORY)."
+            )
+    return None
+
+
 def _no_model(path: pathlib.Path) -> NotACheckpointError:
     checkpoints = Store(path).checkpoints() if path.is_dir() else []
     if checkpoints:
         advice = f"It holds checkpoints: name one of them. The newest is {checkpoints[-1].path}."
+    elif path.is_file():
+        advice = "It is a file of another kind: a whole model of Keras's own is one whose name ends in .keras."
     elif path.is_dir():
         advice = f"Files there: {', '.join(sorted(p.name for p in path.iterdir())) or 'none'}."
     else:
@@ -306,13 +376,15 @@ def _no_model(path: pathlib.Path) -> NotACheckpointError:
     )
 
 
-def load_processing(source: str | os.PathLike[str]) -> Any:
+def load_processing(source: str | os.PathLike[str], *, trust_remote_code: bool = False) -> Any:
     """The tokenizer or image processor that lies beside a model; None if there is none.
 
     Args:
         source: As in :func:`load_model`.
+        trust_remote_code: Run code that comes with it (``auto_map``). Nobody is asked.
 
     Raises:
+        UnsafeModelError: It is code that comes with it, or is to open files that do not lie beside it.
         CorruptCheckpointError: Its files cannot be read.
         ArtifactNotFoundError: There is no artifact of that name.
         ServerError: W&B cannot be asked for it, and it was not logged on this machine.
@@ -325,8 +397,14 @@ def load_processing(source: str | os.PathLike[str]) -> Any:
         if not there:
             continue
         try:
-            return getattr(transformers, name).from_pretrained(path)
+            check_processing(path)
+            return getattr(transformers, name).from_pretrained(path, trust_remote_code=trust_remote_code)
+        except TFHFWBError:
+            raise
         except Exception as error:  # Of any kind: JSON's, of the tokenizers library, of transformers.
+            refused = remote_code_refused(str(path), error)
+            if refused is not None:
+                raise refused from error
             raise CorruptCheckpointError(
                 f"{name} cannot read {', '.join(there)} in {path}: {type(error).__name__}: {_in_a_line(error)}. "
                 "Expected files as save_pretrained writes them. Save them there again; to go without, remove them."
@@ -338,19 +416,28 @@ def _class_of(path: pathlib.Path) -> Any:
     import transformers
 
     try:
-        names = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures") or []
-    except (ValueError, AttributeError) as error:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        names, auto_map = config.get("architectures") or [], config.get("auto_map")
+    except (ValueError, AttributeError, RecursionError) as error:
         raise CorruptCheckpointError(
             f"{path / 'config.json'} is no configuration of a model: {_in_a_line(error)}. Expected a JSON object, as "
             "save_pretrained writes it. Save the model there again, or use another checkpoint."
         ) from error
-    found = [getattr(transformers, f"TF{name}", None) for name in names]
-    if not found or found[0] is None:
-        raise NotACheckpointError(
-            f"{path / 'config.json'} names the architecture {names}, of which transformers has no TF class. Load it "
-            f"with from_pretrained(YourClass, {str(path)!r})."
+    first = names[0] if isinstance(names, list) and names else None
+    found = getattr(transformers, f"TF{first}", None) if isinstance(first, str) else None
+    base = transformers.TFPreTrainedModel
+    if isinstance(found, type) and issubclass(found, base) and found is not base:
+        return found
+    if auto_map:
+        raise UnsafeModelError(
+            f"{path} is not loaded: its class {first} is code that comes with it (auto_map). Expected a TF class of "
+            "transformers. If you trust whoever made it, from_pretrained(TFAutoModelFor..., "
+            f"{str(path)!r}, trust_remote_code=True) runs that code."
         )
-    return found[0]
+    raise NotACheckpointError(
+        f"{path / 'config.json'} names the architecture {names}, of which transformers has no TF class. "
+        f"Expected one of its own. Load it with from_pretrained(YourClass, {str(path)!r})."
+    )
 
 
 def _in_a_line(error: Exception) -> str:

@@ -7,6 +7,8 @@
 * ``observer.py``, ``distributions.py``: the gradients of a step, summed up in the training graph.
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
+* ``keras_loading.py``: a plain model from its files; ``safe_config.py``, ``archive_safety.py``, ``hdf5_safety.py``:
+  what may be in them.
 * ``running.py``: what the running ``fit`` was called with; ``undisturbed.py``: an evaluation in the middle of it.
 * ``transformers_models.py``: whether a model is of transformers, and computes its loss itself.
 * ``precision.py``: a model that computes in float32; ``saved_model.py``: a plain one as a SavedModel.
@@ -18,7 +20,7 @@ from tf_hfwb.keras_compat.distributions import Distribution, of_array
 from tf_hfwb.keras_compat.fit import Fit
 from tf_hfwb.keras_compat.host import Host, described, number
 from tf_hfwb.keras_compat.hosts import NotAKerasModelError, host_of
-from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
+from tf_hfwb.keras_compat.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.losses import only
 from tf_hfwb.keras_compat.observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.precision import in_float32, plain_in_float32

@@ -11,24 +11,19 @@ which variable lies where) is looked up once, on the training thread, and the fi
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib
 import io
 import json
 import logging
-import pathlib
 import re
-import warnings
 import zipfile
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.errors import CorruptCheckpointError, WeightsError
+from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat.archive_safety import weights_of_archive
 from tf_hfwb.keras_compat.hdf5_safety import opened_hdf5
 from tf_hfwb.keras_compat.texts import write_texts
@@ -267,54 +262,3 @@ class _Visited(set[int]):
         variables = [*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())]
         if [key for _, key, _ in written] == [str(index) for index in range(len(variables))]:
             self.found += [(path, key, variable) for (path, key, _), variable in zip(written, variables, strict=True)]
-
-
-def load_shards(directory: pathlib.Path, **options: Any) -> Any:
-    """Load a Keras 3 model whose weights are in shards.
-
-    Raises:
-        WeightsError: Keras cannot build it, or read the weights.
-    """
-    import keras
-
-    with _loading(directory), keras.saving.custom_object_scope(options.get("custom_objects") or {}):
-        model = keras.models.model_from_json((directory / "config.json").read_text())
-        model.load_weights(directory / "model.weights.json")
-        return model
-
-
-def load_archive(path: pathlib.Path, **options: Any) -> Any:
-    """Load ``model.keras`` with the Keras that wrote it.
-
-    Raises:
-        CorruptCheckpointError: The file is damaged.
-        WeightsError: Keras cannot build the model, as for a class that it does not know.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            version = json.loads(archive.read("metadata.json"))["keras_version"]
-            json.loads(archive.read("config.json"))
-            damaged = archive.testzip()
-            if damaged is not None:
-                raise zipfile.BadZipFile(f"{damaged} in it is damaged")
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise CorruptCheckpointError(
-            f"{path} cannot be read: {error}. Expected a whole file, as Keras's model.save(...) writes it. Save or "
-            "copy the model again, or use another checkpoint."
-        ) from error
-    keras = importlib.import_module("tf_keras" if version.startswith("2.") else "keras")
-    with _loading(path), warnings.catch_warnings():
-        # A checkpoint has the optimizer's variables elsewhere.
-        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer .* saved optimizer has 0 variables")
-        return keras.models.load_model(path, **options)
-
-
-@contextlib.contextmanager
-def _loading(path: pathlib.Path) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise WeightsError(
-            f"Keras cannot load {path}: {type(error).__name__}: {error}\nExpected a model of classes that Keras knows. "
-            "Register those of your own, or load it in Python: load_model(..., custom_objects={'Name': Name})."
-        ) from error

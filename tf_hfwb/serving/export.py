@@ -45,6 +45,7 @@ def export_for_serving(
     max_new_tokens: int | None = None,
     sample_texts: Sequence[str] = (),
     accept_tokenizer_differences: bool = False,
+    safe_mode: bool = True,
     artifact_name: str | None = None,
     aliases: Sequence[str] = (),
     link_to_registry: str | None = None,
@@ -76,6 +77,7 @@ def export_for_serving(
             transformers cannot do in a graph, as ``no_repeat_ngram_size``, leaves it out, too, and a line says so.
         sample_texts: Texts of yours, for which the ids of the tokenizer and of the graph are compared, too.
         accept_tokenizer_differences: Publish although they differ for some text. Without it that is an error.
+        safe_mode: False loads a plain Keras model with whatever it names, and runs its lambdas: for a source you trust.
         artifact_name: Log the version as the artifact ``servable-{artifact_name}``, made from the one that the model
             came from, in the run that is open or a new one. The version's directory must stay until it is uploaded.
         aliases: Aliases of that artifact's version, besides ``latest``.
@@ -90,6 +92,7 @@ def export_for_serving(
         NotAKerasModelError: The model is none of Keras.
         NotACheckpointError: There is no model in the directory.
         CorruptCheckpointError: The directory's files are not those that were written, or cannot be read.
+        UnsafeModelError: The model could run code or read other files.
         WeightsError: Weights are missing, or do not fit the configuration.
         ArtifactNotFoundError: There is no artifact of that name.
 
@@ -121,7 +124,7 @@ def export_for_serving(
             )
     _check_number("max_new_tokens", max_new_tokens, least=0)
     with checker() as other_process:
-        model, tokenizer = load_source(model_or_artifact_or_dir, processing_class)
+        model, tokenizer = load_source(model_or_artifact_or_dir, processing_class, safe_mode=safe_mode)
         is_plain = not is_of_transformers(model)
         _check_takes_texts(model, max_length=max_length, sample_texts=sample_texts)
         if is_plain and processing_class is not None:

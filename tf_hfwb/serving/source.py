@@ -10,23 +10,29 @@ from tf_hfwb.keras_compat import host_of, is_of_transformers
 from tf_hfwb.resume import find_model, load_model, load_processing
 
 
-def load_source(source: Any, processing_class: Any = None) -> tuple[Any, Any]:
+def load_source(source: Any, processing_class: Any = None, *, safe_mode: bool = True) -> tuple[Any, Any]:
     """The model, and the tokenizer or None.
 
     Args:
         source: A model, a directory, or the name of an artifact.
         processing_class: The tokenizer, if it is not that of the directory.
+        safe_mode: As in ``load_model``.
 
     Raises:
         NotAKerasModelError: ``source`` is neither of them.
         SettingError: The model has no weights yet.
         NotACheckpointError: There is no model in the directory.
         CorruptCheckpointError: The directory's files are not those that were written.
+        UnsafeModelError: The model could run code or read other files.
         ArtifactNotFoundError: There is no artifact of that name.
     """
     if isinstance(source, (str, os.PathLike)):
         path = find_model(source)
-        return load_model(path), processing_class or load_processing(path)
+        return load_model(path, safe_mode=safe_mode), processing_class or load_processing(path)
+    if not safe_mode:
+        raise SettingError(
+            "safe_mode", safe_mode, expected="True with a model that is there already", advice="Leave it out."
+        )
     host_of(source)  # Says so if it is no model.
     if not source.built:
         if not is_of_transformers(source):

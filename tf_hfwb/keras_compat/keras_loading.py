@@ -1,0 +1,128 @@
+"""A plain model of tf_keras or Keras 3 from its files, which somebody else may have written."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import pathlib
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tf_hfwb.errors import CorruptCheckpointError, WeightsError
+from tf_hfwb.keras_compat.archive_safety import check_archive
+from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
+from tf_hfwb.keras_compat.safe_config import check_config
+from tf_hfwb.named_files import is_beside
+
+_INDEX = "model.weights.json"
+
+
+def load_archive(
+    path: pathlib.Path,
+    *,
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Any:
+    """Load ``model.keras`` with the Keras that wrote it.
+
+    Args:
+        path: The file.
+        custom_objects: Classes and functions by the names that the model has for them.
+        compile: Whether it is compiled as it was.
+        safe_mode: Whether it may name only what :func:`~tf_hfwb.keras_compat.safe_config.check_config` allows.
+
+    Raises:
+        CorruptCheckpointError: The file is damaged, or reaches for others.
+        UnsafeModelError: It names something else.
+        WeightsError: Keras cannot build the model.
+    """
+    check_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        metadata = _object(archive.read("metadata.json") if "metadata.json" in archive.namelist() else b"", path)
+        config = _object(archive.read("config.json") if "config.json" in archive.namelist() else b"", path)
+    name = "tf_keras" if str(metadata.get("keras_version")).startswith("2.") else "keras"
+    if safe_mode:
+        check_config(config, name, custom_objects, str(path))
+    keras = importlib.import_module(name)
+    with _loading(path), warnings.catch_warnings():
+        # A checkpoint has the optimizer's variables elsewhere.
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer .* saved optimizer has 0 variables")
+        return keras.models.load_model(path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode)
+
+
+def load_shards(
+    directory: pathlib.Path,
+    *,
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Any:
+    """Load a Keras 3 model whose weights are in shards; see :func:`load_archive`."""
+    index, path = directory / _INDEX, directory / "config.json"
+    config = _object(_content(path), path)
+    for shard in _shards(_object(_content(index), index), index):
+        check_hdf5(shard)
+    if safe_mode:
+        check_config(config, "keras", custom_objects, str(directory))
+    import keras
+
+    with _loading(directory):
+        if not compile:
+            config.pop("compile_config", None)
+        model = keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=safe_mode)
+        model.load_weights(index)
+        return model
+
+
+def _shards(index: Mapping[str, Any], path: pathlib.Path) -> list[pathlib.Path]:
+    """The files that an index names, and those that Keras opens without that."""
+    weight_map = index.get("weight_map")
+    files = [weight_map] if not isinstance(weight_map, dict) else list(weight_map.values())
+    names: list[Any] = [name for one in files for name in (one if isinstance(one, list) else [one])]
+    for name in names:
+        if not is_beside(name) or not path.with_name(name).is_file():
+            raise CorruptCheckpointError(
+                f"{path} names the file {name!r}. Expected shards of weights that lie beside it. Copy or save the "
+                "model again, or use another checkpoint."
+            )
+    return sorted({path.with_name(name) for name in names} | set(path.parent.glob("model_*.weights.h5")))
+
+
+def _content(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _object(content: bytes, path: pathlib.Path) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(value, dict):
+        raise _unreadable(path, f"there is {type(value).__name__} instead of an object")
+    return value
+
+
+def _unreadable(path: pathlib.Path, reason: object) -> CorruptCheckpointError:
+    return CorruptCheckpointError(
+        f"{path} cannot be read: {reason}. Expected a model as Keras's model.save(...) writes it, with its "
+        "configuration as JSON. Save or copy the model again, or use another checkpoint."
+    )
+
+
+@contextlib.contextmanager
+def _loading(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise WeightsError(
+            f"Keras cannot load {path}: {type(error).__name__}: {error}\nExpected a model of classes that Keras knows, "
+            "and weights that fit it. Register classes of your own, or pass load_model(..., "
+            "custom_objects={'Name': Name}); or save the model again."
+        ) from error
