@@ -23,6 +23,7 @@ from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import StateMismatchError
 from tf_hfwb.keras_compat import Host, named
 from tf_hfwb.resumption import Position, Resumption, clear_resumption, set_resumption
+from tf_hfwb.secrets import masked
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -64,7 +65,7 @@ class TrainingState:
         self.others.clear()
         states = {name: state() for name, state in self.callbacks.items()}
         rows = ",\n    ".join(row for state in states.values() for row in state.pop("log_history", ()))
-        facts = json.dumps(self.facts | {"callbacks": states}, indent=2).removesuffix("\n}")
+        facts = json.dumps(masked({**self.facts, "callbacks": states}), indent=2).removesuffix("\n}")
         with draft.open(FACTS) as file:
             file.write(f'{facts},\n  "log_history": [\n    {rows}\n  ]\n}}\n'.encode())
 

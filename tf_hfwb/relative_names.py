@@ -1,0 +1,87 @@
+"""Names of files that come from outside, such as a manifest's, before they are joined to a directory.
+
+Guarantees:
+
+* A name that passes, joined to a directory, is a path within it, on every operating system.
+* There is one way to write a path: no two names that pass are the same path.
+
+Does not: look at the disk. A link there may still lead out; whoever opens the file looks for that.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_DRIVE = re.compile("[A-Za-z]:")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # NUL, which the system refuses, and what a terminal obeys.
+
+
+def checked(name: object) -> str:
+    """The name as it is, if it is a safe path within a directory, with ``/`` between its parts.
+
+    Args:
+        name: What came from outside, of whatever type.
+
+    Raises:
+        ValueError: It is not; says why in a few words with the name.
+
+    Example:
+        >>> checked("assets/vocab.txt")
+        'assets/vocab.txt'
+        >>> checked("../vocab.txt")
+        Traceback (most recent call last):
+            ...
+        ValueError: it names a file outside of its directory, '../vocab.txt'
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"it names a file {name!r}, which is no text")
+    parts = name.split("/")
+    if not parts[0] or ".." in parts or "\\" in name or _DRIVE.match(name):
+        raise ValueError(f"it names a file outside of its directory, {name!r}")
+    if "" in parts or "." in parts:
+        raise ValueError(f"it names a file in more than one way, {name!r}")
+    if _CONTROL.search(name) or not _is_encodable(name):
+        raise ValueError(f"it names a file with a character that no name has, {name!r}")
+    return name
+
+
+def all_checked(names: Iterable[object]) -> list[str]:
+    """The names as they are, if each of them is safe and each of them is another file on every file system.
+
+    Some file systems do not tell ``A`` from ``a``, or the two spellings of ``é`` in Unicode.
+
+    Raises:
+        ValueError: One is not safe, or two are one file, or one is a directory for another.
+
+    Example:
+        >>> all_checked(["a", "A"])
+        Traceback (most recent call last):
+            ...
+        ValueError: it names one file twice, 'a' and 'A'
+    """
+    found: dict[str, str] = {}
+    for name in map(checked, names):
+        folded = _folded(name)
+        if folded in found:
+            raise ValueError(f"it names one file twice, {found[folded]!r} and {name!r}")
+        found[folded] = name
+    for folded, name in found.items():
+        for at in range(len(folded)):
+            if folded[at] == "/" and folded[:at] in found:
+                raise ValueError(f"it names a file within a file, {found[folded[:at]]!r} and {name!r}")
+    return [*found.values()]
+
+
+def _is_encodable(name: str) -> bool:
+    """Not with half of a pair of surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
