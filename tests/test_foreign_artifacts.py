@@ -9,6 +9,7 @@ import pathlib
 import stat
 import threading
 import types
+import urllib.parse
 from typing import ClassVar
 
 import pytest
@@ -282,3 +283,22 @@ def test_a_server_that_lies_gives_an_error_without_the_signed_address(tmp_path, 
             with pytest.raises(UnsafeArtifactError, match="none of the web"):
                 fetched(url)
         listener.shutdown()
+
+
+def test_a_reference_to_the_web_is_followed_and_nothing_planted_is(server, version, tmp_path):
+    digest = json.loads(version.artifact.manifest)["contents"]["weights.bin"]["digest"]
+    url = f"{server.url}/blobs/{urllib.parse.quote(digest, safe='')}"
+    linked = {"digest": url, "ref": url, "size": len(FILES["weights.bin"])}
+    rewritten(version, lambda contents: contents.update({"linked.bin": linked}))
+    target = pathlib.Path(directory_of("stranger:latest"))
+    whole = {**FILES, "linked.bin": FILES["weights.bin"]}
+    assert tree(target) == whole
+    before = len(server.requests)
+    assert directory_of("stranger:latest") == str(target)
+    assert not [request for request in server.requests[before:] if request.operation == "download_artifact_file"]
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"mine")
+    (target / "linked.bin").unlink()
+    (target / "linked.bin").symlink_to(outside)
+    assert tree(directory_of("stranger:latest")) == whole
+    assert outside.read_bytes() == b"mine"

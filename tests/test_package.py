@@ -17,11 +17,13 @@ HEAVY = ("tensorflow", "keras", "tf_keras", "transformers", "wandb", "datasets",
 
 # From the bottom up: a file imports only from rooms above its own in this list, and from its own.
 ROOMS = [
+    "secrets",
     "errors",
     "arguments",
     "places",
     "settings",
     "policies",
+    "relative_names",
     "background",
     "checkpoint",
     "training_args",

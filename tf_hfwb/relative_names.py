@@ -10,10 +10,12 @@ Does not: look at the disk. A link there may still lead out; whoever opens the f
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable
 
+_LONGEST = 4096  # More than any system takes.
 _DRIVE = re.compile("[A-Za-z]:")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # NUL, which the system refuses, and what a terminal obeys.
 
@@ -37,6 +39,8 @@ def checked(name: object) -> str:
     """
     if not isinstance(name, str):
         raise ValueError(f"it names a file {name!r}, which is no text")
+    if len(name) > _LONGEST:
+        raise ValueError(f"it names a file with a name of {len(name)} characters")
     parts = name.split("/")
     if not parts[0] or ".." in parts or "\\" in name or _DRIVE.match(name):
         raise ValueError(f"it names a file outside of its directory, {name!r}")
@@ -67,10 +71,10 @@ def all_checked(names: Iterable[object]) -> list[str]:
         if folded in found:
             raise ValueError(f"it names one file twice, {found[folded]!r} and {name!r}")
         found[folded] = name
-    for folded, name in found.items():
-        for at in range(len(folded)):
-            if folded[at] == "/" and folded[:at] in found:
-                raise ValueError(f"it names a file within a file, {found[folded[:at]]!r} and {name!r}")
+    in_order = sorted(found, key=lambda folded: folded.split("/"))  # A directory stands right before what is in it.
+    for above, below in itertools.pairwise(in_order):
+        if below.startswith(f"{above}/"):
+            raise ValueError(f"it names a file within a file, {found[above]!r} and {found[below]!r}")
     return [*found.values()]
 
 

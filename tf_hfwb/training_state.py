@@ -65,7 +65,9 @@ class TrainingState:
         self.others.clear()
         states = {name: state() for name, state in self.callbacks.items()}
         rows = ",\n    ".join(row for state in states.values() for row in state.pop("log_history", ()))
-        facts = json.dumps(masked({**self.facts, "callbacks": states}), indent=2).removesuffix("\n}")
+        # The run is found again by what it is called, whatever that looks like.
+        known = {**masked({**self.facts, "callbacks": states}), "run": self.facts.get("run")}
+        facts = json.dumps(known, indent=2).removesuffix("\n}")
         with draft.open(FACTS) as file:
             file.write(f'{facts},\n  "log_history": [\n    {rows}\n  ]\n}}\n'.encode())
 
