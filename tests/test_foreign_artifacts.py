@@ -8,6 +8,7 @@ import os
 import pathlib
 import stat
 import threading
+import traceback
 import types
 import urllib.parse
 from typing import ClassVar
@@ -273,10 +274,7 @@ def test_a_server_that_lies_gives_an_error_without_the_signed_address(tmp_path, 
             url = f"http://127.0.0.1:{listener.server_port}/{kind}?X-Unknown={SIGNATURE}&Signature={SIGNATURE}"
             with pytest.raises(ServerError, match=r"'a' of e/p/a:v0 could not be downloaded") as caught:
                 fetched(url)
-            shown = caught.getrepr(style="long", chain=True)
-            assert SIGNATURE not in str(caught.value)
-            assert caught.value.__suppress_context__
-            assert shown
+            assert SIGNATURE not in "".join(traceback.format_exception(caught.value))
         assert Liar.asked[-5:] == ["bytes=10-", None, None, None, None]  # Once it has lied, all is asked for.
         assert not (tmp_path / "a").exists()
         for url in ("file:///etc/hostname", "ftp://127.0.0.1/x", "/etc/hostname"):

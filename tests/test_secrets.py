@@ -13,7 +13,7 @@ import time
 import traceback
 
 import pytest
-from helpers import records
+from helpers import nightly, records
 
 from tf_hfwb.errors import NotACheckpointError, ServerError, SettingError
 from tf_hfwb.secrets import cause, masked, masked_text
@@ -294,7 +294,7 @@ def found(where: dict[str, bytes]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("online", [True, False])
+@pytest.mark.parametrize("online", [True, nightly(False)])
 def test_nothing_of_what_was_planted_leaves_a_training(server, launcher, online, tmp_path):
     planted = tmp_path / "planted.json"
     planted.write_text(json.dumps(PLANTED))

@@ -80,7 +80,7 @@ _BEFORE_DIGEST = re.compile(
 # With bounds: a text of many URLs is searched in linear time.
 _USER = re.compile(
     r"(?i)(?<![a-z0-9+.-])(?P<scheme>[a-z][a-z0-9+.-]{1,20}://)(?:"
-    r"[^\s/?#\"'<>@:]{0,200}:(?!\d+/)[^\s\"'<>@]{0,200}(?:@[^\s/?#\"'<>@]{0,200}){0,3}"
+    r"[^\s/?#\"'<>@:]{0,200}:(?!\d+(?:[/?#]|$))[^\s\"'<>@]{0,200}(?:@[^\s/?#\"'<>@]{0,200}){0,3}"
     r"|(?:(?<=http://)|(?<=https://))[^\s/?#\"'<>]{1,200})@"
 )
 _SCHEME = re.compile(

@@ -99,15 +99,16 @@ def _is_as_logged(directory: pathlib.Path, artifact: Any, entries: Mapping[str, 
 
 def _logged_here(artifact: Any, entries: Mapping[str, Any], runs_folder: str | os.PathLike[str]) -> pathlib.Path | None:
     """The directory from which the artifact was logged, if it is still that."""
-    name = str(artifact.source_name).split(":")[0]
+    name, manifest = str(artifact.source_name).split(":")[0], entries.get("manifest.json")
     tried = set()
     for entry in reversed(journal.entries(runs_folder)):
-        if entry.name == name and entry.path not in tried and journal.is_there(entry):
-            tried.add(entry.path)
-            path = pathlib.Path(entry.path)
-            manifest = entries.get("manifest.json")
-            if manifest is not None and _is_whole(path / "manifest.json", manifest):  # Which is soon compared.
-                return path if _is_as_logged(path, artifact, entries) else None
+        path = pathlib.Path(entry.path)
+        if manifest is None or entry.name != name or path in tried or not journal.is_there(entry):
+            continue
+        tried.add(path)
+        # The small file first: most directories are another version's.
+        if _is_whole(path / "manifest.json", manifest) and _is_as_logged(path, artifact, entries):
+            return path
     return None
 
 
