@@ -256,7 +256,8 @@ args = Arguments(
 model = tiny.bert(hub_token=s["model.config"], source="https://me:" + s["model.config: a URL"] + "@host/m")
 trainer = TFTrainer(model, args, train_dataset=tiny.classified(), processing_class=tiny.tokenizer())
 trainer.train()
-again = TFTrainer(model, dataclasses.replace(args, max_steps=3), train_dataset=tiny.classified())
+more = dataclasses.replace(args, max_steps=3)
+again = TFTrainer(model, more, train_dataset=tiny.classified(), processing_class=tiny.tokenizer())
 assert again.train(resume_from_checkpoint=True).global_step == 3  # What is masked is not needed for that.
 trainer.save_model()
 trainer.save_model("pytorch", weights_format="pt")
