@@ -17,6 +17,7 @@ HEAVY = ("tensorflow", "keras", "tf_keras", "transformers", "wandb", "datasets",
 
 # From the bottom up: a file imports only from rooms above its own in this list, and from its own.
 ROOMS = [
+    "secrets",
     "errors",
     "relative_names",
     "plain_json",

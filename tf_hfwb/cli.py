@@ -11,6 +11,7 @@ from typing import Any
 
 import tf_hfwb
 from tf_hfwb.errors import TFHFWBError
+from tf_hfwb.secrets import masked_text
 
 _FOR_SERVING = (
     *("version", "max_length", "max_new_tokens", "text", "accept_tokenizer_differences"),
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {masked_text(str(error))}", file=sys.stderr)
         return 1
 
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tf_hfwb.secrets import masked_text
+
 
 class TFHFWBError(Exception):
-    """Base class of all errors of this package."""
+    """Base class of all errors of this package. No secret is in their messages."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(masked_text(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class SettingError(TFHFWBError, ValueError):
@@ -57,6 +62,10 @@ class ArtifactNotFoundError(TFHFWBError, FileNotFoundError):
         self.reference = reference
         self.known = tuple(known)
         super().__init__(message)
+
+
+class UnsafeArtifactError(TFHFWBError, ValueError):
+    """An artifact would write or read where it must not. Nothing of it was written."""
 
 
 class CheckpointError(TFHFWBError):

@@ -32,6 +32,7 @@ from tf_hfwb.predictions import BatchRunner, Pass
 from tf_hfwb.pytorch_format import save_pytorch_format
 from tf_hfwb.resume import find_checkpoint, go_on, warn_of_other_data
 from tf_hfwb.resumption import Position
+from tf_hfwb.secrets import mask_json
 from tf_hfwb.settings import Settings, Watch
 from tf_hfwb.training_args import TFTrainingArguments, steps_of
 from tf_hfwb.training_state import position_of
@@ -492,6 +493,7 @@ class TFTrainer:
         directory.mkdir(parents=True, exist_ok=True)
         if self._host.is_transformers:
             self.model.save_pretrained(directory, safe_serialization=True)
+            mask_json(directory / "config.json")
         else:
             self.model.save(directory / "model.keras")
         if self.processing_class is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.secrets import masked
 
 # HfArgumentParser makes the choices of a flag of a Literal.
 Strategy = Literal["no", "steps", "epoch"]
@@ -243,8 +244,9 @@ class TFTrainingArguments:
         return self.warmup_steps if self.warmup_steps > 0 else math.ceil(total_steps * self.warmup_ratio)
 
     def to_dict(self) -> dict[str, Any]:
-        """All arguments as plain values."""
-        return dataclasses.asdict(self)
+        """All arguments as plain values, secrets masked."""
+        values: dict[str, Any] = masked(dataclasses.asdict(self))
+        return values
 
     def to_json_string(self) -> str:
         """All arguments as JSON."""

@@ -23,6 +23,7 @@ from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError, StateMismatchError
 from tf_hfwb.keras_compat import Host, named
 from tf_hfwb.resumption import Position, Resumption, clear_resumption, set_resumption
+from tf_hfwb.secrets import masked
 from tf_hfwb.trainer_state import FACTS, FORMAT, TrainerState
 
 _logger = logging.getLogger("tf_hfwb")
@@ -68,7 +69,9 @@ class TrainingState:
         self.others.clear()
         states = {name: state() for name, state in self.callbacks.items()}
         rows = ",\n    ".join(plain_json.line(row) for state in states.values() for row in state.pop("log_history", ()))
-        facts = plain_json.dumps(self.facts | {"callbacks": states}, indent=2).removesuffix("\n}")
+        # The run is found again by what it is called, whatever that looks like.
+        known = {**masked({**self.facts, "callbacks": states}), "run": self.facts.get("run")}
+        facts = plain_json.dumps(known, indent=2).removesuffix("\n}")
         with draft.open(FACTS) as file:
             file.write(f'{facts},\n  "log_history": [\n    {rows}\n  ]\n}}\n'.encode())
 

@@ -18,6 +18,7 @@ from tf_hfwb.checkpoint.tensors import digest_of, read_tensors
 from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
 from tf_hfwb.keras_compat.variables import frozen_variables
+from tf_hfwb.secrets import mask_json
 
 Arrays = dict[str, np.ndarray]
 
@@ -113,3 +114,5 @@ def _save_configuration(model: Any, directory: pathlib.Path) -> None:
     if model.can_generate():
         # Not its save_pretrained, which refuses what generate takes, as a temperature without do_sample.
         model.generation_config.to_json_file(directory / "generation_config.json")
+    for path in directory.glob("*config.json"):
+        mask_json(path)

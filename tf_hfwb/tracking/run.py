@@ -31,9 +31,9 @@ from typing import Any, Literal
 
 from tf_hfwb.background import Worker
 from tf_hfwb.messages import inform
+from tf_hfwb.secrets import masked
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.history import STEP, Logged, logged_rows, rows_on_server, run_folders, unwritten
-from tf_hfwb.tracking.secrets import masked
 from tf_hfwb.tracking.together import Together
 from tf_hfwb.tracking.uploads import Uploads, described
 
@@ -219,8 +219,8 @@ class Tracker:
             self._write(row)
 
     def summarize(self, values: Mapping[str, Any]) -> None:
-        """Set values of the run's summary."""
-        self.run.summary.update(dict(values))
+        """Set values of the run's summary, secrets masked."""
+        self.run.summary.update(masked(dict(values)))
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Merge ``config`` into the run's config, secrets masked."""
@@ -385,7 +385,8 @@ def _init(settings: Settings, name: str | None, run_id: str | None, entity: str 
     import wandb
 
     def init(mode: Literal["offline"] | None) -> Any:
-        return wandb.init(project=settings.project, name=name, mode=mode, **_options(run_id, entity))
+        with _command_line_masked():
+            return wandb.init(project=settings.project, name=name, mode=mode, **_options(run_id, entity))
 
     keyless = settings.mode is None and not has_credentials()
     run = _guard("opening the W&B run", lambda: init("offline" if keyless else None))
@@ -397,6 +398,17 @@ def _init(settings: Settings, name: str | None, run_id: str | None, entity: str 
     elif keyless:
         wandb.termlog(f"Offline run. Upload it later with: wandb login && wandb sync {os.path.dirname(run.dir)}")
     return run
+
+
+@contextlib.contextmanager
+def _command_line_masked() -> Iterator[None]:
+    """The client records what the program was called with when it opens a run; no setting keeps secrets out."""
+    given = sys.argv
+    sys.argv = masked(given)
+    try:
+        yield
+    finally:
+        sys.argv = given
 
 
 def _options(run_id: str | None, entity: str | None) -> dict[str, Any]:
