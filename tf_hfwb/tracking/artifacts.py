@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -158,8 +159,10 @@ def upload(
 def _files(path: str) -> Iterator[str]:
     for directory, folders, files in os.walk(path):
         folders.sort()
-        for file in sorted(files):
-            yield os.path.join(directory, file)
+        for file in (os.path.join(directory, name) for name in sorted(files)):
+            # A link may lead anywhere, and reading from a pipe would wait.
+            if stat.S_ISREG(os.lstat(file).st_mode):
+                yield file
 
 
 def directory_of(reference: ArtifactReference | str) -> str:
