@@ -20,6 +20,8 @@ ROOMS = [
     "secrets",
     "errors",
     "relative_names",
+    "named_files",
+    "messages",
     "plain_json",
     "json_checks",
     "arguments",
