@@ -48,9 +48,7 @@ def load_archive(
     if safe_mode:
         check_config(config, name, custom_objects, str(path))
     keras = importlib.import_module(name)
-    with _loading(path), warnings.catch_warnings():
-        # A checkpoint has the optimizer's variables elsewhere.
-        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer .* saved optimizer has 0 variables")
+    with _loading(path):
         return keras.models.load_model(path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode)
 
 
@@ -119,7 +117,12 @@ def _unreadable(path: pathlib.Path, reason: object) -> CorruptCheckpointError:
 @contextlib.contextmanager
 def _loading(path: pathlib.Path) -> Iterator[None]:
     try:
-        yield
+        with warnings.catch_warnings():
+            # A checkpoint has the optimizer's variables elsewhere.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer .* optimizer has 0 variables")
+            # Keras would leave such layers as they were made: with random weights.
+            warnings.filterwarnings("error", "Skipping nested container")
+            yield
     except Exception as error:
         raise WeightsError(
             f"Keras cannot load {path}: {type(error).__name__}: {error}\nExpected a model of classes that Keras knows, "
