@@ -7,13 +7,15 @@
 * ``observer.py``, ``distributions.py``: the gradients of a step, summed up in the training graph.
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
-* ``running.py``: what the running ``fit`` was called with; ``undisturbed.py``: an evaluation in the middle of it.
+* ``running.py``: what the running ``fit`` was called with; ``undisturbed.py``: an evaluation in the middle of it;
+  ``relay.py``: the hooks of one that is not Keras's.
 * ``precision.py``: a model that computes in float32; ``saved_model.py``: a plain one as a SavedModel.
-* ``position.py``: begin a fit in the middle of an epoch.
+* ``position.py``: begin a fit in the middle of an epoch; ``epochs.py``: epochs of different lengths.
 """
 
 from tf_hfwb.keras_compat.callback import Callback, Logs
 from tf_hfwb.keras_compat.distributions import Distribution, of_array
+from tf_hfwb.keras_compat.epochs import forget_epoch_length
 from tf_hfwb.keras_compat.fit import Fit
 from tf_hfwb.keras_compat.host import Host, number
 from tf_hfwb.keras_compat.hosts import NotAKerasModelError, host_of
@@ -22,9 +24,11 @@ from tf_hfwb.keras_compat.losses import only
 from tf_hfwb.keras_compat.observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.precision import in_float32, plain_in_float32
 from tf_hfwb.keras_compat.recorder import StepRecorder, difference, rate_of
+from tf_hfwb.keras_compat.relay import PassHooks
 from tf_hfwb.keras_compat.running import fit_arguments
 from tf_hfwb.keras_compat.saved_model import export_plain, structure_of_inputs
-from tf_hfwb.keras_compat.texts import texts_of, write_texts
+from tf_hfwb.keras_compat.texts import texts_of_processing, write_texts
+from tf_hfwb.keras_compat.transformers_files import plain_configuration
 from tf_hfwb.keras_compat.undisturbed import undisturbed_metrics
 from tf_hfwb.keras_compat.variables import named
 
@@ -36,10 +40,12 @@ __all__ = [
     "Host",
     "Logs",
     "NotAKerasModelError",
+    "PassHooks",
     "StepRecorder",
     "difference",
     "distributions",
     "fit_arguments",
+    "forget_epoch_length",
     "export_plain",
     "host_of",
     "in_float32",
@@ -49,10 +55,11 @@ __all__ = [
     "number",
     "of_array",
     "only",
+    "plain_configuration",
     "plain_in_float32",
     "rate_of",
     "structure_of_inputs",
-    "texts_of",
+    "texts_of_processing",
     "undisturbed_metrics",
     "write_texts",
 ]

@@ -281,7 +281,7 @@ def number(value: Any) -> float | None:
         value = value()
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # An int may be too large.
         return None
 
 
