@@ -123,12 +123,13 @@ def position_of(checkpoint: Checkpoint) -> Position:
     return Position(**checkpoint.read_json(FACTS)["position"])
 
 
-def put_back(host: Host, checkpoint: Checkpoint) -> Position:
+def put_back(host: Host, checkpoint: Checkpoint, position: Position | None = None) -> Position:
     """Put a checkpoint's state back into a model, and let the model's next ``fit`` go on from there.
 
     Args:
         host: The model; compiled and built, as it was when the checkpoint was written.
         checkpoint: The checkpoint, verified.
+        position: Where the next fit begins, if that is not as the checkpoint says.
 
     Raises:
         StateMismatchError: A tensor is missing, unknown or of another shape; nothing has been changed then.
@@ -145,22 +146,20 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
         host.random_variables(),
         _unsaved_weights(host, files),
     )
+    drawn = _group(others, "random/", without=("random/numpy", "random/python", "random/global"))
+    if len(drawn) != len(generators):
+        drawn = _on_replicas(where, host.num_replicas, generators, drawn)
     pairs = [
         *_matched(where, "weights", files.variables, weights),
         *_matched(where, "optimizer", optimizer, _group(others, "optimizer/")),
-        *_matched(
-            where,
-            "random generators",
-            generators,
-            _group(others, "random/", without=("random/numpy", "random/python", "random/global")),
-        ),
+        *_matched(where, "random generators", generators, drawn),
         *_matched(where, "other weights", unsaved, _group(others, "weights/")),
     ]
     for variable, value in pairs:
         variable.assign(value)
     if "random/global" in others:
         host.global_random_variable(make=True).assign(others["random/global"])
-    position = Position(**facts["position"])
+    position = position or Position(**facts["position"])
     metrics = _group(others, "metrics/")
 
     def restore_metrics() -> None:
@@ -219,6 +218,27 @@ def _put_back_drawn(drawn: Mapping[str, Any], tensors: Arrays) -> None:
     np.random.set_state((algorithm, tensors["random/numpy"], place, has_gauss, gauss))
     version, gauss_next = drawn["python"]
     random.setstate((version, tuple(tensors["random/python"].tolist()), gauss_next))
+
+
+def _on_replicas(where: str, replicas: int, generators: Mapping[str, Any], found: Arrays) -> Arrays:
+    """The states of random generators that another number of replicas has left: tf_keras has one for each of them."""
+    layers = len(generators) // replicas
+    if not found or not layers or len(generators) % replicas or len(found) % layers:
+        return found
+    before = len(found) // layers
+    _logger.warning(
+        "Going on from %s on %d replicas, which were %d. Dropout and other layers that draw random numbers draw others "
+        "than they would have. Expected the same number, for a training as if it had never been interrupted.",
+        where,
+        replicas,
+        before,
+    )
+    states = [found[name] for name in sorted(found)]
+    places = [divmod(index, replicas) for index in range(len(generators))]
+    return {
+        name: states[layer * before + replica] if replica < before else np.asarray(variable)
+        for (name, variable), (layer, replica) in zip(generators.items(), places, strict=True)
+    }
 
 
 def _unsaved_weights(host: Host, files: Any) -> dict[str, Any]:

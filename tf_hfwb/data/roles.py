@@ -72,7 +72,7 @@ class Roles:
         else:
             inputs = tuple(tensor.name for tensor in getattr(model, "inputs", None) or ()) or None
             labels = tuple(name for name in DEFAULT_LABELS if name not in (inputs or ()))
-            is_sequential = _is_instance_of(model, "Sequential")
+            is_sequential = is_instance_of(model, "Sequential")
             needs_all = inputs is not None and not is_sequential
             is_bare = is_sequential or (needs_all and len(inputs or ()) == 1 and not isinstance(model.input, dict))
         if label_names is not None:
@@ -171,9 +171,9 @@ def _named_inputs(model: Any, labels: tuple[str, ...]) -> tuple[str, ...]:
 
 def is_of_transformers(model: Any) -> bool:
     """Whether it is a TF model of transformers, with a head or without."""
-    return _is_instance_of(model, "TFPreTrainedModel")
+    return is_instance_of(model, "TFPreTrainedModel")
 
 
-def _is_instance_of(model: Any, class_name: str) -> bool:
-    """By name, because importing both Keras and transformers to ask costs seconds."""
+def is_instance_of(model: Any, class_name: str) -> bool:
+    """Whether its class or one above is called so; importing both Keras and transformers to ask costs seconds."""
     return any(base.__name__ == class_name for base in type(model).__mro__)
