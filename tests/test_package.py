@@ -41,6 +41,11 @@ ROOMS = [
     "resume",
     "listing",
     "serving",
+    "saving",
+    "building",
+    "overridden",
+    "unused",
+    "training_length",
     "trainer",
     "cli",
 ]
