@@ -319,8 +319,7 @@ def test_a_training_that_is_done_ends_once_more(kind, monkeypatch):
     assert same(weights(again), [np.array(w) for w in load_model("out/checkpoint-10").get_weights()])
     assert same(weights(again), [np.array(w) for w in load_model("model-run:final").get_weights()])
     assert train_rows(history(directory)) == eval_rows(history(directory)) == []
-    fresh = best_of(0.1, 0.2, 0.3, kind=kind, output_dir="fresh")
-    fresh.model = again.model
+    fresh = best_of(0.1, 0.2, 0.3, kind=kind, output_dir="fresh", model=again.model)
     assert fresh.train(False).global_step == 15  # Nothing of the resume is left in the model.
 
 
