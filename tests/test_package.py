@@ -48,6 +48,11 @@ ROOMS = [
     "resume",
     "listing",
     "serving",
+    "saving",
+    "building",
+    "overridden",
+    "unused",
+    "training_length",
     "trainer",
     "cli",
 ]

@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="tf-hfwb", description="Weights & Biases for Hugging Face models in TensorFlow and Keras."
     )
     parser.add_argument("--version", action="version", version=f"tf-hfwb {tf_hfwb.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    parser.set_defaults(command=None)
     show = commands.add_parser(
         "show",
         help="look at a local run",
@@ -95,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     sync.add_argument("run", help="the run's folder, such as wandb/run-DATE-ID")
     sync.set_defaults(command=_sync)
     arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
     try:
         return arguments.command(arguments)
     except (TFHFWBError, OSError) as error:

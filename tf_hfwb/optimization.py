@@ -3,13 +3,46 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Host
 from tf_hfwb.training_args import TFTrainingArguments
 
 # Searched in the names of variables. tf_keras names a variable by its path, Keras 3 by its last part.
 _NOT_DECAYED = [r"bias", r"[Ll]ayer_?[Nn]orm", r"[Rr][Mm][Ss]_?[Nn]orm", r"gamma", r"beta", r"\bln_", r"\bscale\b"]
+
+
+def check_of_same_keras(host: Host, optimizer: Any, schedule: Any) -> None:
+    """Refuse an optimizer, a schedule, or metrics that the model was compiled with, of the other Keras.
+
+    Raises:
+        SettingError: One of them is.
+    """
+    given = [("optimizers", optimizer), ("optimizers", schedule)]
+    compiled = getattr(getattr(host.model, "_compile_config", None), "config", None) or {}
+    for argument in ("metrics", "weighted_metrics"):
+        given += [(f"model.compile({argument})", one) for one in _flat(compiled.get(argument))]
+    for name, value in given:
+        packages = {base.__module__.partition(".")[0] for base in type(value).__mro__}
+        if packages & {"keras", "tf_keras"} - {host.package}:
+            module = "optimizers" if name == "optimizers" else "metrics"
+            raise SettingError(
+                name,
+                f"{type(value).__module__}.{type(value).__qualname__}",
+                expected=f"one of {host.package}, which the model belongs to",
+                advice=f"Import {host.package} and take it from {host.package}.{module}.",
+            )
+
+
+def _flat(value: Any) -> list[Any]:
+    """What is in nested lists and dicts."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [one for each in value for one in _flat(each)]
+    return [value]
 
 
 def create_schedule(host: Host, kind: str, peak: float, warmup_steps: int, total_steps: int) -> Any:

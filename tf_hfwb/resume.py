@@ -90,8 +90,14 @@ def restore(
     raise problem
 
 
-def go_on(model: Any, checkpoint: Checkpoint) -> Position:
-    """Do as :func:`restore` does, from a checkpoint that :func:`find_checkpoint` has found and verified."""
+def go_on(model: Any, checkpoint: Checkpoint, position: Position | None = None) -> Position:
+    """Do as :func:`restore` does, from a checkpoint that :func:`find_checkpoint` has found and verified.
+
+    Args:
+        model: See :func:`restore`.
+        checkpoint: The checkpoint.
+        position: Where the next fit begins, if that is not as the checkpoint says.
+    """
     host = host_of(model)
     if not host.is_compiled:
         raise SettingError(
@@ -108,7 +114,7 @@ def go_on(model: Any, checkpoint: Checkpoint) -> Position:
             expected="a built model, whose weights the checkpoint restores",
             advice="Call it once on a batch, or call model.build(input_shape), first.",
         )
-    position = put_back(host, checkpoint)
+    position = put_back(host, checkpoint, position)
     inform("Going on from %s: step %d, epoch %d.", checkpoint.path, position.step, position.epoch)
     return position
 

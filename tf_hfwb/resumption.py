@@ -60,8 +60,9 @@ class Resumption:
         Args:
             participants: The names of those that it has.
         """
-        # What TFTrainer adds up for its result is nothing that anybody asked for.
-        left = [name for name, state in self.states.items() if name != "TrainingTotals" and any(state.values())]
+        # What TFTrainer keeps for itself is nothing that anybody asked for.
+        own = ("TrainingTotals", "StopAfterSteps")
+        left = [name for name, state in self.states.items() if name not in own and any(state.values())]
         warn_of_dropped([name for name in left if name not in participants], self.source)
 
 

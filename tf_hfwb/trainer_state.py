@@ -155,6 +155,7 @@ _PARTICIPANTS: dict[str, Check] = {
     ),
     "EvaluateDuringFit": record({}, {"metrics": table(number)}),
     "GuestStates": table(record({}, dict.fromkeys(_COUNTS, optional(number)), exact=True)),
+    "StopAfterSteps": record({}, {"first_step": whole()}),
     "TrainingTotals": record({}, {"losses": number, "batches": whole()}),
     "WandbEvalTable": record({}, {"evaluations": whole()}),
     "WandbMetricsLogger": record({"rows": _ROWS, "best": table(number)}),

@@ -130,12 +130,13 @@ def position_of(checkpoint: Checkpoint) -> Position:
     return TrainerState.read(checkpoint).position
 
 
-def put_back(host: Host, checkpoint: Checkpoint) -> Position:
+def put_back(host: Host, checkpoint: Checkpoint, position: Position | None = None) -> Position:
     """Put a checkpoint's state back into a model, and let the model's next ``fit`` go on from there.
 
     Args:
         host: The model; compiled and built, as it was when the checkpoint was written.
         checkpoint: The checkpoint, verified.
+        position: Where the next fit begins, if that is not as the checkpoint says.
 
     Raises:
         StateMismatchError: A tensor is missing, unknown or of another shape.
@@ -160,7 +161,10 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
         known = host.metric_variables()
         if len(known) == len(metrics):  # Else some are made by the first step only, and compared then.
             _matched(where, "metrics", known, metrics)
-    pairs += _matched(where, "random generators", host.random_variables(), _group(others, "random/", without=_DRAWN))
+    generators, states = host.random_variables(), _group(others, "random/", without=_DRAWN)
+    if len(states) != len(generators):
+        states = _on_replicas(where, host.num_replicas, generators, states)
+    pairs += _matched(where, "random generators", generators, states)
     if _SHARED in others:
         shared = {_SHARED: host.global_random_variable(make=True)}
         pairs += _matched(where, "global random generator", shared, {_SHARED: others[_SHARED]})
@@ -170,6 +174,7 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
     numpy, python = drawn
     np.random.set_state(numpy)
     random.setstate(python)
+    position = position or state.position
 
     def restore_metrics() -> None:
         for variable, value in _matched(where, "metrics", host.metric_variables(), metrics):
@@ -177,7 +182,6 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
 
     recorder = host.record_steps()
     recorder.restore(lost)
-    position = state.position
     resumption = Resumption(position, state.run, state.callbacks, checkpoint.path)
     set_resumption(host.model, resumption)
 
@@ -262,6 +266,27 @@ def _unusable(where: str, name: str, found: str, expected: str) -> CorruptCheckp
     return CorruptCheckpointError(
         f"{name} of {TENSORS} in {where} cannot be used: {found}. Expected {expected}. Use another checkpoint."
     )
+
+
+def _on_replicas(where: str, replicas: int, generators: Mapping[str, Any], found: Arrays) -> Arrays:
+    """The states of random generators that another number of replicas has left: tf_keras has one for each of them."""
+    layers = len(generators) // replicas
+    if not found or not layers or len(generators) % replicas or len(found) % layers:
+        return found
+    before = len(found) // layers
+    _logger.warning(
+        "Going on from %s on %d replicas, which were %d. Dropout and other layers that draw random numbers draw others "
+        "than they would have. Expected the same number, for a training as if it had never been interrupted.",
+        where,
+        replicas,
+        before,
+    )
+    states = [found[name] for name in sorted(found)]
+    places = [divmod(index, replicas) for index in range(len(generators))]
+    return {
+        name: states[layer * before + replica] if replica < before else np.asarray(variable)
+        for (name, variable), (layer, replica) in zip(generators.items(), places, strict=True)
+    }
 
 
 def _unsaved_weights(host: Host, files: Any) -> dict[str, Any]:

@@ -22,6 +22,11 @@ from tf_hfwb.keras_compat import Host, StepRecorder, difference
 _last_steps: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
 
+def forget_steps(model: Any) -> None:
+    """Let the model's next fit count from 0, whatever it was trained on before."""
+    _last_steps.pop(model, None)
+
+
 class StepClock:
     """The global step of one fit.
 
