@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tf_hfwb.checkpoint.pending import wait_for_writers
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import CheckpointError, NotACheckpointError, ServerError
 from tf_hfwb.tracking import journal
@@ -61,6 +62,7 @@ def checkpoints(source: str | os.PathLike[str]) -> list[Listed]:
         names = dict.fromkeys(filter(None, (_reference(facts) for _, facts in stored)))
     else:
         wanted = parse_reference(os.fspath(source))
+        wait_for_writers()
         known = [entry for entry in journal.entries(runs_folder()) if entry.name == wanted.name]
         paths = dict.fromkeys(entry.path for entry in known if journal.is_there(entry))
         stored = _with_facts(sorted(_opened(paths), key=lambda checkpoint: checkpoint.step or 0))

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any
 
+from tf_hfwb.checkpoint.pending import wait_for_writers
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import (
     ArtifactNotFoundError,
@@ -166,6 +167,7 @@ def warn_of_other_data(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> 
 
 def find_model(source: str | os.PathLike[str]) -> pathlib.Path:
     """The path itself, or where the artifact of that name lies on this machine, downloaded if need be."""
+    wait_for_writers()
     path = pathlib.Path(source).expanduser()
     if not path.exists() and isinstance(source, str):
         if looks_like_reference(source):

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.checkpoint import tensors as tensor_files
+from tf_hfwb.checkpoint.pending import wait_for_writers
 from tf_hfwb.errors import CorruptCheckpointError, NotACheckpointError
 
 MANIFEST = "manifest.json"
@@ -70,6 +71,7 @@ class Checkpoint:
             CorruptCheckpointError: The manifest cannot be understood, or a file is missing or has another size.
         """
         path = pathlib.Path(path)
+        wait_for_writers(path.parent)
         try:
             text = (path / MANIFEST).read_bytes()
         except (FileNotFoundError, NotADirectoryError):

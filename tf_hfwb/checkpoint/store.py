@@ -43,6 +43,7 @@ from tf_hfwb.checkpoint.manifest import (
     digest_of_file,
     step_of,
 )
+from tf_hfwb.checkpoint.pending import wait_for_writers
 from tf_hfwb.checkpoint.tensors import CHUNK, chunks
 from tf_hfwb.errors import (
     CheckpointWriteError,
@@ -198,9 +199,7 @@ class _HashedFile:
         view = memoryview(data).cast("B")
         for start in range(0, len(view), CHUNK):
             piece = view[start : start + CHUNK]
-            if self._hurries:
-                self._last = self._hasher.submit(self._sha.update, piece)
-            else:
+            if not (self._hurries and self._hashed_elsewhere(piece)):
                 self._wait_for_hasher()
                 self._sha.update(piece)
             rest = piece
@@ -218,6 +217,13 @@ class _HashedFile:
         """SHA-256 of what was written, hexadecimal."""
         self._wait_for_hasher()
         return self._sha.hexdigest()
+
+    def _hashed_elsewhere(self, piece: memoryview) -> bool:
+        try:
+            self._last = self._hasher.submit(self._sha.update, piece)
+        except RuntimeError:  # Python is ending: its pools of threads take nothing any more.
+            return False
+        return True
 
     def _wait_for_hasher(self) -> None:
         if self._last is not None:
@@ -303,6 +309,7 @@ class Store:
         That is what lies under our own temporary names. A directory that merely lacks a manifest may be another
         library's checkpoint: it is never read, and never removed.
         """
+        wait_for_writers(self.path)  # A fit of this process that ended in an exception may have a draft there.
         self._bring_back()
         for path in self.path.glob(".tmp-*"):
             if path.name.startswith((_DRAFT, _REPLACED, _REMOVED)):
@@ -328,6 +335,7 @@ class Store:
         return self._listed()[1]
 
     def _listed(self) -> tuple[list[Checkpoint], list[tuple[pathlib.Path, str]]]:
+        wait_for_writers(self.path)
         if any(self.path.glob(f"{_REPLACED}*")):
             # Another process that holds the lock is alive, and will finish its replacement itself.
             with contextlib.suppress(DirectoryInUseError, CheckpointWriteError), self.exclusive():
