@@ -10,7 +10,6 @@ import threading
 import time
 
 import pytest
-
 from helpers import python
 
 from tf_hfwb.checkpoint.store import Checkpoint, Store

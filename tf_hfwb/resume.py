@@ -43,7 +43,10 @@ def restore(
     """Go on with a training exactly where a checkpoint was taken: the model's next ``fit`` does so.
 
     Restores the weights, the optimizer with its schedule, the random generators, the metrics of the epoch and of the
-    log, and attaches the same W&B run. The data is yours to start at the right batch: see the example.
+    log, and attaches the same W&B run. All that belongs to the next ``fit`` that trains: ``evaluate`` and ``predict``
+    before it, or one that fails before its first step, change nothing. Arrays (with ``shuffle=False``) and data of
+    which Keras makes one pass an epoch begin at the right batch by themselves; a stream is yours to start, as in the
+    example.
 
     Args:
         model: A model that is built and compiled as it was when the checkpoint was written.

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.errors import StateMismatchError
-from tf_hfwb.keras_compat import Host, named
+from tf_hfwb.errors import SettingError, StateMismatchError
+from tf_hfwb.keras_compat import Host, Start, named
 from tf_hfwb.resumption import Position, Resumption, clear_resumption, set_resumption
 
 _logger = logging.getLogger("tf_hfwb")
@@ -167,19 +167,39 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
         for variable, value in _matched(where, "metrics", host.metric_variables(), metrics):
             variable.assign(value)
 
-    recorder = host.record_steps()
-    recorder.restore(others["recorder"])
     _put_back_drawn(facts["random"], others)
     states = facts["callbacks"]
     if "WandbMetricsLogger" in states:
         states["WandbMetricsLogger"]["log_history"] = facts["log_history"]
     set_resumption(host.model, Resumption(position, facts.get("run") or {}, states, checkpoint.path))
+    restored_optimizer = host.model.optimizer
 
-    def begun() -> bool:
-        clear_resumption(host.model)
-        return not recorder.fit.is_stopped
+    def prepare() -> None:
+        if host.model.optimizer is not restored_optimizer:
+            raise SettingError(
+                "optimizer",
+                type(host.model.optimizer).__name__,
+                expected=f"the one that restore has given the state of {where}: compile has made another since",
+                advice="Call compile before restore; or load_model, for a training that begins anew with its weights.",
+            )
+        # Whatever was trained or evaluated since is no part of this training.
+        host.record_steps().restore(others["recorder"])
 
-    host.begin_next_fit_at(position.epoch, position.batch, restore_metrics, begun)
+    def is_left() -> bool:
+        return not host.record_steps().fit.is_stopped
+
+    host.begin_next_fit_at(
+        Start(
+            epoch=position.epoch,
+            batch=position.batch,
+            batches=position.batches,
+            prepare=prepare,
+            restore_metrics=restore_metrics,
+            is_left=is_left,
+            has_trained=lambda: host.record_steps().has_run,
+            over=lambda: clear_resumption(host.model),
+        )
+    )
     return position
 
 

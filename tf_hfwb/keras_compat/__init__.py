@@ -9,7 +9,7 @@
 * ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
 * ``running.py``: what the running ``fit`` was called with; ``undisturbed.py``: an evaluation in the middle of it.
 * ``precision.py``: a model that computes in float32; ``saved_model.py``: a plain one as a SavedModel.
-* ``position.py``: begin a fit in the middle of an epoch.
+* ``position.py``: begin the next training in the middle of an epoch.
 """
 
 from tf_hfwb.keras_compat.callback import Callback, Logs
@@ -20,6 +20,7 @@ from tf_hfwb.keras_compat.hosts import NotAKerasModelError, host_of
 from tf_hfwb.keras_compat.keras_files import load_archive, load_shards
 from tf_hfwb.keras_compat.losses import only
 from tf_hfwb.keras_compat.observer import GradientObserver, distributions
+from tf_hfwb.keras_compat.position import Start
 from tf_hfwb.keras_compat.precision import in_float32, plain_in_float32
 from tf_hfwb.keras_compat.recorder import StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.running import fit_arguments
@@ -36,6 +37,7 @@ __all__ = [
     "Host",
     "Logs",
     "NotAKerasModelError",
+    "Start",
     "StepRecorder",
     "difference",
     "distributions",
