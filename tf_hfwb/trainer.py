@@ -26,7 +26,7 @@ from tf_hfwb.data.tf_data import is_endless
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.generation import Generator, load_generation_config
 from tf_hfwb.keras_compat import host_of, number, undisturbed_metrics
-from tf_hfwb.optimization import create_optimizer, create_schedule
+from tf_hfwb.optimization import create_optimizer, create_schedule, whole_steps
 from tf_hfwb.policies import EverySteps, Never
 from tf_hfwb.predictions import BatchRunner, Pass
 from tf_hfwb.pytorch_format import save_pytorch_format
@@ -258,8 +258,8 @@ class TFTrainer:
         """Steps and epochs to train, and the batches of an epoch."""
         args, accumulation, batches_per_epoch = self.args, self._host.accumulation_steps, batches.steps_per_epoch
         if batches_per_epoch is not None and args.max_steps <= 0:
-            steps = math.ceil(args.num_train_epochs * batches_per_epoch / accumulation)
-            return steps, math.ceil(args.num_train_epochs), batches_per_epoch
+            num_batches = math.ceil(args.num_train_epochs * batches_per_epoch)
+            return whole_steps(num_batches, accumulation), math.ceil(args.num_train_epochs), batches_per_epoch
         if args.max_steps <= 0:
             raise DataError(
                 "The length of train_dataset is unknown. Expected a tf.data.Dataset with a cardinality, or "
