@@ -149,6 +149,22 @@ def test_optimizers_of_tensorflow_1(optimizer):
     assert all(map(np.array_equal, *kept))
 
 
+@pytest.mark.parametrize("kind", [nightly("tf_keras"), "keras"])
+def test_an_optimizer_that_does_not_count(kind):
+    keras = importlib.import_module(kind)
+
+    class Own(keras.optimizers.SGD):
+        def apply_gradients(self, grads_and_vars, **_):
+            for gradient, variable in grads_and_vars:
+                variable.assign_sub(0.01 * gradient)
+
+        def apply(self, grads, trainable_variables=None):
+            self.apply_gradients(zip(grads, trainable_variables, strict=True))
+
+    rows, saved, _ = fit_and_look(classifier(kind, optimizer=Own(0.1)), *samples(24), save_freq=4, epochs=2)
+    assert (rows, saved) == ([2, 4, 6, 8, 10, 12], [4, 8, 12])  # Batches.
+
+
 def test_keras_3_has_no_more_variables_with_us():
     counts = []
     for callbacks in ([], [WandbMetricsLogger(2)]):

@@ -62,11 +62,12 @@ class StepClock:
         self._accumulation = host.accumulation_steps
         counted = host.iterations()
         self._has_counter = counted is not None
-        self._looks_left = 2 if self._has_counter else 0
-        self.must_confirm = self._has_counter and (host.may_skip_steps or not host.is_stock)
+        self._looks, self._looks_left = 0, 2 if self._has_counter else 0
+        self.must_confirm = self._has_counter and (host.may_skip_steps or host.has_own_step)
         self._others = host.other_iterations() if host.counts_by is None else {}
         self.settled = not self._has_counter
-        self._updates = counted or 0  # The optimizer's counter, in batches, as far as we count it.
+        self._updates = counted or 0  # The optimizer's counter, in batches, as far as we count it,
+        self._first = self._updates  # and as it was at the begin.
         self._spurious = 0  # By how much the counter itself is ahead of that.
         known = max(_last_steps.get(host.model, 0), initial_step)
         self._offset = max(0, known - self._updates // self._accumulation)
@@ -106,9 +107,12 @@ class StepClock:
         else:
             if self._others:
                 self._choose_counter()
+            self._looks += 1
             self._looks_left -= 1
             self._ask(self._updates + batches)
             self.settled = self._looks_left <= 0
+            if self._looks == 2 and self._updates == self._first and self._host.has_own_optimizer:
+                self._count_batches()
         self.step = self._updates // self._accumulation + self._offset
 
     def confirm(self) -> None:
@@ -121,6 +125,12 @@ class StepClock:
         if self._updates > expected or (self._updates < expected and not self._host.may_skip_steps):
             self.settled, self._looks_left = False, _ALWAYS
 
+    def _count_batches(self) -> None:
+        """The user's optimizer does not count at all."""
+        self._has_counter = self.must_confirm = False
+        self.settled = True
+        self._updates = self._first + self._batches
+
     def _choose_counter(self) -> None:
         """Of several optimizers, at the first look: the one that counts, if it is another than ``model.optimizer``."""
         before, self._others = self._others, {}
@@ -131,7 +141,8 @@ class StepClock:
         name = self._host.counts_by  # Perhaps as another callback's clock has found.
         if name is not None:
             step = self.after(0)
-            self._updates, self._spurious, self._accumulation = before[name], 0, self._host.accumulation_steps
+            self._updates = self._first = before[name]
+            self._spurious, self._accumulation = 0, self._host.accumulation_steps
             self._offset += step - self.after(0)
 
     def uncounted_batches(self) -> int | None:

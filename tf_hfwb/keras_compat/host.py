@@ -119,11 +119,15 @@ class Host(abc.ABC):
         return False
 
     @property
-    def is_stock(self) -> bool:
-        """Whether train step and optimizer are those of a library, which make one update of each batch."""
+    def has_own_step(self) -> bool:
+        """Whether train step or optimizer are the user's, and may make another number of updates of a batch."""
+        return self.has_own_optimizer or not _is_of_library(type(self.model), "train_step")
+
+    @property
+    def has_own_optimizer(self) -> bool:
+        """Whether the optimizer is applied by the user's code, which may not count."""
         optimizer = type(innermost(self.optimizer))
-        methods = [(type(self.model), "train_step"), (optimizer, "apply_gradients"), (optimizer, "apply")]
-        return all(_is_of_library(owner, name) for owner, name in methods)
+        return not (_is_of_library(optimizer, "apply_gradients") and _is_of_library(optimizer, "apply"))
 
     @property
     def optimizer(self) -> Any:
