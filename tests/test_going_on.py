@@ -200,7 +200,7 @@ def test_what_cannot_go_on_is_said_in_one_sentence(kind, caplog):
     model.train_on_batch({"x": x["x"][:8]}, y[:8])  # As without us.
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-2), loss, metrics=["accuracy"])
-    with pytest.raises(SettingError, match=r"compile has made another since.*before restore"):
+    with pytest.raises(SettingError, match=r"compile has made another since.*restore again"):
         model.fit(**arrays(kind, Nowhere), epochs=3, verbose=0)
     restore(model, "out/checkpoint-12")
     host_of(model).set_optimizer(keras.optimizers.Adam(1e-2))  # As a TFTrainer that begins anew.

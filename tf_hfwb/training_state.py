@@ -180,7 +180,7 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
                 "optimizer",
                 type(host.model.optimizer).__name__,
                 expected=f"the one that restore has given the state of {where}: compile has made another since",
-                advice="Call compile before restore; or load_model, for a training that begins anew with its weights.",
+                advice="Call restore again, after compile; or load_model, to begin anew with the weights.",
             )
         # Whatever was trained or evaluated since is no part of this training.
         host.record_steps().restore(others["recorder"])
