@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Host
 from tf_hfwb.training_args import TFTrainingArguments
+
+_logger = logging.getLogger("tf_hfwb")
 
 # Searched in the names of variables. tf_keras names a variable by its path, Keras 3 by its last part.
 _NOT_DECAYED = [r"bias", r"[Ll]ayer_?[Nn]orm", r"[Rr][Mm][Ss]_?[Nn]orm", r"gamma", r"beta", r"\bln_", r"\bscale\b"]
@@ -43,6 +46,40 @@ def _flat(value: Any) -> list[Any]:
     if isinstance(value, (list, tuple)):
         return [one for each in value for one in _flat(each)]
     return [value]
+
+
+def whole_steps(num_batches: int, accumulation: int) -> int:
+    """The updates that so many batches make. Those that are left over for the last one make none, which is said.
+
+    Args:
+        num_batches: The batches of the whole training; Keras accumulates from one epoch into the next.
+        accumulation: The batches of an update.
+
+    Raises:
+        SettingError: They make none at all.
+
+    Example:
+        >>> whole_steps(31, 1), whole_steps(30, 5)
+        (31, 6)
+    """
+    steps, left_over = divmod(num_batches, accumulation)
+    if not steps:
+        raise SettingError(
+            "gradient_accumulation_steps",
+            accumulation,
+            expected=f"{num_batches} at most, the number of batches of the whole training, or no update is ever made",
+            advice="Accumulate less, or train longer.",
+        )
+    if left_over:
+        _logger.warning(
+            "The last %d of %d batches make no update: gradients are accumulated over %d. Expected a multiple of that "
+            "to use all of them. The schedule ends with the last update, step %d.",
+            left_over,
+            num_batches,
+            accumulation,
+            steps,
+        )
+    return steps
 
 
 def create_schedule(host: Host, kind: str, peak: float, warmup_steps: int, total_steps: int) -> Any:

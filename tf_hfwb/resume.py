@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tf_hfwb.checkpoint.manifest import LOOKS, step_of
+from tf_hfwb.checkpoint.pending import wait_for_writers
 from tf_hfwb.checkpoint.store import Checkpoint, Rejected, Store
 from tf_hfwb.errors import (
     ArtifactNotFoundError,
@@ -48,7 +49,10 @@ def restore(
     """Go on with a training exactly where a checkpoint was taken: the model's next ``fit`` does so.
 
     Restores the weights, the optimizer with its schedule, the random generators, the metrics of the epoch and of the
-    log, and attaches the same W&B run. The data is yours to start at the right batch: see the example.
+    log, and attaches the same W&B run. All that belongs to the next ``fit`` that trains: ``evaluate`` and ``predict``
+    before it, or one that fails before its first step, change nothing. Arrays (with ``shuffle=False``) and data of
+    which Keras makes one pass an epoch begin at the right batch by themselves; a stream is yours to start, as in the
+    example.
 
     Args:
         model: A model that is built and compiled as it was when the checkpoint was written.
@@ -193,6 +197,7 @@ def warn_of_other_data(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> 
 
 def find_model(source: str | os.PathLike[str]) -> pathlib.Path:
     """The path itself, or where the artifact of that name lies on this machine, downloaded if need be."""
+    wait_for_writers()
     path = pathlib.Path(source).expanduser()
     if not path.exists() and isinstance(source, str):
         if looks_like_reference(source):

@@ -1,4 +1,4 @@
-"""What the next ``fit`` of a model goes on from; set by ``restore``, read by the callbacks as the fit begins."""
+"""What a model's next training goes on from; set by ``restore``, read by the callbacks as a fit begins."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _pending: weakref.WeakKeyDictionary[Any, Resumption] = weakref.WeakKeyDictionary
 
 
 def set_resumption(model: Any, resumption: Resumption) -> None:
-    """Let the model's next ``fit`` go on from there."""
+    """Let the model's next training go on from there."""
     _pending[model] = resumption
 
 
@@ -97,5 +97,5 @@ def resumption_of(model: Any) -> Resumption | None:
 
 
 def clear_resumption(model: Any) -> None:
-    """The fit has begun."""
+    """A fit has trained, or is over: the next one begins anew."""
     _pending.pop(model, None)

@@ -16,6 +16,7 @@ from typing import Any
 from tf_hfwb.data import Batches
 from tf_hfwb.data.tf_data import Length, count, length_of, passes_from
 from tf_hfwb.errors import DataError
+from tf_hfwb.optimization import whole_steps
 from tf_hfwb.resumption import Position
 from tf_hfwb.training_args import TFTrainingArguments
 
@@ -79,10 +80,11 @@ def training_length(
 
     Raises:
         DataError: Nothing says where it ends.
+        SettingError: It has fewer batches than an update needs.
     """
     per_epoch = batches.steps_per_epoch
     if per_epoch is not None and args.max_steps <= 0:
-        steps = math.ceil(args.num_train_epochs * per_epoch / accumulation)
+        steps = whole_steps(math.ceil(args.num_train_epochs * per_epoch), accumulation)
         return TrainingLength(steps, math.ceil(args.num_train_epochs), per_epoch), position
     if args.max_steps <= 0:
         raise DataError(

@@ -20,8 +20,8 @@ import numpy as np
 
 from tf_hfwb import plain_json
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.errors import CorruptCheckpointError, StateMismatchError
-from tf_hfwb.keras_compat import Host, named
+from tf_hfwb.errors import CorruptCheckpointError, SettingError, StateMismatchError
+from tf_hfwb.keras_compat import Host, Start, named
 from tf_hfwb.resumption import Position, Resumption, clear_resumption, set_resumption
 from tf_hfwb.secrets import masked
 from tf_hfwb.trainer_state import FACTS, FORMAT, TrainerState
@@ -180,17 +180,38 @@ def put_back(host: Host, checkpoint: Checkpoint, position: Position | None = Non
         for variable, value in _matched(where, "metrics", host.metric_variables(), metrics):
             variable.assign(value)
 
-    recorder = host.record_steps()
-    recorder.restore(lost)
     resumption = Resumption(position, state.run, state.callbacks, checkpoint.path)
     set_resumption(host.model, resumption)
+    restored_optimizer = host.model.optimizer
 
-    def begun() -> bool:
-        clear_resumption(host.model)
-        resumption.warn_of_what_nobody_takes(recorder.fit.participants)
-        return not recorder.fit.is_stopped
+    def prepare() -> None:
+        if host.model.optimizer is not restored_optimizer:
+            raise SettingError(
+                "optimizer",
+                type(host.model.optimizer).__name__,
+                expected=f"the one that restore has given the state of {where}: compile has made another since",
+                advice="Call restore again, after compile; or load_model, to begin anew with the weights.",
+            )
+        # Whatever was trained or evaluated since is no part of this training.
+        host.record_steps().restore(lost)
 
-    host.begin_next_fit_at(position.epoch, position.batch, restore_metrics, begun)
+    def is_left() -> bool:
+        fit = host.record_steps().fit
+        resumption.warn_of_what_nobody_takes(fit.participants)
+        return not fit.is_stopped
+
+    host.begin_next_fit_at(
+        Start(
+            epoch=position.epoch,
+            batch=position.batch,
+            batches=position.batches,
+            prepare=prepare,
+            restore_metrics=restore_metrics,
+            is_left=is_left,
+            has_trained=lambda: host.record_steps().has_run,
+            over=lambda: clear_resumption(host.model),
+        )
+    )
     return position
 
 

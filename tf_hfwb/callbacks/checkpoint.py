@@ -169,7 +169,7 @@ class WandbModelCheckpoint(StepCallback):
         self._load_best_at_end = load_best_at_end
         self._stop_on_error = stop_on_error
         self._arguments: dict[str, Any] = plain("arguments", arguments or {})
-        self._writer = BackgroundWriter()
+        self._writer = BackgroundWriter(self._store.path)
         self._signals = SignalWatch()
         self._lock: Any = None
         self._previous: Checkpoint | None = None
@@ -197,6 +197,8 @@ class WandbModelCheckpoint(StepCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Take the output directory, and find out what a checkpoint of this model consists of."""
+        self._writer.flush()  # What a fit that ended in an exception has left.
+        self._report_errors()
         self._host = host_of(self.model)
         self._host.keep_random_state()
         super().on_train_begin(logs)

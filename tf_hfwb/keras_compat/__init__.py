@@ -13,7 +13,7 @@
   ``relay.py``: the hooks of one that is not Keras's.
 * ``transformers_models.py``: whether a model is of transformers, and computes its loss itself.
 * ``precision.py``: a model that computes in float32; ``saved_model.py``: a plain one as a SavedModel.
-* ``position.py``: begin a fit in the middle of an epoch; ``epochs.py``: epochs of different lengths.
+* ``position.py``: begin the next training in the middle of an epoch; ``epochs.py``: epochs of different lengths.
 """
 
 from tf_hfwb.keras_compat.callback import Callback, Logs
@@ -25,6 +25,7 @@ from tf_hfwb.keras_compat.hosts import NotAKerasModelError, host_of
 from tf_hfwb.keras_compat.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.losses import only
 from tf_hfwb.keras_compat.observer import GradientObserver, distributions
+from tf_hfwb.keras_compat.position import Start
 from tf_hfwb.keras_compat.precision import in_float32, plain_in_float32
 from tf_hfwb.keras_compat.recorder import StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.relay import PassHooks
@@ -54,6 +55,7 @@ __all__ = [
     "Logs",
     "NotAKerasModelError",
     "PassHooks",
+    "Start",
     "StepRecorder",
     "described",
     "difference",
