@@ -15,7 +15,7 @@ What is asked for, and by whom:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 Logs = Mapping[str, Any]
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -49,10 +49,28 @@ class Callback:
     _supports_tf_logs = True
     _chief_worker_only = None
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Remember what the callback is made with, for copies."""
+        made = super().__new__(cls)
+        made._made_with = args, kwargs
+        return made
+
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]]
+
     def __init__(self) -> None:
         self.model: Any = None
         self.params: dict[str, Any] = {}
         self.validation_data: Any = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A fresh callback, made as this one was.
+
+        KerasTuner copies the callbacks for each of its trials. Threads and locks cannot be copied, and what a callback
+        has seen of one fit means nothing in another. The arguments are shared: data may be large, and nobody changes
+        it.
+        """
+        args, kwargs = self._made_with
+        return type(self)(*args, **kwargs)
 
     def set_params(self, params: dict[str, Any]) -> None:
         """Receive the parameters of the running ``fit``: ``epochs``, ``steps``, ``verbose``."""
