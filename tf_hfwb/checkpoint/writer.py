@@ -8,6 +8,7 @@ Guarantees:
 * While training goes on the thread keeps out of its way: lowest priority, a rest after every few MiB. When somebody
   waits for it, it hurries; when only the next job does, it rests no more.
 * An exception ends its job only. It is handed out once by :meth:`BackgroundWriter.take_error`.
+* A forked child has neither the thread nor its jobs, which are done by the parent: there the writer begins anew.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import queue
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 from tf_hfwb.checkpoint.manifest import Pace
@@ -45,6 +47,10 @@ class BackgroundWriter:
     """
 
     def __init__(self) -> None:
+        self._begin()
+        _writers.add(self)
+
+    def _begin(self) -> None:
         self._jobs: queue.Queue[Callable[[Pace], None] | None] = queue.Queue(maxsize=1)
         self._thread: threading.Thread | None = None
         self._errors: list[Exception] = []
@@ -123,3 +129,16 @@ class BackgroundWriter:
             finally:
                 del job  # With the state that it holds.
                 self._jobs.task_done()
+
+
+_writers: weakref.WeakSet[BackgroundWriter] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for writer in list(_writers):
+        atexit.unregister(writer.flush)
+        writer._begin()  # With locks of its own: the parent's may have been held.
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
