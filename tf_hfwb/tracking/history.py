@@ -190,7 +190,7 @@ _WHOLE, _FIRST, _LAST = 1, 2, 4
 
 
 def _last_record_is_the_end(path: str) -> bool:
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from wandb.proto import wandb_internal_pb2
 
     record = b""

@@ -7,10 +7,10 @@ A training that goes on continues its run: the same id, in a new local folder. R
 out, as the server tells, or offline the client's logs on this machine; those of a killed process that never got there
 can be added.
 
-A run ends with the exit code of the process, or of the training, and a run that we open within a limit, which counts from
-the first time that somebody waited for W&B in vain: what is not uploaded by then stays on disk, and the last line says
-how to upload it. Rows that the client's log lacks, because its service died or the disk is full, are kept in a file of our
-own (:mod:`tf_hfwb.tracking.rescue`).
+A run ends with the exit code of the process, or of the training; one that we open ends within a limit, which counts
+from the first time that somebody waited for W&B in vain. What is not uploaded by then stays on disk, and the last line
+says how to upload it. Rows that the client's log lacks, because its service died or the disk is full, are kept in a file of
+our own (:mod:`tf_hfwb.tracking.rescue`).
 
 A forked child writes to no run of its parent, and waits for none.
 """
@@ -98,6 +98,7 @@ class Tracker:
         self.has_died: Callable[[], bool] = lambda: False
         self._summary: dict[str, Any] = {}
         self._rescue: Rescue | None = None  # Since the client's service has failed.
+        self._trouble = ""
         self._deadline: float | None = None  # Since somebody has waited in vain.
         self._is_ending = False
         if run is not None:
@@ -157,24 +158,26 @@ class Tracker:
             job(*args)
         except Exception as error:
             if lost == "rows" and service.is_trouble(error):
-                self._rescue_rows(error)
+                self._rescue_rows(_named(error))
             else:
                 self._lose(lost, 1, what, error)
 
-    def _rescue_rows(self, error: Exception) -> None:
+    def _rescue_rows(self, trouble: str) -> None:
         """The client's service has failed: from now on rows go into a file of our own, with all those before."""
         if self._rescue is not None or self.directory is None:
             return
+        self._trouble = trouble
         self._rescue = rescue = Rescue(self.directory)
         rescue.add_rows(self.history)
         rescue.add(summary=self._summary)
         is_kept = rescue.write()
-        _logger.warning(
-            "W&B's client has stopped taking rows (%s: %s). Training goes on; %s.",
-            type(error).__name__,
-            error,
-            f"rows are kept in {rescue.path}" if is_kept else f"rows cannot be kept on disk either: {rescue.error}",
-        )
+        service.stop_console(self.run)
+        if not self._is_ending:
+            _logger.warning(
+                "W&B's client has failed: %s. Training goes on; %s.",
+                trouble,
+                f"rows are kept in {rescue.path}" if is_kept else f"rows cannot be kept on disk either: {rescue.error}",
+            )
 
     def _lose(self, lost: str, number: int, what: str, error: Exception) -> None:
         if not self._lost[lost]:
@@ -198,7 +201,7 @@ class Tracker:
             together.send(_STUCK)
         except Exception as error:
             if service.is_trouble(error):
-                self._rescue_rows(error)
+                self._rescue_rows(_named(error))
             else:
                 self._lose("rows", len(together), "Writing to the W&B run", error)
 
@@ -372,35 +375,35 @@ class Tracker:
             return
         self.flush()
         code, hooks = self._exit_code(), getattr(self.run, "_hooks", None)
-        if code and hasattr(hooks, "exit_code"):
+        if code and hooks is not None:
             hooks.exit_code = code  # What the client takes when it is told none.
         if self._rescue is not None:
-            self._tell_what_is_missing(code, "")
+            self._has_lost_rows(code)
 
     def after_end(self) -> None:
         """To be called when somebody else has ended a run that we opened: see what became of the rows."""
         if not self._is_ending and self.owned and self.directory is not None:
-            self._check_log(self._exit_code(), is_uploaded=not self.is_offline)
+            self._has_lost_rows(self._exit_code(), is_uploaded=not self.is_offline)
 
     def _finish(self, exit_code: int) -> None:
         self._is_ending = True
-        directory, is_complete = self.directory, False
+        run, directory, is_complete = self.run, self.directory, False
         limit = max(_LAST, self._time_left()) if self.owned or self._finish_timeout else None
-        is_alive = self._rescue is None and service.answers(self.run, min(_STUCK, limit or _STUCK))
-        if not is_alive and self._rescue is None:
-            self._rescue_rows(TimeoutError("its service does not answer"))
-        if not is_alive:
-            service.kill()  # It may hang, and the client would wait for it.
-        watching = contextlib.nullcontext() if limit is None else self._watchdog.watching(limit + _LAST, service.kill)
+        if self._rescue is None and not service.answers(run, min(_STUCK, limit or _STUCK)):
+            self._rescue_rows("its service does not answer")
+        if self._rescue is not None:
+            service.kill(run)  # It may hang, and the client would wait for it.
+        end = functools.partial(service.kill, run)
+        watching = contextlib.nullcontext() if limit is None else self._watchdog.watching(limit + _LAST, end)
         try:
             with watching:
-                self.run.finish(exit_code=exit_code)
+                run.finish(exit_code=exit_code)
             is_complete = True
         except TimeoutError:
             _logger.warning("W&B has not taken everything within %.0f s.", self._finish_timeout)
         except Exception as error:
             if service.is_trouble(error):
-                service.forget()
+                service.forget(run)
             if self._rescue is None:
                 _logger.warning("Finishing the W&B run failed (%s: %s).", type(error).__name__, error)
         if directory is None:
@@ -410,50 +413,43 @@ class Tracker:
             self.uploads.flush(min(_AFTERWARDS, max(1.0, self._time_left())) if is_complete else 1.0)
             missing = ", ".join(map(described, self.uploads.missing()))
             missing = missing or ("" if is_complete else "the end of the run")
-        if self._rescue is not None:
-            self._tell_what_is_missing(exit_code, missing)
-        elif not self._check_log(exit_code, is_uploaded=is_complete and not self.is_offline, missing=missing) and missing:
+        if (
+            not self._has_lost_rows(exit_code, is_uploaded=is_complete and not self.is_offline, missing=missing)
+            and missing
+        ):
             _logger.warning("Not uploaded: %s. Nothing is lost, it is on disk. %s", missing, self._advice())
 
-    def _check_log(self, exit_code: int, *, is_uploaded: bool, missing: str = "") -> bool:
-        """Whether the run lacks rows, which is then said: not all got into the client's log, which says nothing itself."""
-        mine = self.directory
-        if mine is None or is_whole(mine):
+    def _has_lost_rows(self, exit_code: int, *, is_uploaded: bool = False, missing: str = "") -> bool:
+        """Whether rows did not get into the client's log, which is then said: the client itself says nothing."""
+        mine, rescue = self.directory, self._rescue
+        if mine is None or (rescue is None and is_whole(mine)):
             return False
         held = (rows_on_server(self.run.path) if is_uploaded else None) or Logged()
         held.merge(logged_rows(self.run.id, os.path.dirname(mine)))
         lost = [row for row in self.history if unwritten(json.loads(row), held.names)]
-        if lost:
-            self._rescue = Rescue(mine)
-            self._rescue.add_rows(lost)
-            self._rescue.add(summary=self._summary)
-            self._tell_what_is_missing(exit_code, missing, f"{len(lost)} of {len(self.history)} rows")
-        return bool(lost)
-
-    def _tell_what_is_missing(self, exit_code: int, missing: str, rows: str = "rows") -> None:
-        rescue = self._rescue
+        if rescue is None and not lost:
+            return False
         if rescue is None:
-            return
+            self._trouble = "its log ends too early, as on a full disk"
+            self._rescue = rescue = Rescue(mine)
+            rescue.add_rows(lost)
+            rescue.add(summary=self._summary)
         rescue.add(exit_code=exit_code)
-        if rescue.write():
-            _logger.warning(
-                "Not in the log of W&B's client: %s of the run in %s. They are in %s.%s %s",
-                rows,
-                self.directory,
-                rescue.path,
-                f" Not uploaded: {missing}." if missing else "",
-                self._advice(),
-            )
-        else:
-            _logger.warning(
-                "Lost: %s of the run in %s, which neither W&B's client nor tf_hfwb could write (%s). A checkpoint holds "
-                "those up to its step, as log_history in trainer_state.json.%s %s",
-                rows,
-                self.directory,
-                rescue.error,
-                f" Not uploaded: {missing}." if missing else "",
-                self._advice(),
-            )
+        is_kept = rescue.write()
+        _logger.warning(
+            "W&B's client has failed: %s. Its log %s lacks %d of %d rows, %s%s %s",
+            self._trouble,
+            mine,
+            len(lost),
+            len(self.history),
+            f"which are in {rescue.path}."
+            if is_kept
+            else f"which tf_hfwb could not write either: {rescue.error}. A "
+            "checkpoint holds those up to its step, as log_history in trainer_state.json.",
+            f" Not uploaded: {missing}." if missing else "",
+            self._advice(),
+        )
+        return True
 
     def _advice(self) -> str:
         elsewhere = self._rescue.path if self._rescue is not None else None
@@ -470,9 +466,13 @@ class Tracker:
             self._watchdog.close()
 
     def leave_to_the_parent(self) -> None:
-        """In a forked child, where neither the threads are nor the client's connection: write nothing, wait for nothing."""
+        """In a forked child, which has neither the threads nor the client's connection: write nothing."""
         atexit.unregister(self._end)
         self.run = None
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 _trackers: weakref.WeakSet[Tracker] = weakref.WeakSet()

@@ -25,7 +25,7 @@ def is_trouble(error: BaseException) -> bool:
 def answers(run: Any, timeout: float) -> bool:
     """Whether the service answers a question for which it needs no server; True when it cannot be asked."""
     interface = getattr(run, "_interface", None)
-    if not hasattr(interface, "deliver_get_summary"):
+    if interface is None:
         return True
     try:
         interface.deliver_get_summary().wait_or(timeout=timeout)
@@ -34,18 +34,28 @@ def answers(run: Any, timeout: float) -> bool:
     return True
 
 
-def kill() -> None:
-    """End the service, so that whoever waits for it gets an error. Left alone while another run needs it."""
+def stop_console(run: Any) -> None:
+    """Send no more of what is printed to a service that has failed: each line would be answered by a complaint."""
+    with contextlib.suppress(Exception):
+        run._console_stop()
+
+
+def kill(run: Any) -> None:
+    """End the service, so that whoever waits for it gets an error; left alone while another run needs it."""
     setup = sys.modules["wandb"].setup()
     process = getattr(getattr(getattr(setup, "_connection", None), "_proc", None), "_process", None)
-    if isinstance(process, subprocess.Popen) and setup.most_recent_active_run is None:
+    if isinstance(process, subprocess.Popen) and setup.most_recent_active_run in (None, run):
         process.kill()
 
 
-def forget() -> None:
-    """After :func:`kill`: without its hook at the end of the process, which would wait or raise; a next run starts anew."""
+def forget(run: Any) -> None:
+    """After :func:`kill`: no run is open, and the client's hook at the end neither waits nor raises."""
+    from wandb.sdk.lib import module
+
     wandb = sys.modules["wandb"]
-    if wandb.setup().most_recent_active_run is None:
+    if wandb.run is run:
+        module.unset_globals()
+    if wandb.setup().most_recent_active_run in (None, run):
         with contextlib.suppress(Exception, SystemExit):  # It exits with the status of the service.
             wandb.teardown()
 

@@ -73,8 +73,12 @@ class Together:
             # protobuf makes the class at import.
             requests.append(wandb_server_pb2.ServerRequest(record_publish=record))  # type: ignore[attr-defined]
 
+        writer = getattr(interface._client, "_writer", None)
+
         async def send_all() -> None:
             for request in requests:
+                if writer is not None and writer.is_closing():  # Else asyncio prints a line for each.
+                    raise ConnectionResetError("its service has ended")
                 await interface._client.publish(request)
 
         interface._asyncer.run(lambda: asyncio.wait_for(send_all(), timeout))
