@@ -124,8 +124,7 @@ def test_every_way_out(server, launcher, owner, mode):
 def test_a_training_that_failed_and_was_caught_is_a_failed_run(launcher):
     finished = launcher.python(FIT, "raise", "caught", WANDB_RUN_ID="caught")
     assert "Traceback" not in finished.stderr
-    [line] = [line for line in finished.stdout.splitlines()]
-    assert line
+    assert "a line that goes" in finished.stdout
     facts = json.loads(python("-c", MAIN, "show", "--json", folder_of("caught")).stdout)
     assert facts["exit_code"] == 1
 
@@ -230,9 +229,8 @@ def test_a_frozen_service_is_not_waited_for(server):
     assert seconds < 12
     [line] = [line for line in ended.stderr.splitlines() if "W&B's client has failed" in line]
     assert "does not answer" in line
-    for words in ("0 rows", "rows"):  # The second time there is nothing to do.
-        printed = python("-c", MAIN, "sync", folder).stdout
-    assert words in printed
+    for words in (" rows", " 0 rows"):  # The second time there is nothing to do.
+        assert words in python("-c", MAIN, "sync", folder).stdout
     assert steps(server.runs["frozen"].history) == list(range(1, 151))
     assert server.runs["frozen"].state == "finished"
 
@@ -273,7 +271,7 @@ def test_a_resumed_offline_run_is_one_run(server, monkeypatch, capfd):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", os.path.abspath("a place"))
     os.mkdir("a place")
-    run_id, first = train(1, 12, end="kill0.5")
+    run_id, _ = train(1, 12, end="kill0.5")
     for begin in (8, 11):
         train(begin, begin + 9, run_id)
     folders = run_folders(run_id, "a place/wandb")

@@ -9,8 +9,8 @@ can be added.
 
 A run ends with the exit code of the process, or of the training; one that we open ends within a limit, which counts
 from the first time that somebody waited for W&B in vain. What is not uploaded by then stays on disk, and the last line
-says how to upload it. Rows that the client's log lacks, because its service died or the disk is full, are kept in a file of
-our own (:mod:`tf_hfwb.tracking.rescue`).
+says how to upload it. Rows that the client's log lacks, because its service died or the disk is full, are kept in a
+file of our own (:mod:`tf_hfwb.tracking.rescue`).
 
 A forked child writes to no run of its parent, and waits for none.
 """
