@@ -54,7 +54,7 @@ def forget(run: Any) -> None:
 
     wandb = sys.modules["wandb"]
     if wandb.run is run:
-        module.unset_globals()
+        module.unset_globals()  # type: ignore[no-untyped-call]
     if wandb.setup().most_recent_active_run in (None, run):
         with contextlib.suppress(Exception, SystemExit):  # It exits with the status of the service.
             wandb.teardown()
