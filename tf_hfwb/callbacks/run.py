@@ -71,8 +71,14 @@ def begin_training(callback: StepCallback, tracker: Tracker) -> None:
         callback: One whose ``on_train_begin`` has run.
         tracker: The run.
     """
-    model = weakref.ref(callback.model)
-    tracker.step_now = callback.step_now
+    # Weakly: after an exception nobody takes them back, and the model would stay in memory.
+    model, method = weakref.ref(callback.model), weakref.WeakMethod(callback.step_now)
+
+    def step_now() -> int | None:
+        known = method()
+        return None if known is None else known()
+
+    tracker.step_now = step_now
     tracker.has_died = lambda: not _is_under_way(model())
 
 
@@ -84,7 +90,7 @@ def end_training(tracker: Tracker) -> None:
 
 def _is_under_way(model: Any) -> bool:
     """Whether a thread is in the model's ``fit``, of whose end by an exception no callback is told."""
-    for frame in sys._current_frames().values():
+    for frame in sys._current_frames().values() if model is not None else ():
         at: FrameType | None = frame
         while at is not None:
             if at.f_code.co_name == "fit" and at.f_locals.get("self") is model:

@@ -427,7 +427,10 @@ class Tracker:
         held = (rows_on_server(self.run.path) if is_uploaded else None) or Logged()
         held.merge(logged_rows(self.run.id, os.path.dirname(mine)))
         lost = [row for row in self.history if unwritten(json.loads(row), held.names)]
-        if rescue is None and not lost:
+        if rescue is None and not lost:  # But the end, which sync is to know.
+            rescue = Rescue(mine)
+            rescue.add(exit_code=exit_code)
+            rescue.write()
             return False
         if rescue is None:
             self._trouble = "its log ends too early, as on a full disk"
