@@ -22,7 +22,7 @@ from tf_hfwb.callbacks.model_artifacts import ModelArtifacts
 from tf_hfwb.callbacks.monitoring import Monitoring
 from tf_hfwb.callbacks.names import named, possible_rows, row_name
 from tf_hfwb.callbacks.preemption import SignalWatch
-from tf_hfwb.callbacks.run import open_fit_run
+from tf_hfwb.callbacks.run import announce_claim, open_fit_run
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
 from tf_hfwb.checkpoint.writer import BackgroundWriter
@@ -195,20 +195,29 @@ class WandbModelCheckpoint(StepCallback):
 
     # -- the fit ---------------------------------------------------------------------------------------------------
 
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Tell the callbacks in front, which may open the run, that the output directory is to be taken first."""
+        super().set_params(params)
+        announce_claim(self, self._claim)
+
+    def _claim(self) -> None:
+        if host_of(self.model).is_chief and self._lock is None:
+            lock = self._store.exclusive()
+            lock.__enter__()
+            self._lock = lock
+            # An exception in fit calls no hook; the directory is free again when this object is gone.
+            weakref.finalize(self, self._lock.__exit__, None, None, None)
+            self._store.sweep()
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Take the output directory, and find out what a checkpoint of this model consists of."""
         self._writer.flush()  # What a fit that ended in an exception has left.
         self._report_errors()
+        self._claim()
         self._host = host_of(self.model)
         self._host.keep_random_state()
         super().on_train_begin(logs)
         self._writes = self._host.is_chief
-        if self._writes and self._lock is None:
-            self._lock = self._store.exclusive()
-            self._lock.__enter__()
-            # An exception in fit calls no hook; the directory is free again when this object is gone.
-            weakref.finalize(self, self._lock.__exit__, None, None, None)
-            self._store.sweep()
         if self._artifacts.are_wanted:
             tracker = open_fit_run(self, self._settings, name=self._artifact_name)
             if self._resumption is not None:

@@ -10,6 +10,7 @@ Guarantees:
 * An exception ends its job only. It is handed out once by :meth:`BackgroundWriter.take_error`.
 * The thread ends when nothing is left to write, however the fit has ended, and Python waits for it at its own end. What
   fails then is said at once, as nobody asks any more.
+* A forked child has neither the thread nor its jobs, which are done by the parent: there the writer begins anew.
 """
 
 from __future__ import annotations
