@@ -37,7 +37,7 @@ def made(x, y):
     return [
         WandbMetricsLogger(2),
         ComputeMetrics(lambda prediction: {"n": float(len(prediction.label_ids))}, (x, y)),
-        EarlyStopping("val_loss", patience=1, baseline=-1.0),
+        EarlyStopping("val_loss", patience=1, min_delta=100),
         WandbEvalTable((x, y), num_samples=2),
         WandbWatch(log_freq=2),
         Digits(rows=[1, 2]),
@@ -54,10 +54,14 @@ def test_a_copy_is_a_fresh_callback_made_alike(kind):
         assert [type(one) for one in trained] == [type(one) for one in original]
         model = classifier(kind, learning_rate=0.1)
         model.fit(x, y, batch_size=4, epochs=4, validation_data=(x, y), verbose=0, callbacks=trained)
-        # The baseline is never reached, so the first evaluation is the last one: nothing is left of the trial before.
-        assert [row["train/global_step"] for row in train_rows(history(finish()))] == [2, 4]
-        assert trained[2].stopped_step == 4, trial
+        # No evaluation is better than the first by that much: the second one is the last, in each of the trials.
+        assert [row["train/global_step"] for row in train_rows(history(finish()))] == [2, 4, 6, 8]
+        assert trained[2].stopped_step == 8, trial
         assert original[2].stopped_step == 0
         assert original[-1].best_checkpoint is None
-    assert {path.name for path in pathlib.Path("out").glob("checkpoint-*")} == {"checkpoint-3", "checkpoint-4"}
+    assert {path.name for path in pathlib.Path("out").glob("checkpoint-*")} == {
+        "checkpoint-3",
+        "checkpoint-6",
+        "checkpoint-8",
+    }
     assert copy.deepcopy(trained[2]).stopped_step == 0

@@ -46,6 +46,8 @@ class Settings:
         watch: What is observed of gradients and parameters.
         disabled: No run is opened and nothing is logged.
         mode: The client's ``WANDB_MODE`` as given, or None when it is not set.
+        is_project_given: Whether ``project`` was asked for, and is not merely the default.
+        run_name: ``WANDB_NAME`` as given; the client reads it once in a process, however many runs there are.
     """
 
     project: str = DEFAULT_PROJECT
@@ -53,6 +55,8 @@ class Settings:
     watch: Watch = Watch.FALSE
     disabled: bool = False
     mode: str | None = None
+    is_project_given: bool = False
+    run_name: str | None = None
 
     @classmethod
     def resolve(
@@ -79,8 +83,11 @@ class Settings:
             'end'
         """
         environ = os.environ if environ is None else environ
+        given = project or environ.get("WANDB_PROJECT")
         return cls(
-            project=project or environ.get("WANDB_PROJECT") or DEFAULT_PROJECT,
+            project=given or DEFAULT_PROJECT,
+            is_project_given=bool(given),
+            run_name=environ.get("WANDB_NAME") or None,
             log_model=_log_model(*_first("log_model", log_model, "WANDB_LOG_MODEL", environ)),
             watch=_watch(*_first("watch", watch, "WANDB_WATCH", environ)),
             disabled=environ.get("WANDB_DISABLED", "").strip().lower() in TRUE_WORDS,

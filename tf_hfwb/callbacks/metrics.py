@@ -115,14 +115,14 @@ class WandbMetricsLogger(StepCallback):
     def set_params(self, params: dict[str, Any]) -> None:
         """Tell the callbacks in front, which may need the run first, what it is to be."""
         super().set_params(params)
-        announce(self, self._open)
+        announce(self, self._open_for_fit)
 
     # -- training --------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the run and let the model record its steps."""
         claim_directory(self)
-        self._open()
+        self._open_for_fit()
         # All workers read the recorder, in step: reading it sums over them.
         self._training = self._tracker.active or self._host.is_multi_worker
         if not self._training:
@@ -386,9 +386,19 @@ class WandbMetricsLogger(StepCallback):
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
-    def _open(self) -> Tracker:
+    def _open_for_fit(self) -> Tracker:
+        return self._open(is_training=True)
+
+    def _open(self, *, is_training: bool = False) -> Tracker:
         self._host = host_of(self.model)
-        tracker = open_run(self._host, self._settings, name=self._run_name, config=self._config)
+        tracker = open_run(
+            self,
+            self._settings,
+            is_training=is_training,
+            initial_step=self._initial_global_step,
+            name=self._run_name,
+            config=self._config,
+        )
         if tracker is not self._tracker:
             self._tracker = tracker
             self._evaluations = EvaluationRows(tracker, self._is_higher_better, self._told)

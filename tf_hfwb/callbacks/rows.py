@@ -126,6 +126,7 @@ class TrainRows:
         seconds = (moment.time - self._last.time) - (moment.evaluating - self._last.evaluating)
         row.update(_rates(moment.step - self._last.step, self._interval.samples, seconds))
         self.tracker.log({**_known(row), EPOCH: moment.epoch, STEP: moment.step})
+        self.tracker.trained_to = moment.step
         self._interval = _Losses()
         self._last = moment
 

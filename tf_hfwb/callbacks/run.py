@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import weakref
 from collections.abc import Callable, Mapping
-from types import FrameType
 from typing import Any
 
+from tf_hfwb.callbacks.clock import StepClock
 from tf_hfwb.callbacks.step import StepCallback
-from tf_hfwb.keras_compat import Host, host_of
+from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resumption import resumption_of
-from tf_hfwb.settings import DEFAULT_PROJECT, Settings
+from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, open_tracker
 from tf_hfwb.tracking.attached import attach
+from tf_hfwb.tracking.identity import Use, is_under_way, make_way, note
 from tf_hfwb.tracking.server import record_pending_uses
 
 # Of each model the newest fit, as Keras's params of it, in which a callback says what the run is to be, and how.
@@ -79,24 +79,14 @@ def begin_training(callback: StepCallback, tracker: Tracker) -> None:
         return None if known is None else known()
 
     tracker.step_now = step_now
-    tracker.has_died = lambda: not _is_under_way(model())
+    tracker.has_died = lambda: not is_under_way(model())
 
 
 def end_training(tracker: Tracker) -> None:
     """The fit has ended as it should."""
+    tracker.trained_to = tracker.step_now() or tracker.trained_to
     tracker.step_now = lambda: None
     tracker.has_died = lambda: False
-
-
-def _is_under_way(model: Any) -> bool:
-    """Whether a thread is in the model's ``fit``, of whose end by an exception no callback is told."""
-    for frame in sys._current_frames().values() if model is not None else ():
-        at: FrameType | None = frame
-        while at is not None:
-            if at.f_code.co_name == "fit" and at.f_locals.get("self") is model:
-                return True
-            at = at.f_back
-    return False
 
 
 def open_fit_run(callback: Any, settings: Settings, *, name: str | None = None) -> Tracker:
@@ -113,32 +103,55 @@ def open_fit_run(callback: Any, settings: Settings, *, name: str | None = None) 
     claim_directory(callback)
     params, opener = _openers.get(callback.model, (None, None))
     announced = opener() if opener is not None and params is callback.params else None
-    return open_run(host_of(callback.model), settings, name=name) if announced is None else announced()
+    return open_run(callback, settings, name=name, is_training=True) if announced is None else announced()
 
 
 def open_run(
-    host: Host, settings: Settings, *, name: str | None = None, config: Mapping[str, Any] | None = None
+    callback: Any,
+    settings: Settings,
+    *,
+    is_training: bool,
+    initial_step: int = 0,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> Tracker:
-    """Open it, or take over the one that is open.
+    """Open it, or take over the one that is open, if that is the training's own or the user's.
 
     Args:
-        host: The model.
-        settings: Project and mode; where the project is the default one, a restored training's own counts.
-        name: The name of a new run.
+        callback: The one that needs the run.
+        settings: Project and mode; where no project is given, a restored training's own counts.
+        is_training: Whether it is needed by a fit, or by an evaluation or a prediction outside of one.
+        initial_step: The global step at which training starts, when the optimizer's counter does not know it.
+        name: The run's name, if it is to have a certain one.
         config: Merged into the run's config, on top of what is known of the model.
     """
+    host = host_of(callback.model)
     resumption = resumption_of(host.model)
-    run = {} if resumption is None else resumption.run
-    if settings.project == DEFAULT_PROJECT and run.get("project"):
+    run: Mapping[str, str] = {} if resumption is None else resumption.run
+    use = Use(
+        host.model,
+        name=name or settings.run_name,
+        project=settings.project if settings.is_project_given else None,
+        run=run if run.get("id") else {},
+    )
+    if is_training:
+        reached = None if resumption is None else resumption.position.step
+        clock = StepClock(host, initial_step=initial_step, resumed_step=reached)
+        use = dataclasses.replace(use, fit=callback.params, step=clock.step)
+    if host.is_chief and not settings.disabled:
+        run = make_way(use)
+    if not settings.is_project_given and run.get("project"):
         settings = dataclasses.replace(settings, project=run["project"])
     tracker = open_tracker(
         settings,
-        name=name or run.get("name"),
+        name=name or run.get("name") or settings.run_name,
         config={**host.describe(), **(config or {})},
         chief=host.is_chief,
         run_id=run.get("id"),
         entity=run.get("entity"),
+        may_repeat=bool(use.run),
     )
+    note(tracker, use)
     attach(tracker)
     record_pending_uses(tracker)
     return tracker

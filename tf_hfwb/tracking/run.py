@@ -77,6 +77,8 @@ class Tracker:
         increments: The newest increment of each growing table that this process has logged, as the history says it.
         step_now: Tells the global step as of now, on any thread; None outside of a training.
         has_died: Tells whether a training that writes to the run has ended in an exception.
+        trained_to: The global step that training has reached, as far as rows tell.
+        made_way_as: The identity of a run that has ended because another training began; empty otherwise.
     """
 
     def __init__(self, run: Any = None, *, owned: bool = False) -> None:
@@ -97,6 +99,8 @@ class Tracker:
         self._lost: collections.Counter[str] = collections.Counter()
         self.step_now: Callable[[], int | None] = lambda: None
         self.has_died: Callable[[], bool] = lambda: False
+        self.trained_to = 0
+        self.made_way_as: dict[str, str] = {}
         self._summary: dict[str, Any] = {}
         self._rescue: Rescue | None = None  # Since the client's service has failed.
         self._trouble = ""
@@ -360,6 +364,17 @@ class Tracker:
             self.close()
             self.run = None
 
+    def make_way(self) -> None:
+        """End a run that we opened because another training begins."""
+        identity = self.identity
+        self.finish(self._exit_code())
+        self.made_way_as = identity
+
+    def take_over(self, earlier: Tracker) -> None:
+        """Go on with what an earlier part of the same run, which had made way, knew of its training."""
+        self.best, self.history, self.increments = earlier.best, earlier.history, earlier.increments
+        self.trained_to = earlier.trained_to
+
     def _end(self) -> None:
         """When the interpreter ends, the client would finish the run, and nothing could follow the last upload."""
         code = exits.exit_code()
@@ -510,6 +525,7 @@ def open_tracker(
     chief: bool = True,
     run_id: str | None = None,
     entity: str | None = None,
+    may_repeat: bool = True,
 ) -> Tracker:
     """The tracker of the running W&B run; opens one when there is none.
 
@@ -519,9 +535,10 @@ def open_tracker(
         config: Merged into the run's config.
         chief: Whether this process speaks for all workers; others get a tracker without a run.
         run_id: The run of a training that goes on. A run that we open, or opened for another training, continues it,
-            unless ``WANDB_RUN_ID`` says otherwise; a run of the user's is used as it is. Rows that the run has already
-            are left out from then on.
+            unless ``WANDB_RUN_ID`` says otherwise; a run of the user's is used as it is.
         entity: The user or team of that run, unless ``WANDB_ENTITY`` says otherwise.
+        may_repeat: Whether that training repeats steps, as from a checkpoint: rows that the run has already are left
+            out from then on.
     """
     global _current
     if settings.disabled:
@@ -534,7 +551,7 @@ def open_tracker(
     if run_id is not None and _current.owned and _current.run is wandb.run is not None:
         chosen = wandb.setup().settings.run_id or run_id
         if wandb.run.id != chosen:
-            _current.finish()
+            _current.make_way()
     if wandb.run is None or _current.run is not wandb.run:
         _current.close()
         _current = (
@@ -543,7 +560,7 @@ def open_tracker(
     if _current.active:
         _current.start_anew()
         _guard("defining the W&B metrics", lambda: _define_metrics(_current.run))
-        if run_id is not None:
+        if run_id is not None and may_repeat:
             _current.skip_logged()
         _current.update_config(config or {})
     return _current
