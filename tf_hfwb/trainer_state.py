@@ -51,6 +51,7 @@ class TrainerState:
         arguments: What the training was started with.
         numpy: What NumPy's generator has besides its keys: algorithm, position, whether a number is left over, which.
         python: The same of Python's: version, and the number that is left over.
+        learned: Digests of what layers have learned outside weights, as vocabularies; None in older checkpoints.
         callbacks: The state of each callback by its name; the logger's has the rows logged so far as ``log_history``.
     """
 
@@ -63,6 +64,7 @@ class TrainerState:
     arguments: Mapping[str, Any]
     numpy: tuple[Any, ...]
     python: tuple[Any, ...]
+    learned: Mapping[str, str] | None
     callbacks: Mapping[str, Any]
 
     @classmethod
@@ -109,6 +111,7 @@ class TrainerState:
             arguments=found.get("arguments") or {},
             numpy=tuple(found["random"]["numpy"]),
             python=tuple(found["random"]["python"]),
+            learned=found.get("learned"),
             callbacks=callbacks,
         )
 
@@ -194,5 +197,6 @@ _FACTS = record(
             record({}, {"id": optional(_run_id), **dict.fromkeys(("project", "entity", "name"), optional(text))})
         ),
         "arguments": optional(table(anything)),
+        "learned": optional(table(text)),
     },
 )

@@ -8,7 +8,7 @@ import functools
 import importlib
 import importlib.metadata
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from tf_hfwb.keras_compat import variables
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.losses import CompiledLoss
 from tf_hfwb.keras_compat.observer import GradientObserver
-from tf_hfwb.keras_compat.recorder import StepRecorder
+from tf_hfwb.keras_compat.recorder import StepRecorder, trace_again
 from tf_hfwb.keras_compat.snapshot import snapshot
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.transformers_models import computes_loss, is_of_transformers
@@ -166,6 +166,28 @@ class Host(abc.ABC):
     @abc.abstractmethod
     def model_files(self) -> TransformersFiles | KerasFiles:
         """How the weights lie in a directory that stock tools open."""
+
+    @property
+    def weights(self) -> list[Any]:
+        """The model's weights; all of them are variables."""
+        return list(self.model.weights)
+
+    @abc.abstractmethod
+    def _layers(self) -> Iterable[Any]:
+        """The layers at any depth."""
+
+    def use_assigned_weights(self) -> None:
+        """Let layers that compute with copies of their weights take what was assigned to these."""
+        changed = False
+        for layer in self._layers():
+            if isinstance(layer, self.keras.layers.Normalization):
+                before = [np.array(layer.mean), np.array(layer.variance)]
+                layer.finalize_state()
+                after = [np.array(layer.mean), np.array(layer.variance)]
+                changed |= not all(map(np.array_equal, before, after))
+        if changed:  # What was traced has the copies in it.
+            trace_again(self.model)
+            self.model.test_function = self.model.predict_function = None
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         """The values of variables as of now, for :func:`numpy.asarray` on any thread; nothing waits for them."""

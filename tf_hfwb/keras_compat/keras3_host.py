@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tf_hfwb.keras_compat import keras_files, observer, recorder, variables
 from tf_hfwb.keras_compat.host import Host, innermost
 from tf_hfwb.keras_compat.keras_files import KerasFiles
+from tf_hfwb.keras_compat.keras_layout import lay_out_keras3
 from tf_hfwb.keras_compat.observer import GradientObserver
 from tf_hfwb.keras_compat.position import begin_keras3_fit_at
 from tf_hfwb.keras_compat.recorder import StepRecorder, read
@@ -100,7 +101,9 @@ class Keras3Host(Host):
 
     def model_files(self) -> KerasFiles:
         frozen = frozen_variables(self.model._flatten_layers())
-        return KerasFiles(self.model, keras_files.describe_keras3, keras_files.lay_out_keras3, frozen)
+        synchronize = self.model.jax_state_sync if _backend() == "jax" else None
+        layout = lay_out_keras3(self.model, self.weights)
+        return KerasFiles(self.model, keras_files.describe_keras3, layout, frozen, synchronize)
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         if _backend() == "tensorflow":
@@ -127,6 +130,9 @@ class Keras3Host(Host):
         }
         pairs = (pair for kind, owned in owners.items() for pair in zip(owned, state[kind], strict=True))
         return {id(variable): value for variable, value in pairs}
+
+    def _layers(self) -> Iterable[Any]:
+        return list(self.model._flatten_layers())
 
     def _rate_in_graph(self) -> Any:
         optimizer = innermost(self.model.optimizer)
