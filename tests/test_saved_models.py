@@ -68,10 +68,10 @@ def model_of(kind: str, own, words=WORDS, bins=3, shift=0.0):
         keras.Input((1,), dtype="int64", name="key"),
     )
     vector = layers.TextVectorization(output_sequence_length=2)
-    weighted = layers.TextVectorization(output_mode="tf_idf")
-    looked_up = layers.StringLookup(output_mode="one_hot")
-    whole = layers.IntegerLookup(output_mode="one_hot")
-    binned = layers.Discretization(num_bins=bins, output_mode="one_hot")
+    weighted = layers.TextVectorization(5, output_mode="tf_idf", pad_to_max_tokens=True)
+    looked_up = layers.StringLookup(max_tokens=5, pad_to_max_tokens=True, output_mode="one_hot")
+    whole = layers.IntegerLookup(max_tokens=5, pad_to_max_tokens=True, output_mode="one_hot")
+    binned = layers.Discretization(num_bins=bins)
     normal = layers.Normalization()
     for layer, data in ((vector, words), (weighted, words), (looked_up, words)):
         layer.adapt(np.array(data))
@@ -80,11 +80,12 @@ def model_of(kind: str, own, words=WORDS, bins=3, shift=0.0):
     normal.adapt(numbers + shift)
     embedding = layers.Embedding(8, 4)
     inner = keras.Input((1,), dtype="string")
-    nested_lookup = layers.StringLookup(output_mode="one_hot")
+    nested_lookup = layers.StringLookup(max_tokens=5, pad_to_max_tokens=True, output_mode="one_hot")
     nested_lookup.adapt(np.array(words))
-    nested = keras.Model(inner, layers.Dense(4)(nested_lookup(inner)), name="nested")
+    nested = keras.Model(inner, layers.Dense(4)(layers.Reshape((5,))(nested_lookup(inner))), name="nested")
+    encoded = layers.CategoryEncoding(num_tokens=4, output_mode="one_hot")(binned(number))
     hashed = layers.CategoryEncoding(num_tokens=5, output_mode="one_hot")(layers.Hashing(5)(text))
-    parts = [weighted(text), looked_up(text), whole(key), binned(number), hashed]
+    parts = [weighted(text), looked_up(text), whole(key), encoded, hashed]
     dense, file = layers.Dense(4), own["WithFile"]()
     file.words = "some\nwords"
     joined = layers.Concatenate()(
@@ -93,7 +94,7 @@ def model_of(kind: str, own, words=WORDS, bins=3, shift=0.0):
             nested(text),
             dense(normal(number)),
             dense(own["Doubled"]()(number)),
-            *parts,
+            *(layers.Flatten()(part) for part in parts),
         ]
     )
     if kind == "keras":
@@ -153,8 +154,7 @@ def answers(model):
 def test_a_checkpoints_model_is_what_keras_would_save_and_training_goes_on_exactly(kind):
     own = own_layers(importlib.import_module(kind))
     model = model_of(kind, own)
-    early = EarlyStopping("loss", restore_best_weights=True)
-    model.fit(batches(), epochs=2, verbose=0, callbacks=[early, WandbModelCheckpoint("out", log_model="end")])
+    model.fit(batches(), epochs=2, verbose=0, callbacks=[WandbModelCheckpoint("out", log_model="end")])
     model.save("stock.keras")
     for directory in ("out/checkpoint-8", "out/model"):
         files, arrays = same_archive(f"{directory}/model.keras", "stock.keras")
@@ -170,6 +170,7 @@ def test_a_checkpoints_model_is_what_keras_would_save_and_training_goes_on_exact
     again.fit(batches(), epochs=2, verbose=0, callbacks=[WandbModelCheckpoint("again")])
     np.testing.assert_array_equal(answers(again), answers(model))
     np.testing.assert_array_equal(again.predict(batches(), verbose=0), model.predict(batches(), verbose=0))
+    again.save("stock.keras")
     same_archive("again/checkpoint-8/model.keras", "stock.keras")
 
     for change in ({"words": ["blue", "green", "red"]}, {"bins": 4}):
@@ -192,7 +193,8 @@ def classifier_of_words(kind: str, **lookup):
 def test_a_vocabulary_in_the_configuration_is_compared_too(kind):
     data = tf.data.Dataset.from_tensor_slices((INPUTS["text"], np.arange(16) % 3)).batch(8)
     model = classifier_of_words(kind, vocabulary=["red", "green", "blue"])
-    model.fit(data, verbose=0, callbacks=[WandbModelCheckpoint("out")])
+    early = EarlyStopping("loss", restore_best_weights=True)
+    model.fit(data, verbose=0, callbacks=[early, WandbModelCheckpoint("out")])
     assert restore(classifier_of_words(kind, vocabulary=["red", "green", "blue"]), "out/checkpoint-2").step == 2
     with pytest.raises(StateMismatchError, match="string_lookup"):
         restore(classifier_of_words(kind, vocabulary=["blue", "green", "red"]), "out/checkpoint-2")

@@ -173,18 +173,17 @@ class Host(abc.ABC):
         return list(self.model.weights)
 
     @abc.abstractmethod
-    def _layers(self) -> Iterable[Any]:
-        """The layers at any depth."""
+    def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
+        """Layers that compute with copies of their weights, and the copies."""
 
     def use_assigned_weights(self) -> None:
-        """Let layers that compute with copies of their weights take what was assigned to these."""
-        changed = False
-        for layer in self._layers():
-            if isinstance(layer, self.keras.layers.Normalization):
-                before = [np.array(layer.mean), np.array(layer.variance)]
-                layer.finalize_state()
-                after = [np.array(layer.mean), np.array(layer.variance)]
-                changed |= not all(map(np.array_equal, before, after))
+        """Let layers that compute with copies of their weights, as ``Normalization`` does, copy them again."""
+        before = [[np.array(np.asarray(one)) for one in copies] for _, copies in self._copies()]
+        for layer, _ in self._copies():
+            layer.finalize_state()
+        after = [[np.asarray(one) for one in copies] for _, copies in self._copies()]
+        pairs = [pair for two in zip(before, after, strict=True) for pair in zip(*two, strict=True)]
+        changed = not all(np.array_equal(old, new) for old, new in pairs)
         if changed:  # What was traced has the copies in it.
             trace_again(self.model)
             self.model.test_function = self.model.predict_function = None

@@ -131,8 +131,10 @@ class Keras3Host(Host):
         pairs = (pair for kind, owned in owners.items() for pair in zip(owned, state[kind], strict=True))
         return {id(variable): value for variable, value in pairs}
 
-    def _layers(self) -> Iterable[Any]:
-        return list(self.model._flatten_layers())
+    def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
+        for layer in self.model._flatten_layers():
+            if isinstance(layer, self.keras.layers.Normalization):
+                yield layer, [layer.mean, layer.variance]
 
     def _rate_in_graph(self) -> Any:
         optimizer = innermost(self.model.optimizer)

@@ -14,6 +14,7 @@ from typing import Any
 from tf_hfwb.errors import CorruptCheckpointError, WeightsError
 from tf_hfwb.keras_compat.archive_safety import check_archive
 from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
+from tf_hfwb.keras_compat.hosts import host_of
 from tf_hfwb.keras_compat.safe_config import check_config, transformers_classes
 from tf_hfwb.named_files import is_beside
 
@@ -53,7 +54,9 @@ def load_archive(
     with _loading(path), warnings.catch_warnings():
         # A checkpoint has the optimizer's variables elsewhere.
         warnings.filterwarnings("ignore", "Skipping variable loading for optimizer .* saved optimizer has 0 variables")
-        return keras.models.load_model(path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode)
+        model = keras.models.load_model(path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode)
+        host_of(model).use_assigned_weights()  # tf_keras forgets that its Discretization was adapted.
+        return model
 
 
 def load_shards(

@@ -108,8 +108,13 @@ class TFKerasHost(Host):
 
         return [weight for weight in self.model.weights if not isinstance(weight, TrackableWeightHandler)]
 
-    def _layers(self) -> Iterable[Any]:
-        return self.model.submodules
+    def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
+        layers = self.keras.layers
+        for layer in self.model.submodules:
+            if isinstance(layer, layers.Normalization):
+                yield layer, [layer.mean, layer.variance]
+            elif isinstance(layer, layers.Discretization):
+                yield layer, [layer.bin_boundaries]
 
     def _rate_in_graph(self) -> Any:
         rate = self.model.optimizer.learning_rate
