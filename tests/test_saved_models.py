@@ -68,7 +68,7 @@ def model_of(kind: str, own, words=WORDS, bins=3, shift=0.0):
         keras.Input((1,), dtype="int64", name="key"),
     )
     vector = layers.TextVectorization(output_sequence_length=2)
-    weighted = layers.TextVectorization(5, output_mode="tf_idf", pad_to_max_tokens=True)
+    weighted = layers.TextVectorization(4, output_mode="tf_idf", pad_to_max_tokens=True)
     looked_up = layers.StringLookup(max_tokens=5, pad_to_max_tokens=True, output_mode="one_hot")
     whole = layers.IntegerLookup(max_tokens=5, pad_to_max_tokens=True, output_mode="one_hot")
     binned = layers.Discretization(num_bins=bins)
