@@ -73,6 +73,13 @@ class KerasFiles:
                 layout.number_left_out,
                 type(model).__name__,
             )
+        if layout.texts:
+            _logger.warning(
+                "Layers of %s save what is no number (%s): checkpoints leave it out, and load_model cannot give it to "
+                "them. Expected numbers. Save texts as files, in save_assets.",
+                type(model).__name__,
+                ", ".join(layout.texts[:3]),
+            )
         try:
             self._configuration: tuple[str, str] | None = describe(model)
         except Exception as error:

@@ -33,6 +33,7 @@ class Layout:
         writers: Layers by their paths, which write something else than their variables.
         assets: The content of each file by its name in the archive.
         digests: What the layers have learned outside variables, such as vocabularies: a digest by the layer's path.
+        texts: The places where a layer writes what is no number, which no reader of this package takes.
         number_left_out: The number of weights that Keras would not write, in any form.
     """
 
@@ -40,6 +41,7 @@ class Layout:
     writers: dict[str, Any] = field(default_factory=dict)
     assets: dict[str, bytes] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
     number_left_out: int = 0
 
     def computed(self) -> Arrays:
@@ -48,10 +50,10 @@ class Layout:
         for path, layer in self.writers.items():
             written: dict[str, Any] = {}
             layer.save_own_variables(written)
-            places = {f"{path}/{key}": value for key, value in written.items()}
-            found |= {
-                place: np.array(np.asarray(value)) for place, value in places.items() if place not in self.variables
-            }
+            for key, value in written.items():
+                place = f"{path}/{key}"
+                if place not in self.variables and _is_numeric(value):
+                    found[place] = np.array(np.asarray(value))
         return found
 
     def is_computed(self, place: str) -> bool:
@@ -117,6 +119,8 @@ def _lay_out(
             continue
         if len(variables) < len(written):
             layout.writers[path] = layer
+            others = {f"{path}/{key}": value for key, value in written.items() if id(value) not in identities}
+            layout.texts += [place for place, value in others.items() if not _is_numeric(value)]
         learned = _learned(keras, layer)
         if learned is not None:
             layout.digests[path] = hashlib.sha256(learned.encode()).hexdigest()
@@ -124,6 +128,10 @@ def _lay_out(
     layout.number_left_out = len(identities - {id(variable) for variable in written_by})
     layout.digests |= {name: hashlib.sha256(asset).hexdigest() for name, asset in layout.assets.items()}
     return layout
+
+
+def _is_numeric(value: Any) -> bool:
+    return np.asarray(value).dtype.kind not in "USOmM"
 
 
 def _learned(keras: Any, layer: Any) -> str | None:
