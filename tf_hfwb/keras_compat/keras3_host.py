@@ -101,7 +101,7 @@ class Keras3Host(Host):
 
     def model_files(self) -> KerasFiles:
         frozen = frozen_variables(self.model._flatten_layers())
-        synchronize = self.model.jax_state_sync if _backend() == "jax" else None
+        synchronize = self._show_carried_weights if _backend() == "jax" else None
         layout = lay_out_keras3(self.model, self.weights)
         return KerasFiles(self.model, keras_files.describe_keras3, layout, frozen, synchronize)
 
@@ -115,6 +115,14 @@ class Keras3Host(Host):
             carried_value = carried.get(id(variable))  # Where there is one, the variable itself may have none.
             values.append(np.array(variable.value if carried_value is None else carried_value))
         return values
+
+    def _show_carried_weights(self) -> None:
+        # Not by jax_state_sync: a save may come just before a step to which these buffers are donated, and behind it
+        # Keras would take the weights for the newest.
+        carried = self._carried_state()
+        for variable in self.model.weights:
+            if id(variable) in carried:
+                variable.assign(carried[id(variable)])
 
     def _carried_state(self) -> dict[int, Any]:
         """On JAX: the values that ``fit`` carries outside the variables, by the identity of the variable."""
