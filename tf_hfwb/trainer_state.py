@@ -135,7 +135,7 @@ def _row(value: Any, place: str) -> dict[str, float]:
 
 _SUMS = record({"total": number, "batches": whole(), "samples": whole()}, exact=True)
 _MOMENT = record({"step": whole(), "epoch": number, "seconds": number}, exact=True)
-_ROWS = record({"interval": _SUMS, "fit": _SUMS, "row": _MOMENT, "begin": _MOMENT})
+_ROWS = record({"interval": _SUMS, "fit": _SUMS, "row": _MOMENT})  # Earlier releases wrote "begin", too.
 _COUNTS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
 # By the beginning of a participant's name: what it uses of its state.
@@ -160,7 +160,13 @@ _PARTICIPANTS: dict[str, Check] = {
     "WandbEvalTable": record({}, {"evaluations": whole()}),
     "WandbMetricsLogger": record({"rows": _ROWS, "best": table(number)}),
     "WandbModelCheckpoint": record(
-        {}, {"best": optional(number), "best_step": optional(whole()), "steps_per_epoch": optional(whole())}
+        {},
+        {
+            "best": optional(number),
+            "best_step": optional(whole()),
+            "monitor": optional(text),
+            "steps_per_epoch": optional(whole()),
+        },
     ),
 }
 
