@@ -82,7 +82,7 @@ def test_names_in_other_scripts_stay_apart():
 
 def test_the_users_own_name_is_checked_and_not_changed():
     assert checked_artifact_name("my_model-1.0") == "my_model-1.0"
-    with pytest.raises(SettingError, match=r"artifact_name='org/bert' is not recognised.*letters.*'org-bert'"):
+    with pytest.raises(SettingError, match=r"artifact_name='org/bert' cannot be used.*letters.*'org-bert'"):
         checked_artifact_name("org/bert")
     for name in ("", "x" * 129, "größe", "a:b", "a\n"):
         with pytest.raises(SettingError):

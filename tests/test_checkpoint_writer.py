@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
 import time
 
 import pytest
+from helpers import python
 
+from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.checkpoint.writer import BackgroundWriter
+from tf_hfwb.resume import find_model
 
 
 @pytest.fixture
 def writer():
-    writer = BackgroundWriter()
+    writer = BackgroundWriter("out")
     yield writer
-    writer.close()
+    writer.flush()
 
 
 def test_one_runs_one_waits_and_a_third_blocks_and_says_so_once(writer, caplog):
@@ -133,10 +137,112 @@ def test_it_is_of_the_lowest_priority_and_training_is_not(writer):
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 19
 
 
-def test_it_starts_again_after_it_was_closed(writer):
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "tf_hfwb-checkpoints"]
+
+
+def test_its_thread_ends_when_nothing_is_left_and_starts_again(writer):
     done = []
-    writer.submit(lambda pace: done.append(1))
-    writer.close()
-    writer.submit(lambda pace: done.append(2))
-    writer.flush()
-    assert done == [1, 2]
+    for number in range(3):
+        writer.submit(lambda pace, number=number: done.append(number))
+        writer.flush()
+        for thread in threads():
+            thread.join(10)
+        assert not threads()
+    assert done == [0, 1, 2]
+
+
+def test_readers_wait_for_what_is_written_where_they_look(writer, tmp_path):
+    gate, store = threading.Event(), Store("out")
+
+    def write(name, pace):
+        gate.wait(10)
+        time.sleep(0.05)
+        with store.draft(name, pace) as draft:
+            draft.write_json("facts.json", {})
+            store.checkpoints()  # The thread that writes does not wait for itself.
+            draft.commit()
+
+    def read(look):
+        """Begin to look while it is not written yet."""
+        gate.clear()
+        name = f"checkpoint-{number}"
+        writer.submit(functools.partial(write, name))
+        assert Store(tmp_path).checkpoints() == []  # Elsewhere nothing is written.
+        assert not os.path.exists(f"out/{name}")
+        threading.Timer(0.05, gate.set).start()
+        return look(name)
+
+    looks = [
+        lambda name: store.newest_good()[0].name,
+        lambda name: Store(tmp_path / "work/../work/out").checkpoints()[-1].name,
+        lambda name: Checkpoint.open(f"out/{name}").name,
+        lambda name: find_model(f"out/{name}/").resolve().name * os.path.exists(f"out/{name}"),
+        lambda name: store.sweep() or Store("out").checkpoints()[-1].name,
+    ]
+    for number, look in enumerate(looks):
+        assert read(look) == f"checkpoint-{number}"
+
+
+def test_a_forked_process_does_not_wait_for_what_its_parent_writes(writer):
+    gate = threading.Event()
+    writer.submit(lambda pace: gate.wait(10))
+    child = os.fork()
+    if child == 0:
+        done = []
+        Store("out").checkpoints()
+        writer.submit(lambda pace: done.append(1))
+        writer.flush()
+        os._exit(0 if done else 1)
+    gate.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+ENDING = """
+import logging, sys, threading, time
+from tf_hfwb.checkpoint.store import Store
+from helpers import python
+
+from tf_hfwb.checkpoint.store import Checkpoint, Store
+from tf_hfwb.checkpoint.writer import BackgroundWriter
+from tf_hfwb.resume import find_model
+
+store, writer, rate = Store("out"), BackgroundWriter("out"), 64 << 20
+
+def write(name, pace):
+    with store.draft(name, pace) as draft:
+        with draft.open("tensors") as file:
+            for _ in range(4):
+                file.write(bytes(rate >> 2))
+                time.sleep(0.1)
+        draft.commit()
+
+def train():
+    writer.submit(lambda pace: write("checkpoint-1", pace))
+    if sys.argv[1] == "thread":  # Goes on when the main thread has ended, and waits for what it saves.
+        threading.main_thread().join()
+        writer.flush()
+    writer.submit(lambda pace: write("checkpoint-2", pace))
+    if sys.argv[1] == "thread":
+        writer.flush()
+    if sys.argv[1] == "fails":
+        writer.submit(lambda pace: 1 / 0)
+
+if sys.argv[1] == "thread":
+    threading.Thread(target=train).start()
+else:
+    train()
+    if sys.argv[1] == "raise":
+        raise ArithmeticError("mine")
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(("way", "status"), [("exit", 3), ("raise", 1), ("thread", 0), ("fails", 3)])
+def test_what_was_taken_is_written_when_python_ends(way, status):
+    ended = python("-c", ENDING, way, check=False)
+    assert ended.returncode == status, ended.stderr
+    assert [checkpoint.step for checkpoint in Store("out").checkpoints()] == [1, 2]
+    for checkpoint in Store("out").checkpoints():
+        checkpoint.verify()
+    assert ("division by zero" in ended.stderr) == (way == "fails")

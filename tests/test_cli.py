@@ -32,4 +32,5 @@ def test_help_and_version():
     call = "import sys; from tf_hfwb.cli import main; main(sys.argv[1:])"
     assert "look at a local run" in python("-c", call, "--help").stdout
     assert python("-c", call, "--version").stdout.startswith("tf-hfwb 0.")
-    assert python("-c", call, check=False).returncode == 2
+    assert python("-c", call).stdout == python("-c", call, "--help").stdout
+    assert python("-c", call, "nothing", check=False).returncode == 2

@@ -423,7 +423,7 @@ def test_saved_models_do_not_contain_the_recorder(kind, tmp_path):
 
 @pytest.mark.parametrize("value", ["step", 0, -3, 2.5, None, True])
 def test_bad_log_freq_fails_in_the_constructor(kind, value):
-    with pytest.raises(SettingError, match=r"log_freq=.* is not recognised. Expected 'epoch', 'batch'"):
+    with pytest.raises(SettingError, match=r"log_freq=.* cannot be used. Expected 'epoch', 'batch'"):
         WandbMetricsLogger(value)
 
 

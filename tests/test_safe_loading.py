@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import json
 import pathlib
 import shutil
@@ -659,3 +660,47 @@ def test_layers_of_transformers_in_a_plain_model(bert):
     assert load_model("model.keras").built
     with pytest.raises(SettingError, match="safe_mode"):
         load_model(bert, safe_mode=False)
+
+
+def test_layers_in_a_list_that_the_file_lacks_are_an_error(tmp_path):
+    # Keras itself only warns, and leaves them as they were made.
+    @keras.saving.register_keras_serializable("tests")
+    class Stacked(keras.Model):
+        def __init__(self, number=2, **kwargs):
+            super().__init__(**kwargs)
+            self.number = number
+            self.blocks = [[keras.layers.Dense(3)] for _ in range(number)]
+
+        def call(self, inputs):
+            for (block,) in self.blocks:
+                inputs = block(inputs)
+            return inputs
+
+        def build(self, shape):
+            for (block,) in self.blocks:
+                block.build((None, 3))
+            self.built = True
+
+        def get_config(self):
+            return {**super().get_config(), "number": self.number}
+
+    model = Stacked()
+    model.build((None, 3))
+    model.save(tmp_path / "model.keras")
+    assert len(load_model(tmp_path / "model.keras").weights) == 4
+    with (
+        zipfile.ZipFile(tmp_path / "model.keras") as whole,
+        zipfile.ZipFile(tmp_path / "lacking.keras", "w") as lacking,
+    ):
+        for name in whole.namelist():
+            content = whole.read(name)
+            if name.endswith(".h5"):
+                file = io.BytesIO(content)
+                with h5py.File(file, "r+") as weights:
+                    for group in list(weights):
+                        if group != "vars":
+                            del weights[group]
+                content = file.getvalue()
+            lacking.writestr(name, content)
+    with pytest.raises(WeightsError, match="Keras cannot load"):
+        load_model(tmp_path / "lacking.keras")

@@ -70,18 +70,18 @@ def test_a_client_that_sends_in_another_way_is_left_alone():
     assert len(together) == 0
 
 
-def test_rows_that_cannot_be_sent_are_counted_and_told(caplog, monkeypatch):
+def test_rows_that_the_client_refuses_are_counted_and_told(caplog, monkeypatch):
     tracker = open_tracker(Settings.resolve())
     tracker.flush()
 
-    def fail(self):
-        raise ConnectionError("the service is gone")
+    def fail(self, timeout):
+        raise ValueError("not a row")
 
     with monkeypatch.context() as patched:
         patched.setattr(Together, "send", fail)
         for number in range(3):
             tracker.submit(tracker.log, {"number": number})
         tracker.flush_rows()
-    assert "Writing to the W&B run failed (ConnectionError: the service is gone)" in caplog.text
+    assert "Writing to the W&B run failed (ValueError: not a row)" in caplog.text
     assert "3 rows could not be written" in caplog.text
     finish()

@@ -454,10 +454,10 @@ def test_a_run_of_a_training_that_fails_is_marked(error, code):
     assert exit_code(directory) == code
     assert steps_of(train_rows(history(directory))) == [1, 2]
 
-    # What comes after it has a run of its own, and the whole number of steps.
+    # What comes after it has a run of its own, and its steps are counted on.
     trainer.callbacks.clear()
     trainer.evaluate()
-    assert trainer.train().global_step == 3
+    assert trainer.train().global_step == 5
     assert trainer.run_directory != str(directory.resolve())
     rows = history(finish())
     assert steps_of(rows) == [2, 3, 4, 5]
@@ -519,6 +519,44 @@ def test_a_plain_model_must_be_compiled(kind):
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)])
     with pytest.raises(SettingError, match=r"Sequential.* has no loss of its own. Call model.compile\(loss=..."):
         trainer_of(model, samples(8))
+
+
+def test_whole_numbers_that_are_too_large_for_a_float_are_no_metrics(caplog):
+    metrics = {"huge": 10**400, "infinite": float("inf"), "one": 1}
+    trainer = trainer_of(tiny.functional("keras"), named(), compute_metrics=lambda prediction: metrics)
+    found = trainer.evaluate()
+    assert (found["eval_huge"], found["eval_infinite"], found["eval_one"]) == (10**400, float("inf"), 1.0)
+    assert "compute_metrics returned what is no number: huge (int)" in caplog.text
+
+
+BACKEND = """
+import keras
+from tf_hfwb import *
+from tf_hfwb.errors import SettingError
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+model.compile(loss="mse")
+log = lambda: TFTrainer(model, TFTrainingArguments(report_to="none"))
+callbacks = [WandbMetricsLogger(), WandbModelCheckpoint("out"), EarlyStopping(), WandbWatch(), WandbEvalTable(None)]
+begins = []
+for callback in callbacks:
+    callback.set_model(model)
+    begins.append(callback.on_train_begin)
+for begin in [log, *begins]:
+    try:
+        begin()
+    except SettingError as error:
+        print(error)
+"""
+
+
+def test_backends_that_are_not_supported_are_named():
+    """Keras's own one on NumPy stands for them: it is always there."""
+    said = python("-c", BACKEND, KERAS_BACKEND="numpy").stdout.splitlines()
+    expected = (
+        "KERAS_BACKEND='numpy' cannot be used. Expected 'tensorflow' or 'jax': tf_hfwb does not know how Keras trains "
+        "on another one. Set KERAS_BACKEND before Keras is imported."
+    )
+    assert said == [expected] * 6
 
 
 def test_missing_data():

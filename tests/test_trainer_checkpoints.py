@@ -319,9 +319,8 @@ def test_a_training_that_is_done_ends_once_more(kind, monkeypatch):
     assert same(weights(again), [np.array(w) for w in load_model("out/checkpoint-10").get_weights()])
     assert same(weights(again), [np.array(w) for w in load_model("model-run:final").get_weights()])
     assert train_rows(history(directory)) == eval_rows(history(directory)) == []
-    fresh = best_of(0.1, 0.2, 0.3, kind=kind, output_dir="fresh")
-    fresh.model = again.model
-    assert fresh.train().global_step == 15  # Nothing of the resume is left in the model.
+    fresh = best_of(0.1, 0.2, 0.3, kind=kind, output_dir="fresh", model=again.model)
+    assert fresh.train(False).global_step == 15  # Nothing of the resume is left in the model.
 
 
 def test_more_than_all_steps_are_done_already():
@@ -451,6 +450,12 @@ def test_nothing_is_reported_when_nothing_shall_be(log_model, monkeypatch):
     assert steps_in() == [10]
 
 
+def test_the_limit_holds_at_the_end_for_what_was_logged_too(monkeypatch):
+    monkeypatch.setenv("WANDB_LOG_MODEL", "checkpoint")
+    trainer_of("keras", report_to="wandb", save_steps=2, save_total_limit=1).train()
+    assert steps_in() == [10]
+
+
 @pytest.mark.parametrize("word", ["False", "false", False, None, ""])
 def test_no_resume_is_asked_for(word):
     assert trainer_of(max_steps=2).train(resume_from_checkpoint=word).global_step == 2
@@ -465,13 +470,13 @@ def test_a_directory_at_home():
 
 def test_a_signal_before_the_first_step_is_answered(monkeypatch):
     trainer = trainer_of()
-    length = trainer._length
+    schedule = trainer._new_schedule
 
-    def interrupted(batches):
+    def interrupted(steps):
         os.kill(os.getpid(), signal.SIGINT)
-        return length(batches)
+        return schedule(steps)
 
-    monkeypatch.setattr(trainer, "_length", interrupted)
+    monkeypatch.setattr(trainer, "_new_schedule", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as exit_:
         trainer.train()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import json
 import math
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import HfArgumentParser, Seq2SeqTrainingArguments, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
 import tf_hfwb
-from tf_hfwb import TFTrainingArguments
-from tf_hfwb.errors import SettingError
+from tf_hfwb import TFTrainingArguments, WandbModelCheckpoint
+from tf_hfwb.errors import SettingError, UnknownArgumentError
 from tf_hfwb.training_args import steps_of
 
 FOR_SCRIPTS = {"do_train", "do_eval", "do_predict", "resume_from_checkpoint"}
@@ -140,38 +143,38 @@ def test_unknown_choices_are_refused(capsys):
             {"lr_scheduler_type": "polynomial"},
             "lr_scheduler_type='polynomial' is not recognised. Expected one of 'linear', 'cosine', 'constant'",
         ),
-        ({"output_dir": None}, "output_dir=None is not recognised. Expected the path of a directory"),
-        ({"greater_is_better": "yes"}, "greater_is_better='yes' is not recognised. Expected True, False, or None"),
-        ({"save_total_limit": True}, "save_total_limit=True is not recognised. Expected a number of checkpoints"),
+        ({"output_dir": None}, "output_dir=None cannot be used. Expected the path of a directory"),
+        ({"greater_is_better": "yes"}, "greater_is_better='yes' cannot be used. Expected True, False, or None"),
+        ({"save_total_limit": True}, "save_total_limit=True cannot be used. Expected a number of checkpoints"),
         (
             {"report_to": ["wandb", "none"]},
-            "report_to=['wandb', 'none'] is not recognised. Expected 'none' or 'all' by",
+            "report_to=['wandb', 'none'] cannot be used. Expected 'none' or 'all' by",
         ),
         (
             {"link_to_registry": "bert", "report_to": "none"},
-            "link_to_registry='bert' is not recognised. Expected None without report_to='wandb'",
+            "link_to_registry='bert' cannot be used. Expected None without report_to='wandb'",
         ),
         ({"report_to": "tensorboard"}, "report_to='tensorboard' is not recognised. Expected one of 'wandb', 'none', "),
         ({"report_to": ["wandb", "mlflow"]}, "report_to='mlflow' is not recognised. Expected one of 'wandb', 'none', "),
         (
             {"per_device_train_batch_size": 0},
-            "per_device_train_batch_size=0 is not recognised. Expected a number of samples, 1 or more",
+            "per_device_train_batch_size=0 cannot be used. Expected a number of samples, 1 or more",
         ),
-        ({"per_device_eval_batch_size": 2.5}, "per_device_eval_batch_size=2.5 is not recognised. Expected a number of"),
-        ({"learning_rate": "5e-5"}, "learning_rate='5e-5' is not recognised. Expected a finite number, 0 or more"),
-        ({"learning_rate": math.nan}, "learning_rate=nan is not recognised. Expected a finite number, 0 or more"),
-        ({"weight_decay": -0.1}, "weight_decay=-0.1 is not recognised. Expected a finite number, 0 or more"),
-        ({"max_grad_norm": None}, "max_grad_norm=None is not recognised. Expected a finite number, 0 or more"),
-        ({"adam_beta1": 1.0}, "adam_beta1=1.0 is not recognised. Expected a number from 0 to below 1"),
-        ({"warmup_ratio": 1.5}, "warmup_ratio=1.5 is not recognised. Expected a number between 0 and 1"),
-        ({"warmup_steps": 0.1}, "warmup_steps=0.1 is not recognised. Expected a number of steps, 0 or more"),
-        ({"max_steps": 2.5}, "max_steps=2.5 is not recognised. Expected a number of steps, or -1"),
-        ({"num_train_epochs": 0}, "num_train_epochs=0 is not recognised. Expected a number of epochs above 0"),
-        ({"logging_steps": 0}, "logging_steps=0 is not recognised. Expected a number of steps, 1 or more, or a share"),
-        ({"logging_steps": 2.5}, "logging_steps=2.5 is not recognised. Expected a number of steps, 1 or more, or a"),
-        ({"eval_steps": -1}, "eval_steps=-1 is not recognised. Expected a number of steps, 1 or more, or a share"),
-        ({"seed": -1}, "seed=-1 is not recognised. Expected an integer from 0 to"),
-        ({"data_seed": "x"}, "data_seed='x' is not recognised. Expected an integer, or None to take seed"),
+        ({"per_device_eval_batch_size": 2.5}, "per_device_eval_batch_size=2.5 cannot be used. Expected a number of"),
+        ({"learning_rate": "5e-5"}, "learning_rate='5e-5' cannot be used. Expected a finite number, 0 or more"),
+        ({"learning_rate": math.nan}, "learning_rate=nan cannot be used. Expected a finite number, 0 or more"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1 cannot be used. Expected a finite number, 0 or more"),
+        ({"max_grad_norm": None}, "max_grad_norm=None cannot be used. Expected a finite number, 0 or more"),
+        ({"adam_beta1": 1.0}, "adam_beta1=1.0 cannot be used. Expected a number from 0 to below 1"),
+        ({"warmup_ratio": 1.5}, "warmup_ratio=1.5 cannot be used. Expected a number between 0 and 1"),
+        ({"warmup_steps": 0.1}, "warmup_steps=0.1 cannot be used. Expected a number of steps, 0 or more"),
+        ({"max_steps": 2.5}, "max_steps=2.5 cannot be used. Expected a number of steps, or -1"),
+        ({"num_train_epochs": 0}, "num_train_epochs=0 cannot be used. Expected a number of epochs above 0"),
+        ({"logging_steps": 0}, "logging_steps=0 cannot be used. Expected a number of steps, 1 or more, or a share"),
+        ({"logging_steps": 2.5}, "logging_steps=2.5 cannot be used. Expected a number of steps, 1 or more, or a"),
+        ({"eval_steps": -1}, "eval_steps=-1 cannot be used. Expected a number of steps, 1 or more, or a share"),
+        ({"seed": -1}, "seed=-1 cannot be used. Expected an integer from 0 to"),
+        ({"data_seed": "x"}, "data_seed='x' cannot be used. Expected an integer, or None to take seed"),
     ],
 )
 def test_bad_values_say_what_was_expected(values, message):
@@ -212,6 +215,108 @@ def test_intervals():
     assert [steps_of(value, 7) for value in (1, 3, 500.0, 0.5, 0.1, 0.999)] == [1, 3, 500, 4, 1, 7]
     assert TFTrainingArguments(logging_steps=7).eval_interval == 7
     assert TFTrainingArguments(logging_steps=7, eval_steps=3).eval_interval == 3
+
+
+class Wrapped(float):
+    """A number of a class of its own, as other libraries have them."""
+
+
+def test_numbers_of_numpy_and_paths_become_plain_ones():
+    args = TFTrainingArguments(
+        Path("out"), num_train_epochs=np.int64(1), learning_rate=np.float32(0.5), label_names=("a", np.str_("b"))
+    )
+    args.seed, args.output_dir = np.uint8(7), Path("elsewhere")  # As transformers' run_clm.py sets it.
+    args.weight_decay, args.do_train = Wrapped(0.25), np.bool_(True)
+    args.check()
+    plain = args.to_dict()
+    assert json.loads(args.to_json_string()) == plain
+    expected = {"output_dir": "elsewhere", "num_train_epochs": 1, "learning_rate": 0.5, "seed": 7}
+    expected |= {"label_names": ["a", "b"], "weight_decay": 0.25, "do_train": True}
+    assert {name: plain[name] for name in expected} == expected
+    assert {type(plain[name]) for name in expected} == {str, int, float, list, bool}
+
+
+def test_what_cannot_be_written_is_named():
+    @dataclasses.dataclass
+    class More(TFTrainingArguments):
+        scales: dict = dataclasses.field(default_factory=dict)
+
+    assert More(scales={np.int64(1): (np.float32(0.5),)}).scales == {1: [0.5]}
+    message = (
+        r"scales\['a'\]\[1\]=\{1\} cannot be used. Expected what JSON can write, .* not an object of set. Use a number"
+    )
+    with pytest.raises(SettingError, match=message):
+        More(scales={"a": [0, {1}]})
+    args = More()
+    args.scales = {"a": object()}
+    with pytest.raises(SettingError, match=r"scales\['a'\]="):
+        args.check()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"fp32": True}, "fp32=True cannot be used. Expected an argument of TFTrainingArguments. "),
+        ({"gradient_checkpointing": True}, "gradient_checkpointing=True .* is not supported here yet. Leave it out."),
+        ({"learning_rat": 1}, "learning_rat=1 .* Did you mean 'learning_rate'?"),
+    ],
+)
+def test_unknown_arguments_get_advice(values, message):
+    with pytest.raises(UnknownArgumentError, match=message) as error:
+        TFTrainingArguments(**values)
+    assert isinstance(error.value, TypeError)
+    assert isinstance(error.value, SettingError)
+
+
+def test_subclasses_have_arguments_of_their_own():
+    class Own(TFTrainingArguments):
+        def __init__(self, extra, **options):
+            self.extra = extra
+            super().__init__(**options)
+
+    assert Own(extra=1, seed=3).seed == 3
+    with pytest.raises(TypeError, match="seeed"):
+        Own(extra=1, seeed=3)
+    assert dataclasses.replace(TFTrainingArguments(seed=3), data_seed=4).seed == 3
+    assert copy.deepcopy(TFTrainingArguments(seed=3)) == pickle.loads(pickle.dumps(TFTrainingArguments(seed=3)))
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [("loss", False), ("eval_loss", False), ("eval_accuracy", True), ("wer", False), (None, None)],
+)
+def test_the_direction_of_the_metric_is_known_when_the_arguments_are_made(metric, expected):
+    args = TFTrainingArguments(metric_for_best_model=metric)
+    assert (args.greater_is_better, args.stated_direction) == (expected, None)
+    assert TFTrainingArguments(metric_for_best_model=metric, greater_is_better=True).stated_direction is True
+    if (metric is not None and "loss" in metric) or metric == "eval_accuracy":
+        theirs = TrainingArguments(
+            metric_for_best_model=metric,
+            load_best_model_at_end=True,
+            eval_strategy="steps",
+            report_to="none",
+            use_cpu=True,
+        )
+        assert args.greater_is_better == theirs.greater_is_better
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            "~nobody-here/x",
+            "the name of a user behind the tilde; there is no 'nobody-here' here. .* write './~nobody-h",
+        ),
+        ("a\0b", "the path of a directory, which has no NUL byte"),
+        ("", "the path of a directory"),
+        (None, "the path of a directory"),
+    ],
+)
+def test_paths_that_are_none(value, message):
+    for make in (TFTrainingArguments, WandbModelCheckpoint):
+        with pytest.raises(SettingError, match=message):
+            make(value)
+    assert TFTrainingArguments(b"out").output_dir == "out"
 
 
 def test_json():

@@ -7,7 +7,10 @@ wandb.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
+
+from tf_hfwb.secrets import SecretFilter
 
 if TYPE_CHECKING:
     from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from tf_hfwb.training_args import TFTrainingArguments
 
 __version__ = "0.1.0"
+
+logging.getLogger("tf_hfwb").addFilter(SecretFilter())
 
 _HOMES = {
     "ComputeMetrics": "tf_hfwb.callbacks.python_metrics",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import operator
+import os
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from tf_hfwb.errors import SettingError
 
@@ -32,3 +37,83 @@ def whole_number(name: str, value: Any, *, minimum: int = 1, expected: str = "")
     if number is None or number < minimum:
         raise SettingError(name, value, expected=expected or f"a whole number, {minimum} or more")
     return number
+
+
+def directory(name: str, value: Any) -> str:
+    """The path of a directory as a string, with the user's home in place of ``~``.
+
+    Args:
+        name: The argument's name.
+        value: What was given.
+
+    Raises:
+        SettingError: It is no path, is empty, has a NUL byte, or names a user that there is not.
+
+    Example:
+        >>> import pathlib
+        >>> directory("output_dir", pathlib.Path("out"))
+        'out'
+    """
+    if not isinstance(value, (str, bytes, os.PathLike)) or not os.fspath(value):
+        raise SettingError(name, value, expected="the path of a directory")
+    path = os.path.expanduser(os.fsdecode(value))
+    if "\0" in path:
+        raise SettingError(name, value, expected="the path of a directory, which has no NUL byte")
+    if path.startswith("~"):
+        user = path.partition("/")[0]
+        raise SettingError(
+            name,
+            value,
+            expected=f"the name of a user behind the tilde; there is no {user[1:]!r} here",
+            advice=f"For a directory of that name write './{path}'.",
+        )
+    return path
+
+
+def plain(name: str, value: Any) -> Any:
+    """The value as JSON can write it: NumPy's numbers, paths and words of enumerations become plain ones.
+
+    Args:
+        name: The argument's name.
+        value: What was given; dicts, lists and tuples may be nested.
+
+    Raises:
+        SettingError: Something in it cannot be written.
+
+    Example:
+        >>> import numpy as np, pathlib
+        >>> plain("config", {"rate": np.float32(0.5), "out": pathlib.Path("out"), "sizes": (np.int64(1), 2)})
+        {'rate': 0.5, 'out': 'out', 'sizes': [1, 2]}
+    """
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biufU":
+        return value.tolist()
+    if isinstance(value, (str, int, float)):  # Of a class of their own.
+        return next(kind(value) for kind in (str, int, float) if isinstance(value, kind))
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    if isinstance(value, Mapping):
+        return {_key(name, key): plain(f"{name}[{key!r}]", one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(f"{name}[{index}]", one) for index, one in enumerate(value)]
+    raise SettingError(
+        name,
+        value,
+        expected=f"what JSON can write, as checkpoints do, not an object of {_class_of(value)}",
+        advice="Use a number, a string, None, or a list or dict of those.",
+    )
+
+
+def _key(name: str, key: Any) -> Any:
+    key = plain(f"a key of {name}", key)
+    if isinstance(key, list):
+        raise SettingError(name, key, expected="a dict whose keys are strings or numbers")
+    return key
+
+
+def _class_of(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

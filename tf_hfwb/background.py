@@ -13,14 +13,17 @@ Guarantees:
 * ``flush`` returns when the batches of all jobs submitted before it have run; ``close`` flushes and ends the thread. A
   closed worker starts again with the next job.
 * An exception of a job does not stop the jobs after it; the first one is raised by the next ``flush`` or ``close``.
+* A forked child has neither the thread nor its jobs, which are done by the parent: there the worker begins anew.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +62,10 @@ class Worker:
         self._name = name
         self._period = period
         self._batch = batch
+        self._begin()
+        _workers.add(self)
+
+    def _begin(self) -> None:
         self._jobs: collections.deque[tuple[Callable[..., Any], tuple[Any, ...]]] = collections.deque()
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -157,3 +164,15 @@ class Worker:
             except BaseException as error:
                 self._error = self._error or error
             self.rest()
+
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for worker in list(_workers):
+        worker._begin()  # With locks of its own: the parent's may have been held.
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -11,6 +11,7 @@ from typing import Any
 
 import tf_hfwb
 from tf_hfwb.errors import TFHFWBError
+from tf_hfwb.secrets import masked_text
 
 _FOR_SERVING = (
     *("version", "max_length", "max_new_tokens", "text", "accept_tokenizer_differences"),
@@ -24,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="tf-hfwb", description="Weights & Biases for Hugging Face models in TensorFlow and Keras."
     )
     parser.add_argument("--version", action="version", version=f"tf-hfwb {tf_hfwb.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    parser.set_defaults(command=None)
     show = commands.add_parser(
         "show",
         help="look at a local run",
@@ -95,17 +97,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     export.set_defaults(command=_export)
     sync = commands.add_parser(
         "sync",
-        help="upload what an online run could not",
-        description="Bring to W&B what it lacks of an online run after an outage: rows, checkpoints, the model. "
-        "For offline runs there is: wandb sync.",
+        help="upload what is not on W&B yet",
+        description="Bring to W&B what it lacks of a run, after an outage or of an offline run: rows, checkpoints, the "
+        "model. A run that was resumed has several folders; those that lie together are found.",
     )
-    sync.add_argument("run", help="the run's folder, such as wandb/run-DATE-ID")
+    sync.add_argument(
+        "run",
+        nargs="+",
+        help="a folder of the run, such as wandb/run-DATE-ID; all of them, and files of rows, if they lie apart",
+    )
     sync.set_defaults(command=_sync)
     arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
     try:
         return arguments.command(arguments)
     except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {masked_text(str(error))}", file=sys.stderr)
         return 1
 
 
@@ -244,7 +253,7 @@ def _export_to_pytorch(arguments: argparse.Namespace) -> int:
 def _sync(arguments: argparse.Namespace) -> int:
     from tf_hfwb.tracking.recovery import sync
 
-    done = sync(arguments.run)
+    done = sync(*arguments.run)
     print(f"{done.run_path}: {done.rows} rows and {len(done.artifacts)} artifacts uploaded")
     for path in done.skipped:
         print(f"not uploaded: {path}. W&B has newer versions, and would take it for the latest.")
@@ -262,9 +271,26 @@ def _show(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
+    from tf_hfwb.plain_json import dumps
+    from tf_hfwb.tracking.recovery import LocalRun
+
     leet = [sys.executable, "-m", "wandb", "leet"]
+    run = LocalRun.find(path)
+    if sys.stdout.isatty() and not arguments.json:
+        if len(run.folders) > 1:
+            print(f"This run has {len(run.folders)} folders; the dashboard shows the rows of {run.folders[-1]}.")
+        return subprocess.call([*leet, "run", path if len(run.folders) == 1 else run.folders[-1]])
+    if len(run.folders) == 1:
+        return subprocess.call([*leet, "inspect", "--summary", *(["--json"] if arguments.json else []), path])
+    facts = {**run.facts, "folders": run.folders}
     if arguments.json:
-        return subprocess.call([*leet, "inspect", "--summary", "--json", path])
-    if sys.stdout.isatty():
-        return subprocess.call([*leet, "run", path])
-    return subprocess.call([*leet, "inspect", "--summary", path])
+        print(dumps(facts, indent=2))
+        return 0
+    for name in ("run_id", "name", "project", "state", "exit_code", "start_time", "step"):
+        print(f"{name:<11} {facts.get(name, '')}")
+    for folder in run.folders:
+        print(f"{'folder':<11} {folder}")
+    print("\nsummary")
+    for name, value in sorted(facts["summary"].items()):
+        print(f"  {name:<24} {value}")
+    return 0

@@ -9,28 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tf_hfwb.secrets import masked_text
+
 
 class TFHFWBError(Exception):
-    """Base class of all errors of this package."""
+    """Base class of all errors of this package. No secret is in their messages."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(masked_text(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class SettingError(TFHFWBError, ValueError):
-    """A setting or argument has a value that is not understood.
+    """A setting or argument has a value that is unknown, out of range, or does not go with another one.
 
     Attributes:
         name: The environment variable or argument.
         value: The value received.
-        accepted: The accepted values, when they can be listed.
+        accepted: The accepted values, when they can be listed: ``value`` is not recognised then. A value that is known
+            and cannot be used has what was ``expected`` instead.
     """
 
     def __init__(self, name: str, value: object, *, accepted: Sequence[str] = (), expected: str = "", advice: str = ""):
         self.name = name
         self.value = value
         self.accepted = tuple(accepted)
+        verdict = "cannot be used" if expected else "is not recognised"
         if not expected:
             expected = "one of " + ", ".join(repr(word) for word in self.accepted)
-        message = f"{name}={value!r} is not recognised. Expected {expected}."
-        super().__init__(f"{message} {advice}".rstrip())
+        super().__init__(f"{name}={value!r} {verdict}. Expected {expected}. {advice}".rstrip())
+
+
+class UnknownArgumentError(SettingError, TypeError):
+    """An argument of that name does not exist."""
 
 
 class DataError(TFHFWBError, ValueError):
@@ -57,6 +67,10 @@ class ArtifactNotFoundError(TFHFWBError, FileNotFoundError):
         self.reference = reference
         self.known = tuple(known)
         super().__init__(message)
+
+
+class UnsafeArtifactError(TFHFWBError, ValueError):
+    """An artifact would write or read where it must not. Nothing of it was written."""
 
 
 class CheckpointError(TFHFWBError):

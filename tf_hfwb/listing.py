@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tf_hfwb.checkpoint.manifest import step_of
+from tf_hfwb.checkpoint.pending import wait_for_writers
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import CheckpointError, NotACheckpointError, ServerError
 from tf_hfwb.plain_json import number_of
@@ -69,6 +70,7 @@ def checkpoints(source: str | os.PathLike[str]) -> list[Listed]:
         names = dict.fromkeys(filter(None, (_reference(state.run) for _, state in states)))
     else:
         wanted = parse_reference(os.fspath(source))
+        wait_for_writers()
         known = [entry for entry in journal.entries(runs_folder()) if entry.name == wanted.name]
         paths = dict.fromkeys(entry.path for entry in known if journal.is_there(entry))
         found, unopened = _opened(paths)

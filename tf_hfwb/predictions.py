@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import call_arguments, can_return_loss, host_of, is_of_transformers, label_arguments
+from tf_hfwb.keras_compat import (
+    PassHooks,
+    call_arguments,
+    can_return_loss,
+    host_of,
+    is_of_transformers,
+    label_arguments,
+)
 
 PADDING = -100  # As the Trainer of transformers pads what it gathers.
 
@@ -81,73 +89,89 @@ class BatchRunner:
             return False
         return split_batch(self._model, dataset.element_spec)[1] is None
 
-    def evaluate(self, dataset: Any, *, predict: bool, gathering: Gathering | None = None) -> Pass:
+    def evaluate(
+        self, dataset: Any, *, predict: bool, gathering: Gathering | None = None, hooks: PassHooks | None = None
+    ) -> Pass:
         """Evaluate, and predict on the way if asked to. Metrics of the model are reset and updated.
 
         Args:
             dataset: A ``tf.data.Dataset`` of ``inputs`` or ``(inputs, labels, ...)``.
             predict: Whether to gather predictions and labels.
             gathering: What to do with them.
+            hooks: Called for the pass that evaluates.
         """
         if not predict:
-            return self._evaluate(dataset)
+            return self._evaluate(dataset, hooks)
         gathering = gathering or Gathering()
         if self.has_own_loss and gathering.generate is None:
-            return self._run_own_loss(dataset, gathering)
-        evaluated = self._evaluate(dataset)
+            return self._run_own_loss(dataset, gathering, hooks)
+        evaluated = self._evaluate(dataset, hooks)
         done = self.gather(dataset, gathering, evaluated.losses)
         done.metrics = evaluated.metrics
         return done
 
-    def predict(self, dataset: Any, gathering: Gathering | None = None) -> Pass:
-        """Predict, and evaluate where there are labels."""
+    def predict(self, dataset: Any, gathering: Gathering | None = None, hooks: PassHooks | None = None) -> Pass:
+        """Predict, and evaluate where there are labels; ``hooks`` are called for the pass that predicts."""
         gathering = gathering or Gathering()
+        if self.has_own_loss and gathering.generate is None:
+            return self._run_own_loss(dataset, gathering, hooks)
         is_labelled = split_batch(self._model, dataset.element_spec)[1] is not None
-        if is_labelled or (self.has_own_loss and gathering.generate is None):
-            return self.evaluate(dataset, predict=True, gathering=gathering)
-        return self.gather(dataset, gathering)
+        evaluated = self._evaluate(dataset) if is_labelled else Pass()
+        done = self.gather(dataset, gathering, evaluated.losses, hooks)
+        done.metrics = evaluated.metrics
+        return done
 
-    def gather(self, dataset: Any, gathering: Gathering, losses: Any = None) -> Pass:
+    def gather(self, dataset: Any, gathering: Gathering, losses: Any = None, hooks: PassHooks | None = None) -> Pass:
         """Predict, and leave out what only an evaluation needs.
 
         Args:
             dataset: As for :meth:`evaluate`.
             gathering: What to do with the predictions.
             losses: For each sample its loss, where it is known already.
+            hooks: Called for the pass.
         """
         if self.has_own_loss and gathering.generate is None:
-            return self._run_own_loss(dataset, gathering)
-        return self._predict_batches(dataset, gathering, losses)
+            return self._run_own_loss(dataset, gathering, hooks)
+        return self._predict_batches(dataset, gathering, losses, hooks or PassHooks())
 
-    def _evaluate(self, dataset: Any) -> Pass:
+    def _evaluate(self, dataset: Any, hooks: PassHooks | None = None) -> Pass:
         if self.has_own_loss:
-            return self._run_own_loss(dataset, None)
-        return Pass(dict(self._model.evaluate(dataset, return_dict=True, verbose=0)))
+            return self._run_own_loss(dataset, None, hooks)
+        callbacks = None if hooks is None else hooks.as_callbacks()
+        return Pass(dict(self._model.evaluate(dataset, return_dict=True, verbose=0, callbacks=callbacks)))
 
-    def _run_own_loss(self, dataset: Any, gathering: Gathering | None) -> Pass:
+    def _run_own_loss(self, dataset: Any, gathering: Gathering | None, hooks: PassHooks | None = None) -> Pass:
         import tensorflow as tf
 
-        model = self._model
+        model, hooks = self._model, hooks or PassHooks()
+        batches = int(dataset.cardinality())
         if self._own_loss is None or self._own_loss.metrics is not model.compiled_metrics:
             self._own_loss = _OwnLossStep(model)
         run = self._own_loss.without_predictions
         if gathering is not None:
             run = self._own_loss.with_inputs if gathering.with_inputs else self._own_loss.with_predictions
-        losses = []
+        losses: list[tuple[float, int]] = []
+        total, seen = 0.0, 0
         gathered = _Gathered(gathering)
+        hooks.begin()
         with model.distribute_strategy.scope(), contextlib.suppress(StopIteration, tf.errors.OutOfRangeError):
             model.reset_metrics()
             iterator = iter(model.distribute_strategy.experimental_distribute_dataset(dataset))
-            while True:
+            for batch in itertools.count():
+                if batch != batches:
+                    hooks.batch_begin(batch)
                 loss, samples, outputs, targets, inputs = run(iterator)
                 if loss is not None:
                     losses.append((float(loss), int(samples)))
+                    total, seen = total + losses[-1][0], seen + losses[-1][1]
                 if gathering is not None:
                     own = None if loss is None else _each_sample(*losses[-1])
                     gathered.add(_arrays(outputs), _arrays(targets), _arrays(inputs), own)
+                logs = {"loss": total / seen} if seen else {}
+                hooks.batch_end(batch, logs if hooks.kind == "test" else {"outputs": _alone(_arrays(outputs))})
         metrics: dict[str, Any] = {}
         if losses:
-            metrics["loss"] = sum(loss for loss, _ in losses) / sum(samples for _, samples in losses)
+            metrics["loss"] = total / seen
             for metric in model.compiled_metrics.metrics:
                 result = metric.result()
                 result = result if isinstance(result, dict) else {metric.name: result}
@@ -156,32 +180,40 @@ class BatchRunner:
         done.metrics = metrics
         if gathering is None and losses:
             done.losses = np.concatenate([_each_sample(*pair) for pair in losses])
+        hooks.end(metrics or None)
         return done
 
-    def _predict_batches(self, dataset: Any, gathering: Gathering, losses: Any) -> Pass:
+    def _predict_batches(self, dataset: Any, gathering: Gathering, losses: Any, hooks: PassHooks) -> Pass:
         gathered = _Gathered(gathering)
         done = 0
-        for inputs, targets, outputs in self._predicted(dataset, gathering.generate):
+        hooks.begin()
+        for inputs, targets, outputs in self._predicted(dataset, gathering.generate, hooks):
             labels = _arrays(_tensors(targets))
             main = _arrays(_tensors(_main_input(self._model, inputs))) if gathering.with_inputs else ()
             samples = _num_samples(inputs)
             own = None if losses is None else losses[done : done + samples]
             done += samples
             gathered.add(outputs, labels, main, own)
+        hooks.end()
         return gathered.whole()
 
-    def _predicted(self, dataset: Any, generate: Callable[[Any], np.ndarray] | None) -> Iterator[tuple[Any, Any, Any]]:
+    def _predicted(
+        self, dataset: Any, generate: Callable[[Any], np.ndarray] | None, hooks: PassHooks
+    ) -> Iterator[tuple[Any, Any, Any]]:
         """Inputs, labels and predictions of each batch."""
         ignored = _ignored_outputs(self._model)
-        for batch in dataset:
+        for number, batch in enumerate(dataset):
+            hooks.batch_begin(number)
             inputs, targets, _ = split_batch(self._model, batch)
             if generate is not None:
-                yield inputs, targets, (generate(inputs),)
-                continue
-            outputs = _tensors(host_of(self._model).predict_on_batch(_as_arrays(inputs)), ignored)
-            # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
-            samples = _num_samples(inputs)
-            yield inputs, targets, tuple(np.asarray(value)[:samples] for value in outputs)
+                outputs: tuple[np.ndarray, ...] = (generate(inputs),)
+            else:
+                tensors = _tensors(host_of(self._model).predict_on_batch(_as_arrays(inputs)), ignored)
+                # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
+                samples = _num_samples(inputs)
+                outputs = tuple(np.asarray(value)[:samples] for value in tensors)
+            hooks.batch_end(number, {"outputs": _alone(outputs)})
+            yield inputs, targets, outputs
 
 
 class _Gathered:

@@ -17,6 +17,7 @@ import numpy as np
 from tf_hfwb.checkpoint.manifest import MANIFEST
 from tf_hfwb.errors import SettingError
 from tf_hfwb.places import made
+from tf_hfwb.secrets import mask_json
 
 WEIGHTS = "model.safetensors"
 
@@ -70,6 +71,7 @@ def save_pytorch_format(model: Any, directory: str | os.PathLike[str], *, proces
         if processing_class is not None:
             processing_class.save_pretrained(aside)
         configuration.save_pretrained(aside)
+        mask_json(aside / "config.json")
         if not target.exists():
             aside.rename(target)
             return target

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tf_hfwb.checkpoint.manifest import LOOKS, step_of
+from tf_hfwb.checkpoint.pending import wait_for_writers
 from tf_hfwb.checkpoint.store import Checkpoint, Rejected, Store
 from tf_hfwb.errors import (
     ArtifactNotFoundError,
@@ -48,7 +49,10 @@ def restore(
     """Go on with a training exactly where a checkpoint was taken: the model's next ``fit`` does so.
 
     Restores the weights, the optimizer with its schedule, the random generators, the metrics of the epoch and of the
-    log, and attaches the same W&B run. The data is yours to start at the right batch: see the example.
+    log, and attaches the same W&B run. All that belongs to the next ``fit`` that trains: ``evaluate`` and ``predict``
+    before it, or one that fails before its first step, change nothing. Arrays (with ``shuffle=False``) and data of
+    which Keras makes one pass an epoch begin at the right batch by themselves; a stream is yours to start, as in the
+    example.
 
     Args:
         model: A model that is built and compiled as it was when the checkpoint was written.
@@ -90,8 +94,14 @@ def restore(
     raise problem
 
 
-def go_on(model: Any, checkpoint: Checkpoint) -> Position:
-    """Do as :func:`restore` does, from a checkpoint that :func:`find_checkpoint` has found and verified."""
+def go_on(model: Any, checkpoint: Checkpoint, position: Position | None = None) -> Position:
+    """Do as :func:`restore` does, from a checkpoint that :func:`find_checkpoint` has found and verified.
+
+    Args:
+        model: See :func:`restore`.
+        checkpoint: The checkpoint.
+        position: Where the next fit begins, if that is not as the checkpoint says.
+    """
     host = host_of(model)
     if not host.is_compiled:
         raise SettingError(
@@ -108,7 +118,7 @@ def go_on(model: Any, checkpoint: Checkpoint) -> Position:
             expected="a built model, whose weights the checkpoint restores",
             advice="Call it once on a batch, or call model.build(input_shape), first.",
         )
-    position = put_back(host, checkpoint)
+    position = put_back(host, checkpoint, position)
     inform("Going on from %s: step %d, epoch %d.", checkpoint.path, position.step, position.epoch)
     return position
 
@@ -187,6 +197,7 @@ def warn_of_other_data(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> 
 
 def find_model(source: str | os.PathLike[str]) -> pathlib.Path:
     """The path itself, or where the artifact of that name lies on this machine, downloaded if need be."""
+    wait_for_writers()
     path = pathlib.Path(source).expanduser()
     if not path.exists() and isinstance(source, str):
         if looks_like_reference(source):

@@ -1,4 +1,4 @@
-"""What the next ``fit`` of a model goes on from; set by ``restore``, read by the callbacks as the fit begins."""
+"""What a model's next training goes on from; set by ``restore``, read by the callbacks as a fit begins."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ class Resumption:
         Args:
             participants: The names of those that it has.
         """
-        # What TFTrainer adds up for its result is nothing that anybody asked for.
-        left = [name for name, state in self.states.items() if name != "TrainingTotals" and any(state.values())]
+        # What TFTrainer keeps for itself is nothing that anybody asked for.
+        own = ("TrainingTotals", "StopAfterSteps")
+        left = [name for name, state in self.states.items() if name not in own and any(state.values())]
         warn_of_dropped([name for name in left if name not in participants], self.source)
 
 
@@ -86,7 +87,7 @@ _pending: weakref.WeakKeyDictionary[Any, Resumption] = weakref.WeakKeyDictionary
 
 
 def set_resumption(model: Any, resumption: Resumption) -> None:
-    """Let the model's next ``fit`` go on from there."""
+    """Let the model's next training go on from there."""
     _pending[model] = resumption
 
 
@@ -96,5 +97,5 @@ def resumption_of(model: Any) -> Resumption | None:
 
 
 def clear_resumption(model: Any) -> None:
-    """The fit has begun."""
+    """A fit has trained, or is over: the next one begins anew."""
     _pending.pop(model, None)

@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import TypeVar
 
 from tf_hfwb.errors import SettingError
@@ -19,7 +19,7 @@ DEFAULT_PROJECT = "huggingface"
 TRUE_WORDS = frozenset({"true", "1", "yes", "on", "y", "t"})
 
 
-class LogModel(str, Enum):
+class LogModel(StrEnum):
     """What is uploaded of the model (``WANDB_LOG_MODEL``)."""
 
     FALSE = "false"
@@ -27,7 +27,7 @@ class LogModel(str, Enum):
     CHECKPOINT = "checkpoint"
 
 
-class Watch(str, Enum):
+class Watch(StrEnum):
     """What is observed of the model's layers (``WANDB_WATCH``)."""
 
     FALSE = "false"

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
-import math
 import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from tf_hfwb.arguments import directory
+from tf_hfwb.building import build_by
 from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
+from tf_hfwb.callbacks.clock import forget_steps
 from tf_hfwb.callbacks.evaluation import EvaluateDuringFit
-from tf_hfwb.callbacks.guests import GuestStates
 from tf_hfwb.callbacks.metrics import WandbMetricsLogger
-from tf_hfwb.callbacks.order import in_order
+from tf_hfwb.callbacks.of_trainer import callbacks_for, checked_for_trainer, prefixed
 from tf_hfwb.callbacks.preemption import SignalWatch
-from tf_hfwb.callbacks.stopping import StopAfterSteps
+from tf_hfwb.callbacks.stopping import EpochsOfAnyLength, first_step_of
 from tf_hfwb.callbacks.totals import TrainingTotals
-from tf_hfwb.callbacks.watch import WandbWatch
 from tf_hfwb.computed_metrics import ComputedMetrics, MetricsOfPass
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
-from tf_hfwb.data.tf_data import is_endless
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.generation import Generator, load_generation_config
-from tf_hfwb.keras_compat import has_callbacks_of_others, host_of, number, undisturbed_metrics
-from tf_hfwb.optimization import create_optimizer, create_schedule
-from tf_hfwb.policies import EverySteps, Never
+from tf_hfwb.keras_compat import PassHooks, has_callbacks_of_others, host_of, number, undisturbed_metrics
+from tf_hfwb.optimization import check_of_same_keras, create_optimizer, create_schedule
+from tf_hfwb.overridden import refuse_overridden
 from tf_hfwb.predictions import BatchRunner, Pass
 from tf_hfwb.pytorch_format import save_pytorch_format
 from tf_hfwb.resume import find_checkpoint, go_on, warn_of_other_data
 from tf_hfwb.resumption import Position
-from tf_hfwb.settings import Settings, Watch
+from tf_hfwb.saving import save_pretrained
 from tf_hfwb.training_args import TFTrainingArguments, steps_of
+from tf_hfwb.training_length import begun_data, training_length
 from tf_hfwb.training_state import position_of
+from tf_hfwb.unused import warn_of_unused
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -69,7 +71,8 @@ class TFTrainer:
     Predictions go to the main memory after every batch, as with ``eval_accumulation_steps=1`` of transformers.
 
     Raises:
-        SettingError: A plain Keras model without a loss, or arguments that contradict each other.
+        SettingError: A plain Keras model without a loss, arguments that contradict each other, a callback or an
+            optimizer that cannot work here, or a subclass with methods of the PyTorch ``Trainer`` that nothing calls.
 
     Example:
         >>> import numpy as np, keras
@@ -101,7 +104,16 @@ class TFTrainer:
         optimizers: tuple[Any, Any] = (None, None),
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
     ) -> None:
+        refuse_overridden(type(self))
+        if args is not None and not isinstance(args, TFTrainingArguments):
+            raise SettingError(
+                "args",
+                type(args).__name__,
+                expected="TFTrainingArguments",
+                advice="Their names and defaults are those of transformers' class: change its name.",
+            )
         self.args = TFTrainingArguments() if args is None else args
+        self.args.check()  # Values may have been set since they were made.
         self.model = model
         self.train_dataset = train_dataset
         self.eval_dataset = eval_dataset
@@ -109,11 +121,12 @@ class TFTrainer:
         self.data_collator = data_collator
         self.compute_metrics = compute_metrics
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
-        self.callbacks = list(callbacks)
+        self.callbacks = checked_for_trainer(callbacks, self.args)
         self._host = host_of(model)
         self._runner = BatchRunner(model)
         self._optimizer, self._schedule = optimizers
         self._logger: WandbMetricsLogger | None = None
+        check_of_same_keras(self._host, self._optimizer, self._schedule)
         if self._optimizer is not None and self._schedule is not None:
             raise SettingError(
                 "optimizers",
@@ -140,6 +153,8 @@ class TFTrainer:
         self._generators: dict[str, Generator] = {}
         self._told: set[str] = set()
         self._arguments: dict[str, Any] = {}  # And what the data is, for checkpoints.
+        self._evaluated: dict[str, Batches] | None = None  # The trainer's own data in batches, during a training.
+        self._is_fitting = False
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)
         self._generator({})
@@ -155,9 +170,12 @@ class TFTrainer:
             resume_from_checkpoint: Go on from a checkpoint: its directory, the name of its artifact, or True for the
                 newest good one in ``args.output_dir``, else the run's own on W&B; finding none means a fresh start.
                 From one that has all steps already nothing is trained; what a training does at its end is done.
+                None: train what is left in the model by whatever trained it before, and count its steps on. False: a
+                fresh start, also of the count and, where the trainer has opened it, of the run.
 
         Returns:
-            ``global_step``, ``training_loss`` (mean over all steps) and ``metrics`` (runtime and rates).
+            ``global_step`` (of the last row and checkpoint), ``training_loss`` (mean over all steps) and ``metrics``
+            (runtime and rates).
 
         Raises:
             DataError: There is no training data, or its length is unknown and ``max_steps`` is not given.
@@ -177,12 +195,16 @@ class TFTrainer:
         from transformers.trainer_utils import TrainOutput, speed_metrics
 
         args = self.args
+        args.check()
+        own_callbacks = checked_for_trainer(self.callbacks, args)
         if self.train_dataset is None:
             raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
         checkpoint = None
         source = resume_from_checkpoint
         if source in ("True", "true", "False", "false"):  # From a command line.
             source = source in ("True", "true")
+        if source is False:
+            self._start_over()
         if source:
             checkpoint = find_checkpoint(
                 source,
@@ -194,28 +216,33 @@ class TFTrainer:
         if args.full_determinism:
             self._host.make_deterministic()
         self._host.keras.utils.set_random_seed(args.seed)
+        is_built = self._host.build()
         batch_size = args.per_device_train_batch_size * self._host.num_replicas
+        data, start, counted, position = begun_data(self.train_dataset, position)
         batches = training_batches(
-            self.train_dataset,
+            data,
             batch_size,
             seed=args.seed if args.data_seed is None else args.data_seed,
             drop_remainder=args.dataloader_drop_last,
-            start_step=position.batches,
+            start_step=start,
             **self._data_options(),
         )
+        if counted is not None:
+            batches = dataclasses.replace(batches, steps_per_epoch=counted)
         self._check_labels("train_dataset", batches)
+        self._warn_of_unused("train_dataset", self.train_dataset, batch_size)
         evaluations = self._named_batches(self.eval_dataset) if args.eval_strategy != "no" else {}
         if self._optimizer is not None:
             self._host.set_optimizer(self._optimizer)
-        total_steps, epochs, batches_per_epoch = self._length(batches)
+        length, position = training_length(args, batches, self._host.accumulation_steps, self.train_dataset, position)
         if self._optimizer is None:
-            self._host.set_optimizer(self._new_optimizer(self._new_schedule(total_steps)))
-        if self._host.build():
+            self._host.set_optimizer(self._new_optimizer(self._new_schedule(length.steps)))
+        if is_built:
             self._host.optimizer_variables()  # If the first step made them, TensorFlow would trace it twice.
         log_freq: dict[str, Any] = {
             "no": "no",
             "epoch": "epoch",
-            "steps": steps_of(args.logging_steps, total_steps),
+            "steps": steps_of(args.logging_steps, length.steps),
         }
         facts = _facts("train_dataset", batches)
         self._arguments = {**args.to_dict(), "train_batch_size": batch_size, **facts}
@@ -223,22 +250,33 @@ class TFTrainer:
             facts |= _facts(f"eval_dataset/{name}" if name else "eval_dataset", evaluation)
         self._report(log_freq[args.logging_strategy], facts)
         if checkpoint is not None:
-            go_on(self.model, checkpoint)
+            build_by(self.model, batches)
+            go_on(self.model, checkpoint, position)
             warn_of_other_data(checkpoint, self._arguments)
-            if position.step >= total_steps:  # The callbacks still do what they do at the end.
+            # If so, the callbacks still do what they do at the end.
+            if position.step >= first_step_of(checkpoint) + length.steps:
                 _logger.warning(
                     "%s has all %d steps already: nothing is trained. To go on, raise num_train_epochs or max_steps.",
                     checkpoint.path,
-                    total_steps,
+                    length.steps,
                 )
         totals = TrainingTotals()
-        callbacks = self._fit_callbacks(total_steps, evaluations, totals)
+        callbacks = callbacks_for(
+            args,
+            [*own_callbacks, totals, *([EpochsOfAnyLength()] if length.batches_per_epoch is None else [])],
+            total_steps=length.steps,
+            logger=self._logger,
+            evaluate=lambda: self._with_the_best_metric(self.evaluate()),
+            arguments=self._arguments,
+            processing_class=self.processing_class,
+        )
+        self._evaluated, self._is_fitting = evaluations, True
         began = time.time()
         try:
             self.model.fit(
                 batches.dataset,
-                steps_per_epoch=batches_per_epoch,
-                epochs=epochs,
+                steps_per_epoch=length.batches_per_epoch,
+                epochs=length.epochs,
                 callbacks=callbacks,
                 shuffle=False,  # The batches are shuffled.
                 verbose=0 if args.disable_tqdm else "auto",
@@ -250,30 +288,23 @@ class TFTrainer:
                         callback.on_interrupt()
             self._end_failed_run(error)
             raise
+        finally:
+            self._evaluated, self._is_fitting = None, False
         metrics = speed_metrics("train", began, num_samples=totals.samples, num_steps=totals.steps)
         metrics["train_loss"] = totals.loss
         if self._logger is not None:  # With what comes after the last step, which the logger has not seen.
             tracker = self._logger.tracker
             tracker.submit(tracker.summarize, metrics)
             tracker.flush_rows()
-        return TrainOutput(position.step + totals.steps, totals.loss, metrics)
+        return TrainOutput(totals.step, totals.loss, metrics)
 
-    def _length(self, batches: Batches) -> tuple[int, int, int | None]:
-        """Steps and epochs to train, and the batches of an epoch."""
-        args, accumulation, batches_per_epoch = self.args, self._host.accumulation_steps, batches.steps_per_epoch
-        if batches_per_epoch is not None and args.max_steps <= 0:
-            steps = math.ceil(args.num_train_epochs * batches_per_epoch / accumulation)
-            return steps, math.ceil(args.num_train_epochs), batches_per_epoch
-        if args.max_steps <= 0:
-            raise DataError(
-                "The length of train_dataset is unknown. Expected a tf.data.Dataset with a cardinality, or "
-                "max_steps. Set max_steps, or call dataset.apply(tf.data.experimental.assert_cardinality(n))."
-            )
-        num_batches = args.max_steps * accumulation
-        if batches_per_epoch is None and is_endless(batches.dataset):
-            return args.max_steps, 1, num_batches
-        # Of unknown length: there may be a single batch in an epoch.
-        return args.max_steps, math.ceil(num_batches / (batches_per_epoch or 1)), batches_per_epoch
+    def _start_over(self) -> None:
+        """Count steps from 0, in a run of their own; a run of the user's own goes on with what it has."""
+        tracker = None if self._logger is None else self._logger.tracker
+        if tracker is None or not tracker.active or tracker.owned:
+            forget_steps(self.model)
+            if tracker is not None:
+                tracker.finish()
 
     def _new_schedule(self, total_steps: int) -> Any:
         if self._schedule is not None:
@@ -286,62 +317,14 @@ class TFTrainer:
     def _new_optimizer(self, learning_rate: Any) -> Any:
         return create_optimizer(self._host, self.args, learning_rate)
 
-    def _fit_callbacks(self, total_steps: int, evaluations: Mapping[str, Batches], totals: TrainingTotals) -> list[Any]:
-        """Those that ``args`` ask for and the user's, in an order that works."""
-        args = self.args
-        callbacks: list[Any] = [] if self._logger is None else [self._logger, *self._watches(total_steps)]
-        if args.eval_strategy != "no":
-            by_steps = EverySteps(steps_of(args.eval_interval, total_steps))
-            policy = by_steps if args.eval_strategy == "steps" else Never()
-            callbacks.append(
-                EvaluateDuringFit(
-                    lambda: self._with_the_best_metric(self._evaluate(evaluations, "eval", {})),
-                    policy,
-                    each_epoch=args.eval_strategy == "epoch",
-                )
-            )
-        callbacks += [*self.callbacks, totals, StopAfterSteps(total_steps)]
-        if args.save_strategy != "no":
-            callbacks += [GuestStates(self.callbacks), self._checkpoints(total_steps)]
-        return in_order(callbacks)
-
     def _with_the_best_metric(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """What was evaluated: with the metric for the best model, unless a callback of the user's may compute that."""
         metric = self.args.metric_for_best_model
         may_be_added = has_callbacks_of_others(self.model)
         are_all = not may_be_added and not any(isinstance(own, EvaluateDuringFit) for own in self.callbacks)
-        if metric is not None and are_all and _prefixed(metric, "eval") not in metrics:
+        if metric is not None and are_all and prefixed(metric, "eval") not in metrics:
             raise SettingError("metric_for_best_model", metric, accepted=sorted(metrics))
         return metrics
-
-    def _watches(self, total_steps: int) -> list[WandbWatch]:
-        """What ``WANDB_WATCH`` asks for, unless the user's callbacks say it themselves."""
-        if Settings.resolve().watch is Watch.FALSE or any(isinstance(own, WandbWatch) for own in self.callbacks):
-            return []
-        return [WandbWatch(log_freq=max(100, steps_of(self.args.logging_steps, total_steps)))]
-
-    def _checkpoints(self, total_steps: int) -> WandbModelCheckpoint:
-        args = self.args
-        strategy, interval = args.save_strategy, args.save_steps
-        if strategy == "best":
-            strategy, interval = args.eval_strategy, args.eval_interval
-        modes: dict[bool | None, Literal["auto", "min", "max"]] = {None: "auto", True: "max", False: "min"}
-        metric = args.metric_for_best_model
-        is_tracked = "wandb" in (args.report_to or ())
-        return WandbModelCheckpoint(
-            args.output_dir,
-            save_freq="epoch" if strategy == "epoch" else steps_of(interval, total_steps),
-            monitor=None if metric is None else _prefixed(metric, "eval"),
-            mode=modes[args.greater_is_better],
-            save_best_only=args.save_strategy == "best",
-            save_total_limit=args.save_total_limit,
-            log_model=None if is_tracked else "false",
-            link_to_registry=args.link_to_registry,
-            delete_superseded=args.delete_superseded,
-            processing_class=self.processing_class,
-            load_best_at_end=args.load_best_model_at_end,
-            arguments=self._arguments,
-        )
 
     # -- evaluation and prediction ---------------------------------------------------------------------------------
 
@@ -366,13 +349,15 @@ class TFTrainer:
         data = self.eval_dataset if eval_dataset is None else eval_dataset
         if data is None:
             raise DataError("eval_dataset=None: there is nothing to evaluate on. Pass it here or to TFTrainer.")
-        return self._evaluate(self._named_batches(data), metric_key_prefix, generate_options)
+        named = self._evaluated if eval_dataset is None else None  # Which need not be made anew each time.
+        return self._evaluate(named or self._named_batches(data), metric_key_prefix, generate_options)
 
     def _named_batches(self, data: Any) -> dict[str, Batches]:
         """The batches of each data set that is to be evaluated; the name is empty when there is only one."""
         named = {name: self._evaluation_batches(dataset) for name, dataset in _named(data).items()}
         for name, batches in named.items():
             self._check_labels(f"eval_dataset[{name!r}]" if name else "eval_dataset", batches)
+            self._warn_of_unused("eval_dataset", _named(data)[name], self._eval_batch_size)
         return named
 
     def _evaluate(
@@ -386,7 +371,9 @@ class TFTrainer:
             computed = self._computed_metrics().begin(generator)
             with undisturbed_metrics(self.model):
                 predict = self.compute_metrics is not None
-                done = self._runner.evaluate(batches.dataset, predict=predict, gathering=computed.gathering)
+                done = self._runner.evaluate(
+                    batches.dataset, predict=predict, gathering=computed.gathering, hooks=self._hooks("test", batches)
+                )
             found = self._metrics(done, computed, prefix, began, batches)
             if self._logger is not None:
                 self._logger.log_evaluation(found, seconds=time.time() - began)
@@ -399,7 +386,7 @@ class TFTrainer:
         from transformers.trainer_utils import speed_metrics
 
         results = {**done.metrics, **computed.results(done)}
-        metrics = {_prefixed(name, prefix): _plain(value) for name, value in results.items()}
+        metrics = {prefixed(name, prefix): _plain(value) for name, value in results.items()}
         return metrics | speed_metrics(prefix, began, batches.num_samples, batches.steps_per_epoch)
 
     def predict(self, test_dataset: Any, metric_key_prefix: str = "test", **generate_options: Any) -> PredictionOutput:
@@ -422,11 +409,19 @@ class TFTrainer:
             self._logger.on_predict_begin()
         began = time.time()
         with undisturbed_metrics(self.model):
-            done = self._runner.predict(batches.dataset, computed.gathering)
+            done = self._runner.predict(batches.dataset, computed.gathering, self._hooks("predict", batches))
         metrics = self._metrics(done, computed, metric_key_prefix, began, batches)
         if self._logger is not None:
             self._logger.log_evaluation(metrics)
         return PredictionOutput(done.predictions, done.labels, metrics)
+
+    def _hooks(self, kind: str, batches: Batches) -> PassHooks:
+        """Those of the user's callbacks; outside of a training these are told first what they belong to."""
+        callbacks = [] if self._is_fitting else checked_for_trainer(self.callbacks, self.args)
+        for callback in callbacks:
+            callback.set_model(self.model)
+            callback.set_params({"verbose": 0, "epochs": 1, "steps": batches.steps_per_epoch})
+        return PassHooks(self.callbacks, kind)
 
     def _computed_metrics(self) -> ComputedMetrics:
         args = self.args
@@ -476,26 +471,24 @@ class TFTrainer:
             The directory: for a transformers model what ``from_pretrained`` takes, else one with ``model.keras``.
 
         Raises:
-            SettingError: ``weights_format`` is neither, or PyTorch has no counterpart of the model's class.
+            SettingError: ``weights_format`` is neither, PyTorch has no counterpart of the model's class, or something
+                that belongs to the model cannot be written as JSON.
         """
         if weights_format not in ("tf", "pt"):
             raise SettingError("weights_format", weights_format, accepted=("tf", "pt"))
-        directory = pathlib.Path(output_dir or self.args.output_dir).expanduser()
+        self.args.check()
+        arguments = self.args.to_json_string()
+        target = pathlib.Path(directory("output_dir", output_dir or self.args.output_dir))
+        if not self._host.build():
+            data = self.eval_dataset if self.train_dataset is None else self.train_dataset
+            some = None if data is None else next(iter(_named(data).values()))
+            build_by(self.model, None if some is None else self._evaluation_batches(some))
         if weights_format == "pt":
-            save_pytorch_format(self.model, directory, processing_class=self.processing_class)
+            save_pytorch_format(self.model, target, processing_class=self.processing_class)
         else:
-            self._save_in_own_format(directory)
-        (directory / "training_args.json").write_text(self.args.to_json_string() + "\n")
-        return directory
-
-    def _save_in_own_format(self, directory: pathlib.Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        if self._host.is_transformers:
-            self.model.save_pretrained(directory, safe_serialization=True)
-        else:
-            self.model.save(directory / "model.keras")
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(directory)
+            save_pretrained(self.model, target, self.processing_class)
+        (target / "training_args.json").write_text(arguments + "\n")
+        return target
 
     # -- what the parts share --------------------------------------------------------------------------------------
 
@@ -513,9 +506,16 @@ class TFTrainer:
             "remove_unused_columns": self.args.remove_unused_columns,
         }
 
+    @property
+    def _eval_batch_size(self) -> int:
+        return self.args.per_device_eval_batch_size * self._host.num_replicas
+
     def _evaluation_batches(self, data: Any) -> Batches:
-        batch_size = self.args.per_device_eval_batch_size * self._host.num_replicas
-        return evaluation_batches(data, batch_size, **self._data_options())
+        self._host.build()  # The data is compared with its weights.
+        return evaluation_batches(data, self._eval_batch_size, **self._data_options())
+
+    def _warn_of_unused(self, name: str, data: Any, batch_size: int) -> None:
+        warn_of_unused(name, data, batch_size, self.args, self.data_collator, told=self._told)
 
     def _check_labels(self, name: str, batches: Batches) -> None:
         if self._runner.lacks_labels(batches.dataset):
@@ -545,10 +545,6 @@ def _named(data: Any) -> Mapping[str, Any]:
     """A dict of data sets, and not the columns of one, by name; a single data set has the empty name."""
     is_named = isinstance(data, Mapping) and not any(hasattr(value, "dtype") for value in data.values())
     return data if is_named else {"": data}
-
-
-def _prefixed(name: str, prefix: str) -> str:
-    return name if name.startswith(f"{prefix}_") else f"{prefix}_{name}"
 
 
 def _plain(value: Any) -> Any:

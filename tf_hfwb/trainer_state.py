@@ -138,7 +138,7 @@ def _row(value: Any, place: str) -> dict[str, float]:
 
 _SUMS = record({"total": number, "batches": whole(), "samples": whole()}, exact=True)
 _MOMENT = record({"step": whole(), "epoch": number, "seconds": number}, exact=True)
-_ROWS = record({"interval": _SUMS, "fit": _SUMS, "row": _MOMENT, "begin": _MOMENT})
+_ROWS = record({"interval": _SUMS, "fit": _SUMS, "row": _MOMENT})  # Earlier releases wrote "begin", too.
 _COUNTS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
 # By the beginning of a participant's name: what it uses of its state.
@@ -158,11 +158,18 @@ _PARTICIPANTS: dict[str, Check] = {
     ),
     "EvaluateDuringFit": record({}, {"metrics": table(number)}),
     "GuestStates": table(record({}, dict.fromkeys(_COUNTS, optional(number)), exact=True)),
+    "StopAfterSteps": record({}, {"first_step": whole()}),
     "TrainingTotals": record({}, {"losses": number, "batches": whole()}),
     "WandbEvalTable": record({}, {"evaluations": whole()}),
     "WandbMetricsLogger": record({"rows": _ROWS, "best": table(number)}),
     "WandbModelCheckpoint": record(
-        {}, {"best": optional(number), "best_step": optional(whole()), "steps_per_epoch": optional(whole())}
+        {},
+        {
+            "best": optional(number),
+            "best_step": optional(whole()),
+            "monitor": optional(text),
+            "steps_per_epoch": optional(whole()),
+        },
     ),
 }
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import inspect
 import json
 import math
-import os
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from tf_hfwb.errors import SettingError
+from tf_hfwb.arguments import directory, plain
+from tf_hfwb.errors import SettingError, UnknownArgumentError
+from tf_hfwb.policies import higher_is_better
+from tf_hfwb.secrets import masked
 
 # HfArgumentParser makes the choices of a flag of a Literal.
 Strategy = Literal["no", "steps", "epoch"]
@@ -18,6 +22,9 @@ Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 INTEGRATIONS = ("wandb",)
 INCLUDABLE = ("inputs", "loss")  # In what compute_metrics gets.
+
+
+_Arguments = TypeVar("_Arguments", bound="TFTrainingArguments")
 
 
 def _option(default: Any, help: str) -> Any:
@@ -66,7 +73,8 @@ class TFTrainingArguments:
             and checkpoints must then fall on the same steps.
         metric_for_best_model: The metric that tells what is best, with or without ``eval_``; ``"loss"`` for
             ``load_best_model_at_end`` when None.
-        greater_is_better: Whether more of it is better; by its name when None.
+        greater_is_better: Whether more of it is better. When None it is set by the metric's name, as to False for a
+            loss or an error rate; a metric that the model was compiled with then says itself what is better.
         resume_from_checkpoint: For scripts: what to pass to ``train``. The trainer does not read it.
         full_determinism: Let TensorFlow compute the same bits every time, at the cost of speed.
         seed: The seed of initialisation, dropout and, without ``data_seed``, of the order of the samples.
@@ -89,7 +97,9 @@ class TFTrainingArguments:
             each sample the loss of its batch).
 
     Raises:
-        SettingError: A value is out of range; it names the argument, the value and what was expected.
+        SettingError: A value is out of range; it names the argument, the value and what was expected. So does one that
+            JSON cannot write, as checkpoints do; NumPy's numbers and paths become plain ones.
+        UnknownArgumentError: There is no argument of that name.
 
     Example:
         >>> args = TFTrainingArguments(output_dir="out", learning_rate=3e-5, eval_strategy="epoch", run_name="bert")
@@ -145,11 +155,35 @@ class TFTrainingArguments:
     batch_eval_metrics: bool = _option(False, "Compute metrics batch by batch.")
     include_for_metrics: list[str] = _option([], "What else compute_metrics gets: inputs, loss.")
 
+    def __new__(cls: type[_Arguments], *values: Any, **named: Any) -> _Arguments:
+        """Refuse arguments that do not exist in the words in which others are refused."""
+        parameters = inspect.signature(cls.__init__).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            for name, value in named.items():
+                if name not in parameters:
+                    raise UnknownArgumentError(
+                        name,
+                        value,
+                        expected=f"an argument of {cls.__name__}",
+                        advice=_instead_of(name, [*parameters][1:]),
+                    )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         """Check every value before any time is spent."""
-        if not isinstance(self.output_dir, (str, os.PathLike)) or not os.fspath(self.output_dir):
-            raise SettingError("output_dir", self.output_dir, expected="the path of a directory")
-        self.output_dir = os.path.expanduser(self.output_dir)
+        # A metric that the model was compiled with knows better than a guess by its name.
+        self._is_direction_given = self.greater_is_better is not None
+        self.check()
+
+    def check(self) -> None:
+        """Check every value, and make it a plain one that JSON can write; once more where one was set afterwards.
+
+        Raises:
+            SettingError: A value cannot be used.
+        """
+        self.output_dir = directory("output_dir", self.output_dir)
+        for each in dataclasses.fields(self):
+            setattr(self, each.name, plain(each.name, getattr(self, each.name)))
         self.report_to = _integrations(self.report_to)
         for name in ("eval_strategy", "logging_strategy"):
             self._one_of(name, "no", "steps", "epoch")
@@ -164,6 +198,9 @@ class TFTrainingArguments:
             raise SettingError(
                 "delete_superseded", True, expected="False without a limit", advice="Set save_total_limit."
             )
+        self._check(
+            "link_to_registry", lambda v: v is None or (isinstance(v, str) and v), "a collection's name, or None"
+        )
         if self.link_to_registry is not None and "wandb" not in self.report_to:
             raise SettingError("link_to_registry", self.link_to_registry, expected="None without report_to='wandb'")
         self._check("greater_is_better", lambda v: v is None or isinstance(v, bool), "True, False, or None")
@@ -197,6 +234,8 @@ class TFTrainingArguments:
         """What is best must be known when it is saved."""
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model = "loss"
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = higher_is_better(self.metric_for_best_model)
         if self.save_strategy == "best":
             if self.metric_for_best_model is None:
                 raise SettingError("metric_for_best_model", None, expected="a metric, with save_strategy='best'")
@@ -234,6 +273,11 @@ class TFTrainingArguments:
             raise SettingError(name, value, expected=expected)
 
     @property
+    def stated_direction(self) -> bool | None:
+        """What ``greater_is_better`` was given as; None if it was left to be found out."""
+        return self.greater_is_better if self._is_direction_given else None
+
+    @property
     def eval_interval(self) -> float:
         """The interval of evaluations by steps."""
         return self.logging_steps if self.eval_steps is None else self.eval_steps
@@ -243,8 +287,9 @@ class TFTrainingArguments:
         return self.warmup_steps if self.warmup_steps > 0 else math.ceil(total_steps * self.warmup_ratio)
 
     def to_dict(self) -> dict[str, Any]:
-        """All arguments as plain values."""
-        return dataclasses.asdict(self)
+        """All arguments as plain values, secrets masked."""
+        values: dict[str, Any] = masked(dataclasses.asdict(self))
+        return values
 
     def to_json_string(self) -> str:
         """All arguments as JSON."""
@@ -259,6 +304,16 @@ def steps_of(interval: float, total_steps: int) -> int:
         (500, 100)
     """
     return int(interval) if interval >= 1 else max(1, math.ceil(interval * total_steps))
+
+
+def _instead_of(name: str, known: list[str]) -> str:
+    """What to do about an argument that does not exist."""
+    from transformers import Seq2SeqTrainingArguments
+
+    if any(each.name == name for each in dataclasses.fields(Seq2SeqTrainingArguments)):
+        return "transformers' TrainingArguments have it, and it is not supported here yet. Leave it out."
+    similar = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {similar[0]!r}?" if similar else "help(TFTrainingArguments) lists them."
 
 
 def _is_multiple(interval: float, of: float) -> bool:

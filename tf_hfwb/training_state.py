@@ -20,9 +20,10 @@ import numpy as np
 
 from tf_hfwb import plain_json
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.errors import CorruptCheckpointError, StateMismatchError
-from tf_hfwb.keras_compat import Host, named
+from tf_hfwb.errors import CorruptCheckpointError, SettingError, StateMismatchError
+from tf_hfwb.keras_compat import Host, Start, named
 from tf_hfwb.resumption import Position, Resumption, clear_resumption, set_resumption
+from tf_hfwb.secrets import masked
 from tf_hfwb.trainer_state import FACTS, FORMAT, TrainerState
 
 _logger = logging.getLogger("tf_hfwb")
@@ -68,7 +69,9 @@ class TrainingState:
         self.others.clear()
         states = {name: state() for name, state in self.callbacks.items()}
         rows = ",\n    ".join(plain_json.line(row) for state in states.values() for row in state.pop("log_history", ()))
-        facts = plain_json.dumps(self.facts | {"callbacks": states}, indent=2).removesuffix("\n}")
+        # The run is found again by what it is called, whatever that looks like.
+        known = {**masked({**self.facts, "callbacks": states}), "run": self.facts.get("run")}
+        facts = plain_json.dumps(known, indent=2).removesuffix("\n}")
         with draft.open(FACTS) as file:
             file.write(f'{facts},\n  "log_history": [\n    {rows}\n  ]\n}}\n'.encode())
 
@@ -127,12 +130,13 @@ def position_of(checkpoint: Checkpoint) -> Position:
     return TrainerState.read(checkpoint).position
 
 
-def put_back(host: Host, checkpoint: Checkpoint) -> Position:
+def put_back(host: Host, checkpoint: Checkpoint, position: Position | None = None) -> Position:
     """Put a checkpoint's state back into a model, and let the model's next ``fit`` go on from there.
 
     Args:
         host: The model; compiled and built, as it was when the checkpoint was written.
         checkpoint: The checkpoint, verified.
+        position: Where the next fit begins, if that is not as the checkpoint says.
 
     Raises:
         StateMismatchError: A tensor is missing, unknown or of another shape.
@@ -158,7 +162,10 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
         known = host.metric_variables()
         if len(known) == len(metrics):  # Else some are made by the first step only, and compared then.
             _matched(where, "metrics", known, metrics)
-    pairs += _matched(where, "random generators", host.random_variables(), _group(others, "random/", without=_DRAWN))
+    generators, states = host.random_variables(), _group(others, "random/", without=_DRAWN)
+    if len(states) != len(generators):
+        states = _on_replicas(where, host.num_replicas, generators, states)
+    pairs += _matched(where, "random generators", generators, states)
     if _SHARED in others:
         shared = {_SHARED: host.global_random_variable(make=True)}
         pairs += _matched(where, "global random generator", shared, {_SHARED: others[_SHARED]})
@@ -169,23 +176,44 @@ def put_back(host: Host, checkpoint: Checkpoint) -> Position:
     numpy, python = drawn
     np.random.set_state(numpy)
     random.setstate(python)
+    position = position or state.position
 
     def restore_metrics() -> None:
         for variable, value in _matched(where, "metrics", host.metric_variables(), metrics):
             variable.assign(value)
 
-    recorder = host.record_steps()
-    recorder.restore(lost)
-    position = state.position
     resumption = Resumption(position, state.run, state.callbacks, checkpoint.path)
     set_resumption(host.model, resumption)
+    restored_optimizer = host.model.optimizer
 
-    def begun() -> bool:
-        clear_resumption(host.model)
-        resumption.warn_of_what_nobody_takes(recorder.fit.participants)
-        return not recorder.fit.is_stopped
+    def prepare() -> None:
+        if host.model.optimizer is not restored_optimizer:
+            raise SettingError(
+                "optimizer",
+                type(host.model.optimizer).__name__,
+                expected=f"the one that restore has given the state of {where}: compile has made another since",
+                advice="Call restore again, after compile; or load_model, to begin anew with the weights.",
+            )
+        # Whatever was trained or evaluated since is no part of this training.
+        host.record_steps().restore(lost)
 
-    host.begin_next_fit_at(position.epoch, position.batch, restore_metrics, begun)
+    def is_left() -> bool:
+        fit = host.record_steps().fit
+        resumption.warn_of_what_nobody_takes(fit.participants)
+        return not fit.is_stopped
+
+    host.begin_next_fit_at(
+        Start(
+            epoch=position.epoch,
+            batch=position.batch,
+            batches=position.batches,
+            prepare=prepare,
+            restore_metrics=restore_metrics,
+            is_left=is_left,
+            has_trained=lambda: host.record_steps().has_run,
+            over=lambda: clear_resumption(host.model),
+        )
+    )
     return position
 
 
@@ -262,6 +290,27 @@ def _unusable(where: str, name: str, found: str, expected: str) -> CorruptCheckp
     return CorruptCheckpointError(
         f"{name} of {TENSORS} in {where} cannot be used: {found}. Expected {expected}. Use another checkpoint."
     )
+
+
+def _on_replicas(where: str, replicas: int, generators: Mapping[str, Any], found: Arrays) -> Arrays:
+    """The states of random generators that another number of replicas has left: tf_keras has one for each of them."""
+    layers = len(generators) // replicas
+    if not found or not layers or len(generators) % replicas or len(found) % layers:
+        return found
+    before = len(found) // layers
+    _logger.warning(
+        "Going on from %s on %d replicas, which were %d. Dropout and other layers that draw random numbers draw others "
+        "than they would have. Expected the same number, for a training as if it had never been interrupted.",
+        where,
+        replicas,
+        before,
+    )
+    states = [found[name] for name in sorted(found)]
+    places = [divmod(index, replicas) for index in range(len(generators))]
+    return {
+        name: states[layer * before + replica] if replica < before else np.asarray(variable)
+        for (name, variable), (layer, replica) in zip(generators.items(), places, strict=True)
+    }
 
 
 def _unsaved_weights(host: Host, files: Any) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class WandbServer:
         unknown: Names of operations that this server does not know. They were answered with status 400.
         errors: Messages of requests that a handler failed on, answered with 400 too (the client would retry a 500).
         uploaded_bytes: Bytes of artifact files received, without manifests and the files of runs.
+        heard: Every request, with its headers and its body; kept only by who puts a list here.
     """
 
     def __init__(self, entity: str = "tester"):
@@ -95,6 +96,7 @@ class WandbServer:
         self.unknown: list[str] = []
         self.errors: list[str] = []
         self.uploaded_bytes = 0
+        self.heard: list[bytes] | None = None
         self.store = Store()
         self.lock = threading.RLock()
         self._faults: list[Fault] = []
@@ -332,7 +334,10 @@ class _Handler(BaseHTTPRequestHandler):
         request.received = len(body)
         if cut is not None or len(body) < length:
             return None
-        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+        body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+        if self.server.owner.heard is not None:
+            self.server.owner.heard.append(f"{self.requestline}\n{self.headers}".encode() + body)
+        return body
 
     def _break_off(self) -> None:
         self.close_connection = True

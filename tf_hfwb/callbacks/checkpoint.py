@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tf_hfwb.arguments import whole_number
+from tf_hfwb.arguments import directory, plain, whole_number
 from tf_hfwb.callbacks.carried_over import carry_over
 from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.evaluation import ValidationByKeras
@@ -22,12 +22,20 @@ from tf_hfwb.callbacks.model_artifacts import ModelArtifacts
 from tf_hfwb.callbacks.monitoring import Monitoring
 from tf_hfwb.callbacks.names import named, possible_rows, row_name
 from tf_hfwb.callbacks.preemption import SignalWatch
-from tf_hfwb.callbacks.run import open_fit_run
+from tf_hfwb.callbacks.run import announce_claim, open_fit_run
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
 from tf_hfwb.checkpoint.writer import BackgroundWriter
 from tf_hfwb.errors import CheckpointError, SettingError
-from tf_hfwb.keras_compat import Logs, described, has_callbacks_of_others, host_of, number, texts_of, write_texts
+from tf_hfwb.keras_compat import (
+    Logs,
+    described,
+    has_callbacks_of_others,
+    host_of,
+    number,
+    texts_of_processing,
+    write_texts,
+)
 from tf_hfwb.messages import inform
 from tf_hfwb.policies import EverySteps, Never, Policy, is_better
 from tf_hfwb.settings import LogModel, Settings
@@ -61,7 +69,8 @@ class WandbModelCheckpoint(StepCallback):
 
     Args:
         output_dir: Where the checkpoints go; made if it is not there. One process at a time.
-        save_freq: ``"epoch"``, or a number of optimizer steps; then also the last step.
+        save_freq: ``"epoch"``, or a number of optimizer steps; then also the last step. ``"no"``: no checkpoint, only
+            the model at the end, where it is logged.
         monitor: The metric that tells which checkpoint is best: ``val_x``, ``eval_x`` and ``eval/x`` are the same. It
             is looked at when it was measured at the very step that is saved. None: none is best.
         mode: ``"min"``, ``"max"``, or ``"auto"``: as the compiled metric itself says, else by its name.
@@ -100,7 +109,7 @@ class WandbModelCheckpoint(StepCallback):
         self,
         output_dir: str | os.PathLike[str] = "",
         *,
-        save_freq: Literal["epoch"] | int = "epoch",
+        save_freq: Literal["epoch", "no"] | int = "epoch",
         monitor: str | None = None,
         mode: Literal["auto", "min", "max"] = "auto",
         save_best_only: bool = False,
@@ -136,11 +145,15 @@ class WandbModelCheckpoint(StepCallback):
         for name, value in (("save_best_only", save_best_only), ("load_best_at_end", load_best_at_end)):
             if value and monitor is None:
                 raise SettingError(name, value, expected="False without a metric", advice="Pass monitor='val_loss'.")
+        for name, given in (("monitor", monitor), ("save_total_limit", save_total_limit)):
+            if given is not None and save_freq == "no":
+                raise SettingError(name, given, expected="None with save_freq='no', where no checkpoint is saved")
         self._settings = Settings.resolve(log_model=log_model)
         self._artifact_name = None if artifact_name is None else checked_artifact_name(artifact_name)
         self._output_dir = _directory(output_dir)  # As the user wrote it, for messages.
-        self._store = Store(os.path.abspath(os.path.expanduser(output_dir)))
+        self._store = Store(os.path.abspath(directory("output_dir", output_dir)))
         self._by_epochs = save_freq == "epoch"
+        self._saves = save_freq != "no"
         self._monitored = monitor
         self._monitor = None if monitor is None else row_name(monitor)  # In the rows, as far as that is known by now.
         self._mode = mode
@@ -155,8 +168,8 @@ class WandbModelCheckpoint(StepCallback):
         )
         self._load_best_at_end = load_best_at_end
         self._stop_on_error = stop_on_error
-        self._arguments = dict(arguments or {})
-        self._writer = BackgroundWriter()
+        self._arguments: dict[str, Any] = plain("arguments", arguments or {})
+        self._writer = BackgroundWriter(self._store.path)
         self._signals = SignalWatch()
         self._lock: Any = None
         self._previous: Checkpoint | None = None
@@ -171,6 +184,7 @@ class WandbModelCheckpoint(StepCallback):
         self._committed: tuple[float | None, int | None] = None, None
         self._writing: tuple[float | None, int | None] = self._committed
         self._has_loaded_best = False
+        self._needed: set[int] = set()  # Steps that stay, as of the last save.
         self._others: set[int] = set()  # Steps that were there when a training began that was elsewhere before.
         self._monitoring = Monitoring(self._monitor)
 
@@ -181,18 +195,29 @@ class WandbModelCheckpoint(StepCallback):
 
     # -- the fit ---------------------------------------------------------------------------------------------------
 
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Tell the callbacks in front, which may open the run, that the output directory is to be taken first."""
+        super().set_params(params)
+        announce_claim(self, self._claim)
+
+    def _claim(self) -> None:
+        if host_of(self.model).is_chief and self._lock is None:
+            lock = self._store.exclusive()
+            lock.__enter__()
+            self._lock = lock
+            # An exception in fit calls no hook; the directory is free again when this object is gone.
+            weakref.finalize(self, self._lock.__exit__, None, None, None)
+            self._store.sweep()
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Take the output directory, and find out what a checkpoint of this model consists of."""
+        self._writer.flush()  # What a fit that ended in an exception has left.
+        self._report_errors()
+        self._claim()
         self._host = host_of(self.model)
         self._host.keep_random_state()
         super().on_train_begin(logs)
         self._writes = self._host.is_chief
-        if self._writes and self._lock is None:
-            self._lock = self._store.exclusive()
-            self._lock.__enter__()
-            # An exception in fit calls no hook; the directory is free again when this object is gone.
-            weakref.finalize(self, self._lock.__exit__, None, None, None)
-            self._store.sweep()
         if self._artifacts.are_wanted:
             tracker = open_fit_run(self, self._settings, name=self._artifact_name)
             if self._resumption is not None:
@@ -200,8 +225,7 @@ class WandbModelCheckpoint(StepCallback):
         # What is made by the first batch only is looked up at the first save.
         self._capture = StateCapture(self._host) if self._host.is_built else None
         self._began, self._waited_before, self._has_said_that_it_waits = time.monotonic(), self._writer.waited, False
-        processing = self._processing_class
-        self._processing = {} if processing is None else texts_of(processing.save_pretrained)
+        self._processing = texts_of_processing(self._processing_class)
         self._is_due = False
         self._saved_step = self._clock.step
         resumed = self._resumed("WandbModelCheckpoint")
@@ -221,9 +245,10 @@ class WandbModelCheckpoint(StepCallback):
         self._validation = ValidationByKeras(self.model)
         self._fit.evaluation_listeners.append(self._monitoring.see)
         self._fit.participants["WandbModelCheckpoint"] = self._state
-        self._fit.gates.append(self._before_step)
-        self._fit.last_saves.append(self._save_last)
-        self._signals.start(self.model)
+        if self._saves:
+            self._fit.gates.append(self._before_step)
+            self._fit.last_saves.append(self._save_last)
+            self._signals.start(self.model)
 
     def _compare_epochs(self, source: pathlib.Path, before: int | None) -> None:
         """Say it when the position in the data was counted in epochs of another length."""
@@ -294,6 +319,8 @@ class WandbModelCheckpoint(StepCallback):
         self._has_loaded_best = self._load_best_at_end and self._load_best()
         if self._writes and self._artifacts.are_wanted:
             self._log_final_model()
+        if self._writes:
+            self._prune(running_tracker())  # What was being uploaded when it should have gone.
         self._release()
 
     def _save_last(self, logs: Logs) -> None:
@@ -471,13 +498,16 @@ class WandbModelCheckpoint(StepCallback):
             self._previous = draft.commit()
         self._committed = self._writing
         needed = {*needed, facts["global_step"], *(() if self._committed[1] is None else (self._committed[1],))}
-        if self._limit is not None:
-            self._prune(self._limit, needed, tracker)
+        self._needed = needed
+        self._prune(tracker)
         if self._settings.log_model is LogModel.CHECKPOINT and tracker.active:
             self._artifacts.log_checkpoint(tracker, self._previous, self._metadata(facts), needed, is_best=is_best)
 
-    def _prune(self, limit: int, needed: set[int], tracker: Tracker) -> None:
-        gone = self._store.prune(limit + len(self._others), keep={*self._artifacts.uploading, *needed, *self._others})
+    def _prune(self, tracker: Tracker) -> None:
+        if self._limit is None or not self._needed:
+            return
+        limit, keep = self._limit, {*self._artifacts.uploading, *self._needed, *self._others}
+        gone = self._store.prune(limit + len(self._others), keep=keep)
         if gone and tracker.is_offline and self._settings.log_model is LogModel.CHECKPOINT and not self._has_warned:
             self._has_warned = True
             _logger.warning(
@@ -597,6 +627,6 @@ def _directory(output_dir: Any) -> str:
 
 
 def _policy(save_freq: str | int) -> Policy:
-    if save_freq == "epoch":
+    if save_freq in ("epoch", "no"):
         return Never()
-    return EverySteps(whole_number("save_freq", save_freq, expected="'epoch' or a number of steps, 1 or more"))
+    return EverySteps(whole_number("save_freq", save_freq, expected="'epoch', 'no' or a number of steps, 1 or more"))

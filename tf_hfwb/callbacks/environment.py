@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
+from tf_hfwb.callbacks.given import checked_callbacks, has
 from tf_hfwb.callbacks.guests import GuestStates
 from tf_hfwb.callbacks.metrics import WandbMetricsLogger
 from tf_hfwb.callbacks.order import in_order
@@ -68,7 +69,7 @@ def wandb_callbacks(
     Environment variables as in W&B's integration with transformers' ``Trainer``.
     """
     settings = Settings.resolve()
-    chosen = _checked(callbacks)
+    chosen = checked_callbacks(callbacks)
     wants_checkpoints = output_dir is not None or settings.log_model is not LogModel.FALSE
     of_logger = {"log_freq": (log_freq, "epoch"), "run_name": (run_name, None), "config": (config, None)}
     of_checkpoints: dict[str, tuple[Any, Any]] = {
@@ -77,18 +78,18 @@ def wandb_callbacks(
         "mode": (mode, "auto"),
         "save_total_limit": (save_total_limit, None),
     }
-    if _has(chosen, WandbMetricsLogger):
+    if has(chosen, WandbMetricsLogger):
         _refuse(of_logger, "your own WandbMetricsLogger says that", "Pass it to that one.")
-    if _has(chosen, WandbModelCheckpoint):
+    if has(chosen, WandbModelCheckpoint):
         of_checkpoints |= {"output_dir": (output_dir, None), "processing_class": (processing_class, None)}
         _refuse(of_checkpoints, "your own WandbModelCheckpoint says that", "Pass it to that one.")
     elif not wants_checkpoints:
         _refuse(of_checkpoints, "no checkpoints are made", "Pass output_dir, or set WANDB_LOG_MODEL.")
-    if not _has(chosen, WandbMetricsLogger):
+    if not has(chosen, WandbMetricsLogger):
         chosen.append(WandbMetricsLogger(log_freq, run_name=run_name, config=config))
-    if settings.watch is not Watch.FALSE and not _has(chosen, WandbWatch):
+    if settings.watch is not Watch.FALSE and not has(chosen, WandbWatch):
         chosen.append(WandbWatch(log_freq=WATCH_FREQ if isinstance(log_freq, str) else max(WATCH_FREQ, log_freq)))
-    if wants_checkpoints and not _has(chosen, WandbModelCheckpoint):
+    if wants_checkpoints and not has(chosen, WandbModelCheckpoint):
         chosen.append(
             WandbModelCheckpoint(
                 OUTPUT_DIR if output_dir is None else output_dir,
@@ -99,46 +100,9 @@ def wandb_callbacks(
                 processing_class=processing_class,
             )
         )
-    if _has(chosen, WandbModelCheckpoint):
+    if has(chosen, WandbModelCheckpoint):
         chosen.append(GuestStates(chosen))
     return in_order(chosen)
-
-
-def _has(callbacks: Sequence[Any], kind: type) -> bool:
-    return any(isinstance(callback, kind) for callback in callbacks)
-
-
-def _checked(callbacks: Any) -> list[Any]:
-    """The user's callbacks, if each of them can be one.
-
-    Raises:
-        SettingError: It is no list, one in it is no callback, or two are there of which there can be one.
-    """
-    if isinstance(callbacks, (str, type)) or not isinstance(callbacks, Iterable):
-        raise SettingError("callbacks", callbacks, expected="a list of callbacks", advice="Put it into [...].")
-    chosen = list(callbacks)
-    names = [getattr(one, "__name__", type(one).__name__) for one in chosen]
-    for one, name in zip(chosen, names, strict=True):
-        if isinstance(one, type):
-            expected, advice = "an object, not its class", f"Write {name}(...)."
-        elif not hasattr(one, "set_model"):
-            expected, advice = f"callbacks, not {one!r}", "Take it out of the list."
-        elif _is_of_wandb(one):
-            expected = f"no {name} of W&B's beside that of tf_hfwb: both would log to one run, on two clocks"
-            advice = "Take it out of the list; WandbMetricsLogger of tf_hfwb is made for you."
-        else:
-            continue
-        raise SettingError("callbacks", names, expected=expected, advice=advice)
-    for kind in (WandbMetricsLogger, WandbWatch, WandbModelCheckpoint):
-        if sum(isinstance(callback, kind) for callback in chosen) > 1:
-            raise SettingError("callbacks", names, expected=f"one {kind.__name__}")
-    return chosen
-
-
-def _is_of_wandb(callback: Any) -> bool:
-    """Whether it logs metrics and is W&B's own."""
-    names = ("WandbMetricsLogger", "WandbCallback")
-    return any(base.__module__.startswith("wandb.") and base.__name__ in names for base in type(callback).__mro__)
 
 
 def _refuse(given: Mapping[str, tuple[Any, Any]], reason: str, advice: str) -> None:

@@ -14,7 +14,7 @@ from tf_hfwb.callbacks.clock import StepClock
 from tf_hfwb.callbacks.direction import is_higher_better
 from tf_hfwb.callbacks.names import added_metrics, evaluation_name
 from tf_hfwb.callbacks.rows import Evaluation, EvaluationRows, Moment, Streak, TrainRows
-from tf_hfwb.callbacks.run import announce, open_run
+from tf_hfwb.callbacks.run import announce, begin_training, claim_directory, end_training, open_run
 from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.keras_compat import Logs, host_of, number
 from tf_hfwb.policies import EverySteps, Never, Once, Policy
@@ -121,12 +121,14 @@ class WandbMetricsLogger(StepCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the run and let the model record its steps."""
+        claim_directory(self)
         self._open()
         # All workers read the recorder, in step: reading it sums over them.
         self._training = self._tracker.active or self._host.is_multi_worker
         if not self._training:
             return
         super().on_train_begin(logs)
+        begin_training(self, self._tracker)
         # The recorder forgets what is older than its size; a look may come late by as much again.
         self._longest_quiet = self._recorder.size // 2
         self._unread = 0
@@ -225,6 +227,7 @@ class WandbMetricsLogger(StepCallback):
         # A model may be built by its first batch only.
         self._tracker.update_config(self._host.describe())
         self._training = False
+        end_training(self._tracker)
         self._tracker.flush_rows()
 
     def _plan(self) -> None:

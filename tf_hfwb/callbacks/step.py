@@ -128,6 +128,10 @@ class StepCallback(Callback):
         fraction = (self._epoch_batches + batches) / self._steps_per_epoch if self._steps_per_epoch else 0.0
         return self._clock.after(batches), self._epoch + fraction
 
+    def step_now(self) -> int:
+        """The global step as of now, for any thread: without asking the device."""
+        return self._clock.after((self._executions - self._countdown) * self._stride)
+
     def _settle(self) -> None:
         """Count what has been trained on since the last look, now."""
         executions = self._executions - self._countdown

@@ -15,13 +15,14 @@ class TrainingTotals(StepCallback):
     """Add up a fit, also where nothing is logged.
 
     Attributes:
+        step: The global step at its end.
         steps: Optimizer steps of this fit.
         samples: Samples that this fit trained on.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps = 0
+        self.step = self.steps = 0
         self.samples = 0
         self._losses = 0.0
         self._averaged = 0
@@ -57,7 +58,8 @@ class TrainingTotals(StepCallback):
         """Sum up."""
         super().on_train_end(logs)
         self._read()
-        self.steps = self._clock.step - self._first_step
+        self.step = self._clock.step
+        self.steps = self.step - self._first_step
 
     def on_interrupt(self) -> None:
         """An exception ended the fit: count what it has done, and remember the step for the model's next fit."""

@@ -228,9 +228,7 @@ class _HashedFile:
         view = memoryview(data).cast("B")
         for start in range(0, len(view), CHUNK):
             piece = view[start : start + CHUNK]
-            if self._hurries:
-                self._last = self._hasher.submit(self._sha.update, piece)
-            else:
+            if not (self._hurries and self._hashed_elsewhere(piece)):
                 self._wait_for_hasher()
                 self._sha.update(piece)
             rest = piece
@@ -248,6 +246,13 @@ class _HashedFile:
         """SHA-256 of what was written, hexadecimal."""
         self._wait_for_hasher()
         return self._sha.hexdigest()
+
+    def _hashed_elsewhere(self, piece: memoryview) -> bool:
+        try:
+            self._last = self._hasher.submit(self._sha.update, piece)
+        except RuntimeError:  # Python is ending: its pools of threads take nothing any more.
+            return False
+        return True
 
     def _wait_for_hasher(self) -> None:
         if self._last is not None:

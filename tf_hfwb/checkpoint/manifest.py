@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.checkpoint import tensors as tensor_files
+from tf_hfwb.checkpoint.pending import wait_for_writers
 from tf_hfwb.checkpoint.regular_files import open_regular, size_of
 from tf_hfwb.checkpoint.temporary import is_being_replaced
 from tf_hfwb.errors import CheckpointError, CorruptCheckpointError, NotACheckpointError
@@ -112,6 +113,7 @@ class Checkpoint:
             CorruptCheckpointError: The manifest cannot be understood.
         """
         path = pathlib.Path(path)
+        wait_for_writers(path.parent)
         try:
             with open_regular(path, MANIFEST) as file:
                 text = io.BufferedReader(file).read(LARGEST_MANIFEST + 1)

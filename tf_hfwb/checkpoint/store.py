@@ -29,6 +29,7 @@ import filelock
 
 from tf_hfwb.checkpoint.draft import RENAMING, Draft
 from tf_hfwb.checkpoint.manifest import LOOKS, MANIFEST, PAUSE, Checkpoint, FileEntry, Pace, step_of
+from tf_hfwb.checkpoint.pending import wait_for_writers
 from tf_hfwb.checkpoint.regular_files import size_of
 from tf_hfwb.checkpoint.removal import discard
 from tf_hfwb.checkpoint.syncing import sync_directory
@@ -136,6 +137,7 @@ class Store:
         That is what lies under our own temporary names. A directory that merely lacks a manifest may be another
         library's checkpoint: it is never read, and never removed.
         """
+        wait_for_writers(self.path)  # A fit of this process that ended in an exception may have a draft there.
         self._bring_back()
         for path in [*self.path.glob(".tmp-*")]:
             kind = parts_of(path.name)
@@ -166,6 +168,7 @@ class Store:
 
     def _listed(self) -> tuple[list[Checkpoint], list[Rejected]]:
         """Look until nothing came or went meanwhile, so that what is there is not missed while it is renamed."""
+        wait_for_writers(self.path)
         for _ in range(LOOKS):
             before = self._seen()
             good, bad, is_whole = self._look(before[1])

@@ -26,6 +26,13 @@ class Column:
     values: Array
     lengths: Array | None = None
 
+    @property
+    def width(self) -> int:
+        """The most values of a row in its last axis."""
+        if self.lengths is not None:
+            return int(self.lengths.max())
+        return int(self.values.shape[-1]) if self.values.ndim > 1 else 1
+
     def as_ragged(self) -> Column:
         """The same rows with the last axis seen as one that may vary."""
         if self.lengths is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.data.order import Order
 from tf_hfwb.data.roles import Roles
 from tf_hfwb.data.source import Source
-from tf_hfwb.data.tf_data import is_endless, num_batches, repeated
+from tf_hfwb.data.tf_data import is_endless, is_tf_data, num_batches, repeated
 from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
@@ -122,12 +122,12 @@ def training_batches(
     batch_size = _integer("batch_size", batch_size, minimum=1)
     start_step = _integer("start_step", start_step, minimum=0)
     num_epochs = None if num_epochs is None else _integer("num_epochs", num_epochs, minimum=1)
-    if _is_tf_data(data):
+    if is_tf_data(data):
         steps_per_epoch = num_batches(data)
         _check_start(start_step, num_epochs, steps_per_epoch)
         return _batches_of_tf_data(repeated(data, num_epochs, start_step), steps_per_epoch)
     roles = Roles.of(model, label_names, remove_unused_columns)
-    source = _source(data, roles, processing_class, data_collator, pad_to_multiple_of)
+    source = _source(data, model, roles, processing_class, data_collator, pad_to_multiple_of)
     order = Order(source.num_samples, batch_size, seed if shuffle else None, drop_remainder)
     _check_start(start_step, num_epochs, order.steps_per_epoch)
     return _batches(source, order, order.steps(start_step, num_epochs))
@@ -173,35 +173,43 @@ def evaluation_batches(
     Source: as :func:`training_batches`.
     """
     batch_size = _integer("batch_size", batch_size, minimum=1)
-    if _is_tf_data(data):
+    if is_tf_data(data):
         if is_endless(data):
             raise DataError(
                 "An endless tf.data.Dataset was given for evaluation. Expected one that ends. Cut it with take(n)."
             )
         return _batches_of_tf_data(data, num_batches(data))
     roles = Roles.of(model, label_names, remove_unused_columns)
-    source = _source(data, roles, processing_class, data_collator, pad_to_multiple_of)
+    source = _source(data, model, roles, processing_class, data_collator, pad_to_multiple_of)
     order = Order(source.num_samples, batch_size)
     return _batches(source, order, order.steps(0, num_epochs=1))
 
 
 def _source(
-    data: Any, roles: Roles, processing_class: Any, data_collator: Collator | None, pad_to_multiple_of: int | None
+    data: Any,
+    model: Any,
+    roles: Roles,
+    processing_class: Any,
+    data_collator: Collator | None,
+    pad_to_multiple_of: int | None,
 ) -> Source:
     if pad_to_multiple_of is not None:
         pad_to_multiple_of = _integer("pad_to_multiple_of", pad_to_multiple_of, minimum=1)
     datasets = sys.modules.get("datasets")  # Data of that library can only exist if it has been imported.
     if datasets is None or not isinstance(data, _dataset_types(datasets)):
         from tf_hfwb.data.arrays import array_source
+        from tf_hfwb.data.fitting import check_arrays
 
-        return array_source(data)
+        source = array_source(data)
+        check_arrays(model, data)
+        return source
     _check_dataset(data, datasets)
     from tf_hfwb.data.collate import collated_source
     from tf_hfwb.data.columns import columns_source
 
     if data_collator is not None:
         return collated_source(data, roles, data_collator)
-    return columns_source(data, roles, processing_class, pad_to_multiple_of)
+    return columns_source(data, model, roles, processing_class, pad_to_multiple_of)
 
 
 def _dataset_types(datasets: Any) -> tuple[type, ...]:
@@ -243,11 +251,6 @@ def _batches(source: Source, order: Order, steps: tf.data.Dataset) -> Batches:
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     dataset = dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
     return Batches(dataset, order.steps_per_epoch, source.num_samples, source.fingerprint)
-
-
-def _is_tf_data(data: Any) -> bool:
-    tensorflow = sys.modules.get("tensorflow")  # As for datasets: no import needed to say no.
-    return tensorflow is not None and isinstance(data, tensorflow.data.Dataset)
 
 
 def _batches_of_tf_data(stream: tf.data.Dataset, steps_per_epoch: int | None) -> Batches:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data.arrow import check_labels, holds_numbers, read_column
+from tf_hfwb.data.fitting import check_classes, check_width
 from tf_hfwb.data.padding import PadRules, attention_mask, batch_gatherer, pad_columns
 from tf_hfwb.data.roles import Roles
 from tf_hfwb.data.source import Source
@@ -31,12 +32,12 @@ def stored_columns(dataset: datasets.Dataset, names: list[str]) -> pa.Table:
 
 
 def columns_source(
-    dataset: datasets.Dataset, roles: Roles, processing_class: Any, pad_to_multiple_of: int | None
+    dataset: datasets.Dataset, model: Any, roles: Roles, processing_class: Any, pad_to_multiple_of: int | None
 ) -> Source:
     """Read the columns once and gather batches from memory.
 
     Raises:
-        DataError: The dataset computes rows on access, or a column cannot be used.
+        DataError: The dataset computes rows on access, or a column cannot be used or does not fit the model.
     """
     if dataset.format["type"] == "custom":
         raise DataError(
@@ -48,6 +49,11 @@ def columns_source(
     for name in selection.labels:
         check_labels(name, table.column(name))
     columns = {name: read_column(name, table.column(name)) for name in table.column_names}
+    for name in selection.inputs:
+        check_width(model, name, columns[name].width)
+    if len(selection.labels) == 1:
+        (label,) = selection.labels
+        check_classes(model, label, columns[label].values)
 
     rules = PadRules.of(processing_class, selection.labels, pad_to_multiple_of)
     is_mask_wanted = rules.has_mask and "attention_mask" not in columns and roles.accepts("attention_mask")

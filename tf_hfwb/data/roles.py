@@ -71,7 +71,7 @@ class Roles:
         else:
             inputs = tuple(tensor.name for tensor in getattr(model, "inputs", None) or ()) or None
             labels = tuple(name for name in DEFAULT_LABELS if name not in (inputs or ()))
-            is_sequential = _is_instance_of(model, "Sequential")
+            is_sequential = is_instance_of(model, "Sequential")
             needs_all = inputs is not None and not is_sequential
             is_bare = is_sequential or (needs_all and len(inputs or ()) == 1 and not isinstance(model.input, dict))
         if label_names is not None:
@@ -168,6 +168,6 @@ def _named_inputs(model: Any, labels: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.name not in labels and "bool" not in str(p.annotation))
 
 
-def _is_instance_of(model: Any, class_name: str) -> bool:
-    """By name, because importing both Keras and transformers to ask costs seconds."""
+def is_instance_of(model: Any, class_name: str) -> bool:
+    """Whether its class or one above is called so; importing both Keras and transformers to ask costs seconds."""
     return any(base.__name__ == class_name for base in type(model).__mro__)

@@ -2,12 +2,68 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import enum
+import sys
+from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+class Length(enum.Enum):
+    """What data tells of its length."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+    ENDLESS = "endless"
+
+
+def is_tf_data(data: Any) -> bool:
+    """Whether it is a ``tf.data.Dataset``."""
+    tensorflow = sys.modules.get("tensorflow")  # Such data can only exist if it has been imported.
+    return tensorflow is not None and isinstance(data, tensorflow.data.Dataset)
+
+
+def length_of(data: Any) -> Length:
+    """What data tells of its length; other data than a ``tf.data.Dataset`` has one."""
+    if not is_tf_data(data) or int(data.cardinality()) >= 0:
+        return Length.KNOWN
+    return Length.ENDLESS if is_endless(data) else Length.UNKNOWN
+
+
+def count(data: tf.data.Dataset) -> int:
+    """The batches of one pass, which is read for that."""
+    import tensorflow as tf
+
+    return int(data.reduce(tf.constant(0, tf.int64), lambda number, _: number + 1))
+
+
+def passes_from(data: tf.data.Dataset, batch: int) -> tf.data.Dataset:
+    """Endless passes, the first one without so many batches."""
+    return data.skip(batch).concatenate(data.repeat())
+
+
+def batch_size_of(data: tf.data.Dataset) -> int | None:
+    """The samples of a batch; None if the dataset does not tell."""
+    import tensorflow as tf
+
+    for component in tf.nest.flatten(data.element_spec):
+        if isinstance(component, tf.TensorSpec) and component.shape.rank and component.shape[0] is not None:
+            return int(component.shape[0])
+    # Nor does the shape where the last batch may be smaller, but the step that has made the batches does.
+    while type(data).__name__.lstrip("_") in _SAME_BATCHES:
+        data = data._input_dataset
+    size = getattr(data, "_batch_size", None)
+    return None if size is None or not tf.is_tensor(size) else int(size)
+
+
+# Steps of tf.data behind which the batches are as large as before.
+_SAME_BATCHES = (
+    *("PrefetchDataset", "RepeatDataset", "TakeDataset", "SkipDataset", "ShuffleDataset", "CacheDataset"),
+    *("OptionsDataset", "ShardDataset", "AssertCardinalityDataset"),
+)
 
 
 def repeated(data: tf.data.Dataset, num_epochs: int | None, start_step: int) -> tf.data.Dataset:
@@ -20,9 +76,9 @@ def repeated(data: tf.data.Dataset, num_epochs: int | None, start_step: int) -> 
         return data.skip(start_step)
     epoch, position = divmod(start_step, steps_per_epoch)
     # Skipping within one pass only: repeat().skip() would read all the epochs before.
-    begun = data.skip(position)
     if num_epochs is None:
-        return begun.concatenate(data.repeat())
+        return passes_from(data, position)
+    begun = data.skip(position)
     is_over = epoch >= num_epochs
     return begun.take(0) if is_over else begun.concatenate(data.repeat(num_epochs - epoch - 1))
 

@@ -7,7 +7,9 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
+import logging
 import math
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,12 +19,18 @@ from tf_hfwb.keras_compat import variables
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.losses import CompiledLoss
 from tf_hfwb.keras_compat.observer import GradientObserver
+from tf_hfwb.keras_compat.position import Start, forget_start
 from tf_hfwb.keras_compat.recorder import StepRecorder, trace_again
 from tf_hfwb.keras_compat.snapshot import snapshot
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.transformers_models import computes_loss, is_of_transformers
 from tf_hfwb.keras_compat.variables import Variables
 from tf_hfwb.policies import higher_is_better
+
+_logger = logging.getLogger("tf_hfwb")
+
+# The attribute of a model with several optimizers that holds the one whose updates are counted.
+_counting: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 class Host(abc.ABC):
@@ -82,7 +90,8 @@ class Host(abc.ABC):
         """Whether ``compile`` was called."""
 
     def set_optimizer(self, optimizer: Any) -> None:
-        """Train with ``optimizer`` from now on; loss and metrics stay as they were compiled."""
+        """Train with ``optimizer`` from now on, from the beginning; loss and metrics stay as they were compiled."""
+        forget_start(self.model)
         if not self.is_compiled:
             self.model.compile(optimizer=optimizer, loss="auto")  # The loss of transformers' own classes.
             return
@@ -118,13 +127,60 @@ class Host(abc.ABC):
         """Whether a batch may pass without moving the optimizer's counter (loss scaling in Keras 3)."""
         return False
 
-    @abc.abstractmethod
+    @property
+    def has_own_step(self) -> bool:
+        """Whether train step or optimizer are the user's, and may make another number of updates of a batch."""
+        return self.has_own_optimizer or not _is_of_library(type(self.model), "train_step")
+
+    @property
+    def has_own_optimizer(self) -> bool:
+        """Whether the optimizer is applied by the user's code, which may not count."""
+        optimizer = type(innermost(self.optimizer))
+        return not (_is_of_library(optimizer, "apply_gradients") and _is_of_library(optimizer, "apply"))
+
+    @property
+    def optimizer(self) -> Any:
+        """The one whose updates are the steps: ``model.optimizer``, but for :meth:`count_by`; None without one."""
+        return getattr(self.model, self.counts_by or "optimizer", None)
+
+    @property
+    def counts_by(self) -> str | None:
+        """The attribute of the model with the optimizer that :meth:`count_by` has chosen; None without one."""
+        return _counting.get(self.model)
+
+    def count_by(self, name: str) -> None:
+        """Of a model with several optimizers: count the updates of the one in that attribute, and say so."""
+        _logger.warning(
+            "%s has several optimizers (%s), and does not train with model.optimizer: its steps are the updates of %s.",
+            type(self.model).__name__,
+            ", ".join(self.other_optimizers()),
+            name,
+        )
+        _counting[self.model] = name
+
     def iterations(self) -> int | None:
         """Number of batches that the optimizer has seen, read from its counter; None without an optimizer."""
+        return None if self.optimizer is None else self._iterations_of(self.optimizer)
+
+    def other_iterations(self) -> dict[str, int]:
+        """The same of the optimizers beside ``model.optimizer``, by the attribute."""
+        return {name: self._iterations_of(getattr(self.model, name)) for name in self.other_optimizers()}
+
+    @abc.abstractmethod
+    def _iterations_of(self, optimizer: Any) -> int: ...
 
     @abc.abstractmethod
     def record_steps(self) -> StepRecorder:
         """Let the training graph record the loss of every step."""
+
+    @property
+    def _rate_to_hand_out(self) -> Callable[[], Any] | None:
+        """Of several optimizers nobody knows which one counts when the step is traced."""
+        return None if self.other_optimizers() else self._rate_in_graph
+
+    @abc.abstractmethod
+    def _rate_in_graph(self) -> Any:
+        """The learning rate of the step that was just taken, inside the graph."""
 
     @abc.abstractmethod
     def observe_gradients(self) -> GradientObserver | None:
@@ -227,17 +283,8 @@ class Host(abc.ABC):
     # -- going on ------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def begin_next_fit_at(
-        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
-    ) -> None:
-        """Let the next ``fit`` begin at a batch of an epoch, both from 0.
-
-        Args:
-            epoch: The epoch.
-            batch: The batch in it.
-            restore_metrics: Assigns the metrics of the epoch so far; called if ``batch`` is not 0, when they exist.
-            begun: Called when all callbacks have begun; tells whether any step is to follow.
-        """
+    def begin_next_fit_at(self, start: Start) -> None:
+        """Let the next ``fit`` that trains begin there; until then the model is as it was."""
 
     # -- learning rate -------------------------------------------------------------------------------------------
 
@@ -284,6 +331,9 @@ class Host(abc.ABC):
     def _strategy(self) -> Any:
         return getattr(self.model, "distribute_strategy", None)
 
+    def _config_of(self, optimizer: Any) -> Any:
+        return optimizer.get_config()
+
     def describe(self) -> dict[str, Any]:
         """The model, its optimizer, the versions and the distribution, for the run's config."""
         facts: dict[str, Any] = {}
@@ -294,7 +344,7 @@ class Host(abc.ABC):
             facts["model/num_parameters"] = int(self.model.count_params())
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None:
-            facts["optimizer"] = _plain(optimizer.get_config())
+            facts["optimizer"] = _plain(self._config_of(optimizer))
         facts |= _versions()
         facts["distribution/strategy"] = type(self._strategy).__name__ if self._strategy is not None else "none"
         facts["distribution/num_replicas"] = self.num_replicas
@@ -327,6 +377,14 @@ def described(value: Any) -> str:
     """What a value is that is no single number, for a message."""
     shape = getattr(value, "shape", None)
     return f"of type {type(value).__name__}" if shape is None else f"an array of the shape {tuple(shape)}"
+
+
+def _is_of_library(owner: type, method: str) -> bool:
+    """Whether the method was written by Keras or transformers; also when there is none."""
+    for ancestor in owner.__mro__:
+        if method in vars(ancestor):
+            return ancestor.__module__.partition(".")[0] in ("keras", "tf_keras", "transformers")
+    return True
 
 
 def innermost(optimizer: Any) -> Any:

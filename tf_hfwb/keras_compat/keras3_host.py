@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tf_hfwb.keras_compat.host import Host, innermost
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.keras_layout import lay_out_keras3
 from tf_hfwb.keras_compat.observer import GradientObserver
-from tf_hfwb.keras_compat.position import begin_keras3_fit_at
+from tf_hfwb.keras_compat.position import Start, begin_next_fit_at, in_keras3
 from tf_hfwb.keras_compat.recorder import StepRecorder, read
 from tf_hfwb.keras_compat.snapshot import snapshot
 from tf_hfwb.keras_compat.variables import Variables, frozen_variables
@@ -40,8 +40,7 @@ class Keras3Host(Host):
 
     @property
     def accumulation_steps(self) -> int:
-        optimizer = getattr(self.model, "optimizer", None)
-        return getattr(innermost(optimizer), "gradient_accumulation_steps", None) or 1
+        return getattr(innermost(self.optimizer), "gradient_accumulation_steps", None) or 1
 
     @property
     def steps_per_execution(self) -> int:
@@ -49,16 +48,14 @@ class Keras3Host(Host):
 
     @property
     def may_skip_steps(self) -> bool:
-        optimizer = getattr(self.model, "optimizer", None)
-        return innermost(optimizer) is not optimizer
+        return innermost(self.optimizer) is not self.optimizer
 
-    def iterations(self) -> int | None:
-        optimizer = getattr(self.model, "optimizer", None)
-        return None if optimizer is None else int(np.asarray(self._value(innermost(optimizer)._iterations)))
+    def _iterations_of(self, optimizer: Any) -> int:
+        return int(np.asarray(self._value(innermost(optimizer)._iterations)))
 
     def record_steps(self) -> StepRecorder:
         return recorder.attach(
-            self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
+            self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_to_hand_out
         )
 
     def _compiled_metrics(self) -> list[Any]:
@@ -85,10 +82,8 @@ class Keras3Host(Host):
     def keep_random_state(self) -> None:
         """It is in variables of the layers already."""
 
-    def begin_next_fit_at(
-        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
-    ) -> None:
-        begin_keras3_fit_at(self.model, epoch, batch, restore_metrics, begun)
+    def begin_next_fit_at(self, start: Start) -> None:
+        begin_next_fit_at(self.model, start, in_keras3)
 
     def optimizer_variables(self) -> Variables:
         return variables.keras3_optimizer(self.model)
@@ -152,10 +147,9 @@ class Keras3Host(Host):
         return rate(optimizer._iterations - 1) if _takes_step(rate) else rate()
 
     def learning_rate(self, iterations: int) -> Any:
-        optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is None:
+        if self.optimizer is None:
             return None
-        rate = innermost(optimizer)._learning_rate
+        rate = innermost(self.optimizer)._learning_rate
         if hasattr(rate, "path"):  # A variable. Keras's own LearningRateScheduler assigns to it.
             return self._value(rate)
         if _takes_step(rate):

@@ -51,9 +51,7 @@ def load_archive(
     if name == "tf_keras":
         custom_objects = {**transformers_classes(config), **(custom_objects or {})}
     keras = importlib.import_module(name)
-    with _loading(path), warnings.catch_warnings():
-        # A checkpoint has the optimizer's variables elsewhere.
-        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer .* saved optimizer has 0 variables")
+    with _loading(path):
         model = keras.models.load_model(path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode)
         host_of(model).use_assigned_weights()  # tf_keras forgets that its Discretization was adapted.
         return model
@@ -124,7 +122,12 @@ def _unreadable(path: pathlib.Path, reason: object) -> CorruptCheckpointError:
 @contextlib.contextmanager
 def _loading(path: pathlib.Path) -> Iterator[None]:
     try:
-        yield
+        with warnings.catch_warnings():
+            # A checkpoint has the optimizer's variables elsewhere.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer .* optimizer has 0 variables")
+            # Keras would leave such layers as they were made: with random weights.
+            warnings.filterwarnings("error", "Skipping nested container")
+            yield
     except Exception as error:
         raise WeightsError(
             f"Keras cannot load {path}: {type(error).__name__}: {error}\nExpected a model of classes that Keras knows, "

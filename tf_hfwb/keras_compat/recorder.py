@@ -25,6 +25,7 @@ the next ``compile``.
 from __future__ import annotations
 
 import abc
+import sys
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.keras_compat.fit import Fit
+from tf_hfwb.keras_compat.running import fit_arguments
 
 _FIRST = 5  # The first of the losses.
 _KEY = "tf_hfwb_steps"
@@ -130,7 +132,12 @@ class StepRecorder(abc.ABC):
         losses = value[_FIRST:][-self.size :]
         padding = np.zeros(self.size - len(losses), np.float32)
         self._assign(np.concatenate([[-1.0], value[1:_FIRST], padding, losses]).astype(np.float32))
-        self._latest = None
+        self._latest, self._last_logs = None, {}
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the train function has run in this fit, or in the last one."""
+        return bool(self._last_logs)
 
     def stop(self) -> None:
         """End the fit without another step, even if Keras has begun its batch; that batch is not trained on."""
@@ -221,7 +228,9 @@ class StepRecorder(abc.ABC):
         """Wrap ``make_train_function``, which every fit calls before its callbacks begin."""
 
         def observed_maker(*args: Any, **kwargs: Any) -> Any:
-            self.fit, self._last_logs, self.carried = Fit(), {}, None
+            # A callback may call train_on_batch in the middle of a fit.
+            if sys._getframe(1).f_code.co_name != "train_on_batch" or not fit_arguments(self._model()):
+                self.fit, self._last_logs, self.carried = Fit(), {}, None
             return make(*args, **kwargs)
 
         observed_maker.original = make  # type: ignore[attr-defined]
@@ -251,8 +260,8 @@ class StepRecorder(abc.ABC):
             self._record(loss, self._batch_size, training=self._running == "train")
 
 
-class _TFKerasRecorder(StepRecorder):
-    """The variable is the recorder's own, outside the model: tf_keras checkpoints what hangs on a model."""
+class _TensorFlowRecorder(StepRecorder):
+    """The variable is the recorder's own: what hangs on a model is saved with it, counted and compared."""
 
     def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
         import tensorflow as tf
@@ -278,7 +287,7 @@ class _TFKerasRecorder(StepRecorder):
         return _with_rate(self._variable, self._rate)
 
     def _batch_size_of(self, data: Any) -> Any:
-        return _tensorflow_batch_size(self._tf.nest.flatten(data))
+        return _tensorflow_batch_size([leaf for leaf in self._tf.nest.flatten(data) if leaf is not None])
 
     def _record(self, loss: Any, samples: Any, *, training: bool) -> None:
         tf = self._tf
@@ -293,24 +302,21 @@ class _TFKerasRecorder(StepRecorder):
         self._variable.assign(tf.concat([[-1.0], counters, losses], axis=0))
 
 
-class _Keras3Recorder(StepRecorder):
-    """The variable belongs to the loss tracker: on JAX only what belongs to a metric is carried from step to step."""
+class _JAXRecorder(StepRecorder):
+    """The variable belongs to the loss tracker: only what belongs to a metric is carried from step to step."""
 
     def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
         import keras
 
         super().__init__(model, size, rate)
         self._keras = keras
-        with model.distribute_strategy.scope() if keras.backend.backend() == "tensorflow" else _Nothing():
-            self._variable = model._loss_tracker.add_variable(
-                (_FIRST + size,), initializer="zeros", dtype="float32", name="tf_hfwb_steps"
-            )
+        self._variable = model._loss_tracker.add_variable(
+            (_FIRST + size,), initializer="zeros", dtype="float32", name="tf_hfwb_steps"
+        )
 
     def capture(self) -> Any:
-        if self._keras.backend.backend() == "tensorflow":
-            return read(self._variable.value)
         model: Any = self._model()
-        # JAX carries the state outside the model during fit, and its buffers are donated to the next step: copy.
+        # The state is outside the model during fit, and its buffers are donated to the next step: copy.
         state = None if model._jax_state_synced else getattr(model, "_jax_state", None)
         if state:
             index = next(i for i, v in enumerate(model.metrics_variables) if v is self._variable)
@@ -325,13 +331,12 @@ class _Keras3Recorder(StepRecorder):
         self._variable.assign(value)
 
     def _pass_gates(self, args: tuple[Any, ...]) -> None:
-        if self._keras.backend.backend() == "jax":
-            # Keras has taken the state out of the variables, and behind an evaluation nobody else has it.
-            self._show_state(args[0])
+        # Keras has taken the state out of the variables, and behind an evaluation nobody else has it.
+        self._show_state(args[0])
         super()._pass_gates(args)
 
     def _logs_of(self, outputs: Any) -> Any:
-        # On JAX the state comes along. Keras will put it here in a moment; listeners look for it now.
+        # The state comes along. Keras will put it here in a moment; listeners look for it now.
         logs, state = outputs
         self._show_state(state)
         return logs
@@ -343,23 +348,14 @@ class _Keras3Recorder(StepRecorder):
         self.carried = state
 
     def _outputs_of_no_step(self, args: tuple[Any, ...]) -> Any:
-        logs = super()._outputs_of_no_step(args)
-        return (logs, args[0]) if self._keras.backend.backend() == "jax" else logs
-
-    def _handed_out(self) -> Any:
-        # Not on JAX, where the buffer would be donated to the next step.
-        return _with_rate(self._variable.value, self._rate) if self._keras.backend.backend() == "tensorflow" else None
+        return super()._outputs_of_no_step(args), args[0]
 
     def _batch_size_of(self, data: Any) -> Any:
         leaves = [leaf for leaf in self._keras.tree.flatten(data) if leaf is not None]
-        if self._keras.backend.backend() == "tensorflow":
-            return _tensorflow_batch_size(leaves)
         return leaves[0].shape[0] if leaves and len(leaves[0].shape) else 1
 
     def _record_reported(self, outputs: Any) -> None:
-        # On JAX a variable can be written only where Keras updates its own.
-        if self._keras.backend.backend() == "tensorflow":
-            super()._record_reported(outputs)
+        """A variable can be written only where Keras updates its own."""
 
     def _record(self, loss: Any, samples: Any, *, training: bool) -> None:
         ops = self._keras.ops
@@ -370,11 +366,7 @@ class _Keras3Recorder(StepRecorder):
         counters = ops.mod(value[1:_FIRST] + added, _MODULUS)
         losses = value[_FIRST:]
         if training:
-            loss = ops.mean(ops.cast(loss, "float32"))
-            if self._keras.backend.backend() == "tensorflow":
-                loss = _share(loss, samples)
-            loss = ops.reshape(loss, (1,))
-            losses = ops.concatenate([losses[1:], loss])
+            losses = ops.concatenate([losses[1:], ops.reshape(ops.mean(ops.cast(loss, "float32")), (1,))])
         self._variable.assign(ops.concatenate([-ops.ones((1,)), counters, losses]))
 
 
@@ -385,12 +377,6 @@ def _leaves(logs: Mapping[str, Any]) -> Iterator[str]:
             yield from _leaves(value)
         else:
             yield name
-
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: Any) -> None: ...
 
 
 def _tensorflow_batch_size(leaves: list[Any]) -> Any:
@@ -460,7 +446,7 @@ def attach(
     watched = all(getattr(tracker.update_state, "recorder", None) is recorder for tracker in trackers)
     if recorder is None or not watched or recorder.size < 2 * steps_per_execution:
         size = max(_MINIMUM_SIZE, 2 * steps_per_execution)
-        recorder = (_Keras3Recorder if keras3 else _TFKerasRecorder)(model, size, rate)
+        recorder = (_JAXRecorder if hasattr(model, "_jax_state_synced") else _TensorFlowRecorder)(model, size, rate)
         for tracker in trackers:
             tracker.update_state = recorder.watch_tracker(_unwrapped(tracker.update_state))
         model.train_step = recorder.watch_step(_unwrapped(model.train_step), "train")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
+from tf_hfwb.errors import SettingError
 
 
 def texts_of(save: Callable[[pathlib.Path], Any]) -> Mapping[str, bytes]:
@@ -18,6 +19,25 @@ def texts_of(save: Callable[[pathlib.Path], Any]) -> Mapping[str, bytes]:
         save(directory)
         files = sorted(path for path in directory.rglob("*") if path.is_file())
         return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
+
+
+def texts_of_processing(processing_class: Any) -> Mapping[str, bytes]:
+    """The files of a tokenizer or processor; none of None.
+
+    Raises:
+        SettingError: It cannot be saved.
+    """
+    if processing_class is None:
+        return {}
+    try:
+        return texts_of(processing_class.save_pretrained)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SettingError(
+            "processing_class",
+            type(processing_class).__name__,
+            expected=f"a tokenizer or processor that save_pretrained can write ({error})",
+            advice="Take what JSON cannot write out of its arguments, or pass processing_class=None.",
+        ) from error
 
 
 def write_texts(draft: Draft, texts: Mapping[str, bytes], previous: Checkpoint | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from tf_hfwb.keras_compat import keras_files, observer, recorder, variables
@@ -11,7 +11,7 @@ from tf_hfwb.keras_compat.host import Host, innermost
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.keras_layout import lay_out_tf_keras
 from tf_hfwb.keras_compat.observer import GradientObserver
-from tf_hfwb.keras_compat.position import begin_tf_keras_fit_at
+from tf_hfwb.keras_compat.position import Start, begin_next_fit_at, in_tf_keras
 from tf_hfwb.keras_compat.recorder import StepRecorder, read
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.variables import Variables
@@ -55,18 +55,17 @@ class TFKerasHost(Host):
         finally:
             steps.assign(number)
 
-    def iterations(self) -> int | None:
-        optimizer = getattr(self.model, "optimizer", None)
-        return None if optimizer is None else int(read(optimizer.iterations).numpy())
+    def _iterations_of(self, optimizer: Any) -> int:
+        return int(read(optimizer.iterations).numpy())
 
     def record_steps(self) -> StepRecorder:
         return recorder.attach(
-            self.model, keras3=False, steps_per_execution=self.steps_per_execution, rate=self._rate_in_graph
+            self.model, keras3=False, steps_per_execution=self.steps_per_execution, rate=self._rate_to_hand_out
         )
 
     def observe_gradients(self) -> GradientObserver | None:
         optimizer = innermost(self.model.optimizer)
-        if self.num_replicas > 1 and not self.model.built:
+        if variables.native_optimizer(optimizer) is not None or (self.num_replicas > 1 and not self.model.built):
             return None
 
         return observer.attach_on_tensorflow(
@@ -82,10 +81,8 @@ class TFKerasHost(Host):
         if variables.keep_random_state(self.model):
             recorder.trace_again(self.model)
 
-    def begin_next_fit_at(
-        self, epoch: int, batch: int, restore_metrics: Callable[[], None], begun: Callable[[], bool]
-    ) -> None:
-        begin_tf_keras_fit_at(self.model, epoch, batch, restore_metrics, begun)
+    def begin_next_fit_at(self, start: Start) -> None:
+        begin_next_fit_at(self.model, start, in_tf_keras)
 
     def optimizer_variables(self) -> Variables:
         return variables.tf_keras_optimizer(self.model)
@@ -117,16 +114,29 @@ class TFKerasHost(Host):
                 yield layer, [layer.bin_boundaries]
 
     def _rate_in_graph(self) -> Any:
-        rate = self.model.optimizer.learning_rate
+        rate = _rate_of(self.model.optimizer)
+        if rate is None:
+            return -1.0  # As where it is not handed out.
         if hasattr(rate, "read_value"):
             return rate.read_value()
         return rate(self.model.optimizer.iterations - 1) if callable(rate) else rate
 
     def learning_rate(self, iterations: int) -> Any:
-        optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is None:
+        if self.optimizer is None:
             return None
-        rate = optimizer.learning_rate
+        rate = _rate_of(self.optimizer)
         if hasattr(rate, "read_value"):  # It is constant, or a schedule's of a new optimizer, which keeps what it used.
             return read(rate)
         return (lambda: rate(iterations - 1)) if callable(rate) else rate
+
+    def _config_of(self, optimizer: Any) -> Any:
+        native = variables.native_optimizer(optimizer)
+        return super()._config_of(optimizer) if native is None else {"name": type(native).__name__}
+
+
+def _rate_of(optimizer: Any) -> Any:
+    native = variables.native_optimizer(optimizer)
+    if native is None:
+        return optimizer.learning_rate
+    rate = getattr(native, "_lr", getattr(native, "_learning_rate", None))  # As each of them calls it.
+    return None if callable(rate) else rate

@@ -7,17 +7,20 @@ change from checkpoint to checkpoint, and is linked instead of written.
 from __future__ import annotations
 
 import functools
+import json
 import pathlib
 import reprlib
 from typing import Any
 
 import numpy as np
 
+from tf_hfwb.arguments import plain
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.checkpoint.tensors import digest_of, read_tensors
 from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat.texts import texts_of, write_texts
 from tf_hfwb.keras_compat.variables import frozen_variables
+from tf_hfwb.secrets import mask_json
 
 Arrays = dict[str, np.ndarray]
 
@@ -109,9 +112,34 @@ def _damaged(checkpoint: Checkpoint, found: str) -> CorruptCheckpointError:
     )
 
 
+def plain_configuration(model: Any) -> None:
+    """Make numbers of NumPy and the like in the model's configurations plain ones, which JSON can write.
+
+    Raises:
+        SettingError: Something else is there that JSON cannot write.
+    """
+    for name in ("config", "generation_config"):
+        if getattr(model, name, None) is not None:
+            _make_plain(f"model.{name}", getattr(model, name))
+
+
+def _make_plain(name: str, configuration: Any) -> None:
+    from transformers.utils import PushToHubMixin
+
+    for key, value in list(vars(configuration).items()):
+        if isinstance(value, PushToHubMixin):  # The configuration of a part of the model.
+            _make_plain(f"{name}.{key}", value)
+            continue
+        try:
+            json.dumps(value)
+        except TypeError:
+            setattr(configuration, key, plain(f"{name}.{key}", value))
+
+
 def _save_configuration(model: Any, directory: pathlib.Path) -> None:
     from transformers.dynamic_module_utils import custom_object_save
 
+    plain_configuration(model)
     model.config.architectures = [type(model).__name__.removeprefix("TF")]
     if model._auto_class is not None:
         custom_object_save(model, directory, config=model.config)
@@ -119,3 +147,5 @@ def _save_configuration(model: Any, directory: pathlib.Path) -> None:
     if model.can_generate():
         # Not its save_pretrained, which refuses what generate takes, as a temperature without do_sample.
         model.generation_config.to_json_file(directory / "generation_config.json")
+    for path in directory.glob("*config.json"):
+        mask_json(path)

@@ -8,10 +8,14 @@ of one process (``dense_3`` is ``dense``): these differ when a process has built
 from __future__ import annotations
 
 import contextlib
+import functools
+import random
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from tf_hfwb.keras_compat.observer import observer_of
 
@@ -48,8 +52,12 @@ def tf_keras_optimizer(model: Any) -> Variables:
     """Iterations, slots, moving averages, changeable hyperparameters and the loss scale; made if not there yet."""
     optimizer = model.optimizer
     inner = getattr(optimizer, "inner_optimizer", optimizer)
+    native = native_optimizer(optimizer)
     with model.distribute_strategy.scope():
-        if hasattr(inner, "_create_all_weights"):  # A legacy optimizer, as transformers' own are.
+        if native is not None:
+            native._create_slots(model.trainable_variables)
+            variables = [optimizer.iterations, *native.variables()]
+        elif hasattr(inner, "_create_all_weights"):  # A legacy optimizer, as transformers' own are.
             _ = inner.iterations
             inner._create_all_weights(model.trainable_variables)
             hyper = [value for _, value in sorted(inner._hyper.items()) if hasattr(value, "assign")]
@@ -64,6 +72,17 @@ def tf_keras_optimizer(model: Any) -> Variables:
     return named("optimizer", variables, parts=3)
 
 
+def native_optimizer(optimizer: Any) -> Any:
+    """The one of ``tf.compat.v1.train`` in what tf_keras wraps around it; None for all others.
+
+    The wrapper has nothing of what Keras's optimizers have but the counter.
+    """
+    import tensorflow as tf
+
+    inner = getattr(optimizer, "optimizer", None)
+    return inner if isinstance(inner, tf.compat.v1.train.Optimizer) else None
+
+
 def tf_keras_generators(model: Any) -> Iterator[tuple[Any, Any]]:
     """Each layer that draws random numbers, with its generator."""
     for layer in model.submodules:
@@ -75,8 +94,11 @@ def tf_keras_generators(model: Any) -> Iterator[tuple[Any, Any]]:
 def keep_random_state(model: Any) -> bool:
     """Let every layer of a tf_keras model draw from a generator whose state can be saved.
 
-    By default they draw from operations that keep their state to themselves. A layer's new generator is seeded from
-    Keras's seed and the layer's place in the model; a seed of the layer's own is kept.
+    By default they draw from operations that keep their state to themselves, each with seeds that it gets when it is
+    traced. With those the layer's new generator draws the same numbers; where there are none, because nobody has set
+    TensorFlow's seed, it is seeded from Keras's seed and the layer's place in the model. A layer that is called several
+    times in a step has one generator here, and an operation for each call there: only the first call draws the same. A
+    layer with a seed of its own counts it up each time it is traced, which happens more often without us.
 
     Returns:
         Whether anything had to be changed; functions that were traced before must then be made again.
@@ -88,15 +110,68 @@ def keep_random_state(model: Any) -> bool:
         if generator._rng_type != generator.RNG_LEGACY_STATEFUL:
             generator._maybe_init()
             continue
-        seed = generator._seed
+        own_seed = generator._seed
+        seed = own_seed
         if seed is None:
             named_seed = zlib.crc32(f"{index}/{_plain_name(layer)}".encode())
-            seed = (generator._create_seed(None) * 1_000_003 + named_seed) % 2**31
+            # The random numbers that Keras draws seeds from are the user's too.
+            seed = (_without_a_trace(generator._create_seed)(None) * 1_000_003 + named_seed) % 2**31
         generator._rng_type, generator._seed, generator._built = generator.RNG_STATEFUL, seed, False
         with model.distribute_strategy.scope(), tf.init_scope():
             generator._maybe_init()
+        generator._seed = own_seed
+        if model.distribute_strategy.num_replicas_in_sync == 1:
+            _draw_as_before(generator)
         changed = True
     return changed
+
+
+def _draw_as_before(generator: Any) -> None:
+    """Give a stateful generator the seeds of the operation that would stand in its place, when that would be traced.
+
+    TensorFlow's operations with a state of their own and those with a variable draw by the same algorithm (Philox, with
+    the first seed as key and the second in the upper half of the counter).
+    """
+    import tensorflow as tf
+
+    stateful = generator._generator
+    untouched = stateful.state.numpy()
+
+    def seeded(draw: Any) -> Any:
+        @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+        @functools.wraps(draw)
+        def draw_seeded(*args: Any, **kwargs: Any) -> Any:
+            nonlocal untouched
+            if not tf.executing_eagerly():
+                # Also where the seeds are not used: those of the operations behind depend on how many were asked for.
+                key, counter = tf.compat.v1.random.get_seed(generator.make_legacy_seed())
+                with tf.init_scope():
+                    # TensorFlow may trace twice before the first step. What was drawn from, or restored, stays.
+                    if key is not None and np.array_equal(stateful.state.numpy(), untouched):
+                        untouched = np.array([0, counter, key], np.int64)
+                        stateful.state.assign(untouched)
+            return draw(*args, **kwargs)
+
+        return draw_seeded
+
+    for name in ("uniform", "normal", "truncated_normal"):
+        setattr(stateful, name, seeded(getattr(stateful, name)))
+
+
+def _without_a_trace(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function that draws Python's random numbers leave the generator as it was."""
+
+    def drawn(*args: Any) -> Any:
+        from tf_keras.src import backend
+
+        shared = getattr(backend._SEED_GENERATOR, "generator", None) or random
+        before = shared.getstate()
+        try:
+            return draw(*args)
+        finally:
+            shared.setstate(before)
+
+    return drawn
 
 
 def tf_keras_random(model: Any) -> Variables:

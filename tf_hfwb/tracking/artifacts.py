@@ -14,11 +14,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tf_hfwb.errors import ArtifactNotFoundError, ServerError
+from tf_hfwb.secrets import masked
 from tf_hfwb.tracking import journal
 from tf_hfwb.tracking.downloads import fetch
 from tf_hfwb.tracking.names import LATEST, ArtifactReference, artifact_name, parse_reference
@@ -157,8 +159,10 @@ def upload(
 def _files(path: str) -> Iterator[str]:
     for directory, folders, files in os.walk(path):
         folders.sort()
-        for file in sorted(files):
-            yield os.path.join(directory, file)
+        for file in (os.path.join(directory, name) for name in sorted(files)):
+            # A link may lead anywhere, and reading from a pipe would wait.
+            if stat.S_ISREG(os.lstat(file).st_mode):
+                yield file
 
 
 def directory_of(reference: ArtifactReference | str) -> str:
@@ -226,13 +230,16 @@ def runs_folder() -> str:
 def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """``metadata`` as the client accepts it: at most 100 keys, numbers of NumPy as Python's, NaN and infinity as words.
 
+    Secrets are masked.
+
     Where there are too many keys, metrics (names with a ``/``) are left out from the end, with a warning.
 
     Example:
         >>> plain({"eval/loss": float("nan"), "global_step": 5})
         {'eval/loss': 'NaN', 'global_step': 5}
     """
-    values = {str(name): _plain(value) for name, value in metadata.items() if value is not None}
+    known = masked({str(name): _plain(value) for name, value in metadata.items()})
+    values = {name: value for name, value in known.items() if value is not None}
     if len(values) > MAX_METADATA_KEYS:
         kept = sorted(values, key=lambda name: "/" in name)[:MAX_METADATA_KEYS]
         _logger.warning(

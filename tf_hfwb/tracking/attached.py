@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.settings import Settings
+from tf_hfwb.tracking.history import STEP
 from tf_hfwb.tracking.run import Tracker, current_tracker
 
 _logger = logging.getLogger("tf_hfwb")
@@ -34,20 +35,41 @@ def summarize_open_run(values: Mapping[str, Any]) -> None:
             _logger.warning("Writing to the W&B run failed (%s: %s).", type(error).__name__, error)
 
 
-def flush_before_end(tracker: Tracker) -> None:
-    """Let the end of the run wait for what was submitted, whoever ends it.
+def attach(tracker: Tracker) -> None:
+    """Let the run's end wait for what was submitted, and rows of the user's get the step, whoever does it.
 
     After an exception in ``fit`` no callback is called, and ``wandb.finish()`` or the end of ``with wandb.init()``
-    follows: what the workers still hold would be lost. The place where the client keeps what is to be done before the
-    end is private to it; a version without it ends as it always did.
+    follows: what the workers still hold would be lost. The places where the client keeps what is to be done at the
+    end, and takes a row, are private to it; a version without them does as it always did.
     """
-    hooks = getattr(tracker.run, "_teardown_hooks", None)
-    if not isinstance(hooks, list) or tracker in _prepared:
+    if tracker.run is None or tracker in _prepared:
         return
-    from wandb.sdk.wandb_run import TeardownHook, TeardownStage
-
     _prepared.add(tracker)
-    hooks.insert(0, TeardownHook(tracker.flush, TeardownStage.EARLY))
+    _fill_in_steps(tracker)
+    hooks = getattr(tracker.run, "_teardown_hooks", None)
+    if isinstance(hooks, list):
+        from wandb.sdk.wandb_run import TeardownHook, TeardownStage
+
+        hooks.insert(0, TeardownHook(tracker.before_end, TeardownStage.EARLY))
+        hooks.append(TeardownHook(tracker.after_end, TeardownStage.LATE))
+
+
+def _fill_in_steps(tracker: Tracker) -> None:
+    """Give a row without a step the one that the training has reached when it is logged.
+
+    The client would fill in that of the last row that it has, which is older: ours wait for a worker.
+    """
+    log = getattr(tracker.run, "_log", None)
+    if log is None:
+        return
+
+    def log_with_step(data: Any, *args: Any, **options: Any) -> None:
+        if isinstance(data, Mapping) and STEP not in data:
+            step = tracker.step_now()
+            data = data if step is None else {**data, STEP: step}
+        log(data, *args, **options)
+
+    tracker.run._log = log_with_step
 
 
 def _open_run() -> Any:

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,6 +164,63 @@ def rows_in(directory: str) -> list[dict[str, Any]]:
         "The history in %s could not be read (%s). Steps that it holds may be written twice.", directory, complaint
     )
     return []
+
+
+def is_whole(directory: str, timeout: float = 2.0) -> bool:
+    """Whether the log in a run's folder goes on to the run's end, which the client writes last.
+
+    A client that has once failed to write, as on a full disk, writes nothing more and says nothing. Only the end of the
+    file is read, by its form: blocks of 32 KiB with records in pieces. A log of another form counts as unfinished.
+
+    Args:
+        directory: The run's folder.
+        timeout: Seconds for which to look again: the client's service may still be writing.
+    """
+    files = glob.glob(os.path.join(glob.escape(directory), "run-*.wandb"))
+    end = time.monotonic() + timeout
+    while not (files and _last_record_is_the_end(files[0])):
+        if not files or time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+_BLOCK, _HEADER = 32768, 7  # Of a piece: four bytes of checksum, two of length, one of kind.
+_WHOLE, _FIRST, _LAST = 1, 2, 4
+
+
+def _last_record_is_the_end(path: str) -> bool:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from wandb.proto import wandb_internal_pb2
+
+    record = b""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            # The record may have begun in the block before; the file itself begins with a header.
+            place = file.seek(max(0, (size - 1) // _BLOCK - 1) * _BLOCK)
+            data = file.read()
+    except OSError:
+        return False
+    at = 0 if place else _HEADER
+    while at + _HEADER <= len(data):
+        if _BLOCK - at % _BLOCK < _HEADER:
+            at += _BLOCK - at % _BLOCK
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        piece = data[at + _HEADER : at + _HEADER + length]
+        if len(piece) < length or not kind:
+            return False
+        record = piece if kind in (_WHOLE, _FIRST) else record + piece
+        at += _HEADER + length
+    if not record or kind not in (_WHOLE, _LAST):
+        return False
+    parsed = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
+    try:
+        parsed.ParseFromString(record)
+    except DecodeError:
+        return False
+    return bool(parsed.WhichOneof("record_type") == "exit")
 
 
 def summary_of(directory: str) -> dict[str, Any]:

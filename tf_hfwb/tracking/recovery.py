@@ -1,29 +1,39 @@
 """What did not get to the server in time, brought there later.
 
-``wandb sync`` is for offline runs. Of an online run it would write the rows twice that had arrived, and the client's
-log of an online run does not name its artifacts: the journal does. So the run is resumed here, and what the server
-lacks is added: rows, artifacts, the summary and the end.
+``wandb sync`` is for offline runs, and takes each folder by itself: a run that went on has several. Of an online run it
+would write the rows twice that had arrived, and the client's log of an online run does not name its artifacts: the
+journal does. So here the offline folders are left to ``wandb sync``, in order, which marks what it has done. Then the
+run is resumed, and what the server still lacks is added: rows, also those that never got into the client's log,
+artifacts, the summary and the end.
 """
 
 from __future__ import annotations
 
 import functools
+import glob
 import logging
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from tf_hfwb.errors import ServerError
+from tf_hfwb.errors import ServerError, SettingError
 from tf_hfwb.messages import inform
 from tf_hfwb.settings import Settings
-from tf_hfwb.tracking import journal
+from tf_hfwb.tracking import journal, rescue
 from tf_hfwb.tracking.artifacts import upload
-from tf_hfwb.tracking.history import rows_in, summary_of, unwritten
+from tf_hfwb.tracking.history import STEP, Logged, rows_in, rows_on_server, run_folders, summary_of, unwritten
+from tf_hfwb.tracking.names import ArtifactReference
 from tf_hfwb.tracking.run import Tracker, open_tracker
 from tf_hfwb.tracking.server import TYPE, is_online, versions_of_run
 
 _logger = logging.getLogger("tf_hfwb")
+
+# That of a run whose log does not tell how it ended, as the client's own sync has it.
+_UNKNOWN_END = 1
 
 
 @dataclass(frozen=True)
@@ -45,37 +55,190 @@ class Recovered:
     skipped: list[str]
 
 
-def sync(directory: str | os.PathLike[str]) -> Recovered:
-    """Bring to the server what it lacks of an online run, from the run's folder.
+@dataclass
+class LocalRun:
+    """One run on this machine, which may have gone on several times.
+
+    Attributes:
+        run_id: Its id.
+        folders: Its folders, oldest first.
+        files: Files of rows that are elsewhere.
+        facts: What the client tells of it, the newest last: ``project``, ``entity``, ``summary``, ``exit_code``, ...
+    """
+
+    run_id: str
+    folders: list[str]
+    files: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, *paths: str | os.PathLike[str]) -> LocalRun:
+        """The run of these folders, with all its other folders beside them.
+
+        Args:
+            *paths: One or more of the run's folders, and files of rows.
+
+        Raises:
+            OSError: A folder holds no run, or the client can read none of them.
+            SettingError: They are of different runs.
+        """
+        real = [os.path.realpath(path) for path in paths]
+        folders = [path for path in real if not os.path.isfile(path)]
+        ids = {path: _run_id(path) for path in folders}
+        if len(set(ids.values())) != 1:
+            raise SettingError(
+                "run",
+                shlex.join(str(path) for path in paths),
+                expected="the folders of one run",
+                advice="Call it for each run by itself.",
+            )
+        run_id = ids[folders[0]]
+        beside = [found for path in folders for found in run_folders(run_id, os.path.dirname(path))]
+        run = cls(run_id, list(dict.fromkeys([*beside, *folders])), [path for path in real if os.path.isfile(path)])
+        run._sum_up()
+        return run
+
+    def _sum_up(self) -> None:
+        summaries, error = {}, None
+        for folder in self.folders:
+            try:
+                summaries[folder] = summary_of(folder)
+            except OSError as found:  # The log of a process that was killed early, for example.
+                error = found
+        if not summaries and error is not None:
+            raise error
+        for folder, facts in summaries.items():
+            rescued = rescue.read([os.path.join(folder, rescue.FILE)])
+            summary = {**self.facts.get("summary", {}), **facts.get("summary", {}), **rescued.summary}
+            config = {**self.facts.get("config", {}), **(facts.get("config") or {})}
+            self.facts = {**self.facts, "start_time": facts.get("start_time"), **self.facts, **_but_its_start(facts)}
+            self.facts |= {"summary": summary, "config": config, "exit_code": facts.get("exit_code")}
+            if rescued.exit_code is not None:
+                self.facts["exit_code"] = rescued.exit_code
+        elsewhere = rescue.read(self.files)
+        self.facts["summary"] |= elsewhere.summary
+        if elsewhere.exit_code is not None:
+            self.facts["exit_code"] = elsewhere.exit_code
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows with a step, in order; those that are in several places, several times."""
+        files = [*(os.path.join(folder, rescue.FILE) for folder in self.folders), *self.files]
+        found = [row for folder in self.folders for row in rows_in(folder)]
+        found += [row for row in rescue.read(files).rows if STEP in row]
+        return sorted(map(_without_the_clients, found), key=lambda row: row[STEP])
+
+    @property
+    def path(self) -> str:
+        """``entity/project/id``, or what is known of it."""
+        return "/".join(filter(None, (self.facts.get("entity"), self.facts["project"], self.run_id)))
+
+
+def _but_its_start(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name != "start_time" and value not in ("", None)}
+
+
+def _run_id(folder: str) -> str:
+    files = glob.glob(os.path.join(glob.escape(folder), "run-*.wandb"))
+    if not files:
+        raise OSError(
+            f"{folder} holds no run of W&B's client. Expected the folder of a run, such as wandb/run-DATE-ID."
+        )
+    return os.path.basename(files[0]).removeprefix("run-").removesuffix(".wandb")
+
+
+def sync(*paths: str | os.PathLike[str]) -> Recovered:
+    """Bring to the server what it lacks of a run, from the run's folders.
 
     Args:
-        directory: The run's folder, such as ``wandb/run-20260401_101500-3xk9``.
+        *paths: One or more folders of the run, such as ``wandb/run-20260401_101500-3xk9``, and files of rows that
+            tf_hfwb has kept. Other folders of the run beside them are found.
 
     Raises:
-        ServerError: The run cannot be opened online.
-        OSError: The folder holds no run.
+        ServerError: There is no key, or the run cannot be opened online.
+        OSError: A folder holds no run.
+        SettingError: The folders are of different runs.
     """
-    directory = os.path.abspath(directory)
-    known = summary_of(directory)
-    settings = Settings.resolve(project=known["project"])
+    run = LocalRun.find(*paths)
+    folders = run.folders
+    settings = Settings.resolve(project=run.facts["project"])
     if not is_online():
+        again = shlex.join(["tf-hfwb", "sync", *folders, *run.files])
+        by_the_client = f", or: {shlex.join(['wandb', 'sync', *folders])}" if all(map(_is_offline, folders)) else ""
         raise ServerError(
-            f"{directory} cannot be uploaded offline. Expected a key and no WANDB_MODE=offline. Call wandb login first."
+            f"{folders[-1]} cannot be uploaded without a key, or with WANDB_MODE=offline. Expected a key: wandb login, "
+            f"or WANDB_API_KEY. Then call: {again}{by_the_client}"
         )
-    tracker = open_tracker(settings, run_id=known["run_id"], entity=known.get("entity") or None)
+    logged = _logged(run.run_id, sorted({os.path.dirname(folder) for folder in folders}))
+    rows, uploaded_rows = run.rows(), _upload_offline(folders)
+    held = rows_on_server(run.path) if all(map(_is_offline, folders)) else None
+    if held is not None and not any(unwritten(row, held.names) for row in rows) and _are_there(run, logged):
+        return Recovered(run.path, uploaded_rows, [], [], [])
+    tracker = open_tracker(settings, run_id=run.run_id, entity=run.facts.get("entity") or None)
     if tracker.directory is None or tracker.is_offline:
-        raise ServerError(f"The run of {directory} cannot be opened online; see above. Try again later.")
+        raise ServerError(f"The run of {folders[-1]} cannot be opened online; see above. Try again later.")
     path = str(tracker.run.path)
-    rows = [_without_the_clients(row) for row in rows_in(directory)]
-    for row in rows:
-        tracker.submit(tracker.log, row)
-    tracker.submit(tracker.summarize, _without_the_clients(known.get("summary", {})))
-    uploaded, skipped = upload_missing(tracker, logged_online(known["run_id"], os.path.dirname(directory)))
+    written: list[Mapping[str, Any]] = []
+    tracker.submit(_log_missing, tracker, rows, written)
+    tracker.submit(tracker.summarize, _without_the_clients(run.facts["summary"]))
+    uploaded, skipped = upload_missing(tracker, logged)
     tracker.flush()
-    written = sum(bool(unwritten(row, tracker.already_logged.names)) for row in rows)
-    tracker.finish(known.get("exit_code") or 0)
+    exit_code = run.facts["exit_code"]
+    tracker.finish(_UNKNOWN_END if exit_code is None else exit_code)
     missing = [upload.path for upload in tracker.uploads.missing()]
-    return Recovered(path, written, [path for path in uploaded if path not in missing], missing, skipped)
+    artifacts = [path for path in uploaded if path not in missing]
+    return Recovered(path, uploaded_rows + len(written), artifacts, missing, skipped)
+
+
+def _log_missing(tracker: Tracker, rows: Sequence[Mapping[str, Any]], written: list[Mapping[str, Any]]) -> None:
+    held = Logged()
+    held.merge(tracker.already_logged)
+    for row in rows:
+        rest = unwritten(row, held.names)
+        if rest:
+            tracker.log(rest)
+            held.add(row)
+            written.append(rest)
+
+
+def _is_offline(folder: str) -> bool:
+    return os.path.basename(folder).startswith("offline-")
+
+
+def _is_synced(folder: str) -> bool:
+    return bool(glob.glob(os.path.join(glob.escape(folder), "*.wandb.synced")))
+
+
+def _upload_offline(folders: Sequence[str]) -> int:
+    """Leave offline folders to the client; how many rows it has uploaded. One that it cannot read is passed over."""
+    rows = 0
+    for folder in folders:
+        if not _is_offline(folder) or _is_synced(folder):
+            continue
+        command = [sys.executable, "-m", "wandb", "sync", folder]
+        ended = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if _is_synced(folder):
+            rows += len(rows_in(folder))
+        else:
+            _logger.warning("wandb sync could not upload %s as it is: %s", folder, ended.stdout.strip()[-300:])
+    return rows
+
+
+def _logged(run_id: str, places: Sequence[str]) -> list[journal.Entry]:
+    """What a run logged on this machine, oldest first, as far as the directories are still there."""
+    logged = [entry for place in places for entry in journal.entries(place) if entry.run_id == run_id]
+    return [entry for entry in logged if entry.type == TYPE and entry.step is not None and journal.is_there(entry)]
+
+
+def _are_there(run: LocalRun, logged: Sequence[journal.Entry]) -> bool:
+    """Whether the server has the newest that was logged under each name."""
+    newest = {entry.name: entry.step for entry in logged}
+    for name, step in newest.items():
+        reference = ArtifactReference(run.facts.get("entity") or None, run.facts["project"], name)
+        if step not in {version.metadata.get("global_step") for version in versions_of_run(reference, run.run_id)}:
+            return False
+    return True
 
 
 def _without_the_clients(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,8 +253,7 @@ def logged_online(run_id: str, folder: str) -> list[journal.Entry]:
         run_id: The run's id.
         folder: The folder of the client's run folders, with the journal.
     """
-    logged = [entry for entry in journal.entries(folder) if entry.run_id == run_id and not entry.is_offline]
-    return [entry for entry in logged if entry.type == TYPE and entry.step is not None and journal.is_there(entry)]
+    return [entry for entry in _logged(run_id, [folder]) if not entry.is_offline]
 
 
 def upload_missing(

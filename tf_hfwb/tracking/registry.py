@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -49,7 +50,8 @@ def link_to_registry(artifact: Any, collection: str, aliases: Sequence[str] = ()
     if not is_online():
         raise ServerError(
             f"{artifact} cannot be linked to {target} offline: the registry is on the server. Expected an online run. "
-            f"Sync the run first (wandb sync DIRECTORY), then call: tf-hfwb link {artifact} {collection}"
+            "Sync the run first (tf-hfwb sync DIRECTORY), then call: "
+            f"{shlex.join(['tf-hfwb', 'link', str(artifact), collection])}"
         )
     if isinstance(artifact, str):
         name = artifact.rpartition("/")[2].partition(":")[0]
@@ -72,11 +74,10 @@ def link_logged(artifact: Any, name: str, collection: str) -> None:
     """
     if artifact is None:
         _logger.warning(
-            "%s was not put into %s: that needs an online run. When it is on W&B, call: tf-hfwb link %s %s",
+            "%s was not put into %s: that needs an online run. When it is on W&B, call: %s",
             name,
             collection,
-            name,
-            collection,
+            shlex.join(["tf-hfwb", "link", name, collection]),
         )
     else:
         inform("%s is in the registry: %s", name, link_to_registry(artifact, collection))

@@ -7,8 +7,12 @@ A training that goes on continues its run: the same id, in a new local folder. R
 out, as the server tells, or offline the client's logs on this machine; those of a killed process that never got there
 can be added.
 
-A run that we open ends within a limit: what is not uploaded by then stays on disk, and the last line says how to upload
-it.
+A run ends with the exit code of the process, or of the training; one that we open ends within a limit, which counts
+from the first time that somebody waited for W&B in vain. What is not uploaded by then stays on disk, and the last line
+says how to upload it. Rows that the client's log lacks, because its service died or the disk is full, are kept in a
+file of our own (:mod:`tf_hfwb.tracking.rescue`).
+
+A forked child writes to no run of its parent, and waits for none.
 """
 
 from __future__ import annotations
@@ -22,18 +26,23 @@ import logging
 import netrc
 import os
 import pathlib
+import shlex
 import sys
 import threading
+import time
 import urllib.parse
 import warnings
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from tf_hfwb.background import Worker
 from tf_hfwb.messages import inform
+from tf_hfwb.secrets import masked
 from tf_hfwb.settings import Settings
-from tf_hfwb.tracking.history import STEP, Logged, logged_rows, rows_on_server, run_folders, unwritten
-from tf_hfwb.tracking.secrets import masked
+from tf_hfwb.tracking import exits, service
+from tf_hfwb.tracking.history import STEP, Logged, is_whole, logged_rows, rows_on_server, run_folders, unwritten
+from tf_hfwb.tracking.rescue import Rescue
 from tf_hfwb.tracking.together import Together
 from tf_hfwb.tracking.uploads import Uploads, described
 
@@ -45,6 +54,10 @@ FINISH_TIMEOUT = 1800.0
 _SILENCE = 10.0
 # Seconds for what comes after the last upload, as putting it into the registry.
 _AFTERWARDS = 60.0
+# Seconds for the client's service to take a batch of rows, and to answer a question: on this machine, without a server.
+_STUCK = 30.0
+# Seconds for what the end does without a server, also when the time for it has passed.
+_LAST = 3.0
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -62,6 +75,8 @@ class Tracker:
         has_given_up: Whether the server did not answer while somebody waited.
         uploads: The artifacts that the server has not confirmed yet.
         increments: The newest increment of each growing table that this process has logged, as the history says it.
+        step_now: Tells the global step as of now, on any thread; None outside of a training.
+        has_died: Tells whether a training that writes to the run has ended in an exception.
     """
 
     def __init__(self, run: Any = None, *, owned: bool = False) -> None:
@@ -80,7 +95,17 @@ class Tracker:
         self._worker = Worker("tf_hfwb-tracking", batch=self._together)
         self._artifacts = Worker("tf_hfwb-artifacts")
         self._lost: collections.Counter[str] = collections.Counter()
+        self.step_now: Callable[[], int | None] = lambda: None
+        self.has_died: Callable[[], bool] = lambda: False
+        self._summary: dict[str, Any] = {}
+        self._rescue: Rescue | None = None  # Since the client's service has failed.
+        self._trouble = ""
+        self._deadline: float | None = None  # Since somebody has waited in vain.
+        self._is_ending = False
         if run is not None:
+            _trackers.add(self)
+            exits.watch()
+            self._watchdog = service.Watchdog()
             # Registered after the client's own hook, so it runs before it: rows first, then the end of the run.
             atexit.register(self._end)
 
@@ -93,6 +118,12 @@ class Tracker:
     def directory(self) -> str | None:
         """The run's folder on disk, which ``wandb sync`` and ``wandb leet`` take; None if there is none."""
         return None if self.run is None or self.run.disabled else os.path.dirname(self.run.dir)
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders of the run on this machine, oldest first: one for each time that it went on."""
+        mine = self.directory
+        return [] if mine is None else run_folders(self.run.id, os.path.dirname(mine)) or [mine]
 
     @property
     def identity(self) -> dict[str, str]:
@@ -127,7 +158,27 @@ class Tracker:
         try:
             job(*args)
         except Exception as error:
-            self._lose(lost, 1, what, error)
+            if lost == "rows" and service.is_trouble(error):
+                self._rescue_rows(_named(error))
+            else:
+                self._lose(lost, 1, what, error)
+
+    def _rescue_rows(self, trouble: str) -> None:
+        """The client's service has failed: from now on rows go into a file of our own, with all those before."""
+        if self._rescue is not None or self.directory is None:
+            return
+        self._trouble = trouble
+        self._rescue = rescue = Rescue(self.directory)
+        rescue.add_rows(self.history)
+        rescue.add(summary=self._summary)
+        is_kept = rescue.write()
+        service.stop_console(self.run)
+        if not self._is_ending:
+            _logger.warning(
+                "W&B's client has failed: %s. Training goes on; %s.",
+                trouble,
+                f"rows are kept in {rescue.path}" if is_kept else f"rows cannot be kept on disk either: {rescue.error}",
+            )
 
     def _lose(self, lost: str, number: int, what: str, error: Exception) -> None:
         if not self._lost[lost]:
@@ -143,11 +194,17 @@ class Tracker:
     def _together(self) -> Iterator[None]:
         with Together(self.run) as together:
             yield
+        if self._rescue is not None:
+            self._rescue.write()
+            return
         self._worker.give_way()
         try:
-            together.send()
+            together.send(_STUCK)
         except Exception as error:
-            self._lose("rows", len(together), "Writing to the W&B run", error)
+            if service.is_trouble(error):
+                self._rescue_rows(_named(error))
+            else:
+                self._lose("rows", len(together), "Writing to the W&B run", error)
 
     def rest(self) -> None:
         """To be called by a long job of :meth:`submit` between its parts, so that training does not wait for it."""
@@ -171,11 +228,13 @@ class Tracker:
         held = {name: value for name, value in numbers.items() if kept is None or name in kept}
         if held:
             self.history.append(json.dumps(held))
+            if self._rescue is not None:
+                self._rescue.add_rows(self.history[-1:])
         self._write(row)
 
     def _write(self, row: Mapping[str, Any]) -> None:
         rest = unwritten(row, self.already_logged.names)
-        if rest:
+        if rest and self._rescue is None:
             self.run.log(rest)
             with self._writing:
                 self._logged_here.add(row)
@@ -219,8 +278,13 @@ class Tracker:
             self._write(row)
 
     def summarize(self, values: Mapping[str, Any]) -> None:
-        """Set values of the run's summary."""
-        self.run.summary.update(dict(values))
+        """Set values of the run's summary, secrets masked."""
+        values = masked(dict(values))
+        self._summary.update(values)
+        if self._rescue is None:
+            self.run.summary.update(values)
+        else:
+            self._rescue.add(summary=values)
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Merge ``config`` into the run's config, secrets masked."""
@@ -228,30 +292,52 @@ class Tracker:
             return
         self.submit(lambda: self.run.config.update(masked(dict(config)), allow_val_change=True))
 
-    def flush_rows(self, timeout: float | None = 60.0) -> None:
+    def flush_rows(self, timeout: float | None = 60.0) -> bool:
         """Wait until every row submitted has been handed to the client, ``timeout`` seconds at most."""
-        if not self._worker.flush(timeout):
+        done = self._worker.flush(timeout)
+        if not done:
             _logger.warning("The W&B client has not taken all rows within %.0f s; they are still waiting.", timeout)
         self._report_lost("rows")
+        return done
 
-    def flush(self, timeout: float | None = 60.0) -> None:
+    def flush(self, timeout: float = 60.0) -> None:
         """Wait until everything submitted has been handed to the client.
+
+        Whoever waits in vain for a run that we opened spends the time that its end may take, with all who wait later.
 
         Args:
             timeout: Seconds to wait for rows at most; artifacts, whose files have to be read, may take ten times as
-                long. None waits without end.
+                long.
         """
-        self.flush_rows(timeout)
+        done = self.flush_rows(min(timeout, self._time_left()))
         self.is_waited_for, self.has_given_up = True, False
-        patience = None if timeout is None else 10 * timeout
-        if patience is not None and self.run is not None and not self.is_offline and self.run.settings.finish_timeout:
-            patience = min(patience, self.run.settings.finish_timeout)
-        if not self._artifacts.flush(min(_SILENCE, patience or _SILENCE)):
-            inform("Waiting for the W&B client to take the artifacts.")
-            if not self._artifacts.flush(patience):
+        patience = min(10 * timeout, self._time_left())
+        if not self._artifacts.flush(min(_SILENCE, patience)):
+            if patience > _SILENCE:
+                inform("Waiting for the W&B client to take the artifacts.")
+            if not self._artifacts.flush(max(0.0, min(patience - _SILENCE, self._time_left()))):
+                done = False
                 _logger.warning("W&B has not taken all artifacts within %.0f s; they are still waiting.", patience)
         self.is_waited_for = False
         self._report_lost("artifacts")
+        if done:
+            self._deadline = None
+
+    def _time_left(self) -> float:
+        """Seconds until nobody is to wait for W&B any more; they count from the first call."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + (self._finish_timeout or FINISH_TIMEOUT)
+        return max(0.0, self._deadline - time.monotonic())
+
+    @property
+    def _finish_timeout(self) -> float:
+        """Seconds that the end may take; 0 for no limit, as a run of the user's may have it."""
+        has_settings = self.run is not None and not self.run.disabled
+        return float(self.run.settings.finish_timeout) if has_settings else 0.0
+
+    def start_anew(self) -> None:
+        """Another training begins: what the last one has waited for is past."""
+        self._deadline = None
 
     def _report_lost(self, what: str) -> None:
         number = self._lost.pop(what, 0)
@@ -260,7 +346,7 @@ class Tracker:
 
     def mark_preempting(self) -> None:
         """Tell W&B at once that this process is about to be preempted, so that the run may be continued elsewhere."""
-        if self.run is not None:
+        if self.run is not None and self._rescue is None:
             _guard("marking the W&B run as preempting", self.run.mark_preempting)
 
     def finish(self, exit_code: int = 0) -> None:
@@ -276,29 +362,104 @@ class Tracker:
 
     def _end(self) -> None:
         """When the interpreter ends, the client would finish the run, and nothing could follow the last upload."""
+        code = exits.exit_code()
         self.flush()
-        if self.run is not None and not self.is_offline:
-            self._finish(None)
+        if self.run is not None and not self.run.disabled and sys.modules["wandb"].run is self.run:
+            self._finish(self._exit_code() if code is None else code)
 
-    def _finish(self, exit_code: int | None) -> None:
-        directory, is_complete = self.directory, False
+    def _exit_code(self) -> int:
+        """Where nobody says how the training has ended: a run that we opened has failed with its training."""
+        return exits.code_of() if self.owned and self.has_died() else 0
+
+    def before_end(self) -> None:
+        """To be called when somebody else ends the run: hand over what is left, and say how the training has ended."""
+        if self._is_ending:
+            return
+        self.flush()
+        code, hooks = self._exit_code(), getattr(self.run, "_hooks", None)
+        if code and hooks is not None:
+            hooks.exit_code = code  # What the client takes when it is told none.
+        if self._rescue is not None:
+            self._has_lost_rows(code)
+
+    def after_end(self) -> None:
+        """To be called when somebody else has ended a run that we opened: see what became of the rows."""
+        if not self._is_ending and self.owned and self.directory is not None:
+            self._has_lost_rows(self._exit_code(), is_uploaded=not self.is_offline)
+
+    def _finish(self, exit_code: int) -> None:
+        self._is_ending = True
+        run, directory, is_complete = self.run, self.directory, False
+        limit = max(_LAST, self._time_left()) if self.owned or self._finish_timeout else None
+        if self._rescue is None and not service.answers(run, min(_STUCK, limit or _STUCK)):
+            self._rescue_rows("its service does not answer")
+        if self._rescue is not None:
+            service.kill(run)  # It may hang, and the client would wait for it.
+        end = functools.partial(service.kill, run)
+        watching = contextlib.nullcontext() if limit is None else self._watchdog.watching(limit + _LAST, end)
         try:
-            self.run.finish(exit_code=exit_code)
+            with watching:
+                run.finish(exit_code=exit_code)
             is_complete = True
         except TimeoutError:
-            _logger.warning("W&B has not taken everything within %.0f s.", self.run.settings.finish_timeout)
+            _logger.warning("W&B has not taken everything within %.0f s.", self._finish_timeout)
         except Exception as error:
-            _logger.warning("Finishing the W&B run failed (%s: %s).", type(error).__name__, error)
-        if directory is None or self.is_offline:
+            if service.is_trouble(error):
+                service.forget(run)
+            if self._rescue is None:
+                _logger.warning("Finishing the W&B run failed (%s: %s).", type(error).__name__, error)
+        if directory is None:
             return
-        self.uploads.flush(_AFTERWARDS if is_complete else 1.0)
-        missing = ", ".join(map(described, self.uploads.missing()))
-        if missing or not is_complete:
-            _logger.warning(
-                "Not uploaded: %s. Nothing is lost, it is on disk. Upload it with: tf-hfwb sync %s",
-                missing or "the last rows of the run",
-                directory,
-            )
+        missing = ""
+        if not self.is_offline:
+            self.uploads.flush(min(_AFTERWARDS, max(1.0, self._time_left())) if is_complete else 1.0)
+            missing = ", ".join(map(described, self.uploads.missing()))
+            missing = missing or ("" if is_complete else "the end of the run")
+        if (
+            not self._has_lost_rows(exit_code, is_uploaded=is_complete and not self.is_offline, missing=missing)
+            and missing
+        ):
+            _logger.warning("Not uploaded: %s. Nothing is lost, it is on disk. %s", missing, self._advice())
+
+    def _has_lost_rows(self, exit_code: int, *, is_uploaded: bool = False, missing: str = "") -> bool:
+        """Whether rows did not get into the client's log, which is then said: the client itself says nothing."""
+        mine, rescue = self.directory, self._rescue
+        if mine is None or (rescue is None and is_whole(mine)):
+            return False
+        held = (rows_on_server(self.run.path) if is_uploaded else None) or Logged()
+        held.merge(logged_rows(self.run.id, os.path.dirname(mine)))
+        lost = [row for row in self.history if unwritten(json.loads(row), held.names)]
+        if rescue is None and not lost:  # But the end, which sync is to know.
+            rescue = Rescue(mine)
+            rescue.add(exit_code=exit_code)
+            rescue.write()
+            return False
+        if rescue is None:
+            self._trouble = "its log ends too early, as on a full disk"
+            self._rescue = rescue = Rescue(mine)
+            rescue.add_rows(lost)
+            rescue.add(summary=self._summary)
+        rescue.add(exit_code=exit_code)
+        is_kept = rescue.write()
+        _logger.warning(
+            "W&B's client has failed: %s. Its log %s lacks %d of %d rows, %s%s %s",
+            self._trouble,
+            mine,
+            len(lost),
+            len(self.history),
+            f"which are in {rescue.path}."
+            if is_kept
+            else f"which tf_hfwb could not write either: {rescue.error}. A "
+            "checkpoint holds those up to its step, as log_history in trainer_state.json.",
+            f" Not uploaded: {missing}." if missing else "",
+            self._advice(),
+        )
+        return True
+
+    def _advice(self) -> str:
+        elsewhere = self._rescue.path if self._rescue is not None else None
+        files = [elsewhere] if elsewhere is not None and os.path.dirname(elsewhere) != self.directory else []
+        return f"Upload what there is with: {shlex.join(['tf-hfwb', 'sync', *self.folders, *files])}"
 
     def close(self) -> None:
         """End the worker threads; they start again with the next job."""
@@ -306,9 +467,30 @@ class Tracker:
         self._worker.close(timeout=1.0)
         self._artifacts.close(timeout=1.0)
         self.uploads.close()
+        if self.run is not None:
+            self._watchdog.close()
+
+    def leave_to_the_parent(self) -> None:
+        """In a forked child, which has neither the threads nor the client's connection: write nothing."""
+        atexit.unregister(self._end)
+        self.run = None
 
 
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+_trackers: weakref.WeakSet[Tracker] = weakref.WeakSet()
 _current = Tracker()
+
+
+def _after_fork() -> None:
+    for tracker in list(_trackers):
+        tracker.leave_to_the_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def current_tracker() -> Tracker:
@@ -359,6 +541,7 @@ def open_tracker(
             Tracker(_init(settings, name, run_id, entity), owned=True) if wandb.run is None else Tracker(wandb.run)
         )
     if _current.active:
+        _current.start_anew()
         _guard("defining the W&B metrics", lambda: _define_metrics(_current.run))
         if run_id is not None:
             _current.skip_logged()
@@ -385,7 +568,8 @@ def _init(settings: Settings, name: str | None, run_id: str | None, entity: str 
     import wandb
 
     def init(mode: Literal["offline"] | None) -> Any:
-        return wandb.init(project=settings.project, name=name, mode=mode, **_options(run_id, entity))
+        with _command_line_masked():
+            return wandb.init(project=settings.project, name=name, mode=mode, **_options(run_id, entity))
 
     keyless = settings.mode is None and not has_credentials()
     run = _guard("opening the W&B run", lambda: init("offline" if keyless else None))
@@ -395,8 +579,22 @@ def _init(settings: Settings, name: str | None, run_id: str | None, entity: str 
     if run is None:
         _logger.warning("Training goes on without a W&B run.")
     elif keyless:
-        wandb.termlog(f"Offline run. Upload it later with: wandb login && wandb sync {os.path.dirname(run.dir)}")
+        mine = os.path.dirname(run.dir)
+        folders = run_folders(run.id, os.path.dirname(mine))
+        folders += [] if mine in folders else [mine]  # The client's service makes its file in a moment.
+        wandb.termlog(f"Offline run. Upload it later with: wandb login && {shlex.join(['wandb', 'sync', *folders])}")
     return run
+
+
+@contextlib.contextmanager
+def _command_line_masked() -> Iterator[None]:
+    """The client records what the program was called with when it opens a run; no setting keeps secrets out."""
+    given = sys.argv
+    sys.argv = masked(given)
+    try:
+        yield
+    finally:
+        sys.argv = given
 
 
 def _options(run_id: str | None, entity: str | None) -> dict[str, Any]:

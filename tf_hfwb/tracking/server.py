@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from tf_hfwb.errors import ArtifactNotFoundError, ServerError
+from tf_hfwb.errors import ArtifactNotFoundError, ServerError, TFHFWBError
+from tf_hfwb.secrets import cause
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.names import ArtifactReference, parse_reference
 from tf_hfwb.tracking.run import current_tracker, has_credentials
@@ -39,14 +40,14 @@ def asking(what: str) -> Iterator[None]:
 
     try:
         yield
-    except (ServerError, ArtifactNotFoundError):
+    except TFHFWBError:
         raise
     except Exception as error:  # Of the client, requests, or what else lies between.
         reason = f"{type(error).__name__}: {error}".rstrip(".")
         raise ServerError(
             f"{what} failed: {reason}. Expected an answer of {wandb.setup().settings.base_url}. "
             "Check the network and the key (wandb login), or work with what is on disk: WANDB_MODE=offline."
-        ) from error
+        ) from cause(error)
 
 
 def full_reference(reference: ArtifactReference | str) -> ArtifactReference:
@@ -84,7 +85,7 @@ def find(reference: ArtifactReference | str) -> Any:
                 f"W&B has no artifact {str(full)!r}. Expected one that exists: {', '.join(known) or 'none does'}. "
                 f"Pass one of them, or a checkpoint's directory.",
                 known,
-            ) from error
+            ) from cause(error)
 
 
 def versions(reference: ArtifactReference | str) -> list[Any]:

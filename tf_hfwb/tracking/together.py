@@ -10,6 +10,7 @@ The place where the client sends a record is private to it. Where a version of t
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -52,8 +53,11 @@ class Together:
         if self._interface is not None:
             vars(self._interface).pop("_publish", None)  # The class's own is there again.
 
-    def send(self) -> None:
+    def send(self, timeout: float | None = None) -> None:
         """Send what was gathered, in order.
+
+        Args:
+            timeout: Seconds to wait at most for a service that takes nothing.
 
         Raises:
             Exception: The client could not send it.
@@ -69,11 +73,15 @@ class Together:
             # protobuf makes the class at import.
             requests.append(wandb_server_pb2.ServerRequest(record_publish=record))  # type: ignore[attr-defined]
 
+        writer = getattr(interface._client, "_writer", None)
+
         async def send_all() -> None:
             for request in requests:
+                if writer is not None and writer.is_closing():  # Else asyncio prints a line for each.
+                    raise ConnectionResetError("its service has ended")
                 await interface._client.publish(request)
 
-        interface._asyncer.run(send_all)
+        interface._asyncer.run(lambda: asyncio.wait_for(send_all(), timeout))
 
 
 def _interface_of(run: Any) -> Any:
