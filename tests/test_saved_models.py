@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf_keras
 import tiny
 import transformers
-from helpers import KERASES, nightly
+from helpers import KERASES, nightly, python
 
 from tf_hfwb import EarlyStopping, WandbModelCheckpoint, export_for_serving, load_model, restore
 from tf_hfwb.cli import main
@@ -198,6 +198,41 @@ def test_a_vocabulary_in_the_configuration_is_compared_too(kind):
     assert restore(classifier_of_words(kind, vocabulary=["red", "green", "blue"]), "out/checkpoint-2").step == 2
     with pytest.raises(StateMismatchError, match="string_lookup"):
         restore(classifier_of_words(kind, vocabulary=["blue", "green", "red"]), "out/checkpoint-2")
+
+
+JAX = """
+import keras, numpy as np
+from tf_hfwb import WandbModelCheckpoint, load_model, restore
+
+def make():
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.Dropout(0.2), layers.Dense(3)])
+    model.layers[0].enable_lora(2)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+x, y = np.random.default_rng(0).normal(size=(16, 4)).astype("float32"), np.arange(16) % 3
+options = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
+bare = make()
+bare.fit(x, y, **options)
+model = make()
+model.fit(x, y, **options, callbacks=[WandbModelCheckpoint("out", save_freq=3)])
+for one in (model, bare):
+    one.answers = one.predict(x, verbose=0)
+assert np.array_equal(model.answers, bare.answers)
+np.testing.assert_allclose(load_model("out/checkpoint-8").predict(x, verbose=0), model.answers, rtol=1e-5)
+again = make()
+restore(again, "out/checkpoint-6")  # Taken in the middle of an epoch, when the weights are outside of the model.
+loaded = load_model("out/checkpoint-6")
+np.testing.assert_allclose(loaded.predict(x, verbose=0), again.predict(x, verbose=0), rtol=1e-5)
+print(keras.backend.backend())
+"""
+
+
+@pytest.mark.slow
+def test_on_jax_layers_compute_with_the_weights_that_fit_carries():
+    assert python("-c", JAX, KERAS_BACKEND="jax").stdout.split()[-1] == "jax"
 
 
 @pytest.mark.slow
