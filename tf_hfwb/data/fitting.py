@@ -114,7 +114,8 @@ def check_arrays(model: Any, data: Any) -> None:
         return
     if isinstance(data[0], Mapping):
         for name, values in data[0].items():
-            if len(values.shape) == 2:
+            # A model's input may be a structure of arrays, too: no ids of words.
+            if not isinstance(values, (Mapping, list, tuple)) and len(values.shape) == 2:
                 check_width(model, name, int(values.shape[1]))
     if len(data) > 1 and not isinstance(data[1], (Mapping, tuple)):
         check_classes(model, "y", np.asarray(data[1]))
