@@ -37,7 +37,7 @@ WHOLE = {
     "random": {"numpy": ["MT19937", 624, 0, 0.0], "python": [3, None]},
     "callbacks": {
         "WandbMetricsLogger": {
-            "rows": {"interval": SUMS, "fit": SUMS, "row": MOMENT, "begin": MOMENT},
+            "rows": {"interval": SUMS, "fit": SUMS, "row": MOMENT},
             "best": {"eval/loss": 0.75},
         },
         "EarlyStopping-eval/loss-0": {
@@ -53,8 +53,9 @@ WHOLE = {
         "GuestStates": {"ReduceLROnPlateau-0": {"wait": 0.0, "best": 0.75, "cooldown_counter": 0.0}},
         "EvaluateDuringFit": {"metrics": {"eval_loss": 0.75}},
         "TrainingTotals": {"losses": 2.5, "batches": 5},
+        "StopAfterSteps": {"first_step": 0},
         "WandbEvalTable/sample_predictions": {"evaluations": 1},
-        "WandbModelCheckpoint": {"best": 0.75, "best_step": 5, "steps_per_epoch": 4},
+        "WandbModelCheckpoint": {"best": 0.75, "best_step": 5, "monitor": "eval/loss", "steps_per_epoch": 4},
         "SomebodyElse": {"anything": ["goes", None]},
     },
     "log_history": [{"train/loss": 0.5, "train/epoch": 1.25, "train/global_step": 5}],

@@ -73,6 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         dest="safe_mode",
         help="load a plain Keras model with whatever it names, and run its lambdas: for a source you trust",
     )
+    export.add_argument(
+        "--custom_object",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="a class or function of yours that a plain Keras model has in it, such as my_layers:Scale; the module is "
+        "imported, also from the current directory; may be repeated",
+    )
     serving = export.add_argument_group("for serving")
     serving.add_argument("--version", type=int, help="the version's number; the next free one by default")
     serving.add_argument("--max_length", type=int, help="cut texts to so many tokens; what the model allows by default")
@@ -185,6 +193,7 @@ def _export_for_serving(arguments: argparse.Namespace) -> int:
         sample_texts=arguments.text,
         accept_tokenizer_differences=arguments.accept_tokenizer_differences,
         safe_mode=arguments.safe_mode,
+        custom_objects=_custom_objects(arguments.custom_object),
         artifact_name=arguments.artifact_name,
         aliases=arguments.alias,
         link_to_registry=arguments.link_to_registry,
@@ -198,6 +207,30 @@ def _export_for_serving(arguments: argparse.Namespace) -> int:
     return 1 if missing else 0
 
 
+def _custom_objects(names: Sequence[str]) -> dict[str, Any] | None:
+    """The objects that MODULE:NAME means, by name; None for no names."""
+    import importlib
+
+    from tf_hfwb.errors import SettingError
+
+    found = {}
+    for one in names:
+        module, _, name = one.partition(":")
+        sys.path.insert(0, os.getcwd())  # The installed command does not look there, as python -m does.
+        try:
+            found[name] = getattr(importlib.import_module(module), name)
+        except Exception as error:  # The module is the user's, and can raise anything.
+            raise SettingError(
+                "--custom_object",
+                one,
+                expected="MODULE:NAME of a class or function that can be imported",
+                advice=f"{type(error).__name__}: {error}. Correct the name, or call this where the module is.",
+            ) from error
+        finally:
+            sys.path.remove(os.getcwd())
+    return found or None
+
+
 def _export_to_pytorch(arguments: argparse.Namespace) -> int:
     from tf_hfwb.errors import SettingError
     from tf_hfwb.pytorch_format import save_pytorch_format
@@ -208,6 +241,10 @@ def _export_to_pytorch(arguments: argparse.Namespace) -> int:
             raise SettingError(
                 f"--{name}", getattr(arguments, name), expected="nothing with --to pytorch", advice="Leave it out."
             )
+    if arguments.custom_object:  # PyTorch's format is for models of transformers alone.
+        raise SettingError(
+            "--custom_object", arguments.custom_object, expected="nothing with --to pytorch", advice="Leave it out."
+        )
     model = load_model(arguments.source, safe_mode=arguments.safe_mode)
     print(save_pytorch_format(model, arguments.directory, processing_class=load_processing(arguments.source)))
     return 0

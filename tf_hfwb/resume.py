@@ -291,6 +291,13 @@ def load_model(source: str | os.PathLike[str], *, safe_mode: bool = True, **opti
             expected="True for a model of transformers, whose configuration names no code",
             advice="Leave it out.",
         )
+    if "custom_objects" in options:
+        raise SettingError(
+            "custom_objects",
+            options["custom_objects"],
+            expected="nothing for a model of transformers, whose class is one of transformers' own",
+            advice="Leave it out.",
+        )
     return _load_whole(path, options)
 
 

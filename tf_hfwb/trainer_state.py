@@ -51,6 +51,7 @@ class TrainerState:
         arguments: What the training was started with.
         numpy: What NumPy's generator has besides its keys: algorithm, position, whether a number is left over, which.
         python: The same of Python's: version, and the number that is left over.
+        learned: Digests of what layers have learned outside weights, as vocabularies; None in older checkpoints.
         callbacks: The state of each callback by its name; the logger's has the rows logged so far as ``log_history``.
     """
 
@@ -63,6 +64,7 @@ class TrainerState:
     arguments: Mapping[str, Any]
     numpy: tuple[Any, ...]
     python: tuple[Any, ...]
+    learned: Mapping[str, str] | None
     callbacks: Mapping[str, Any]
 
     @classmethod
@@ -109,6 +111,7 @@ class TrainerState:
             arguments=found.get("arguments") or {},
             numpy=tuple(found["random"]["numpy"]),
             python=tuple(found["random"]["python"]),
+            learned=found.get("learned"),
             callbacks=callbacks,
         )
 
@@ -135,7 +138,7 @@ def _row(value: Any, place: str) -> dict[str, float]:
 
 _SUMS = record({"total": number, "batches": whole(), "samples": whole()}, exact=True)
 _MOMENT = record({"step": whole(), "epoch": number, "seconds": number}, exact=True)
-_ROWS = record({"interval": _SUMS, "fit": _SUMS, "row": _MOMENT, "begin": _MOMENT})
+_ROWS = record({"interval": _SUMS, "fit": _SUMS, "row": _MOMENT})  # Earlier releases wrote "begin", too.
 _COUNTS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
 # By the beginning of a participant's name: what it uses of its state.
@@ -160,7 +163,13 @@ _PARTICIPANTS: dict[str, Check] = {
     "WandbEvalTable": record({}, {"evaluations": whole()}),
     "WandbMetricsLogger": record({"rows": _ROWS, "best": table(number)}),
     "WandbModelCheckpoint": record(
-        {}, {"best": optional(number), "best_step": optional(whole()), "steps_per_epoch": optional(whole())}
+        {},
+        {
+            "best": optional(number),
+            "best_step": optional(whole()),
+            "monitor": optional(text),
+            "steps_per_epoch": optional(whole()),
+        },
     ),
 }
 
@@ -195,5 +204,6 @@ _FACTS = record(
             record({}, {"id": optional(_run_id), **dict.fromkeys(("project", "entity", "name"), optional(text))})
         ),
         "arguments": optional(table(anything)),
+        "learned": optional(table(text)),
     },
 )

@@ -43,7 +43,7 @@ class TrainingState:
 
     Attributes:
         files: The model's files, of ``Host.model_files``.
-        weights: The model's weights.
+        weights: The model's weights, and what its layers compute when they are saved.
         others: Everything else that is a tensor.
         facts: Everything else.
         callbacks: The state of each callback; called on the thread that writes. A state's ``log_history`` is a list of
@@ -118,9 +118,9 @@ class StateCapture:
         drawn = {"numpy": [algorithm, place, has_gauss, gauss], "python": [version, gauss_next]}
         return TrainingState(
             files=self.files,
-            weights=dict(zip(weights, values, strict=False)),
+            weights=dict(zip(weights, values, strict=False)) | self.files.computed(),
             others=others,
-            facts={"format": FORMAT, **facts, "random": drawn},
+            facts={"format": FORMAT, **facts, "random": drawn, "learned": self.files.digests},
             callbacks={name: state() for name, state in recorder.fit.participants.items()},
         )
 
@@ -147,6 +147,7 @@ def put_back(host: Host, checkpoint: Checkpoint, position: Position | None = Non
     where = str(checkpoint.path)
     others = _read_others(checkpoint)
     files = host.model_files()
+    _compare_learned(where, state.learned, files.digests)
     weights = files.read(checkpoint)
     drawn = _drawn(state, others, where)
     lost = _losses(others, where)
@@ -171,6 +172,7 @@ def put_back(host: Host, checkpoint: Checkpoint, position: Position | None = Non
     # From here on everything fits.
     for variable, value in pairs:
         variable.assign(value)
+    host.use_assigned_weights()
     numpy, python = drawn
     np.random.set_state(numpy)
     random.setstate(python)
@@ -244,6 +246,7 @@ def load_weights(host: Host, checkpoint: Checkpoint) -> None:
     """
     for variable, value in weights_in(host, checkpoint):
         variable.assign(value)
+    host.use_assigned_weights()
 
 
 def _read_others(checkpoint: Checkpoint) -> Arrays:
@@ -313,8 +316,19 @@ def _on_replicas(where: str, replicas: int, generators: Mapping[str, Any], found
 def _unsaved_weights(host: Host, files: Any) -> dict[str, Any]:
     """Weights that the model's own files leave out."""
     known = {id(variable) for variable in files.variables.values()}
-    missing = [variable for variable in host.model.weights if id(variable) not in known]
+    missing = [variable for variable in host.weights if id(variable) not in known]
     return named("weights", missing)
+
+
+def _compare_learned(where: str, found: Mapping[str, str] | None, known: Mapping[str, str]) -> None:
+    """Refuse layers with other vocabularies and the like; a checkpoint of an older version does not have them."""
+    names = [] if found is None else sorted(n for n in {*found, *known} if found.get(n) != known.get(n))
+    if names:
+        raise StateMismatchError(
+            f"What layers of the model have learned outside their weights is not what it was in {where}: "
+            f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}. Expected the same vocabularies and boundaries "
+            "as when it was written. Adapt the layers to the data of then, or begin with load_model, which has them."
+        )
 
 
 def _group(tensors: Arrays, prefix: str, without: Collection[str] = ()) -> Arrays:
@@ -332,7 +346,7 @@ def _matched(where: str, what: str, variables: Mapping[str, Any], found: Arrays)
     wrong = [
         f"{name}: {_form(found[name])} in the checkpoint, {_form(variable)} in the model"
         for name, variable in variables.items()
-        if name in found and _form(found[name]) != _form(variable)
+        if name in found and not _fits(found[name], variable)
     ]
     if missing or unknown or wrong:
         parts = [
@@ -352,6 +366,15 @@ def _matched(where: str, what: str, variables: Mapping[str, Any], found: Arrays)
     return [(variable, found[name]) for name, variable in variables.items()]
 
 
+def _fits(value: np.ndarray, variable: Any) -> bool:
+    # tf_keras has variables with a side of any length.
+    shape = tuple(length if side is None else side for side, length in zip(variable.shape, value.shape, strict=False))
+    return _dtype(value) == _dtype(variable) and len(variable.shape) == value.ndim and shape == value.shape
+
+
 def _form(value: Any) -> str:
-    dtype = getattr(value.dtype, "name", value.dtype)
-    return f"{dtype}{list(value.shape)}"
+    return f"{_dtype(value)}{list(value.shape)}"
+
+
+def _dtype(value: Any) -> str:
+    return str(getattr(value.dtype, "name", value.dtype))

@@ -241,7 +241,7 @@ class EarlyStopping(EvaluationCallback):
             self._take_weights()
 
     def _take_weights(self) -> None:
-        weights = self.model.weights
+        weights = self._host.weights
         self._weights = list(zip(weights, self._host.snapshot(weights), strict=True))
         self._fit.needed_steps[self._name] = self.best_step
 

@@ -6,7 +6,8 @@
 * ``recorder.py``: the loss of every step, recorded in the training graph; ``fit.py``: what callbacks of a fit share.
 * ``observer.py``, ``distributions.py``: the gradients of a step, summed up in the training graph.
 * ``variables.py``, ``snapshot.py``: what else than weights training changes, and its values as of now.
-* ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory.
+* ``transformers_files.py``, ``keras_files.py``, ``texts.py``: a model in a checkpoint's directory;
+  ``keras_layout.py``: what Keras would write of it, and where.
 * ``keras_loading.py``: a plain model from its files; ``safe_config.py``, ``archive_safety.py``, ``hdf5_safety.py``:
   what may be in them.
 * ``running.py``: what the running ``fit`` was called with; ``undisturbed.py``: an evaluation in the middle of it;

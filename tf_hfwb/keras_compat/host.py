@@ -10,7 +10,7 @@ import importlib.metadata
 import logging
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.losses import CompiledLoss
 from tf_hfwb.keras_compat.observer import GradientObserver
 from tf_hfwb.keras_compat.position import Start, forget_start
-from tf_hfwb.keras_compat.recorder import StepRecorder
+from tf_hfwb.keras_compat.recorder import StepRecorder, trace_again
 from tf_hfwb.keras_compat.snapshot import snapshot
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.transformers_models import computes_loss, is_of_transformers
@@ -222,6 +222,27 @@ class Host(abc.ABC):
     @abc.abstractmethod
     def model_files(self) -> TransformersFiles | KerasFiles:
         """How the weights lie in a directory that stock tools open."""
+
+    @property
+    def weights(self) -> list[Any]:
+        """The model's weights; all of them are variables."""
+        return list(self.model.weights)
+
+    @abc.abstractmethod
+    def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
+        """Layers that compute with copies of their weights, and the copies."""
+
+    def use_assigned_weights(self) -> None:
+        """Let layers that compute with copies of their weights, as ``Normalization`` does, copy them again."""
+        before = [[np.array(np.asarray(one)) for one in copies] for _, copies in self._copies()]
+        for layer, _ in self._copies():
+            layer.finalize_state()
+        after = [[np.asarray(one) for one in copies] for _, copies in self._copies()]
+        pairs = [pair for two in zip(before, after, strict=True) for pair in zip(*two, strict=True)]
+        changed = not all(np.array_equal(old, new) for old, new in pairs)
+        if changed:  # What was traced has the copies in it.
+            trace_again(self.model)
+            self.model.test_function = self.model.predict_function = None
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         """The values of variables as of now, for :func:`numpy.asarray` on any thread; nothing waits for them."""

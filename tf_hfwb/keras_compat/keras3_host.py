@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tf_hfwb.keras_compat import keras_files, observer, recorder, variables
 from tf_hfwb.keras_compat.host import Host, innermost
 from tf_hfwb.keras_compat.keras_files import KerasFiles
+from tf_hfwb.keras_compat.keras_layout import lay_out_keras3
 from tf_hfwb.keras_compat.observer import GradientObserver
 from tf_hfwb.keras_compat.position import Start, begin_next_fit_at, in_keras3
 from tf_hfwb.keras_compat.recorder import StepRecorder, read
@@ -95,7 +96,9 @@ class Keras3Host(Host):
 
     def model_files(self) -> KerasFiles:
         frozen = frozen_variables(self.model._flatten_layers())
-        return KerasFiles(self.model, keras_files.describe_keras3, keras_files.lay_out_keras3, frozen)
+        synchronize = self._show_carried_weights if _backend() == "jax" else None
+        layout = lay_out_keras3(self.model, self.weights)
+        return KerasFiles(self.model, keras_files.describe_keras3, layout, frozen, synchronize)
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         if _backend() == "tensorflow":
@@ -107,6 +110,14 @@ class Keras3Host(Host):
             carried_value = carried.get(id(variable))  # Where there is one, the variable itself may have none.
             values.append(np.array(variable.value if carried_value is None else carried_value))
         return values
+
+    def _show_carried_weights(self) -> None:
+        # Not by jax_state_sync: a save may come just before a step to which these buffers are donated, and behind it
+        # Keras would take the weights for the newest.
+        carried = self._carried_state()
+        for variable in self.model.weights:
+            if id(variable) in carried:
+                variable.assign(carried[id(variable)])
 
     def _carried_state(self) -> dict[int, Any]:
         """On JAX: the values that ``fit`` carries outside the variables, by the identity of the variable."""
@@ -122,6 +133,11 @@ class Keras3Host(Host):
         }
         pairs = (pair for kind, owned in owners.items() for pair in zip(owned, state[kind], strict=True))
         return {id(variable): value for variable, value in pairs}
+
+    def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
+        for layer in self.model._flatten_layers():
+            if isinstance(layer, self.keras.layers.Normalization):
+                yield layer, [layer.mean, layer.variance]
 
     def _rate_in_graph(self) -> Any:
         optimizer = innermost(self.model.optimizer)

@@ -1,7 +1,8 @@
 """A plain model of tf_keras or Keras 3 in a checkpoint, written from values that were taken earlier.
 
-Keras cannot write a model from anything but its variables as they are now. So the structure (the configuration, and
-which variable lies where) is looked up once, on the training thread, and the files are written later on another one:
+Keras cannot write a model from anything but its variables as they are now. So the structure (the configuration, which
+variable lies where, and the assets) is looked up once, on the training thread, and the files are written later on
+another one, with all that Keras's own ``save`` would write but the optimizer:
 
 * ``model.keras``, the archive that ``keras.models.load_model`` opens;
 * for a Keras 3 model with frozen layers, Keras's sharded weights: ``config.json`` for ``keras.models.model_from_json``
@@ -17,7 +18,7 @@ import json
 import logging
 import re
 import zipfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,10 @@ from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat.archive_safety import weights_of_archive
 from tf_hfwb.keras_compat.hdf5_safety import opened_hdf5
+from tf_hfwb.keras_compat.keras_layout import Arrays, Layout
 from tf_hfwb.keras_compat.texts import write_texts
 
 _logger = logging.getLogger("tf_hfwb")
-
-Arrays = dict[str, np.ndarray]
 
 
 class KerasFiles:
@@ -39,32 +39,46 @@ class KerasFiles:
     Args:
         model: The model, built.
         describe: Gives the configuration and the metadata of the archive, as JSON.
-        lay_out: Gives (path, key, variable) for everything that Keras would write.
+        layout: What Keras would write of it.
         frozen: The identities of frozen variables, where Keras can read weights in shards.
+        synchronize: Brings the values of a running ``fit`` into the model, where they are outside of it.
 
     Attributes:
         variables: Each weight by its place in the archive.
+        digests: What the model's layers have learned outside weights, as digests.
     """
 
     def __init__(
         self,
         model: Any,
         describe: Callable[[Any], tuple[str, str]],
-        lay_out: Callable[[Any], Iterable[tuple[str, str, Any]]],
+        layout: Layout,
         frozen: Collection[int] = (),
+        synchronize: Callable[[], object] | None = None,
     ) -> None:
-        weights = {id(variable) for variable in model.weights}
-        self.variables: dict[str, Any] = {
-            f"{path}/{key}": variable for path, key, variable in lay_out(model) if id(variable) in weights
-        }
-        self._frozen = [name for name, variable in self.variables.items() if id(variable) in frozen]
-        if len(self.variables) < len(weights):
+        self._layout = layout
+        self._synchronize = synchronize
+        self.variables: dict[str, Any] = layout.variables
+        self.digests: dict[str, str] = layout.digests
+        # The shard of what is frozen has no place for values that a layer computes anew.
+        self._frozen = [
+            name
+            for name, variable in self.variables.items()
+            if id(variable) in frozen and name.rpartition("/")[0] not in layout.writers
+        ]
+        if layout.number_left_out:
             _logger.warning(
-                "%d of %d weights of %s are of layers that write them in a way of their own: they are in the training "
-                "state, and not in model.keras. restore takes both; a model loaded for use lacks them.",
-                len(weights) - len(self.variables),
-                len(weights),
+                "%d weights of %s are in layers that Keras leaves out when it saves: they are in the training state, "
+                "and not in model.keras. restore takes both; a model loaded for use lacks them.",
+                layout.number_left_out,
                 type(model).__name__,
+            )
+        if layout.texts:
+            _logger.warning(
+                "Layers of %s save what is no number (%s): checkpoints leave it out, and load_model cannot give it to "
+                "them. Expected numbers. Save texts as files, in save_assets.",
+                type(model).__name__,
+                ", ".join(layout.texts[:3]),
             )
         try:
             self._configuration: tuple[str, str] | None = describe(model)
@@ -78,15 +92,22 @@ class KerasFiles:
                 error,
             )
 
+    def computed(self) -> Arrays:
+        """What layers compute when they are saved, as of now, by its place in the archive; on the training thread."""
+        if self._layout.writers and self._synchronize is not None:
+            self._synchronize()
+        return self._layout.computed()
+
     def write(self, draft: Draft, values: Arrays, previous: Checkpoint | None) -> None:
         """Write the model.
 
         Args:
             draft: Where to.
-            values: Each weight by its place in the archive.
+            values: Each weight by its place in the archive, and what was computed.
             previous: An earlier checkpoint, whose files may be linked.
         """
-        if self._configuration is not None and 0 < len(self._frozen) < len(values):
+        # Shards have no place for assets.
+        if self._configuration is not None and not self._layout.assets and 0 < len(self._frozen) < len(values):
             self._write_shards(draft, values, previous, *self._configuration)
             return
         weights = _as_h5(values)
@@ -100,6 +121,8 @@ class KerasFiles:
             archive.writestr("config.json", config)
             with archive.open("model.weights.h5", "w", force_zip64=True) as entry:
                 entry.write(weights)
+            for name, content in self._layout.assets.items():
+                archive.writestr(name, content)
 
     def _write_shards(
         self, draft: Draft, values: Arrays, previous: Checkpoint | None, config: str, metadata: str
@@ -119,16 +142,15 @@ class KerasFiles:
         size = sum(value.nbytes for value in values.values())
         draft.write_json("model.weights.json", {"metadata": {"total_size": size}, "weight_map": places})
 
-    @staticmethod
-    def read(checkpoint: Checkpoint) -> Arrays:
-        """Each weight by its place in the archive.
+    def read(self, checkpoint: Checkpoint) -> Arrays:
+        """Each weight by its place in the archive, without what layers of this model compute.
 
         Raises:
             CorruptCheckpointError: The file is missing, cannot be read, or holds something else.
         """
         if "model.keras" in checkpoint.files:
             with weights_of_archive(checkpoint.path / "model.keras") as file:
-                return _of_h5(file)
+                return self._without_computed(_of_h5(file))
         shards = [name for name in checkpoint.files if re.fullmatch(r"model_\d{5}\.weights\.h5", name)]
         if not shards and "model.weights.h5" not in checkpoint.files:
             raise CorruptCheckpointError(
@@ -139,7 +161,10 @@ class KerasFiles:
         for name in shards or ["model.weights.h5"]:
             with opened_hdf5(checkpoint.path / name, f"{checkpoint.path / name}") as file:
                 arrays |= _of_h5(file)
-        return arrays
+        return self._without_computed(arrays)
+
+    def _without_computed(self, arrays: Arrays) -> Arrays:
+        return {name: value for name, value in arrays.items() if not self._layout.is_computed(name)}
 
 
 def _group_of(name: str) -> str:
@@ -203,62 +228,3 @@ def describe_keras3(model: Any) -> tuple[str, str]:
     from keras.src.saving.saving_lib import _serialize_model_as_json
 
     return _serialize_model_as_json(model)
-
-
-def lay_out_tf_keras(model: Any) -> list[tuple[str, str, Any]]:
-    """Where tf_keras writes each variable."""
-    from tf_keras.src.saving import saving_lib
-
-    places = _Places()
-    visited = _Visited(model, places)
-    saving_lib._save_state(model, places, None, inner_path="", visited_trackables=visited)
-    return visited.found
-
-
-def lay_out_keras3(model: Any) -> list[tuple[str, str, Any]]:
-    """Where Keras 3 writes each variable."""
-    from keras.src.saving import saving_lib
-
-    class Places(_Places, saving_lib.H5IOStore):  # type: ignore[misc]  # Keras asks for one of its own classes.
-        pass
-
-    places = Places()
-    saving_lib._save_state(model, places, None, inner_path="", visited_saveables=set())
-    return places.found
-
-
-class _Places:
-    """Looks to Keras like a file that is open for writing; only remembers what would be written where."""
-
-    def __init__(self) -> None:
-        self.found: list[tuple[str, str, Any]] = []
-        self._path = ""
-
-    def __bool__(self) -> bool:
-        return True
-
-    def make(self, path: str, metadata: Any = None) -> _Places:
-        self._path = path
-        return self
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self.found.append((self._path, key, value))
-
-
-class _Visited(set[int]):
-    """The layers that tf_keras has walked through: it writes their variables as values, which do not tell whose."""
-
-    def __init__(self, model: Any, places: _Places) -> None:
-        super().__init__()
-        self.found: list[tuple[str, str, Any]] = []
-        self._places = places
-        self._layers = {id(layer): layer for layer in [model, *model.submodules]}
-
-    def add(self, identity: int) -> None:
-        """Called when the variables of a layer have been written."""
-        super().add(identity)
-        layer = self._layers.get(identity)
-        written, self._places.found = self._places.found, []
-        variables = [*getattr(layer, "_trainable_weights", ()), *getattr(layer, "_non_trainable_weights", ())]
-        if [key for _, key, _ in written] == [str(index) for index in range(len(variables))]:
-            self.found += [(path, key, variable) for (path, key, _), variable in zip(written, variables, strict=True)]

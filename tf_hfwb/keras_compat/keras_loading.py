@@ -14,7 +14,8 @@ from typing import Any
 from tf_hfwb.errors import CorruptCheckpointError, WeightsError
 from tf_hfwb.keras_compat.archive_safety import check_archive
 from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
-from tf_hfwb.keras_compat.safe_config import check_config
+from tf_hfwb.keras_compat.hosts import host_of
+from tf_hfwb.keras_compat.safe_config import check_config, transformers_classes
 from tf_hfwb.named_files import is_beside
 
 _INDEX = "model.weights.json"
@@ -47,9 +48,13 @@ def load_archive(
     name = "tf_keras" if str(metadata.get("keras_version")).startswith("2.") else "keras"
     if safe_mode:
         check_config(config, name, custom_objects, str(path))
+    if name == "tf_keras":
+        custom_objects = {**transformers_classes(config), **(custom_objects or {})}
     keras = importlib.import_module(name)
     with _loading(path):
-        return keras.models.load_model(path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode)
+        model = keras.models.load_model(path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode)
+        host_of(model).use_assigned_weights()  # tf_keras forgets that its Discretization was adapted.
+        return model
 
 
 def load_shards(

@@ -8,7 +8,7 @@ So a configuration is looked through before any Keras sees it. Everything that i
 
 * Keras's layers, losses, metrics, optimizers and the like, and functions on tensors;
 * what is registered with Keras, or given as ``custom_objects``: it is there since the user imported it;
-* transformers' TF layers.
+* transformers' TF models and layers, which bring no code of their own.
 """
 
 from __future__ import annotations
@@ -73,6 +73,25 @@ def check_config(config: Any, keras: str, custom_objects: Mapping[str, Any] | No
             places += [(f"{place}[{index}]", inner) for index, inner in enumerate(value)]
 
 
+def transformers_classes(config: Any) -> dict[str, Any]:
+    """The TF classes of transformers that a configuration of tf_keras names, by name.
+
+    tf_keras does not look up those of layers within a model by their modules; it has to be given them.
+    """
+    found: dict[str, Any] = {}
+    rest = [config]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            name, module = value.get("class_name"), value.get("module")
+            if isinstance(name, str) and isinstance(module, str) and _OF_TRANSFORMERS.fullmatch(module):
+                found[name] = _of_transformers(module, name)
+            rest += value.values()
+        elif isinstance(value, list):
+            rest += value
+    return {name: part for name, part in found.items() if part is not None}
+
+
 class _Names:
     """The names that a configuration may have in it."""
 
@@ -135,6 +154,8 @@ class _Names:
     @staticmethod
     def _refused_arguments(found: Any, config: Mapping[str, Any]) -> str | None:
         """What is wrong with what a class is made with."""
+        if str(getattr(found, "__module__", "")).startswith("transformers.") and _has_key(config, "auto_map"):
+            return f"code that comes with a model (auto_map), for {found.__name__} of transformers"
         # A class of the user's makes its arguments what the class of Keras does that it derives from.
         kinds = {base.__name__ for base in getattr(found, "__mro__", ()) if _is_of_keras(base)}
         if kinds & {"Lambda", "_RNNCellWrapper"}:
@@ -264,6 +285,19 @@ def _functions(keras: str) -> frozenset[str]:
 @functools.cache
 def _builtin_functions(keras: str) -> frozenset[str]:
     return frozenset(name.rpartition(".")[2] for name in _functions(keras) if name.split(".")[1] in _BUILTIN)
+
+
+def _has_key(value: Any, key: str) -> bool:
+    rest = [value]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, dict):
+            if key in one:
+                return True
+            rest += one.values()
+        elif isinstance(one, list):
+            rest += one
+    return False
 
 
 def _is_of_keras(part: Any) -> bool:

@@ -63,7 +63,8 @@ def _read_all(variables: Sequence[Any], large: int = 1 << 20) -> list[Any]:
 
     for variable in variables:  # The operation costs more than copying a small one.
         is_plain = not hasattr(variable, "values") and "CPU" in variable.device
-        if is_plain and variable.shape.num_elements() * variable.dtype.size >= large:
+        elements = variable.shape.num_elements()
+        if is_plain and (elements is None or elements * variable.dtype.size >= large):
             tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
     return [read(variable) for variable in variables]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterable
 from typing import Any
 
 from tf_hfwb.keras_compat import keras_files, observer, recorder, variables
 from tf_hfwb.keras_compat.host import Host, innermost
 from tf_hfwb.keras_compat.keras_files import KerasFiles
+from tf_hfwb.keras_compat.keras_layout import lay_out_tf_keras
 from tf_hfwb.keras_compat.observer import GradientObserver
 from tf_hfwb.keras_compat.position import Start, begin_next_fit_at, in_tf_keras
 from tf_hfwb.keras_compat.recorder import StepRecorder, read
@@ -94,7 +96,22 @@ class TFKerasHost(Host):
     def model_files(self) -> TransformersFiles | KerasFiles:
         if self.is_transformers:
             return TransformersFiles(self.model)
-        return KerasFiles(self.model, keras_files.describe_tf_keras, keras_files.lay_out_tf_keras)
+        return KerasFiles(self.model, keras_files.describe_tf_keras, lay_out_tf_keras(self.model, self.weights))
+
+    @property
+    def weights(self) -> list[Any]:
+        # Lookup layers have an object among them that only looks like a weight to TensorFlow's oldest formats.
+        from tf_keras.src.engine.base_layer_utils import TrackableWeightHandler
+
+        return [weight for weight in self.model.weights if not isinstance(weight, TrackableWeightHandler)]
+
+    def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
+        layers = self.keras.layers
+        for layer in self.model.submodules:
+            if isinstance(layer, layers.Normalization):
+                yield layer, [layer.mean, layer.variance]
+            elif isinstance(layer, layers.Discretization):
+                yield layer, [layer.bin_boundaries]
 
     def _rate_in_graph(self) -> Any:
         rate = _rate_of(self.model.optimizer)

@@ -35,6 +35,7 @@ class TransformersFiles:
 
     Attributes:
         variables: Each weight by its name in the files.
+        digests: None: what these models know is in their weights.
     """
 
     def __init__(self, model: Any) -> None:
@@ -43,7 +44,12 @@ class TransformersFiles:
         self.variables: dict[str, Any] = {strip_model_name_and_prefix(v.name): v for v in model.weights}
         frozen = frozen_variables(model.submodules)
         self._frozen = [name for name, variable in self.variables.items() if id(variable) in frozen]
+        self.digests: dict[str, str] = {}
         self._texts = texts_of(functools.partial(_save_configuration, model))
+
+    def computed(self) -> Arrays:
+        """Nothing: their layers write their weights alone."""
+        return {}
 
     def write(self, draft: Draft, values: Arrays, previous: Checkpoint | None) -> None:
         """Write the model.

@@ -7,7 +7,7 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_hfwb.data.limits import longest_input
@@ -46,6 +46,7 @@ def export_for_serving(
     sample_texts: Sequence[str] = (),
     accept_tokenizer_differences: bool = False,
     safe_mode: bool = True,
+    custom_objects: Mapping[str, Any] | None = None,
     artifact_name: str | None = None,
     aliases: Sequence[str] = (),
     link_to_registry: str | None = None,
@@ -78,6 +79,7 @@ def export_for_serving(
         sample_texts: Texts of yours, for which the ids of the tokenizer and of the graph are compared, too.
         accept_tokenizer_differences: Publish although they differ for some text. Without it that is an error.
         safe_mode: False loads a plain Keras model with whatever it names, and runs its lambdas: for a source you trust.
+        custom_objects: Classes and functions by the names that a plain Keras model in the directory has for them.
         artifact_name: Log the version as the artifact ``servable-{artifact_name}``, made from the one that the model
             came from, in the run that is open or a new one. The version's directory must stay until it is uploaded.
         aliases: Aliases of that artifact's version, besides ``latest``.
@@ -124,7 +126,9 @@ def export_for_serving(
             )
     _check_number("max_new_tokens", max_new_tokens, least=0)
     with checker() as other_process:
-        model, tokenizer = load_source(model_or_artifact_or_dir, processing_class, safe_mode=safe_mode)
+        model, tokenizer = load_source(
+            model_or_artifact_or_dir, processing_class, safe_mode=safe_mode, custom_objects=custom_objects
+        )
         is_plain = not is_of_transformers(model)
         _check_takes_texts(model, max_length=max_length, sample_texts=sample_texts)
         if is_plain and processing_class is not None:

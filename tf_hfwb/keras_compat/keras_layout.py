@@ -1,0 +1,178 @@
+"""What Keras would write of a plain model, and where: looked up once, and written later from values that were taken.
+
+Keras's own ``save`` walks through the model here, so everything is where it would put it. It writes
+
+* variables, whose values can be taken at any step without asking the layer again;
+* what a layer computes when it is saved, as LoRA's merged kernels and the weights of ``tf_idf``: the layer is asked at
+  each step that is saved;
+* assets, as vocabularies: files that training does not change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+_ASSETS = "assets"  # Of the archive.
+
+
+@dataclass
+class Layout:
+    """What Keras would write.
+
+    Attributes:
+        variables: Each variable by its place, ``{path of the layer}/{key}``.
+        writers: Layers by their paths, which write something else than their variables.
+        assets: The content of each file by its name in the archive.
+        digests: What the layers have learned outside variables, such as vocabularies: a digest by the layer's path.
+        texts: The places where a layer writes what is no number, which no reader of this package takes.
+        number_left_out: The number of weights that Keras would not write, in any form.
+    """
+
+    variables: dict[str, Any] = field(default_factory=dict)
+    writers: dict[str, Any] = field(default_factory=dict)
+    assets: dict[str, bytes] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    number_left_out: int = 0
+
+    def computed(self) -> Arrays:
+        """What the writers write now, besides variables, by its place."""
+        found: Arrays = {}
+        for path, layer in self.writers.items():
+            written: dict[str, Any] = {}
+            layer.save_own_variables(written)
+            for key, value in written.items():
+                place = f"{path}/{key}"
+                if place not in self.variables and _is_numeric(value):
+                    found[place] = np.array(np.asarray(value))
+        return found
+
+    def is_computed(self, place: str) -> bool:
+        """Whether a writer writes there what is no variable."""
+        return place.rpartition("/")[0] in self.writers and place not in self.variables
+
+
+def lay_out_tf_keras(model: Any, weights: Sequence[Any]) -> Layout:
+    """What tf_keras would write."""
+    import tf_keras
+    from tf_keras.src.saving import saving_lib
+
+    layer = tf_keras.layers.Layer
+    layers = [one for one in [model, *model.submodules] if isinstance(one, layer)]
+
+    def variables_of(one: Any) -> list[Any] | None:
+        # It writes values, which do not tell whose they are.
+        is_its_own = type(one).save_own_variables is not layer.save_own_variables
+        return None if is_its_own else [*one._trainable_weights, *one._non_trainable_weights]
+
+    return _lay_out(tf_keras, saving_lib, model, weights, layers, variables_of)
+
+
+def lay_out_keras3(model: Any, weights: Sequence[Any]) -> Layout:
+    """What Keras 3 would write."""
+    import keras
+    from keras.src.saving import saving_lib
+
+    return _lay_out(keras, saving_lib, model, weights, model._flatten_layers(), lambda one: None)
+
+
+def _lay_out(
+    keras: Any,
+    library: Any,
+    model: Any,
+    weights: Sequence[Any],
+    layers: Iterable[Any],
+    variables_of: Callable[[Any], list[Any] | None],
+) -> Layout:
+    class Places(_Places, library.H5IOStore):  # type: ignore[misc]  # Keras 3 asks for one of its own classes.
+        pass
+
+    places = Places()
+    visited = _Visited(places)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        assets = library.DiskIOStore(_ASSETS, archive=archive, mode="w")
+        try:
+            library._save_state(model, places, assets, "", visited)
+        finally:
+            assets.close()
+    with zipfile.ZipFile(content) as archive:
+        layout = Layout(assets={name: archive.read(name) for name in archive.namelist()})
+    known, identities = {id(layer): layer for layer in layers}, {id(variable) for variable in weights}
+    for identity, path, written in visited.found:
+        layer = known.get(identity)  # None of an optimizer, whose state is kept elsewhere.
+        own = None if layer is None else variables_of(layer)
+        if own is not None:
+            written = dict(zip(written, own, strict=True))
+        variables = {f"{path}/{key}": value for key, value in written.items() if id(value) in identities}
+        layout.variables |= variables
+        if layer is None or isinstance(layer, keras.metrics.Metric):
+            continue
+        if len(variables) < len(written):
+            layout.writers[path] = layer
+            others = {f"{path}/{key}": value for key, value in written.items() if id(value) not in identities}
+            layout.texts += [place for place, value in others.items() if not _is_numeric(value)]
+        learned = _learned(keras, layer)
+        if learned is not None:
+            layout.digests[path] = hashlib.sha256(learned.encode()).hexdigest()
+    written_by = [*layout.variables.values(), *(one for writer in layout.writers.values() for one in writer.weights)]
+    layout.number_left_out = len(identities - {id(variable) for variable in written_by})
+    layout.digests |= {name: hashlib.sha256(asset).hexdigest() for name, asset in layout.assets.items()}
+    return layout
+
+
+def _is_numeric(value: Any) -> bool:
+    return np.asarray(value).dtype.kind not in "USOmM"
+
+
+def _learned(keras: Any, layer: Any) -> str | None:
+    """What a layer of Keras's own knows besides weights, by ``adapt`` or as it was made; None for all others."""
+    if isinstance(layer, (keras.layers.StringLookup, keras.layers.IntegerLookup)):
+        words = [str(word) for word in layer.get_vocabulary()]
+        return repr((words, _rounded(layer.idf_weights) if layer.output_mode == "tf_idf" else None))
+    return repr(_rounded(layer.bin_boundaries)) if isinstance(layer, keras.layers.Discretization) else None
+
+
+def _rounded(values: Any) -> list[str]:
+    # The last digits of a sum depend on the machine.
+    return [] if values is None else [f"{value:.4g}" for value in np.asarray(values).astype(np.float64)]
+
+
+class _Places:
+    """Looks to Keras like a file that is open for writing; only remembers what would be written where."""
+
+    def __init__(self) -> None:
+        self.last: tuple[str, dict[str, Any]] | None = None
+
+    def __bool__(self) -> bool:
+        return True
+
+    def make(self, path: str, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        written: dict[str, Any] = {}
+        self.last = path, written
+        return written
+
+
+class _Visited(set[int]):
+    """What Keras has walked through, with what it wrote of each."""
+
+    def __init__(self, places: _Places) -> None:
+        super().__init__()
+        self.found: list[tuple[int, str, dict[str, Any]]] = []
+        self._places = places
+
+    def add(self, identity: int) -> None:
+        """Called when something has been written."""
+        super().add(identity)
+        if self._places.last is not None:
+            self.found.append((identity, *self._places.last))
+            self._places.last = None
