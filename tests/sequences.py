@@ -137,6 +137,7 @@ class Bare:
 
 def checkpoints_in(directory: str) -> dict[int, tuple[int, int]]:
     """Of each checkpoint what tells one that was written from one that was there."""
+    Store(directory).checkpoints()  # Waits for those that are being written.
     found = {}
     for path in pathlib.Path(directory).glob("checkpoint-*/manifest.json"):
         facts = path.stat()
