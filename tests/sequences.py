@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
+import hypothesis
 import numpy as np
 import tensorflow as tf
 import wandb
@@ -40,6 +41,22 @@ from tf_hfwb.errors import SettingError, StateMismatchError, TFHFWBError
 BATCH_SIZE, PER_EPOCH = 4, 3
 X, Y = samples(BATCH_SIZE * PER_EPOCH)
 NEVER = 100  # An epoch that never comes.
+
+
+def settings(number: int, *, shrinks: bool = False) -> hypothesis.settings:
+    """So many sequences, the same every time. A failing one is printed; making it shorter takes minutes."""
+    phases = [hypothesis.Phase.generate, *([hypothesis.Phase.shrink] if shrinks else [])]
+    return hypothesis.settings(
+        max_examples=number,
+        stateful_step_count=8,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=phases,
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
 
 
 class MineError(ArithmeticError):
