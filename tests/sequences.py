@@ -1,0 +1,477 @@
+"""Random sequences of public calls on a model, and the same on a bare twin: what ``test_sequences`` runs.
+
+The bare twin is a model that this package never sees. It fits without our callbacks; where ours is restored, it is
+given what it was itself when that checkpoint was taken, and the rest of the data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import glob
+import importlib
+import itertools
+import os
+import pathlib
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from typing import Any
+
+import hypothesis
+import numpy as np
+import tensorflow as tf
+import wandb
+from helpers import history, samples
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tf_hfwb import (
+    ComputeMetrics,
+    EarlyStopping,
+    WandbEvalTable,
+    WandbMetricsLogger,
+    WandbModelCheckpoint,
+    WandbWatch,
+    restore,
+)
+from tf_hfwb.checkpoint.store import Store
+from tf_hfwb.errors import SettingError, StateMismatchError, TFHFWBError
+
+BATCH_SIZE, PER_EPOCH = 4, 3
+X, Y = samples(BATCH_SIZE * PER_EPOCH)
+NEVER = 100  # An epoch that never comes.
+
+
+def settings(number: int, *, shrinks: bool = False) -> hypothesis.settings:
+    """So many sequences, the same every time. A failing one is printed; making it shorter takes minutes."""
+    phases = [hypothesis.Phase.generate, *([hypothesis.Phase.shrink] if shrinks else [])]
+    return hypothesis.settings(
+        max_examples=number,
+        stateful_step_count=8,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=phases,
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+
+
+class MineError(ArithmeticError):
+    """A user's."""
+
+
+WAYS = {"raise": MineError, "interrupt": KeyboardInterrupt, "exit": SystemExit}
+
+
+def ends(keras: Any, way: str, at: int, where: str):
+    """A callback of the user's that ends a fit: at a call of a batch's end, 0 before the first, or at an epoch's."""
+
+    class Ends(keras.callbacks.Callback):
+        calls = 0
+
+        def end(self):
+            if way == "stop":
+                self.model.stop_training = True
+            elif way in WAYS:
+                raise WAYS[way]("mine")
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if at == 0 and where == "batch" and self.calls == 0:
+                self.end()
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.calls += 1
+            if self.calls == at and where == "batch":
+                self.end()
+
+        def on_epoch_end(self, epoch, logs=None):
+            if where == "epoch":
+                self.end()
+
+    return Ends()
+
+
+def small_model(keras: Any) -> Any:
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    return keras.Sequential([layers.Input((4,)), layers.Dense(4, activation="tanh"), layers.Dense(3)])
+
+
+def state_of(model: Any) -> list[np.ndarray]:
+    return [variable.numpy() for variable in [*model.weights, *model.optimizer.variables]]
+
+
+def assert_same(left: list[np.ndarray], right: list[np.ndarray]) -> None:
+    """An optimizer whose variables are not made yet is one in which they are zero."""
+    for one, other in itertools.zip_longest(left, right):
+        one = np.zeros_like(other) if one is None else one
+        np.testing.assert_array_equal(one, np.zeros_like(one) if other is None else other)
+
+
+def assert_one_sentence(error: TFHFWBError) -> None:
+    said = str(error)
+    assert said, repr(error)
+    assert "\n" not in said
+    assert said.rstrip().endswith((".", ")")), said
+
+
+def run_folders_here() -> set[str]:
+    """Those in the working directory, in which the client stays."""
+    return set(glob.glob("wandb/offline-run-*"))
+
+
+def check_rows(folders: set[str]) -> set[int]:
+    """Each step once and in order in each run, with all folders of one that went on; returns the steps of all."""
+    runs: dict[str, list[int]] = {}
+    for folder in sorted(folders):
+        steps = [row["train/global_step"] for row in history(folder) if "train/loss" in row]
+        runs.setdefault(folder.rsplit("-", 1)[1], []).extend(steps)
+    for steps in runs.values():
+        assert steps == sorted(set(steps)), runs
+    return {step for steps in runs.values() for step in steps}
+
+
+@dataclass
+class Saved:
+    """What the twin was when a checkpoint was taken."""
+
+    state: list[np.ndarray]
+    position: tuple[int, int, int]
+    frozen: tuple[bool, bool]
+
+
+@dataclass
+class Bare:
+    """What the twin has done in a fit: its state before and after each batch, its history, and what it raised."""
+
+    states: list[tuple[int, list[np.ndarray]]] = field(default_factory=list)
+    history: dict[str, list[float]] = field(default_factory=dict)
+    raised: type[BaseException] | None = None
+
+
+def checkpoints_in(directory: str) -> dict[int, tuple[int, int]]:
+    """Of each checkpoint what tells one that was written from one that was there."""
+    Store(directory).checkpoints()  # Waits for those that are being written.
+    found = {}
+    for path in pathlib.Path(directory).glob("checkpoint-*/manifest.json"):
+        facts = path.stat()
+        found[int(path.parent.name.split("-")[1])] = facts.st_ino, facts.st_mtime_ns
+    return found
+
+
+FITS = {
+    "callbacks": st.sets(
+        st.sampled_from(["logger", "checkpoint", "stopping", "metrics", "table", "watch"]), max_size=2
+    ),
+    "are_old": st.booleans(),
+    "epochs": st.integers(1, 3),
+    "way": st.sampled_from(["", "", "stop", *WAYS]),
+    "at": st.integers(0, 5),
+    "where": st.sampled_from(["batch", "batch", "epoch"]),
+    "is_first": st.booleans(),
+    "form": st.sampled_from(["arrays", "dataset"]),
+    "freq": st.sampled_from([1, 2, "epoch"]),
+    "output_dir": st.sampled_from(["a", "a", "b"]),
+    "limit": st.sampled_from([None, None, 2]),
+}
+
+
+class OnAModel(RuleBasedStateMachine):
+    """Of one of the Kerases, and its twin."""
+
+    kind = "keras"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keras = importlib.import_module(self.kind)
+        self.stack = contextlib.ExitStack()
+        self.place = self.stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        self.runs_before = run_folders_here()
+        self.saved: dict[str, dict[int, Saved]] = {f"{self.place}/{name}": {} for name in "ab"}
+        self.newest: dict[str, int | None] = dict.fromkeys(self.saved)
+        self.pending: Saved | None = None
+        self.is_compiled_since = False
+        self.pool: dict[str, Any] = {}
+        self.counted, self.uncounted = 0, 0
+        self.promised: set[int] = set()
+        self.frozen = False, False  # As it is set, and as it is compiled.
+
+    # -- making both -----------------------------------------------------------------------------------------------
+
+    @initialize(is_tracked=st.booleans(), steps_per_execution=st.sampled_from([1, 1, 1, 2]))
+    def make(self, is_tracked, steps_per_execution):
+        self.is_tracked = is_tracked
+        mode = "offline" if is_tracked else "disabled"
+        before = os.environ.get("WANDB_MODE")
+        os.environ["WANDB_MODE"] = mode
+        self.stack.callback(os.environ.__setitem__, "WANDB_MODE", before or "offline")
+        self.steps_per_execution = steps_per_execution
+        self.ours, self.twin = small_model(self.keras), small_model(self.keras)
+        self.compile()
+
+    def each(self):
+        return self.ours, self.twin
+
+    def check(self):
+        assert_same(state_of(self.ours), state_of(self.twin))
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    @rule(**FITS)
+    def fit(self, callbacks, are_old, epochs, way, at, where, is_first, form, **options):
+        if self.pending is not None and "stopping" in callbacks:
+            callbacks = callbacks - {"stopping"}  # It goes on with the count that it had.
+        own, bare_own = self.callbacks(sorted(callbacks), are_old, **options)
+        ending = ends(self.keras, way, at, where)
+        own = [ending, *own] if is_first else [*own, ending]
+        bare_own = [*bare_own, ends(self.keras, way, at, where)]
+        output_dir = self.pool["checkpoint"][2] if "checkpoint" in callbacks else None
+        there = {} if output_dir is None else checkpoints_in(output_dir)
+        validation = {"validation_data": (X, Y)} if {"stopping", "metrics"} & callbacks else {}
+        before = state_of(self.ours)
+
+        raised: BaseException | None = None
+        fitted = None
+        try:
+            data = {"x": X, "y": Y, "batch_size": BATCH_SIZE, "shuffle": False}
+            if form == "dataset":
+                data = {"x": tf.data.Dataset.from_tensor_slices((X, Y)).batch(BATCH_SIZE)}
+            validation |= {"validation_batch_size": BATCH_SIZE} if validation else {}
+            fitted = self.ours.fit(**data, epochs=epochs, verbose=0, callbacks=own, **validation)
+        except (MineError, KeyboardInterrupt, SystemExit, TFHFWBError) as error:
+            raised = error
+        if isinstance(raised, TFHFWBError):
+            assert_one_sentence(raised)
+            assert isinstance(raised, SettingError), raised
+            assert self.is_compiled_since, raised
+            assert "restore again" in str(raised)
+            assert_same(state_of(self.ours), before)
+            return
+        assert not self.is_compiled_since
+
+        bare = self.fit_bare(epochs, bare_own, validation)
+        self.check()
+        assert (None if raised is None else type(raised)) == bare.raised, raised
+        trained = bare.states[-1][0]
+        if fitted is not None:
+            for name, values in bare.history.items():
+                assert fitted.history[name][-len(values) :] == values, name
+
+        is_counted = bool(callbacks & {"logger", "checkpoint", "stopping", "watch"})
+        begin = self.counted + (0 if self.pending else self.uncounted)
+        if output_dir is not None:
+            self.see_checkpoints(output_dir, there, begin, bare)
+        if "logger" in callbacks and self.pool["logger"][2] == 1 and raised is None and self.steps_per_execution == 1:
+            self.promised |= {*range(begin + 1, begin + trained + 1)}
+        if is_counted:
+            self.counted, self.uncounted = begin + trained, 0
+        else:
+            self.counted, self.uncounted = (
+                (begin, trained) if self.pending else (self.counted, self.uncounted + trained)
+            )
+        if trained or raised is None:
+            self.pending = None
+
+    @rule(**FITS)
+    def fit_and_save(self, callbacks, **options):
+        self.fit(callbacks | {"checkpoint"}, **options)
+
+    @rule(**FITS)
+    def fit_and_log(self, callbacks, **options):
+        self.fit(callbacks | {"checkpoint", "logger"}, **options)
+
+    def callbacks(self, names, are_old, freq, output_dir, limit):
+        """Ours, and those that the twin has in their place."""
+        chosen = []
+        for name in names:
+            if not (are_old and name in self.pool):
+                self.pool[name] = self.callback(name, freq, output_dir, limit)
+            chosen.append(self.pool[name])
+        order = ["metrics", "table", "stopping", "watch", "logger", "checkpoint"]
+        pairs = [self.pool[name] for name in order if name in names]
+        return [ours for ours, *_ in pairs], [bare for _, bare, *_ in pairs if bare is not None]
+
+    def callback(self, name, freq, output_dir, limit):
+        if name == "logger":
+            return WandbMetricsLogger(freq), None, freq
+        if name == "checkpoint":
+            output_dir = f"{self.place}/{output_dir}"
+            ours = WandbModelCheckpoint(output_dir, save_freq=freq, save_total_limit=limit)
+            return ours, None, output_dir
+        if name == "stopping":
+            options = {"monitor": "val_loss", "patience": 0 if freq == 1 else 1, "min_delta": 0.05}
+            return EarlyStopping(**options), self.keras.callbacks.EarlyStopping(**options)
+        if name == "metrics":
+            return ComputeMetrics(lambda p: {"right": np.mean(p.predictions.argmax(-1) == p.label_ids)}, (X, Y)), None
+        if name == "table":
+            return WandbEvalTable((X, Y), num_samples=2), None
+        return WandbWatch("all"), None
+
+    def fit_bare(self, epochs, callbacks, validation) -> Bare:
+        """The twin's fit, from where it stands, or from where it goes on, in two parts within an epoch."""
+        done = Bare([(0, state_of(self.twin))])
+        twin = self.twin
+
+        class Sees(self.keras.callbacks.Callback):
+            def on_train_batch_begin(self, batch, logs=None):
+                self.first = batch
+
+            def on_train_batch_end(self, batch, logs=None):
+                done.states.append((done.states[-1][0] + batch + 1 - self.first, state_of(twin)))
+
+        _, epoch, batch = (0, 0, 0) if self.pending is None else self.pending.position
+        options = {"batch_size": BATCH_SIZE, "shuffle": False, "verbose": 0, "callbacks": [Sees(), *callbacks]}
+        options |= validation
+        try:
+            if batch and epoch < epochs:
+                rest = slice(batch * BATCH_SIZE, None)
+                twin.fit(X[rest], Y[rest], initial_epoch=epoch, epochs=epoch + 1, **options)
+                epoch += 1
+                if twin.stop_training:
+                    return done
+            if epoch < epochs:
+                done.history = twin.fit(X, Y, initial_epoch=epoch, epochs=epochs, **options).history
+        except (MineError, KeyboardInterrupt, SystemExit) as error:
+            done.raised = type(error)
+        return done
+
+    def see_checkpoints(self, output_dir, there, begin, bare) -> None:
+        """Those of this fit hold what the twin was; all are whole, and the newest is the last that was saved."""
+        _, epoch, batch = (0, 0, 0) if self.pending is None else self.pending.position
+        states = dict(bare.states)
+        now = checkpoints_in(output_dir)
+        fresh = sorted(step for step, facts in now.items() if there.get(step) != facts)
+        for step in fresh:
+            assert step - begin in states, (step, begin, [*states])
+            batches = epoch * PER_EPOCH + batch + step - begin
+            position = step, *divmod(batches, PER_EPOCH)
+            self.saved[output_dir][step] = Saved(states[step - begin], position, self.frozen)
+        listed = Store(output_dir).checkpoints()
+        assert {checkpoint.step for checkpoint in listed} == now.keys()
+        for checkpoint in listed:
+            checkpoint.verify()
+        self.newest[output_dir] = fresh[-1] if fresh else self.newest[output_dir]
+        assert (listed[-1].step if listed else None) == self.newest[output_dir]
+        for step in self.saved[output_dir].keys() - now.keys():
+            del self.saved[output_dir][step]
+
+    @precondition(lambda self: any(self.saved.values()))
+    @rule(dice=st.integers(0, 99), is_newest=st.booleans())
+    def restore(self, dice, is_newest):
+        output_dir = [name for name, saved in self.saved.items() if saved][dice % sum(map(bool, self.saved.values()))]
+        saved = self.saved[output_dir]
+        step = self.newest[output_dir] if is_newest else sorted(saved)[dice % len(saved)]
+        before = state_of(self.ours)
+        try:
+            if is_newest:
+                position = restore(self.ours, True, output_dir=output_dir)
+            else:
+                position = restore(self.ours, f"{output_dir}/checkpoint-{step}")
+        except StateMismatchError as error:
+            assert_one_sentence(error)
+            assert saved[step].frozen != self.frozen
+            assert_same(state_of(self.ours), before)
+            return
+        assert (position.step, position.epoch, position.batch) == saved[step].position
+        self.put(saved[step].state)
+        self.check()
+        self.pending, self.is_compiled_since = saved[step], False
+        self.counted, self.uncounted = step, 0
+
+    def put(self, state) -> None:
+        """Make the twin what it was."""
+        with contextlib.suppress(ValueError):
+            self.twin.optimizer.build(self.twin.trainable_variables)
+        variables = [*self.twin.weights, *self.twin.optimizer.variables]
+        for variable, value in itertools.zip_longest(variables, state):
+            variable.assign(np.zeros(variable.shape) if value is None else value)
+
+    @rule()
+    def train_on_batch(self):
+        assert len({str(model.train_on_batch(X[:4], Y[:4])) for model in self.each()}) == 1
+        self.uncounted += 1
+        self.check()
+
+    # -- between trainings -----------------------------------------------------------------------------------------
+
+    @rule(is_logged=st.booleans())
+    def look(self, is_logged):
+        callbacks = [WandbMetricsLogger()] if is_logged else []
+        ours = self.ours.evaluate(X, Y, batch_size=BATCH_SIZE, verbose=0, callbacks=callbacks)
+        assert ours == self.twin.evaluate(X, Y, batch_size=BATCH_SIZE, verbose=0)
+        np.testing.assert_array_equal(*(model.predict(X, verbose=0) for model in self.each()))
+        self.check()
+
+    @rule()
+    def compile(self):
+        for model in self.each():
+            model.compile(
+                self.keras.optimizers.SGD(0.1, momentum=0.9),
+                self.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                metrics=["accuracy"],
+                steps_per_execution=self.steps_per_execution,
+            )
+        self.frozen = self.frozen[0], self.frozen[0]
+        self.uncounted = 0
+        self.is_compiled_since = self.pending is not None
+
+    @rule(rate=st.sampled_from([0.01, 0.05, 0.2]))
+    def set_learning_rate(self, rate):
+        for model in self.each():
+            model.optimizer.learning_rate = rate
+        self.check()
+
+    @rule(is_trainable=st.booleans())
+    def set_trainable(self, is_trainable):
+        for model in self.each():
+            model.layers[0].trainable = is_trainable
+        self.frozen = not is_trainable, self.frozen[1]
+        self.compile()
+
+    @rule(factor=st.sampled_from([0.5, -1.0]))
+    def set_weights(self, factor):
+        for model in self.each():
+            model.set_weights([factor * values for values in model.get_weights()])
+        self.check()
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: wandb.run is None)
+    @rule()
+    def open_run(self):
+        wandb.init(project="mine")
+
+    @precondition(lambda self: wandb.run is not None)
+    @rule()
+    def log(self):
+        wandb.log({"mine": 1})
+
+    @precondition(lambda self: wandb.run is not None)
+    @rule()
+    def finish_run(self):
+        wandb.finish()
+
+    def teardown(self):
+        try:
+            if wandb.run is not None:
+                wandb.finish()
+            if hasattr(self, "is_tracked") and self.is_tracked:
+                logged = check_rows(run_folders_here() - self.runs_before)
+                assert self.promised <= logged, (self.promised, logged)
+        finally:
+            for folder in run_folders_here() - self.runs_before:
+                shutil.rmtree(folder, ignore_errors=True)
+            self.stack.close()
+            self.keras.backend.clear_session()
+            gc.collect()
+
+
+class OnTfKeras(OnAModel):
+    kind = "tf_keras"
+
+
+class OnKeras(OnAModel):
+    kind = "keras"
