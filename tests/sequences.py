@@ -201,14 +201,13 @@ class OnAModel(RuleBasedStateMachine):
 
     # -- making both -----------------------------------------------------------------------------------------------
 
-    @initialize(is_tracked=st.booleans(), steps_per_execution=st.sampled_from([1, 1, 1, 2]))
-    def make(self, is_tracked, steps_per_execution):
+    @initialize(is_tracked=st.booleans())
+    def make(self, is_tracked):
         self.is_tracked = is_tracked
         mode = "offline" if is_tracked else "disabled"
         before = os.environ.get("WANDB_MODE")
         os.environ["WANDB_MODE"] = mode
         self.stack.callback(os.environ.__setitem__, "WANDB_MODE", before or "offline")
-        self.steps_per_execution = steps_per_execution
         self.ours, self.twin = small_model(self.keras), small_model(self.keras)
         self.compile()
 
@@ -264,7 +263,7 @@ class OnAModel(RuleBasedStateMachine):
         begin = self.counted + (0 if self.pending else self.uncounted)
         if output_dir is not None:
             self.see_checkpoints(output_dir, there, begin, bare)
-        if "logger" in callbacks and self.pool["logger"][2] == 1 and raised is None and self.steps_per_execution == 1:
+        if "logger" in callbacks and self.pool["logger"][2] == 1 and raised is None:
             self.promised |= {*range(begin + 1, begin + trained + 1)}
         if is_counted:
             self.counted, self.uncounted = begin + trained, 0
@@ -412,7 +411,6 @@ class OnAModel(RuleBasedStateMachine):
                 self.keras.optimizers.SGD(0.1, momentum=0.9),
                 self.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
                 metrics=["accuracy"],
-                steps_per_execution=self.steps_per_execution,
             )
         self.frozen = self.frozen[0], self.frozen[0]
         self.uncounted = 0
