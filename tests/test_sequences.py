@@ -26,7 +26,6 @@ def test_many_sequences(machine):
     run_state_machine_as_test(machine, settings=settings(2_500, shrinks=True))
 
 
-@pytest.mark.xfail(strict=True, reason="the clock does not learn how far a fit was that ended in an exception")
 @pytest.mark.parametrize("kind", KERASES)
 def test_steps_go_on_after_an_exception_and_compile(kind):
     x, y = samples(12)

@@ -302,7 +302,7 @@ class TFTrainer:
         """Count steps from 0, in a run of their own; a run of the user's own goes on with what it has."""
         tracker = None if self._logger is None else self._logger.tracker
         if tracker is None or not tracker.active or tracker.owned:
-            forget_steps(self.model)
+            forget_steps(self._host)
             if tracker is not None:
                 tracker.finish()
 

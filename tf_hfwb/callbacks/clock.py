@@ -31,9 +31,10 @@ _ALWAYS = 2**63  # As many looks.
 _last_steps: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
 
-def forget_steps(model: Any) -> None:
+def forget_steps(host: Host) -> None:
     """Let the model's next fit count from 0, whatever it was trained on before."""
-    _last_steps.pop(model, None)
+    _last_steps.pop(host.model, None)
+    host.record_steps().fit.when_interrupted.clear()
 
 
 class StepClock:
@@ -168,6 +169,10 @@ class StepClock:
             elif not self._host.may_skip_steps:
                 self._spurious += counted - self._updates
 
-    def stop(self) -> None:
-        """Remember the step for the model's next fit."""
-        _last_steps[self._host.model] = self.step
+    def stop(self, step: int | None = None) -> None:
+        """Remember the step for the model's next fit.
+
+        Args:
+            step: How far the fit got, if it did not end by itself; :attr:`step` when None.
+        """
+        _last_steps[self._host.model] = self.step if step is None else step

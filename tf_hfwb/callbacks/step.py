@@ -95,6 +95,7 @@ class StepCallback(Callback):
         self._epoch = position.epoch
         self._epoch_batches = self._skipped_batches = position.batch
         self._batches_so_far = position.batches
+        self._fit.when_interrupted.append(self._note_interruption)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start counting the epoch's batches."""
@@ -115,6 +116,7 @@ class StepCallback(Callback):
         """Remember the step for the model's next fit."""
         self._clock.stop()
         self._fit.listeners.remove(self._execution_ended)
+        self._fit.when_interrupted.remove(self._note_interruption)
 
     # -- counting --------------------------------------------------------------------------------------------------
 
@@ -131,6 +133,9 @@ class StepCallback(Callback):
     def step_now(self) -> int:
         """The global step as of now, for any thread: without asking the device."""
         return self._clock.after((self._executions - self._countdown) * self._stride)
+
+    def _note_interruption(self) -> None:
+        self._clock.stop(self.step_now())
 
     def _settle(self) -> None:
         """Count what has been trained on since the last look, now."""

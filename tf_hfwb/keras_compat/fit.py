@@ -32,6 +32,8 @@ class Fit:
         restored: What the last of them has returned.
         notes: What callbacks want to be said of the model at the end, by name.
         is_stopped: Whether no step is to follow, even if Keras has begun its batch.
+        when_interrupted: Called when the next fit begins, as far as they are still there: an exception has ended this
+            one, of which Keras tells no callback.
     """
 
     listeners: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
@@ -50,6 +52,7 @@ class Fit:
     restored: dict[str, Any] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     is_stopped: bool = False
+    when_interrupted: list[Callable[[], None]] = field(default_factory=list)
 
     def add_evaluation(self, step: int, metrics: dict[str, Any]) -> None:
         """A callback has evaluated the model as it is after ``step``; there may be several such callbacks."""

@@ -230,6 +230,8 @@ class StepRecorder(abc.ABC):
         def observed_maker(*args: Any, **kwargs: Any) -> Any:
             # A callback may call train_on_batch in the middle of a fit.
             if sys._getframe(1).f_code.co_name != "train_on_batch" or not fit_arguments(self._model()):
+                for note in self.fit.when_interrupted:
+                    note()
                 self.fit, self._last_logs, self.carried = Fit(), {}, None
             return make(*args, **kwargs)
 
