@@ -275,7 +275,7 @@ config = {
     "MY_SECRET": s["config: upper"], "credentials": {"user": "u", "value": s["config: credentials"]},
     "cookie": s["config: cookie"], "a": s["config: AWS"], "b": s["config: GitHub"], "c": s["config: OpenAI"],
     "d": s["config: JWT"], "e": s["config: PEM"], "f": "https://host/x?sig=" + s["config: a query"],
-    "g": "train.py --hub_token " + s["config: a command"], "h": {"token": s["config: bytes"].encode()},
+    "g": "train.py --hub_token " + s["config: a command"], "h": {"token": s["config: bytes"]},
     "i": s["config: W&B"], "j": {"header": "Bearer " + s["config: Bearer"]}, "plain": "stays",
 }
 logging.getLogger("tf_hfwb").warning("A line about https://me:%s@host", s["log lines"])
@@ -326,3 +326,11 @@ def test_nothing_of_what_was_planted_leaves_a_training(server, launcher, online,
     assert found(everything) == []
     key = os.environ["WANDB_API_KEY"].encode()
     assert [name for name, content in everything.items() if key in content] == []
+
+
+def test_the_value_of_a_secret_is_in_no_error_about_it():
+    for value in (b"planted-in-bytes", object()):
+        with pytest.raises(SettingError) as caught:
+            WandbModelCheckpoint("out", arguments={"nested": {"hub_token": value}})
+        assert "hub_token" in str(caught.value)
+        assert "planted" not in str(caught.value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tf_hfwb.secrets import masked_text
+from tf_hfwb.secrets import masked, masked_text
 
 
 class TFHFWBError(Exception):
@@ -36,7 +36,7 @@ class SettingError(TFHFWBError, ValueError):
         verdict = "cannot be used" if expected else "is not recognised"
         if not expected:
             expected = "one of " + ", ".join(repr(word) for word in self.accepted)
-        super().__init__(f"{name}={value!r} {verdict}. Expected {expected}. {advice}".rstrip())
+        super().__init__(f"{name}={masked(value, name)!r} {verdict}. Expected {expected}. {advice}".rstrip())
 
 
 class UnknownArgumentError(SettingError, TypeError):

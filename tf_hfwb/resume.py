@@ -242,9 +242,10 @@ def _warn_of_another_training(checkpoint: Checkpoint, rejected: Iterable[Rejecte
 def _run_of(found: Checkpoint | Rejected) -> str | None:
     """The id of the W&B run that wrote a checkpoint, as far as that can be read of it."""
     try:
-        return TrainerState.read(Checkpoint.described(found.path)).run.get("id")
-    except CheckpointError:
+        run = Checkpoint.described(found.path).read_json(FACTS)["run"]["id"]
+    except (CheckpointError, KeyError, TypeError):
         return None
+    return run if isinstance(run, str) else None
 
 
 def load_model(source: str | os.PathLike[str], *, safe_mode: bool = True, **options: Any) -> Any:

@@ -143,6 +143,7 @@ def evaluation_batches(
     label_names: Sequence[str] | None = None,
     remove_unused_columns: bool = True,
     pad_to_multiple_of: int | None = None,
+    is_for_loss: bool = True,
 ) -> Batches:
     """Make batches of every sample once and in order, for ``model.evaluate`` and ``model.predict``.
 
@@ -163,6 +164,7 @@ def evaluation_batches(
         label_names: As in :func:`training_batches`.
         remove_unused_columns: As in :func:`training_batches`.
         pad_to_multiple_of: As in :func:`training_batches`.
+        is_for_loss: Whether the labels must be what the model's loss takes.
 
     Returns:
         The batches; ``dataset`` ends after one epoch.
@@ -180,7 +182,7 @@ def evaluation_batches(
             )
         return _batches_of_tf_data(data, num_batches(data))
     roles = Roles.of(model, label_names, remove_unused_columns)
-    source = _source(data, model, roles, processing_class, data_collator, pad_to_multiple_of)
+    source = _source(data, model, roles, processing_class, data_collator, pad_to_multiple_of, is_for_loss)
     order = Order(source.num_samples, batch_size)
     return _batches(source, order, order.steps(0, num_epochs=1))
 
@@ -192,6 +194,7 @@ def _source(
     processing_class: Any,
     data_collator: Collator | None,
     pad_to_multiple_of: int | None,
+    is_for_loss: bool = True,
 ) -> Source:
     if pad_to_multiple_of is not None:
         pad_to_multiple_of = _integer("pad_to_multiple_of", pad_to_multiple_of, minimum=1)
@@ -201,7 +204,7 @@ def _source(
         from tf_hfwb.data.fitting import check_arrays
 
         source = array_source(data)
-        check_arrays(model, data)
+        check_arrays(model, data, is_for_loss)
         return source
     _check_dataset(data, datasets)
     from tf_hfwb.data.collate import collated_source
@@ -209,7 +212,7 @@ def _source(
 
     if data_collator is not None:
         return collated_source(data, roles, data_collator)
-    return columns_source(data, model, roles, processing_class, pad_to_multiple_of)
+    return columns_source(data, model, roles, processing_class, pad_to_multiple_of, is_for_loss)
 
 
 def _dataset_types(datasets: Any) -> tuple[type, ...]:

@@ -32,9 +32,14 @@ def stored_columns(dataset: datasets.Dataset, names: list[str]) -> pa.Table:
 
 
 def columns_source(
-    dataset: datasets.Dataset, model: Any, roles: Roles, processing_class: Any, pad_to_multiple_of: int | None
+    dataset: datasets.Dataset,
+    model: Any,
+    roles: Roles,
+    processing_class: Any,
+    pad_to_multiple_of: int | None,
+    is_for_loss: bool = True,
 ) -> Source:
-    """Read the columns once and gather batches from memory.
+    """Read the columns once and gather batches from memory; labels are what the model's loss takes, if they must be.
 
     Raises:
         DataError: The dataset computes rows on access, or a column cannot be used or does not fit the model.
@@ -51,7 +56,7 @@ def columns_source(
     columns = {name: read_column(name, table.column(name)) for name in table.column_names}
     for name in selection.inputs:
         check_width(model, name, columns[name].width)
-    if len(selection.labels) == 1:
+    if is_for_loss and len(selection.labels) == 1:
         (label,) = selection.labels
         check_classes(model, label, columns[label].values)
 

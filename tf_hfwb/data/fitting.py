@@ -104,8 +104,13 @@ def _classes_of(model: Any) -> tuple[int, int | None, tuple[int, ...], str] | No
     return shape[-1], len(shape) - 1, () if ignored is None else (ignored,), advice
 
 
-def check_arrays(model: Any, data: Any) -> None:
+def check_arrays(model: Any, data: Any, is_for_loss: bool = True) -> None:
     """The same for arrays ``(x, y)``.
+
+    Args:
+        model: The model.
+        data: The arrays.
+        is_for_loss: Whether the labels must be what the model's loss takes.
 
     Raises:
         DataError: They do not fit.
@@ -117,5 +122,5 @@ def check_arrays(model: Any, data: Any) -> None:
             # A model's input may be a structure of arrays, too: no ids of words.
             if not isinstance(values, (Mapping, list, tuple)) and len(values.shape) == 2:
                 check_width(model, name, int(values.shape[1]))
-    if len(data) > 1 and not isinstance(data[1], (Mapping, tuple)):
+    if is_for_loss and len(data) > 1 and not isinstance(data[1], (Mapping, tuple)):
         check_classes(model, "y", np.asarray(data[1]))

@@ -90,7 +90,10 @@ class PredictedSamples:
         column = label_column(data, kind)
         self._are_ids = column is not None and holds_ids(data, column)
         padding = _right(processing_class) if kind == "continuation" else processing_class
-        batches = evaluation_batches(_labelled(data, column), batch_size, model=model, processing_class=padding)
+        data = _labelled(
+            data, column
+        )  # It may be one-hot where the loss takes classes: the table shows it all the same.
+        batches = evaluation_batches(data, batch_size, model=model, processing_class=padding, is_for_loss=False)
         # Arrays, and not a pipeline: what is shown must be what the model gets, also on another thread.
         self._batches = [self._split(batch) for batch in first(batches.dataset.as_numpy_iterator(), number)]
         if not self._batches:

@@ -71,7 +71,8 @@ class Watchdog:
         self._action: Callable[[], None] | None = None
         self._timeout: float | None = None
         self._is_closed = False
-        threading.Thread(target=self._watch, name="tf_hfwb-watchdog", daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, name="tf_hfwb-watchdog", daemon=True)
+        self._thread.start()
 
     @contextlib.contextmanager
     def watching(self, timeout: float, action: Callable[[], None]) -> Any:
@@ -86,6 +87,8 @@ class Watchdog:
         """End the thread."""
         self._is_closed = True
         self._set(None, None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=1.0)
 
     def _set(self, timeout: float | None, action: Callable[[], None] | None) -> None:
         with self._changed:
