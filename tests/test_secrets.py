@@ -15,6 +15,7 @@ import traceback
 import pytest
 from helpers import nightly, records
 
+from tf_hfwb import WandbModelCheckpoint
 from tf_hfwb.errors import NotACheckpointError, ServerError, SettingError
 from tf_hfwb.secrets import cause, masked, masked_text
 from tf_hfwb.tracking.artifacts import directory_of
