@@ -51,7 +51,7 @@ def facts_of(run_id):
 
 
 def number_of_runs():
-    return len({path.name.rsplit("-", 1)[-1] for path in pathlib.Path("wandb").glob("*run-*")})
+    return len({path.name for path in pathlib.Path("wandb").glob("*run-*/run-*.wandb")})
 
 
 def said(caplog):

@@ -349,7 +349,12 @@ def test_the_best_checkpoint_could_not_be_written(monkeypatch, caplog):
     assert same(weights(trainer), [np.array(w) for w in load_model("out/checkpoint-15").get_weights()])
     facts = Store("out").checkpoints()[-1].read_json("trainer_state.json")
     assert (facts["best_metric"], facts["best_step"]) == (0.2, 15)
-    assert facts["callbacks"]["WandbModelCheckpoint"] == {"best": 0.2, "best_step": 15, "steps_per_epoch": 5}
+    assert facts["callbacks"]["WandbModelCheckpoint"] == {
+        "best": 0.2,
+        "best_step": 15,
+        "monitor": "eval/score",
+        "steps_per_epoch": 5,
+    }
 
 
 def fail_to_commit(monkeypatch, step):

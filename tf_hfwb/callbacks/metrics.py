@@ -199,9 +199,13 @@ class WandbMetricsLogger(StepCallback):
         self._shared = _SharedLogs(logs, set(logs), *self._position())
 
     def _not_logged(self, logs: Logs) -> dict[str, Any]:
-        """What callbacks have added, except what was logged when it was computed: it need not be new any more."""
+        """What callbacks have added, except what was logged when it was computed: it need not be new any more.
+
+        It may have been logged by the process with which a restored training continues.
+        """
         added = added_metrics(logs, self._recorder.reported)
-        return {name: value for name, value in added.items() if name not in self._logged}
+        logged = self._logged | self._fit.handed_on
+        return {name: value for name, value in added.items() if name not in logged}
 
     def _write_added(self) -> None:
         """Write what callbacks behind this one have added to the logs of the epoch that has ended."""

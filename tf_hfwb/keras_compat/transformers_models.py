@@ -19,7 +19,8 @@ def computes_loss(model: Any) -> bool:
 
     Base models without a head do not, and some heads have no loss in TensorFlow, as ELECTRA's for pretraining.
     """
-    return bool(label_arguments(model)) or can_return_loss(model)
+    # A subclass may have a call(*args, **kwargs), which does not tell.
+    return bool(label_arguments(model)) or can_return_loss(model) or hasattr(model, "hf_compute_loss")
 
 
 def call_arguments(model: Any) -> list[str]:
