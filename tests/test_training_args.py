@@ -308,8 +308,8 @@ def test_the_direction_of_the_metric_is_known_when_the_arguments_are_made(metric
             "the name of a user behind the tilde; there is no 'nobody-here' here. .* write './~nobody-h",
         ),
         ("a\0b", "the path of a directory, which has no NUL byte"),
-        ("", "the path of a directory"),
-        (None, "the path of a directory"),
+        ("", "the path of a directory|the directory in which the checkpoints go"),
+        (None, "the path of a directory|the directory in which the checkpoints go"),
     ],
 )
 def test_paths_that_are_none(value, message):

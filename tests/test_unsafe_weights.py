@@ -12,13 +12,14 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
+from helpers import classifier
 
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.checkpoint.tensors import chunks
 from tf_hfwb.errors import CorruptCheckpointError
+from tf_hfwb.keras_compat import host_of
 from tf_hfwb.keras_compat.archive_safety import check_archive, weights_of_archive
 from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
-from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
 
 SECRET = np.arange(4, dtype=np.float32)
@@ -331,4 +332,4 @@ def test_what_is_not_in_the_manifest_is_not_read():
     assert set(TransformersFiles.read(checkpoint)) == {"w"}
     (checkpoint.path / "model.weights.h5").write_bytes(hdf5())
     with pytest.raises(CorruptCheckpointError, match="manifest names neither"):
-        KerasFiles.read(checkpoint)
+        host_of(classifier("keras")).model_files().read(checkpoint)

@@ -203,9 +203,9 @@ class WandbMetricsLogger(StepCallback):
 
         It may have been logged by the process with which a restored training continues.
         """
-        added = added_metrics(logs, self._recorder.reported)
-        logged = self._logged | self._fit.handed_on
-        return {name: value for name, value in added.items() if name not in logged}
+        own = {name: value for name, value in logs.items() if name not in self._fit.handed_on}
+        added = added_metrics(own, self._recorder.reported)
+        return {name: value for name, value in added.items() if name not in self._logged}
 
     def _write_added(self) -> None:
         """Write what callbacks behind this one have added to the logs of the epoch that has ended."""
