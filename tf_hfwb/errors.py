@@ -36,7 +36,9 @@ class SettingError(TFHFWBError, ValueError):
         verdict = "cannot be used" if expected else "is not recognised"
         if not expected:
             expected = "one of " + ", ".join(repr(word) for word in self.accepted)
-        super().__init__(f"{name}={masked(value, name)!r} {verdict}. Expected {expected}. {advice}".rstrip())
+        # What a name tells to be a secret; forms of secrets are masked in any text.
+        shown = masked(value, name) if isinstance(value, (str, bytes)) else value
+        super().__init__(f"{name}={shown!r} {verdict}. Expected {expected}. {advice}".rstrip())
 
 
 class UnknownArgumentError(SettingError, TypeError):
