@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import io
 import json
@@ -240,6 +241,7 @@ class Watch:
         def too_long(number: int, frame: object) -> None:
             raise TooLongError(f"still running after {3 * SECONDS:.0f} s")
 
+        gc.disable()  # What tests before have left to it, directories of the client, would be removed within this case.
         before, began = signal.signal(signal.SIGALRM, too_long), time.process_time()
         signal.setitimer(signal.ITIMER_REAL, 3 * SECONDS, 1)  # The machine may be busy.
         self._inside, self.touched, tempfile.tempdir = str(inside), [], str(inside)
@@ -252,6 +254,7 @@ class Watch:
             self._inside = tempfile.tempdir = None
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            gc.enable()
             assert not self.touched, self.touched
             assert time.process_time() - began < SECONDS
             assert (self._outside / "secret").read_bytes() == SECRET
