@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
-from tf_hfwb.pytorch_format import pytorch_tensors
+from tf_hfwb.models.pytorch_format import pytorch_tensors
 
 PYTORCH_METADATA = {"format": "pt"}
 

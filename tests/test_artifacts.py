@@ -20,9 +20,9 @@ from helpers import history, python, records
 
 from tf_hfwb.errors import ArtifactNotFoundError, SettingError, TFHFWBError
 from tf_hfwb.settings import Settings
-from tf_hfwb.tracking import Tracker, journal, open_tracker
-from tf_hfwb.tracking.artifacts import directory_of, log_directory, plain
-from tf_hfwb.tracking.names import (
+from tf_hfwb.tracking import Tracker, artifact_journal, open_tracker
+from tf_hfwb.tracking.artifact_logging import directory_of, log_directory, plain
+from tf_hfwb.tracking.artifact_names import (
     ArtifactReference,
     artifact_name,
     checked_artifact_name,
@@ -124,7 +124,7 @@ def note(name: str, directory: str, *aliases: str, **more) -> str:
     """Record an artifact in a journal in the current directory."""
     os.makedirs(directory, exist_ok=True)
     path = os.path.abspath(directory)
-    journal.record(".", journal.Entry(name, "model", path, aliases, **{"project": "p", **more}))
+    artifact_journal.record(".", artifact_journal.Entry(name, "model", path, aliases, **{"project": "p", **more}))
     return path
 
 
@@ -133,59 +133,59 @@ def test_an_alias_sits_on_the_newest_entry_that_claimed_it():
     second = note("c", "2", "step-2", "best")
     third = note("c", "3", "step-3")
     note("other", "4", "best")
-    assert journal.resolve("c:best", ".") == second
-    assert journal.resolve("c:step-1", ".") == first
-    assert journal.resolve("c", ".") == journal.resolve("c:latest", ".") == third
+    assert artifact_journal.resolve("c:best", ".") == second
+    assert artifact_journal.resolve("c:step-1", ".") == first
+    assert artifact_journal.resolve("c", ".") == artifact_journal.resolve("c:latest", ".") == third
 
 
 def test_project_and_entity_restrict_where_they_are_given():
     mine = note("c", "1", project="p", entity="me")
     offline = note("c", "2", project="q")
-    assert journal.resolve("c", ".") == offline
-    assert journal.resolve("p/c", ".") == journal.resolve("me/p/c:latest", ".") == mine
-    assert journal.resolve("team/q/c", ".") == offline
+    assert artifact_journal.resolve("c", ".") == offline
+    assert artifact_journal.resolve("p/c", ".") == artifact_journal.resolve("me/p/c:latest", ".") == mine
+    assert artifact_journal.resolve("team/q/c", ".") == offline
     with pytest.raises(ArtifactNotFoundError, match=r"'you/p/c:latest' is known.*: q/c, me/p/c\. Pass"):
-        journal.resolve("you/p/c", ".")
+        artifact_journal.resolve("you/p/c", ".")
 
 
 def test_latest_passes_over_a_directory_that_has_gone_with_a_note(caplog):
     first, second = note("c", "1", "best"), note("c", "2", "step-2", "final")
     os.rmdir(second)
-    assert journal.resolve("c:latest", ".") == first
+    assert artifact_journal.resolve("c:latest", ".") == first
     assert second in caplog.text
     for alias in ("step-2", "final"):
         with pytest.raises(ArtifactNotFoundError, match="has gone, or holds") as caught:
-            journal.resolve(f"c:{alias}", ".")
+            artifact_journal.resolve(f"c:{alias}", ".")
         assert second in str(caught.value)
         assert caught.value.known == ("latest", "best")
     os.rmdir(first)
     with pytest.raises(ArtifactNotFoundError, match=r"Every directory of 'c:latest' has gone: .*2, .*1\."):
-        journal.resolve("c", ".")
+        artifact_journal.resolve("c", ".")
 
 
 def test_the_best_that_has_gone_does_not_become_an_older_best():
     note("c", "1", "best")
     os.rmdir(note("c", "2", "best"))
     with pytest.raises(ArtifactNotFoundError, match="has gone"):
-        journal.resolve("c:best", ".")
+        artifact_journal.resolve("c:best", ".")
 
 
 def test_unknown_names_and_aliases_are_answered_with_the_known_ones():
     with pytest.raises(ArtifactNotFoundError, match="there is none") as caught:
-        journal.resolve("c", ".")
+        artifact_journal.resolve("c", ".")
     assert isinstance(caught.value, TFHFWBError)
     assert isinstance(caught.value, OSError)
     note("c", "1", "step-1", "best")
     note("d", "2")
     with pytest.raises(ArtifactNotFoundError, match=r"'x:best' is known on this machine.*: p/d, p/c\.") as caught:
-        journal.resolve("x:best", ".")
+        artifact_journal.resolve("x:best", ".")
     assert caught.value.known == ("p/d", "p/c")
     with pytest.raises(ArtifactNotFoundError, match=r"'c' has the alias 'final'.*: latest, step-1, best\. Pass"):
-        journal.resolve("c:final", ".")
+        artifact_journal.resolve("c:final", ".")
     with pytest.raises(
         ArtifactNotFoundError, match=r"version numbers are given by the server.*: latest, step-1, best\."
     ):
-        journal.resolve("c:v3", ".")
+        artifact_journal.resolve("c:v3", ".")
 
 
 @pytest.mark.parametrize(
@@ -193,19 +193,20 @@ def test_unknown_names_and_aliases_are_answered_with_the_known_ones():
 )
 def test_a_torn_line_is_ignored_and_spoils_nothing(torn):
     first = note("c", "1", "best")
-    with open(journal.FILE, "ab") as file:
+    with open(artifact_journal.FILE, "ab") as file:
         file.write(torn)
-    assert journal.resolve("c", ".") == first
+    assert artifact_journal.resolve("c", ".") == first
     second = note("c", "2")
-    assert journal.resolve("c", ".") == second
-    assert journal.resolve("c:best", ".") == first
+    assert artifact_journal.resolve("c", ".") == second
+    assert artifact_journal.resolve("c:best", ".") == first
 
 
 WRITER = """
 import sys
-from tf_hfwb.tracking import journal
+from tf_hfwb.tracking import artifact_journal
 for number in range(int(sys.argv[2])):
-    journal.record(".", journal.Entry(f"{sys.argv[1]}", "model", "/" + "x" * 500, (f"step-{number}",)))
+    entry = artifact_journal.Entry(f"{sys.argv[1]}", "model", "/" + "x" * 500, (f"step-{number}",))
+    artifact_journal.record(".", entry)
     print(number, flush=True)
 """
 
@@ -220,7 +221,9 @@ def test_several_processes_write_at_once_and_one_is_killed():
     started[2].send_signal(signal.SIGKILL)
     announced = len(started[2].communicate()[0].splitlines())
     assert announced > 0
-    steps = {name: [e.aliases[0] for e in journal.entries(".") if e.name == name] for name in ("a", "b", "killed")}
+    steps = {
+        name: [e.aliases[0] for e in artifact_journal.entries(".") if e.name == name] for name in ("a", "b", "killed")
+    }
     assert steps["a"] == steps["b"] == [f"step-{number}" for number in range(100)]
     assert steps["killed"][:announced] == [f"step-{number}" for number in range(announced)]
     assert len(steps["killed"]) <= announced + 1
@@ -257,7 +260,7 @@ def test_a_directory_is_logged_where_it_lies_and_found_again():
     assert files == {name: str(path.absolute() / name) for name in ("model.safetensors", "tokenizer/vocab.txt")}
 
     assert directory_of("checkpoint-x:best") == directory_of("glue/checkpoint-x") == str(path.absolute())
-    (entry,) = journal.entries(os.path.dirname(run_directory))
+    (entry,) = artifact_journal.entries(os.path.dirname(run_directory))
     assert (entry.aliases, entry.step, entry.project, entry.entity) == (("step-5", "best"), 5, "glue", None)
     assert entry.run_id == logged["run_id"]
     assert abs(entry.time - time.time()) < 60
@@ -280,9 +283,9 @@ def test_the_journal_is_where_the_client_puts_its_runs(monkeypatch):
     tracker = open_tracker(Settings.resolve())
     log_directory(tracker, directory(), name="x")
     tracker.finish()
-    assert pathlib.Path("elsewhere/wandb", journal.FILE).exists()
+    assert pathlib.Path("elsewhere/wandb", artifact_journal.FILE).exists()
     assert directory_of("x").endswith("checkpoint-5")
-    code = "from tf_hfwb.tracking.artifacts import directory_of as find; print(find('x:latest'))"
+    code = "from tf_hfwb.tracking.artifact_logging import directory_of as find; print(find('x:latest'))"
     assert python("-c", code).stdout.strip() == os.path.abspath("out/checkpoint-5")
     assert "ArtifactNotFoundError" in python("-c", code, WANDB_DIR=None, check=False).stderr
 
@@ -303,7 +306,7 @@ def test_a_script_that_ends_waits_for_its_artifacts():
         "-c",
         "from tf_hfwb.settings import Settings\n"
         "from tf_hfwb.tracking import open_tracker\n"
-        "from tf_hfwb.tracking.artifacts import log_directory\n"
+        "from tf_hfwb.tracking.artifact_logging import log_directory\n"
         "tracker = open_tracker(Settings.resolve())\n"
         "log_directory(tracker, 'out/checkpoint-5', name='x')\n"
         "print(tracker.directory)\n",

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tf_hfwb.background import Worker
+from tf_hfwb.background_worker import Worker
 
 
 def test_jobs_run_in_order_on_one_other_thread():

@@ -649,7 +649,7 @@ def test_waiting_for_the_disk_is_said_when_it_is_noticeable(kind, caplog, capsys
     model = model_of(kind)
     train(model, [WandbModelCheckpoint("out", save_freq=1)], epochs=1)  # Nobody's concern.
     assert not caplog.records
-    monkeypatch.setattr("tf_hfwb.callbacks.checkpoint._NOTICEABLE", (0.15, 0.05))
+    monkeypatch.setattr("tf_hfwb.callbacks.model_checkpoint._NOTICEABLE", (0.15, 0.05))
     monkeypatch.setenv("PYCHARM_HOSTED", "1")  # Keras draws its bar as on a terminal.
     monkeypatch.setattr(logging.getLogger("tf_hfwb"), "handlers", [logging.StreamHandler(sys.stdout)])
     capsys.readouterr()

@@ -27,8 +27,8 @@ import pytest
 from helpers import python
 
 from tf_hfwb import errors
+from tf_hfwb.checkpoint.safetensors_files import CHUNK
 from tf_hfwb.checkpoint.store import Checkpoint, Store
-from tf_hfwb.checkpoint.tensors import CHUNK
 from tf_hfwb.errors import (
     CheckpointWriteError,
     CorruptCheckpointError,
@@ -214,7 +214,7 @@ class SlowHash:
 
 
 def hash_slowly(monkeypatch, gate):
-    monkeypatch.setattr("tf_hfwb.checkpoint.draft.hashlib", SimpleNamespace(sha256=lambda: SlowHash(gate)))
+    monkeypatch.setattr("tf_hfwb.checkpoint.checkpoint_draft.hashlib", SimpleNamespace(sha256=lambda: SlowHash(gate)))
 
 
 def test_when_somebody_waits_files_are_written_and_synced_while_they_are_hashed(store, monkeypatch):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tf_hfwb.checkpoint.tensors import CHUNK, chunks, digest_of, read_tensors
+from tf_hfwb.checkpoint.safetensors_files import CHUNK, chunks, digest_of, read_tensors
 from tf_hfwb.errors import CorruptCheckpointError
 
 LIBRARY = [

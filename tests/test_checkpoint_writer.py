@@ -11,9 +11,9 @@ import time
 import pytest
 from helpers import python
 
+from tf_hfwb.checkpoint.background_writer import BackgroundWriter
 from tf_hfwb.checkpoint.store import Checkpoint, Store
-from tf_hfwb.checkpoint.writer import BackgroundWriter
-from tf_hfwb.resume import find_model
+from tf_hfwb.resume.restore import find_model
 
 
 @pytest.fixture
@@ -204,8 +204,8 @@ from tf_hfwb.checkpoint.store import Store
 from helpers import python
 
 from tf_hfwb.checkpoint.store import Checkpoint, Store
-from tf_hfwb.checkpoint.writer import BackgroundWriter
-from tf_hfwb.resume import find_model
+from tf_hfwb.checkpoint.background_writer import BackgroundWriter
+from tf_hfwb.resume.restore import find_model
 
 store, writer, rate = Store("out"), BackgroundWriter("out"), 64 << 20
 

@@ -14,7 +14,7 @@ import transformers
 from helpers import nightly
 
 from tf_hfwb.data import evaluation_batches, training_batches
-from tf_hfwb.data.order import Order
+from tf_hfwb.data.sample_order import Order
 from tf_hfwb.errors import DataError
 
 REPOSITORY = Path(__file__).parent.parent

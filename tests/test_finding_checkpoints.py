@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from tf_hfwb import restore, resume
+from tf_hfwb import restore
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.errors import NotACheckpointError, StateMismatchError
-from tf_hfwb.resume import find_checkpoint
-from tf_hfwb.resumption import Position
+from tf_hfwb.resume.restore import find_checkpoint
+from tf_hfwb.resume.resume_position import Position
 
 ANOTHER = "Another training may go on than the one that saved last"
 
@@ -131,7 +131,7 @@ def test_one_that_goes_while_it_is_put_back_is_looked_for_again(monkeypatch):
             shutil.rmtree(checkpoint.path)
         return Position(step=checkpoint.read_json("trainer_state.json")["global_step"])
 
-    monkeypatch.setattr(resume, "go_on", go_on)
+    monkeypatch.setattr("tf_hfwb.resume.restore.go_on", go_on)
     assert restore(None, True, output_dir="out").step == 1
     assert seen == [2, 1]
     seen.clear()
@@ -148,7 +148,7 @@ def test_one_that_cannot_be_put_back_is_not_tried_again(monkeypatch):
         tried.append(checkpoint.step)
         raise StateMismatchError("It does not fit.")
 
-    monkeypatch.setattr(resume, "go_on", go_on)
+    monkeypatch.setattr("tf_hfwb.resume.restore.go_on", go_on)
     with pytest.raises(StateMismatchError):
         restore(None, True, output_dir="out")
     assert tried == [1]

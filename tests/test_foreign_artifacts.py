@@ -17,10 +17,10 @@ import pytest
 import wandb
 
 from tf_hfwb.errors import ServerError, UnsafeArtifactError
-from tf_hfwb.tracking import downloads
-from tf_hfwb.tracking.artifacts import directory_of
-from tf_hfwb.tracking.private import private_folder
-from tf_hfwb.tracking.server import cache_folder
+from tf_hfwb.tracking import artifact_downloads
+from tf_hfwb.tracking.artifact_logging import directory_of
+from tf_hfwb.tracking.private_folder import private_folder
+from tf_hfwb.tracking.wandb_server import cache_folder
 
 FILES = {"weights.bin": b"0123456789" * 1000, "assets/vocab.txt": b"word\n"}
 
@@ -193,15 +193,15 @@ def test_no_more_is_written_than_was_announced(version, monkeypatch):
     with pytest.raises(UnsafeArtifactError, match=r"More came of 'weights.bin' than the 10000 bytes"):
         directory_of("stranger:latest")
     assert sum(map(len, tree(cache_folder()).values())) <= 10_000 + len(FILES["assets/vocab.txt"])
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=100))
+    monkeypatch.setattr(artifact_downloads.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=100))
     with pytest.raises(ServerError, match=r"it takes 10000 bytes, and .* 100 are free"):
         directory_of("stranger:latest")
 
 
 def test_what_this_machine_has_is_taken_only_if_every_file_is_the_same(version, tmp_path):
     """The journal may lie in a folder that others write to."""
-    from tf_hfwb.tracking import journal
-    from tf_hfwb.tracking.artifacts import runs_folder
+    from tf_hfwb.tracking import artifact_journal
+    from tf_hfwb.tracking.artifact_logging import runs_folder
 
     manifest = b'{"files": {}}'
     local = tmp_path / "local"
@@ -212,8 +212,8 @@ def test_what_this_machine_has_is_taken_only_if_every_file_is_the_same(version, 
         artifact = wandb.Artifact("stranger", "model")
         artifact.add_dir(str(local))
         run.log_artifact(artifact).wait()
-    entry = journal.Entry("stranger", "model", str(local), digest=journal.manifest_digest(local))
-    journal.record(runs_folder(), entry)
+    entry = artifact_journal.Entry("stranger", "model", str(local), digest=artifact_journal.manifest_digest(local))
+    artifact_journal.record(runs_folder(), entry)
     assert directory_of("stranger:latest") == str(local)
     for name, content in {"weights.bin": b"9" * 10_000, "model.keras": b"what would be loaded instead"}.items():
         before = (local / name).read_bytes() if (local / name).exists() else None
@@ -258,7 +258,7 @@ class Liar(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_server_that_lies_gives_an_error_without_the_signed_address(tmp_path, monkeypatch):
-    monkeypatch.setattr(downloads.time, "sleep", lambda _: None)
+    monkeypatch.setattr(artifact_downloads.time, "sleep", lambda _: None)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar) as listener:
         threading.Thread(target=listener.serve_forever, daemon=True).start()
 
@@ -267,7 +267,7 @@ def test_a_server_that_lies_gives_an_error_without_the_signed_address(tmp_path, 
             again = types.SimpleNamespace(direct_url=url)
             artifact = types.SimpleNamespace(qualified_name="e/p/a:v0", files=lambda names: [again])
             bar = types.SimpleNamespace(update=lambda _: None)
-            downloads._file({"a": url}, artifact, entry, tmp_path / "a", bar)
+            artifact_downloads._file({"a": url}, artifact, entry, tmp_path / "a", bar)
 
         for kind in ("file", "forbidden", "compressed", "part"):
             (tmp_path / "a.part").write_bytes(b"1" * 10)

@@ -20,7 +20,7 @@ from tf_hfwb import EarlyStopping, WandbMetricsLogger, WandbModelCheckpoint, loa
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.cli import main
 from tf_hfwb.keras_compat import host_of
-from tf_hfwb.listing import checkpoints
+from tf_hfwb.resume.checkpoint_listing import checkpoints
 
 
 def plain():

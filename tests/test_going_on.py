@@ -22,7 +22,7 @@ from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, restore, training_
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import host_of
-from tf_hfwb.resumption import resumption_of
+from tf_hfwb.resume.resume_position import resumption_of
 
 NUMBER, BATCH_SIZE, EPOCHS = 64, 8, 3
 

@@ -18,8 +18,8 @@ from tf_hfwb import from_pretrained, load_model
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.cli import main
 from tf_hfwb.errors import CorruptCheckpointError, NotACheckpointError, UnsafeModelError, WeightsError
-from tf_hfwb.pytorch_format import save_pytorch_format
-from tf_hfwb.resume import load_processing
+from tf_hfwb.models.pytorch_format import save_pytorch_format
+from tf_hfwb.resume.restore import load_processing
 
 
 @pytest.fixture(scope="module")

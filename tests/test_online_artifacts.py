@@ -30,7 +30,7 @@ from tf_hfwb import (
 from tf_hfwb.cli import main
 from tf_hfwb.errors import ArtifactNotFoundError, ServerError, SettingError
 from tf_hfwb.tracking import current_tracker
-from tf_hfwb.tracking.server import cache_folder
+from tf_hfwb.tracking.wandb_server import cache_folder
 
 
 def train(output_dir="out", epochs=2, run_name="first", **options):

@@ -6,6 +6,7 @@ import ast
 import importlib
 import json
 import pathlib
+import re
 
 import pytest
 from helpers import python
@@ -15,47 +16,22 @@ import tf_hfwb
 PACKAGE = pathlib.Path(tf_hfwb.__file__).parent
 HEAVY = ("tensorflow", "keras", "tf_keras", "transformers", "wandb", "datasets", "numpy", "jax", "torch")
 
-# From the bottom up: a file imports only from rooms above its own in this list, and from its own.
-ROOMS = [
-    "secrets",
-    "errors",
-    "relative_names",
-    "named_files",
-    "messages",
-    "plain_json",
-    "json_checks",
-    "arguments",
-    "places",
-    "settings",
-    "policies",
-    "background",
-    "checkpoint",
-    "training_args",
-    "keras_compat",
-    "data",
-    "pretrained",
-    "pytorch_format",
-    "generation",
-    "predictions",
-    "computed_metrics",
-    "resumption",
-    "trainer_state",
-    "training_state",
-    "tracking",
-    "optimization",
-    "samples",
-    "callbacks",
-    "resume",
-    "listing",
-    "serving",
-    "saving",
-    "building",
-    "overridden",
-    "unused",
-    "training_length",
-    "trainer",
-    "cli",
+# From the ground up: a file imports from the floors below its own, and from its own folder.
+FLOORS = [
+    ["masking"],
+    ["errors", "step_policies"],
+    ["json_text", "messages", "background_worker"],
+    ["settings", "validation"],
+    ["checkpoint"],
+    ["keras_compat"],
+    ["data", "models", "tracking"],
+    ["evaluation", "resume"],
+    ["fit"],
+    ["callbacks"],
+    ["serving", "trainer"],
+    ["cli"],
 ]
+FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
 
 @pytest.mark.parametrize("code", ["import tf_hfwb", "from tf_hfwb.cli import main; main(['--help'])"])
@@ -78,36 +54,54 @@ def test_unknown_names_are_answered_with_the_known_ones():
         importlib.import_module("tf_hfwb").WandbMetricsLoger  # noqa: B018
 
 
-def room(module: str) -> str:
-    return module.split(".")[1]
+def room(path: pathlib.Path) -> str:
+    """The folder of a file, or the file itself at the root."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 
 
 def imports(path: pathlib.Path) -> set[str]:
     """The modules of this package that a file imports, wherever in the file."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tf_hfwb."):
+        if isinstance(node, ast.ImportFrom) and node.module == "tf_hfwb":
+            found |= {f"tf_hfwb.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tf_hfwb."):
             found.add(node.module)
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.startswith("tf_hfwb.")}
-    return found
+    return found - {"tf_hfwb.__version__"}
 
 
 def test_imports_go_one_way():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        own = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        if own == "__init__":
-            continue
+    for path in FILES:
         for module in imports(path):
-            assert ROOMS.index(room(module)) <= ROOMS.index(own), f"{path.name} imports {module}"
+            imported = module.split(".")[1]
+            assert imported == room(path) or FLOOR_OF[imported] < FLOOR_OF[room(path)], f"{path} imports {module}"
+
+
+def test_a_base_name_stands_once():
+    names = [path.stem for path in FILES if path.name != "__init__.py"]
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES} - {PACKAGE}), ids=lambda path: path.name)
+def test_a_folder_says_what_lives_in_each_of_its_files(folder):
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+    within = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    within |= {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
+    assert {name for name in within if f"``{name}``" not in text} == set()
+    assert set(re.findall(r"``([a-z0-9_]+(?:\.py|/))``", text)) == within
 
 
 @pytest.mark.parametrize(
     ("package", "allowed"), [("wandb", {"tracking"}), ("tf_keras", {"keras_compat"}), ("keras", {"keras_compat"})]
 )
 def test_each_seam_has_one_room(package, allowed):
-    for path in sorted(PACKAGE.rglob("*.py")):
-        own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    for path in FILES:
+        own = room(path)
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from tf_hfwb.policies import EverySteps, Never, Once, higher_is_better, is_better
+from tf_hfwb.step_policies import EverySteps, Never, Once, higher_is_better, is_better
 
 
 def met(policy, boundaries) -> list[int]:

@@ -13,7 +13,7 @@ import transformers
 from helpers import KERASES, samples
 
 from tf_hfwb.data import evaluation_batches
-from tf_hfwb.predictions import BatchRunner
+from tf_hfwb.evaluation.prediction_pass import BatchRunner
 
 MODELS = {
     "bert": (tiny.bert, tiny.classified),

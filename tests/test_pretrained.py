@@ -45,7 +45,7 @@ from transformers import (
 )
 
 from tf_hfwb.errors import SettingError, WeightsError
-from tf_hfwb.pretrained import LazyTensors, from_pretrained
+from tf_hfwb.models.pretrained import LazyTensors, from_pretrained
 
 IDS = {"input_ids": tf.constant([[5, 6, 7, 8], [9, 8, 7, 0]]), "attention_mask": tf.constant([[1] * 4, [1, 1, 1, 0]])}
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 24}
@@ -625,7 +625,7 @@ def test_tensors_are_read_when_asked_for():
 
 def test_importing_the_module_imports_no_framework():
     code = (
-        "import sys, tf_hfwb.pretrained\n"
+        "import sys, tf_hfwb.models.pretrained\n"
         "print(sorted({'tensorflow', 'transformers', 'keras', 'tf_keras', 'safetensors'} & set(sys.modules)))"
     )
     done = subprocess.run(

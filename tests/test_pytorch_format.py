@@ -20,7 +20,7 @@ from tf_hfwb import TFTrainer, TFTrainingArguments, WandbModelCheckpoint, from_p
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.cli import main
 from tf_hfwb.errors import SettingError
-from tf_hfwb.pytorch_format import pytorch_tensors, save_pytorch_format
+from tf_hfwb.models.pytorch_format import pytorch_tensors, save_pytorch_format
 
 TEXT = {"vocab_size": 40, "max_position_embeddings": 20, "hidden_size": 16, "num_hidden_layers": 2}
 TEXT |= {"num_attention_heads": 2, "intermediate_size": 24}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tf_hfwb.relative_names import all_checked, checked
+from tf_hfwb.validation.relative_paths import all_checked, checked
 
 
 @pytest.mark.parametrize("name", ["a", "a/b.txt", ".hidden", "...", "a..b/c", "größer", "日本/語.txt", "a b:c", "null"])

@@ -16,8 +16,8 @@ from helpers import finish, history, records
 
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import current_tracker, open_tracker
-from tf_hfwb.tracking.history import logged_rows, run_folders, unwritten
-from tf_hfwb.tracking.run import FLUSH_INTERVAL
+from tf_hfwb.tracking.run_history import logged_rows, run_folders, unwritten
+from tf_hfwb.tracking.tracker import FLUSH_INTERVAL
 
 STEP = "train/global_step"
 SCRIPT = """

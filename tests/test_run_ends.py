@@ -21,7 +21,7 @@ from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint
 from tf_hfwb.cli import main
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
-from tf_hfwb.tracking.history import is_whole, run_folders
+from tf_hfwb.tracking.run_history import is_whole, run_folders
 
 STEP = "train/global_step"
 MAIN = "import sys; from tf_hfwb.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -169,8 +169,8 @@ if trouble == "full":
 import wandb
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
-from tf_hfwb.tracking.artifacts import log_directory
-from tf_hfwb.tracking.attached import attach
+from tf_hfwb.tracking.artifact_logging import log_directory
+from tf_hfwb.tracking.user_runs import attach
 
 tracker = open_tracker(Settings.resolve())
 attach(tracker)

@@ -33,11 +33,11 @@ from tf_hfwb.errors import (
 )
 from tf_hfwb.keras_compat import safe_config
 from tf_hfwb.keras_compat.safe_config import check_config
-from tf_hfwb.resume import load_processing
-from tf_hfwb.serving.source import load_source
+from tf_hfwb.resume.restore import load_processing
+from tf_hfwb.serving.export_source import load_source
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
-from tf_hfwb.tracking.artifacts import log_directory
+from tf_hfwb.tracking.artifact_logging import log_directory
 
 
 def function(module, name, registered="same") -> dict:

@@ -10,8 +10,8 @@ import tensorflow as tf
 from helpers import KERASES, classifier, samples
 
 from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.evaluation.tables.predicted_samples import PredictedSamples
 from tf_hfwb.keras_compat import host_of
-from tf_hfwb.samples.predicted import PredictedSamples
 
 NAMES = ["no", "yes", "maybe"]
 ZEROS = np.zeros((2, 4), "float32")

@@ -13,9 +13,9 @@ import transformers
 from datasets import ClassLabel, Features, Sequence, Value
 
 from tf_hfwb.errors import DataError, SettingError
-from tf_hfwb.samples.columns import text_columns
-from tf_hfwb.samples.labels import as_sets
-from tf_hfwb.samples.predicted import PredictedSamples
+from tf_hfwb.evaluation.tables.label_values import as_sets
+from tf_hfwb.evaluation.tables.predicted_samples import PredictedSamples
+from tf_hfwb.evaluation.tables.raw_columns import text_columns
 
 TEXT, CLASSES = Value("string"), ClassLabel(names=["bad", "fair", "good"])
 

@@ -10,7 +10,7 @@ import tokenizers
 import transformers
 
 from tf_hfwb.errors import DataError
-from tf_hfwb.samples.predicted import PredictedSamples
+from tf_hfwb.evaluation.tables.predicted_samples import PredictedSamples
 
 STRANGE = [
     "the cat sees a dog",

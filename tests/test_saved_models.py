@@ -20,7 +20,7 @@ from helpers import KERASES, nightly, python
 from tf_hfwb import EarlyStopping, WandbModelCheckpoint, export_for_serving, load_model, restore
 from tf_hfwb.cli import main
 from tf_hfwb.errors import SettingError, StateMismatchError, UnsafeModelError
-from tf_hfwb.serving.source import load_source
+from tf_hfwb.serving.export_source import load_source
 
 WORDS = ["red", "green", "blue", "red", "blue", "red"]
 

@@ -17,9 +17,9 @@ from helpers import nightly, records
 
 from tf_hfwb import WandbModelCheckpoint
 from tf_hfwb.errors import NotACheckpointError, ServerError, SettingError
-from tf_hfwb.secrets import cause, masked, masked_text
-from tf_hfwb.tracking.artifacts import directory_of
-from tf_hfwb.training_args import TFTrainingArguments
+from tf_hfwb.masking import cause, masked, masked_text
+from tf_hfwb.tracking.artifact_logging import directory_of
+from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 WORD = "s3cr3t-w0rd"  # Which no form tells.
@@ -230,7 +230,7 @@ import dataclasses, json, logging, os, sys
 import tiny
 from helpers import classifier, samples
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbMetricsLogger, WandbModelCheckpoint
-from tf_hfwb.callbacks.step import StepCallback
+from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.tracking import current_tracker
 
 logging.basicConfig(level=logging.INFO)

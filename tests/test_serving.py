@@ -26,13 +26,13 @@ from helpers import nightly, python
 from tf_hfwb import export_for_serving
 from tf_hfwb.cli import main
 from tf_hfwb.errors import ExportError, NotACheckpointError, SettingError
-from tf_hfwb.generation import Generator
-from tf_hfwb.serving import check
-from tf_hfwb.serving.generation import Continuation, Spelling, is_spelled
-from tf_hfwb.serving.outputs import Outputs
-from tf_hfwb.serving.signatures import Servable
-from tf_hfwb.serving.texts import TextsInGraph
-from tf_hfwb.serving.versions import new_version, versions
+from tf_hfwb.evaluation.text_generation import Generator
+from tf_hfwb.serving import export_check
+from tf_hfwb.serving.generation_signature import Continuation, Spelling, is_spelled
+from tf_hfwb.serving.served_outputs import Outputs
+from tf_hfwb.serving.tokenizers.texts_in_graph import TextsInGraph
+from tf_hfwb.serving.transformers_servable import Servable
+from tf_hfwb.serving.version_folders import new_version, versions
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
 
@@ -465,7 +465,7 @@ def test_a_graph_that_disagrees_with_the_tokenizer_is_published_only_by_name(ber
 
 
 def test_a_model_that_answers_otherwise_is_not_published(bert, folder, monkeypatch):
-    monkeypatch.setattr(check, "TOLERANCE", -1.0)
+    monkeypatch.setattr(export_check, "TOLERANCE", -1.0)
     with pytest.raises(ExportError, match="differs from the Python model's"):
         export_for_serving(bert, folder / "a" / "served")
     assert list(folder.iterdir()) == []
@@ -577,7 +577,7 @@ def test_versions_appear_whole_and_are_numbered(folder):
 
 def test_drafts_of_processes_that_are_gone_are_removed_and_those_of_others_stay(folder):
     code = (
-        "import os, pathlib, sys; from tf_hfwb.serving.versions import new_version\n"
+        "import os, pathlib, sys; from tf_hfwb.serving.version_folders import new_version\n"
         f"with new_version(pathlib.Path({str(folder)!r}), None) as draft:\n"
         "    (draft.path / 'file').write_text('')\n"
         "    os.kill(os.getpid(), 15)\n"

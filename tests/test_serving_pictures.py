@@ -13,8 +13,8 @@ import transformers
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.serving.export import processing_for
-from tf_hfwb.serving.pictures import PicturesInGraph, UnsupportedProcessorError
-from tf_hfwb.serving.signatures import Servable
+from tf_hfwb.serving.images_in_graph import PicturesInGraph, UnsupportedProcessorError
+from tf_hfwb.serving.transformers_servable import Servable
 
 SIZES = [(31, 17), (64, 64), (240, 319), (2, 5), (2, 1), (224, 224), (480, 500)]
 BY_CLIP = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}

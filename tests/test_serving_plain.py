@@ -15,7 +15,7 @@ from helpers import KERASES, nightly
 from tf_hfwb import export_for_serving
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import plain_in_float32
-from tf_hfwb.serving.plain import PlainServable
+from tf_hfwb.serving.keras_servable import PlainServable
 
 
 @pytest.mark.parametrize("kind", KERASES)

@@ -16,8 +16,8 @@ import transformers
 from helpers import nightly
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.serving.texts import TextsInGraph
-from tf_hfwb.serving.unsupported import UnsupportedTokenizerError
+from tf_hfwb.serving.tokenizers.texts_in_graph import TextsInGraph
+from tf_hfwb.serving.tokenizers.unsupported import UnsupportedTokenizerError
 
 
 def minilm():

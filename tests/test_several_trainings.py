@@ -10,7 +10,7 @@ import wandb
 from helpers import KERASES, classifier, eval_rows, finish, history, records, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable, WandbMetricsLogger, WandbModelCheckpoint, restore
-from tf_hfwb.tracking.history import run_folders
+from tf_hfwb.tracking.run_history import run_folders
 
 DATA = samples(16)
 STEP = "train/global_step"

@@ -60,7 +60,7 @@ def changes(model, act):
 
 
 def test_where_a_read_is_no_copy_on_write_it_is_copied(monkeypatch):
-    module = importlib.import_module("tf_hfwb.keras_compat.snapshot")
+    module = importlib.import_module("tf_hfwb.keras_compat.variable_snapshot")
     assert module.copies_on_write()
     monkeypatch.setattr(module, "copies_on_write", lambda: False)
     model = tiny.functional("tf_keras", optimizer="adam")
@@ -68,6 +68,6 @@ def test_where_a_read_is_no_copy_on_write_it_is_copied(monkeypatch):
 
 
 def test_the_trial_notices_a_read_that_is_no_copy(monkeypatch):
-    module = importlib.import_module("tf_hfwb.keras_compat.snapshot")
+    module = importlib.import_module("tf_hfwb.keras_compat.variable_snapshot")
     monkeypatch.setattr(module, "read", lambda variable: variable)  # What is read later is what it is then.
     assert not module._try()

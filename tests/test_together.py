@@ -10,7 +10,7 @@ from helpers import finish, history
 
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
-from tf_hfwb.tracking.together import Together
+from tf_hfwb.tracking.row_batching import Together
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import wandb
 from helpers import classifier, finish, history, python, records, samples
 
 from tf_hfwb import WandbMetricsLogger
-from tf_hfwb.secrets import masked
+from tf_hfwb.masking import masked
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, open_tracker
-from tf_hfwb.tracking.run import _warn_that_it_is_disabled, has_credentials
+from tf_hfwb.tracking.tracker import _warn_that_it_is_disabled, has_credentials
 
 FIT = """
 import sys

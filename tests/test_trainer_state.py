@@ -18,8 +18,8 @@ from tf_hfwb import EarlyStopping, WandbMetricsLogger, WandbModelCheckpoint, res
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.cli import main
 from tf_hfwb.errors import CorruptCheckpointError, StateMismatchError
-from tf_hfwb.listing import checkpoints
-from tf_hfwb.trainer_state import _PARTICIPANTS, FACTS, TrainerState
+from tf_hfwb.resume.checkpoint_listing import checkpoints
+from tf_hfwb.resume.trainer_state import _PARTICIPANTS, FACTS, TrainerState
 
 SUMS = {"total": 1.5, "batches": 3, "samples": 12}
 MOMENT = {"step": 2, "epoch": 0.5, "seconds": 0.25}

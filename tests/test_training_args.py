@@ -18,7 +18,7 @@ from transformers.trainer_utils import IntervalStrategy, SchedulerType
 import tf_hfwb
 from tf_hfwb import TFTrainingArguments, WandbModelCheckpoint
 from tf_hfwb.errors import SettingError, UnknownArgumentError
-from tf_hfwb.training_args import steps_of
+from tf_hfwb.trainer.training_arguments import steps_of
 
 FOR_SCRIPTS = {"do_train", "do_eval", "do_predict", "resume_from_checkpoint"}
 
@@ -53,7 +53,7 @@ def test_every_argument_is_read_somewhere():
         tree = ast.parse(path.read_text())
         for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
             owners = {"args", "self.args"}
-            if path.name == "training_args.py" and function.name != "__post_init__":  # To check is not to use.
+            if path.name == "training_arguments.py" and function.name != "__post_init__":  # To check is not to use.
                 owners.add("self")
             for node in ast.walk(function):
                 if isinstance(node, ast.Attribute) and ast.unparse(node.value) in owners:

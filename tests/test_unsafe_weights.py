@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from helpers import classifier
 
+from tf_hfwb.checkpoint.safetensors_files import chunks
 from tf_hfwb.checkpoint.store import Store
-from tf_hfwb.checkpoint.tensors import chunks
 from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.keras_compat.archive_safety import check_archive, weights_of_archive

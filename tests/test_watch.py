@@ -24,8 +24,8 @@ from tf_hfwb import (
 )
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import host_of, of_array
-from tf_hfwb.tracking.histograms import histogram
-from tf_hfwb.tracking.history import rows_in
+from tf_hfwb.tracking.run_history import rows_in
+from tf_hfwb.tracking.wandb_histogram import histogram
 
 STEP = "train/global_step"
 HERE = [str(pathlib.Path(__file__).parent)]
@@ -242,7 +242,7 @@ def test_what_is_not_finite_is_counted_and_left_out(kind):
 def test_counting_agrees_wherever_it_is_done():
     import tensorflow as tf
 
-    from tf_hfwb.keras_compat.distributions import in_jax, in_tensorflow, of_vector
+    from tf_hfwb.keras_compat.histogram_bins import in_jax, in_tensorflow, of_vector
 
     random = np.random.default_rng(0)
     mixed = random.normal(size=1000).astype("float32")

@@ -10,48 +10,48 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from tf_hfwb.secrets import SecretFilter
+from tf_hfwb.masking import SecretFilter
 
 if TYPE_CHECKING:
-    from tf_hfwb.callbacks.checkpoint import WandbModelCheckpoint
+    from tf_hfwb.callbacks.callback_list import wandb_callbacks
+    from tf_hfwb.callbacks.compute_metrics import ComputeMetrics
     from tf_hfwb.callbacks.early_stopping import EarlyStopping
-    from tf_hfwb.callbacks.environment import wandb_callbacks
     from tf_hfwb.callbacks.eval_callback import WandbEvalCallback
     from tf_hfwb.callbacks.eval_table import WandbEvalTable
-    from tf_hfwb.callbacks.metrics import WandbMetricsLogger
-    from tf_hfwb.callbacks.python_metrics import ComputeMetrics
-    from tf_hfwb.callbacks.watch import WandbWatch
+    from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
+    from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
+    from tf_hfwb.callbacks.weight_watch import WandbWatch
     from tf_hfwb.data import training_batches
-    from tf_hfwb.generation import Generator
-    from tf_hfwb.pretrained import from_pretrained
-    from tf_hfwb.resume import load_model, restore
+    from tf_hfwb.evaluation.text_generation import Generator
+    from tf_hfwb.models.pretrained import from_pretrained
+    from tf_hfwb.resume.restore import load_model, restore
     from tf_hfwb.serving.export import export_for_serving
     from tf_hfwb.tracking.registry import link_to_registry
-    from tf_hfwb.trainer import TFTrainer
-    from tf_hfwb.training_args import TFTrainingArguments
+    from tf_hfwb.trainer.tf_trainer import TFTrainer
+    from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 
 __version__ = "0.1.0"
 
 logging.getLogger("tf_hfwb").addFilter(SecretFilter())
 
 _HOMES = {
-    "ComputeMetrics": "tf_hfwb.callbacks.python_metrics",
+    "ComputeMetrics": "tf_hfwb.callbacks.compute_metrics",
     "EarlyStopping": "tf_hfwb.callbacks.early_stopping",
-    "Generator": "tf_hfwb.generation",
-    "TFTrainer": "tf_hfwb.trainer",
-    "TFTrainingArguments": "tf_hfwb.training_args",
+    "Generator": "tf_hfwb.evaluation.text_generation",
+    "TFTrainer": "tf_hfwb.trainer.tf_trainer",
+    "TFTrainingArguments": "tf_hfwb.trainer.training_arguments",
     "WandbEvalCallback": "tf_hfwb.callbacks.eval_callback",
     "WandbEvalTable": "tf_hfwb.callbacks.eval_table",
-    "WandbMetricsLogger": "tf_hfwb.callbacks.metrics",
-    "WandbModelCheckpoint": "tf_hfwb.callbacks.checkpoint",
-    "WandbWatch": "tf_hfwb.callbacks.watch",
+    "WandbMetricsLogger": "tf_hfwb.callbacks.metrics_logger",
+    "WandbModelCheckpoint": "tf_hfwb.callbacks.model_checkpoint",
+    "WandbWatch": "tf_hfwb.callbacks.weight_watch",
     "export_for_serving": "tf_hfwb.serving.export",
-    "from_pretrained": "tf_hfwb.pretrained",
+    "from_pretrained": "tf_hfwb.models.pretrained",
     "link_to_registry": "tf_hfwb.tracking.registry",
-    "load_model": "tf_hfwb.resume",
-    "restore": "tf_hfwb.resume",
+    "load_model": "tf_hfwb.resume.restore",
+    "restore": "tf_hfwb.resume.restore",
     "training_batches": "tf_hfwb.data",
-    "wandb_callbacks": "tf_hfwb.callbacks.environment",
+    "wandb_callbacks": "tf_hfwb.callbacks.callback_list",
 }
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Any
 
 import tf_hfwb
 from tf_hfwb.errors import TFHFWBError
-from tf_hfwb.secrets import masked_text
+from tf_hfwb.masking import masked_text
 
 _FOR_SERVING = (
     *("version", "max_length", "max_new_tokens", "text", "accept_tokenizer_differences"),
@@ -121,8 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _checkpoints(arguments: argparse.Namespace) -> int:
     import dataclasses
 
-    from tf_hfwb.listing import checkpoints
-    from tf_hfwb.plain_json import dumps
+    from tf_hfwb.json_text import dumps
+    from tf_hfwb.resume.checkpoint_listing import checkpoints
 
     listed = checkpoints(arguments.source)
     status = 1 if all(one.damage for one in listed) else 0
@@ -233,8 +233,8 @@ def _custom_objects(names: Sequence[str]) -> dict[str, Any] | None:
 
 def _export_to_pytorch(arguments: argparse.Namespace) -> int:
     from tf_hfwb.errors import SettingError
-    from tf_hfwb.pytorch_format import save_pytorch_format
-    from tf_hfwb.resume import load_model, load_processing
+    from tf_hfwb.models.pytorch_format import save_pytorch_format
+    from tf_hfwb.resume.restore import load_model, load_processing
 
     for name in _FOR_SERVING:
         if getattr(arguments, name) not in (None, False, []):
@@ -251,7 +251,7 @@ def _export_to_pytorch(arguments: argparse.Namespace) -> int:
 
 
 def _sync(arguments: argparse.Namespace) -> int:
-    from tf_hfwb.tracking.recovery import sync
+    from tf_hfwb.tracking.sync import sync
 
     done = sync(*arguments.run)
     print(f"{done.run_path}: {done.rows} rows and {len(done.artifacts)} artifacts uploaded")
@@ -271,8 +271,8 @@ def _show(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    from tf_hfwb.plain_json import dumps
-    from tf_hfwb.tracking.recovery import LocalRun
+    from tf_hfwb.json_text import dumps
+    from tf_hfwb.tracking.sync import LocalRun
 
     leet = [sys.executable, "-m", "wandb", "leet"]
     run = LocalRun.find(path)

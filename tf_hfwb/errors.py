@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tf_hfwb.secrets import masked, masked_text
+from tf_hfwb.masking import masked, masked_text
 
 
 class TFHFWBError(Exception):

@@ -26,9 +26,9 @@ import tf_keras
 import tiny
 
 from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, restore, training_batches
-from tf_hfwb.callbacks.step import StepCallback
 from tf_hfwb.data import evaluation_batches
-from tf_hfwb.policies import EverySteps, Once
+from tf_hfwb.fit.step_callback import StepCallback
+from tf_hfwb.step_policies import EverySteps, Once
 
 
 class SignalAt(StepCallback):

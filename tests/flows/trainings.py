@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from forking import Launcher
 from helpers import history
 
-from tf_hfwb.tracking.history import run_folders
+from tf_hfwb.tracking.run_history import run_folders
 
 RESUMABLE = str(pathlib.Path(__file__).with_name("resumable.py"))
 Rows = dict[tuple[int, str], dict[str, float]]

@@ -1,1 +1,9 @@
-"""The Keras callbacks, one a file."""
+"""The public Keras callbacks, one a file, and the list of them.
+
+* ``metrics_logger.py``: ``WandbMetricsLogger``; ``model_checkpoint.py``: ``WandbModelCheckpoint``;
+  ``early_stopping.py``: ``EarlyStopping``; ``weight_watch.py``: ``WandbWatch``; ``compute_metrics.py``:
+  ``ComputeMetrics``.
+* ``eval_table.py``: ``WandbEvalTable``; ``eval_callback.py``: ``WandbEvalCallback``.
+* ``callback_list.py``: ``wandb_callbacks``; ``callback_checks.py``: a user's list of callbacks;
+  ``callback_order.py``: the order that works.
+"""

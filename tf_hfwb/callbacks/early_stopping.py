@@ -8,15 +8,15 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, Literal
 
-from tf_hfwb.arguments import whole_number
-from tf_hfwb.callbacks.direction import is_higher_better
-from tf_hfwb.callbacks.evaluation import EvaluationCallback
-from tf_hfwb.callbacks.names import is_evaluation, named, possible_rows, row_name
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, SettingError
+from tf_hfwb.fit.evaluations import EvaluationCallback
+from tf_hfwb.fit.metric_direction import is_higher_better
+from tf_hfwb.fit.metric_names import is_evaluation, named, possible_rows, row_name
 from tf_hfwb.keras_compat import Logs, described, has_callbacks_of_others, number
-from tf_hfwb.tracking.attached import summarize_open_run
-from tf_hfwb.training_state import metrics_of, weights_in
+from tf_hfwb.resume.training_state import metrics_of, weights_in
+from tf_hfwb.tracking.user_runs import summarize_open_run
+from tf_hfwb.validation.argument_checks import whole_number
 
 _logger = logging.getLogger("tf_hfwb")
 

@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from tf_hfwb.callbacks.run import open_fit_run
 from tf_hfwb.errors import SettingError
+from tf_hfwb.fit.fit_run import open_fit_run
 from tf_hfwb.keras_compat import Callback, Logs
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker
-from tf_hfwb.tracking.tables import log_data_table, new_table, submit_prediction_table
+from tf_hfwb.tracking.run_tables import log_data_table, new_table, submit_prediction_table
 
 
 class WandbEvalCallback(Callback):

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tf_hfwb.arguments import whole_number
-from tf_hfwb.callbacks.evaluation import EvaluationCallback
-from tf_hfwb.callbacks.run import open_fit_run
 from tf_hfwb.errors import SettingError
+from tf_hfwb.evaluation.tables.predicted_samples import PredictedSamples, UserRows
+from tf_hfwb.fit.evaluations import EvaluationCallback
+from tf_hfwb.fit.fit_run import open_fit_run
 from tf_hfwb.keras_compat import Logs
-from tf_hfwb.samples.predicted import PredictedSamples, UserRows
 from tf_hfwb.settings import Settings
-from tf_hfwb.tracking.tables import GrowingTable, checked_key
+from tf_hfwb.tracking.run_tables import GrowingTable, checked_key
+from tf_hfwb.validation.argument_checks import whole_number
 
 _logger = logging.getLogger("tf_hfwb")
 

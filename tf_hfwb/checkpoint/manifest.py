@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.checkpoint import tensors as tensor_files
-from tf_hfwb.checkpoint.pending import wait_for_writers
+from tf_hfwb.checkpoint import safetensors_files as tensor_files
+from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.regular_files import open_regular, size_of
-from tf_hfwb.checkpoint.temporary import is_being_replaced
+from tf_hfwb.checkpoint.temporary_names import is_being_replaced
 from tf_hfwb.errors import CheckpointError, CorruptCheckpointError, NotACheckpointError
-from tf_hfwb.relative_names import all_checked
+from tf_hfwb.validation.relative_paths import all_checked
 
 MANIFEST = "manifest.json"
 FORMAT = "tf_hfwb-checkpoint"

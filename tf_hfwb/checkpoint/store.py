@@ -27,13 +27,13 @@ from dataclasses import dataclass
 
 import filelock
 
-from tf_hfwb.checkpoint.draft import RENAMING, Draft
+from tf_hfwb.checkpoint.checkpoint_draft import RENAMING, Draft
+from tf_hfwb.checkpoint.directory_removal import discard
+from tf_hfwb.checkpoint.disk_sync import sync_directory
 from tf_hfwb.checkpoint.manifest import LOOKS, MANIFEST, PAUSE, Checkpoint, FileEntry, Pace, step_of
-from tf_hfwb.checkpoint.pending import wait_for_writers
+from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.regular_files import size_of
-from tf_hfwb.checkpoint.removal import discard
-from tf_hfwb.checkpoint.syncing import sync_directory
-from tf_hfwb.checkpoint.temporary import DRAFT, REMOVED, beside, missing_of, parts_of
+from tf_hfwb.checkpoint.temporary_names import DRAFT, REMOVED, beside, missing_of, parts_of
 from tf_hfwb.errors import (
     CheckpointError,
     CheckpointWriteError,

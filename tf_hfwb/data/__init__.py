@@ -1,7 +1,14 @@
 """Input pipelines for ``model.fit``, ``evaluate`` and ``predict`` that resume at any step at no cost.
 
-A pipeline is two independent halves: an *order* (``order.py``: step number to sample indices, a pure function of the
-seed) and a *source* (sample indices to a batch: ``columns.py``, ``collate.py``, ``arrays.py``).
+A pipeline is two independent halves: an *order* (step number to sample indices, a pure function of the seed) and a
+*source* (sample indices to a batch).
+
+* ``batches.py``: the public functions; ``sample_order.py``: the order; ``sample_source.py``: what a source is.
+* ``column_source.py``: a ``datasets.Dataset`` without Python in the loop; ``arrow_columns.py``: its Arrow buffers;
+  ``padding.py``: padding in the graph.
+* ``collated_source.py``: with a Python collator; ``array_source.py``: arrays; ``tf_data.py``: a ``tf.data.Dataset``.
+* ``column_roles.py``: which columns are inputs and labels; ``data_checks.py``: whether they fit the model;
+  ``input_length.py``: how long an input may be.
 """
 
 from tf_hfwb.data.batches import Batches, evaluation_batches, training_batches

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tf_hfwb.data.order import Order
-from tf_hfwb.data.roles import Roles
-from tf_hfwb.data.source import Source
+from tf_hfwb.data.column_roles import Roles
+from tf_hfwb.data.sample_order import Order
+from tf_hfwb.data.sample_source import Source
 from tf_hfwb.data.tf_data import is_endless, is_tf_data, num_batches, repeated
 from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from tf_hfwb.data.collate import Collator
+    from tf_hfwb.data.collated_source import Collator
 
 
 @dataclass(frozen=True)
@@ -200,15 +200,15 @@ def _source(
         pad_to_multiple_of = _integer("pad_to_multiple_of", pad_to_multiple_of, minimum=1)
     datasets = sys.modules.get("datasets")  # Data of that library can only exist if it has been imported.
     if datasets is None or not isinstance(data, _dataset_types(datasets)):
-        from tf_hfwb.data.arrays import array_source
-        from tf_hfwb.data.fitting import check_arrays
+        from tf_hfwb.data.array_source import array_source
+        from tf_hfwb.data.data_checks import check_arrays
 
         source = array_source(data)
         check_arrays(model, data, is_for_loss)
         return source
     _check_dataset(data, datasets)
-    from tf_hfwb.data.collate import collated_source
-    from tf_hfwb.data.columns import columns_source
+    from tf_hfwb.data.collated_source import collated_source
+    from tf_hfwb.data.column_source import columns_source
 
     if data_collator is not None:
         return collated_source(data, roles, data_collator)

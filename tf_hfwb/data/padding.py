@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tf_hfwb.data.arrow import Column
+from tf_hfwb.data.arrow_columns import Column
 from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:

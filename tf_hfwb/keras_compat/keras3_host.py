@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat import keras_files, observer, recorder, variables
-from tf_hfwb.keras_compat.host import Host, innermost
+from tf_hfwb.keras_compat import gradient_observer, keras_files, loss_recorder, training_variables
+from tf_hfwb.keras_compat.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat.host_base import Host, innermost
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.keras_layout import lay_out_keras3
-from tf_hfwb.keras_compat.observer import GradientObserver
-from tf_hfwb.keras_compat.position import Start, begin_next_fit_at, in_keras3
-from tf_hfwb.keras_compat.recorder import StepRecorder, read
-from tf_hfwb.keras_compat.snapshot import snapshot
-from tf_hfwb.keras_compat.variables import Variables, frozen_variables
+from tf_hfwb.keras_compat.loss_recorder import StepRecorder, read
+from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at, in_keras3
+from tf_hfwb.keras_compat.training_variables import Variables, frozen_variables
+from tf_hfwb.keras_compat.variable_snapshot import snapshot
 
 
 class Keras3Host(Host):
@@ -54,7 +54,7 @@ class Keras3Host(Host):
         return int(np.asarray(self._value(innermost(optimizer)._iterations)))
 
     def record_steps(self) -> StepRecorder:
-        return recorder.attach(
+        return loss_recorder.attach(
             self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_to_hand_out
         )
 
@@ -64,13 +64,13 @@ class Keras3Host(Host):
     def observe_gradients(self) -> GradientObserver | None:
         optimizer = innermost(self.model.optimizer)
         if _backend() == "jax":
-            return observer.attach_on_jax(self.model, optimizer)
+            return gradient_observer.attach_on_jax(self.model, optimizer)
         # Keras 3 clips what each replica has. Only replicas of one process can add theirs under a condition.
         is_mirrored = type(self._strategy).__name__ == "MirroredStrategy"
         if self.num_replicas > 1 and not (is_mirrored and self.model.built):
             return None
 
-        return observer.attach_on_tensorflow(
+        return gradient_observer.attach_on_tensorflow(
             self.model,
             optimizer,
             lambda: optimizer._iterations.value,
@@ -86,13 +86,13 @@ class Keras3Host(Host):
         begin_next_fit_at(self.model, start, in_keras3)
 
     def optimizer_variables(self) -> Variables:
-        return variables.keras3_optimizer(self.model)
+        return training_variables.keras3_optimizer(self.model)
 
     def random_variables(self) -> Variables:
-        return variables.keras3_random(self.model)
+        return training_variables.keras3_random(self.model)
 
     def global_random_variable(self, *, make: bool = False) -> Any:
-        return variables.keras3_global(make=make)
+        return training_variables.keras3_global(make=make)
 
     def model_files(self) -> KerasFiles:
         frozen = frozen_variables(self.model._flatten_layers())

@@ -28,7 +28,7 @@ from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat.archive_safety import weights_of_archive
 from tf_hfwb.keras_compat.hdf5_safety import opened_hdf5
 from tf_hfwb.keras_compat.keras_layout import Arrays, Layout
-from tf_hfwb.keras_compat.texts import write_texts
+from tf_hfwb.keras_compat.tokenizer_files import write_texts
 
 _logger = logging.getLogger("tf_hfwb")
 

@@ -6,15 +6,15 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from tf_hfwb.keras_compat import keras_files, observer, recorder, variables
-from tf_hfwb.keras_compat.host import Host, innermost
+from tf_hfwb.keras_compat import gradient_observer, keras_files, loss_recorder, training_variables
+from tf_hfwb.keras_compat.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat.host_base import Host, innermost
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.keras_layout import lay_out_tf_keras
-from tf_hfwb.keras_compat.observer import GradientObserver
-from tf_hfwb.keras_compat.position import Start, begin_next_fit_at, in_tf_keras
-from tf_hfwb.keras_compat.recorder import StepRecorder, read
+from tf_hfwb.keras_compat.loss_recorder import StepRecorder, read
+from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at, in_tf_keras
+from tf_hfwb.keras_compat.training_variables import Variables
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
-from tf_hfwb.keras_compat.variables import Variables
 
 
 class TFKerasHost(Host):
@@ -59,16 +59,18 @@ class TFKerasHost(Host):
         return int(read(optimizer.iterations).numpy())
 
     def record_steps(self) -> StepRecorder:
-        return recorder.attach(
+        return loss_recorder.attach(
             self.model, keras3=False, steps_per_execution=self.steps_per_execution, rate=self._rate_to_hand_out
         )
 
     def observe_gradients(self) -> GradientObserver | None:
         optimizer = innermost(self.model.optimizer)
-        if variables.native_optimizer(optimizer) is not None or (self.num_replicas > 1 and not self.model.built):
+        if training_variables.native_optimizer(optimizer) is not None or (
+            self.num_replicas > 1 and not self.model.built
+        ):
             return None
 
-        return observer.attach_on_tensorflow(
+        return gradient_observer.attach_on_tensorflow(
             self.model,
             optimizer,
             lambda: optimizer.iterations,
@@ -78,20 +80,20 @@ class TFKerasHost(Host):
         )
 
     def keep_random_state(self) -> None:
-        if variables.keep_random_state(self.model):
-            recorder.trace_again(self.model)
+        if training_variables.keep_random_state(self.model):
+            loss_recorder.trace_again(self.model)
 
     def begin_next_fit_at(self, start: Start) -> None:
         begin_next_fit_at(self.model, start, in_tf_keras)
 
     def optimizer_variables(self) -> Variables:
-        return variables.tf_keras_optimizer(self.model)
+        return training_variables.tf_keras_optimizer(self.model)
 
     def random_variables(self) -> Variables:
-        return variables.tf_keras_random(self.model)
+        return training_variables.tf_keras_random(self.model)
 
     def global_random_variable(self, *, make: bool = False) -> Any:
-        return variables.tf_keras_global(make=make)
+        return training_variables.tf_keras_global(make=make)
 
     def model_files(self) -> TransformersFiles | KerasFiles:
         if self.is_transformers:
@@ -130,12 +132,12 @@ class TFKerasHost(Host):
         return (lambda: rate(iterations - 1)) if callable(rate) else rate
 
     def _config_of(self, optimizer: Any) -> Any:
-        native = variables.native_optimizer(optimizer)
+        native = training_variables.native_optimizer(optimizer)
         return super()._config_of(optimizer) if native is None else {"name": type(native).__name__}
 
 
 def _rate_of(optimizer: Any) -> Any:
-    native = variables.native_optimizer(optimizer)
+    native = training_variables.native_optimizer(optimizer)
     if native is None:
         return optimizer.learning_rate
     rate = getattr(native, "_lr", getattr(native, "_learning_rate", None))  # As each of them calls it.

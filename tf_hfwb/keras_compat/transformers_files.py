@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.arguments import plain
+from tf_hfwb.checkpoint.safetensors_files import digest_of, read_tensors
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.checkpoint.tensors import digest_of, read_tensors
 from tf_hfwb.errors import CorruptCheckpointError
-from tf_hfwb.keras_compat.texts import texts_of, write_texts
-from tf_hfwb.keras_compat.variables import frozen_variables
-from tf_hfwb.secrets import mask_json
+from tf_hfwb.keras_compat.tokenizer_files import texts_of, write_texts
+from tf_hfwb.keras_compat.training_variables import frozen_variables
+from tf_hfwb.masking import mask_json
+from tf_hfwb.validation.argument_checks import plain
 
 Arrays = dict[str, np.ndarray]
 

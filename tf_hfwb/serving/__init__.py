@@ -1,12 +1,10 @@
 """From a model to what TensorFlow Serving runs.
 
-* ``export.py``: :func:`export_for_serving`; ``source.py``: the model and the tokenizer that a source means.
-* ``versions.py``: numbered versions below a directory, each published whole.
-* ``outputs.py``, ``signatures.py``, ``generation.py``: what the functions of a SavedModel take and give; ``plain.py``:
-  those of plain Keras models.
-* ``texts.py``: from texts to padded ids in the graph; ``wordpiece.py``, ``byte_level.py``: the words' ids;
-  ``code_points.py``: what a tokenizer does to each character.
-* ``agreement.py``: whether the graph's ids are the tokenizer's.
-* ``check.py``, ``replay.py``: the SavedModel in a process that has TensorFlow only.
+* ``export.py``: ``export_for_serving``; ``export_source.py``: the model and the tokenizer that a source means.
+* ``version_folders.py``: numbered versions below a directory, each published whole.
+* ``transformers_servable.py``: the signatures of a transformers model; ``generation_signature.py``: the one that
+  generates; ``keras_servable.py``: those of plain Keras models; ``served_outputs.py``: what they answer.
+* ``images_in_graph.py``: from the bytes of an image to pixels; ``tokenizers/``: from texts to ids.
+* ``export_check.py``: the SavedModel gives what the model gives; ``replay_program.py``: the process that runs it.
 * ``warmup.py``: requests that a server runs before it serves.
 """

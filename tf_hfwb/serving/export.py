@@ -10,27 +10,27 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tf_hfwb.data.limits import longest_input
+from tf_hfwb.data.input_length import longest_input
 from tf_hfwb.errors import ExportError, SettingError, TFHFWBError
 from tf_hfwb.keras_compat import is_of_transformers
 from tf_hfwb.messages import inform
-from tf_hfwb.serving.agreement import agreement
-from tf_hfwb.serving.check import TOLERANCE, checker
-from tf_hfwb.serving.outputs import is_ended_by_padding
-from tf_hfwb.serving.pictures import PicturesInGraph, UnsupportedProcessorError, sides_of
-from tf_hfwb.serving.plain import PlainServable
-from tf_hfwb.serving.signatures import Servable
-from tf_hfwb.serving.source import load_source
-from tf_hfwb.serving.texts import TextsInGraph
-from tf_hfwb.serving.unsupported import UnsupportedTokenizerError
-from tf_hfwb.serving.versions import check_version, new_version
+from tf_hfwb.serving.export_check import TOLERANCE, checker
+from tf_hfwb.serving.export_source import load_source
+from tf_hfwb.serving.images_in_graph import PicturesInGraph, UnsupportedProcessorError, sides_of
+from tf_hfwb.serving.keras_servable import PlainServable
+from tf_hfwb.serving.served_outputs import is_ended_by_padding
+from tf_hfwb.serving.tokenizers.texts_in_graph import TextsInGraph
+from tf_hfwb.serving.tokenizers.tokenizer_agreement import agreement
+from tf_hfwb.serving.tokenizers.unsupported import UnsupportedTokenizerError
+from tf_hfwb.serving.transformers_servable import Servable
+from tf_hfwb.serving.version_folders import check_version, new_version
 from tf_hfwb.serving.warmup import write_warmup
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
-from tf_hfwb.tracking.artifacts import log_directory
-from tf_hfwb.tracking.names import checked_alias, checked_artifact_name
+from tf_hfwb.tracking.artifact_logging import log_directory
+from tf_hfwb.tracking.artifact_names import checked_alias, checked_artifact_name
 from tf_hfwb.tracking.registry import link_logged, registry_path
-from tf_hfwb.tracking.server import record_pending_uses
+from tf_hfwb.tracking.wandb_server import record_pending_uses
 
 _logger = logging.getLogger("tf_hfwb")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-from tf_hfwb.serving.check import Example
+from tf_hfwb.serving.export_check import Example
 
 
 def write_warmup(path: pathlib.Path, name: str, examples: Sequence[Example]) -> int:

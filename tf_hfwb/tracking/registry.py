@@ -10,9 +10,9 @@ from typing import Any
 
 from tf_hfwb.errors import ServerError, SettingError
 from tf_hfwb.messages import inform
-from tf_hfwb.tracking.names import LATEST
-from tf_hfwb.tracking.run import current_tracker
-from tf_hfwb.tracking.server import asking, find, is_online, versions_of_run
+from tf_hfwb.tracking.artifact_names import LATEST
+from tf_hfwb.tracking.tracker import current_tracker
+from tf_hfwb.tracking.wandb_server import asking, find, is_online, versions_of_run
 
 _logger = logging.getLogger("tf_hfwb")
 

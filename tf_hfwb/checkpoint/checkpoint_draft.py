@@ -1,0 +1,278 @@
+"""A checkpoint that is being written: its files, hashed on the way, and the moment from which it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from tf_hfwb.checkpoint.directory_removal import discard, files_of, kept_aside
+from tf_hfwb.checkpoint.disk_sync import sync_directory
+from tf_hfwb.checkpoint.manifest import (
+    MANIFEST,
+    Checkpoint,
+    FileEntry,
+    Pace,
+    digest_of_file,
+    manifest_of,
+    sequence_in,
+    sha256_of,
+)
+from tf_hfwb.checkpoint.regular_files import names_in, open_regular, size_of
+from tf_hfwb.checkpoint.safetensors_files import CHUNK, chunks
+from tf_hfwb.checkpoint.temporary_names import REPLACED, beside
+from tf_hfwb.errors import CheckpointWriteError, CorruptCheckpointError, NotACheckpointError
+
+RENAMING = threading.Lock()  # Between the two renames of a replacement nobody brings the old one back.
+
+_logger = logging.getLogger("tf_hfwb")
+
+
+class Draft:
+    """A checkpoint that is being written; see :meth:`Store.draft`.
+
+    Attributes:
+        path: The temporary directory. Other tools may write files into it, too.
+    """
+
+    def __init__(
+        self, path: pathlib.Path, target: pathlib.Path, pace: Pace | None, hashers: contextlib.ExitStack
+    ) -> None:
+        self.path = path
+        self._target = target
+        self._pace = pace or (lambda size: None)
+        self._hashers = hashers
+        self._written: dict[str, _HashedFile] = {}
+        self._files: dict[str, FileEntry] = {}
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A file to write, once and from front to back; it is hashed on the way and synced at the end.
+
+        What is written must not be changed before the commit: it may be hashed until then. An error in the block
+        removes the file.
+        """
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "xb", buffering=0) as raw:
+            file = _HashedFile(raw, self._hashers.enter_context(ThreadPoolExecutor(1)), self._pace)
+            try:
+                yield file  # type: ignore[misc]
+                os.fsync(raw.fileno())
+            except BaseException:
+                path.unlink(missing_ok=True)  # Or commit would take half a file for one that another tool wrote.
+                raise
+        self._written[name] = file
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a value as JSON."""
+        with self.open(name) as file:
+            file.write((json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+    def write_tensors(
+        self, name: str, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Write arrays as a safetensors file."""
+        with self.open(name) as file:
+            for chunk in chunks(tensors, metadata):
+                file.write(chunk)
+
+    def reuse(self, name: str, checkpoint: Checkpoint, name_there: str | None = None) -> None:
+        """Take a file over from another checkpoint: as a link, or as a copy where links are not possible.
+
+        Raises:
+            CorruptCheckpointError: There it is missing, is no regular file or has another size.
+            NotACheckpointError: That checkpoint has gone meanwhile.
+        """
+        source = name_there or name
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with checkpoint.open_file(source) as there:
+            try:
+                os.link(checkpoint.path / source, path)
+            except OSError:
+                with self.open(name) as file:
+                    while chunk := there.read(CHUNK):
+                        file.write(chunk)
+            else:
+                self._check_link(name, there.fileno())
+        # Also for a copy: one of a damaged file must not look like a good one.
+        self._files[name] = checkpoint.files[source]
+
+    def _check_link(self, name: str, descriptor: int) -> None:
+        """What was linked is the file that was looked at."""
+        if not os.path.samestat(os.lstat(self.path / name), os.fstat(descriptor)):
+            (self.path / name).unlink()
+            raise CorruptCheckpointError(
+                f"{name} was replaced by another file while it was taken over. Expected files of a checkpoint to stay "
+                f"as they were written. Leave them alone, or use another checkpoint."
+            )
+
+    def reuse_same(self, name: str, sha256: str, checkpoint: Checkpoint | None) -> bool:
+        """Take a file over from another checkpoint, if it has one of that name and digest; tells whether it had."""
+        known = None if checkpoint is None else checkpoint.files.get(name)
+        if checkpoint is None or known is None or known.sha256 != sha256:
+            return False
+        try:
+            self.reuse(name, checkpoint)
+        except (CorruptCheckpointError, NotACheckpointError):  # It is no longer what was written.
+            return False
+        return True
+
+    def commit(self) -> Checkpoint:
+        """Finish: from here on the checkpoint is there, whatever happens.
+
+        A checkpoint of the same name with the same contents is kept; one with others is replaced. What is not ours, or
+        not understood, gets another name.
+
+        Raises:
+            CheckpointWriteError: There is something in the draft that no reader would take.
+        """
+        for name, file in self._written.items():
+            self._files.setdefault(name, FileEntry(file.size, file.digest()))
+        self._take_in_others()
+        sequence = 1 + sequence_in(self._target.parent)
+        text = self._manifest(sequence)
+        with open(self.path / MANIFEST, "xb") as manifest:
+            manifest.write(text)
+            manifest.flush()
+            os.fsync(manifest.fileno())
+        for directory in [*(path for path in self.path.rglob("*") if path.is_dir()), self.path]:
+            sync_directory(directory)
+        with contextlib.suppress(NotACheckpointError, CorruptCheckpointError):
+            there = Checkpoint.open(self._target)
+            if there.files == self._files and there.sequence == sequence - 1:
+                there.verify()  # What was damaged since it was written is replaced.
+                return there
+        self._take_place()
+        return Checkpoint(self._target, dict(self._files), sequence=sequence, digest=sha256_of(text))
+
+    def _take_in_others(self) -> None:
+        """Files that another tool wrote."""
+        for name in names_in(self.path):
+            try:
+                size_of(self.path, name)
+            except OSError as error:
+                raise self._refused(f"{name} was left there, and {error.strerror}") from error
+            if name not in self._files:
+                with open_regular(self.path, name) as file:
+                    self._files[name] = FileEntry(*digest_of_file(file, self._pace))
+                    os.fsync(file.fileno())
+
+    def _manifest(self, sequence: int) -> bytes:
+        try:
+            return manifest_of(self._files, sequence)
+        except ValueError as error:
+            raise self._refused(f"its manifest would be refused: {error}") from error
+
+    def _refused(self, how: str) -> CheckpointWriteError:
+        return CheckpointWriteError(
+            errno.EINVAL,
+            f"{self._target} could not be written: {how}. Expected regular files, whose names can be read on every "
+            f"system. See what writes others among the files of the model and of its processing_class.",
+        )
+
+    def _take_place(self) -> None:
+        ours = files_of(self._target) is not None
+        aside = beside(self._target, REPLACED) if ours else kept_aside(self._target)
+        with RENAMING:
+            in_the_way = os.path.lexists(self._target)
+            if in_the_way:
+                os.rename(self._target, aside)
+            try:
+                os.rename(self.path, self._target)
+            except OSError:
+                if in_the_way:
+                    os.rename(aside, self._target)
+                raise
+            sync_directory(self._target.parent)
+        if ours:
+            discard(aside)
+        elif in_the_way:
+            _logger.warning(
+                "%s was in the way of a checkpoint, and no checkpoint that this package understands. It is kept as %s.",
+                self._target,
+                aside.name,
+            )
+
+
+class _HashedFile:
+    """What :meth:`Draft.open` gives: enough of a file to write a ``zipfile`` into, too.
+
+    When somebody waits, another thread hashes what was written, and nothing waits for it before the commit: hashing
+    takes longer than writing, so it goes on while this file is synced and the next one written, by a thread of its own.
+    """
+
+    def __init__(self, raw: Any, hasher: Executor, pace: Pace) -> None:
+        self._raw = raw
+        self._hasher = hasher
+        self._pace = pace
+        self._unpaced = 0
+        self._hurries = False
+        self._sha = hashlib.sha256()
+        self._last: Future[None] | None = None  # Of the hasher, which goes from front to back.
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), CHUNK):
+            piece = view[start : start + CHUNK]
+            if not (self._hurries and self._hashed_elsewhere(piece)):
+                self._wait_for_hasher()
+                self._sha.update(piece)
+            rest = piece
+            while rest:
+                rest = rest[self._raw.write(rest) :]
+            self.size += len(piece)
+            self._unpaced += len(piece)
+            if self._unpaced >= CHUNK:
+                _write_back(self._raw.fileno())
+                self._hurries = bool(self._pace(self._unpaced))
+                self._unpaced = 0
+        return len(view)
+
+    def digest(self) -> str:
+        """SHA-256 of what was written, hexadecimal."""
+        self._wait_for_hasher()
+        return self._sha.hexdigest()
+
+    def _hashed_elsewhere(self, piece: memoryview) -> bool:
+        try:
+            self._last = self._hasher.submit(self._sha.update, piece)
+        except RuntimeError:  # Python is ending: its pools of threads take nothing any more.
+            return False
+        return True
+
+    def _wait_for_hasher(self) -> None:
+        if self._last is not None:
+            self._last.result()
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def tell(self) -> int:
+        return self.size
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _write_back(descriptor: int) -> None:
+    """Start writing to the disk what a file has in memory, without waiting, and give back what is written already.
+
+    A few pages are used again and again then. Else a file takes as much fresh memory as it is long, and getting that
+    may take longer than writing, on a virtual machine above all, whose host takes back what is free for some seconds.
+    """
+    if sys.platform == "linux":
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

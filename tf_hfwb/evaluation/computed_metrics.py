@@ -1,0 +1,182 @@
+"""Metrics that need Python: a user's ``compute_metrics``, on all predictions of a pass or batch by batch.
+
+What it returns may be nested, as seqeval's results and ``classification_report(output_dict=True)`` are: each number
+gets a name of its own, ``overall_f1`` for ``{"overall": {"f1": ...}}``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.errors import SettingError
+from tf_hfwb.evaluation.prediction_pass import Gathering, Pass
+from tf_hfwb.keras_compat import number
+
+_logger = logging.getLogger("tf_hfwb")
+
+
+class ComputedMetrics:
+    """A ``compute_metrics`` as the ``Trainer`` of transformers calls it.
+
+    Args:
+        compute_metrics: From an ``EvalPrediction`` to a dict of metrics; None for predictions only.
+        preprocess: From the predictions and labels of a batch, as arrays or tuples of them, to what is kept.
+        by_batches: Call ``compute_metrics(prediction, compute_result=...)`` with each batch instead of with all of
+            them; what it returns counts with the last one, when ``compute_result`` is True.
+        include: What else an ``EvalPrediction`` holds: ``"inputs"``, ``"loss"``.
+        told: The names of what is no number, of which the user knows already; more are added.
+
+    Raises:
+        SettingError: ``by_batches`` with a function that takes no ``compute_result``, or what is no function.
+    """
+
+    def __init__(
+        self,
+        compute_metrics: Callable[..., Any] | None,
+        *,
+        preprocess: Callable[[Any, Any], Any] | None = None,
+        by_batches: bool = False,
+        include: Sequence[str] = (),
+        told: set[str] | None = None,
+    ) -> None:
+        for name, function in (("compute_metrics", compute_metrics), ("preprocess_logits_for_metrics", preprocess)):
+            if function is not None and not callable(function):
+                raise SettingError(name, function, expected="a function, or None")
+        if by_batches and compute_metrics is not None and not _takes(compute_metrics, "compute_result"):
+            raise SettingError(
+                "compute_metrics",
+                getattr(compute_metrics, "__name__", compute_metrics),
+                expected="a function of (prediction, compute_result), with batch_eval_metrics=True",
+                advice="It is called with each batch; return the metrics of all of them when compute_result is True.",
+            )
+        self.compute = compute_metrics
+        self.preprocess = preprocess
+        self.by_batches = by_batches
+        self.include = tuple(include)
+        self.told = set() if told is None else told
+
+    def begin(self, generate: Callable[[Any], np.ndarray] | None = None, *, keeps: bool = False) -> MetricsOfPass:
+        """Get ready for a pass over a data set.
+
+        Args:
+            generate: From inputs to generated ids, which are then the predictions.
+            keeps: Whether all predictions are wanted even when the metrics come batch by batch.
+        """
+        return MetricsOfPass(self, generate, keeps=keeps)
+
+
+class MetricsOfPass:
+    """The metrics of one pass.
+
+    Attributes:
+        gathering: What the pass has to do with its predictions.
+    """
+
+    def __init__(self, metrics: ComputedMetrics, generate: Callable[[Any], np.ndarray] | None, *, keeps: bool) -> None:
+        self._metrics = metrics
+        self._held: Pass | None = None
+        by_batches = metrics.by_batches and metrics.compute is not None
+        self.gathering = Gathering(
+            generate=generate,
+            preprocess=metrics.preprocess,
+            each=self._take if by_batches else None,
+            keeps=keeps or not by_batches,
+            with_inputs="inputs" in metrics.include,
+        )
+
+    def _take(self, batch: Pass) -> None:
+        """Hand on the batch before: which one is the last shows when no other comes."""
+        if self._held is not None:
+            self._compute(self._held, compute_result=False)
+        self._held = batch if batch.labels is not None else None
+
+    def results(self, done: Pass) -> dict[str, Any]:
+        """What ``compute_metrics`` returns, without nesting, numbers as floats; nothing where there are no labels.
+
+        What is no single number stays as it is, and is told of once.
+
+        Args:
+            done: The whole pass.
+
+        Raises:
+            SettingError: It returned something else than a dict of metrics by name, or two of one name.
+        """
+        if self._metrics.compute is None:
+            return {}
+        if self._metrics.by_batches:
+            return {} if self._held is None else self._flat(self._compute(self._held, compute_result=True))
+        return {} if done.labels is None else self._flat(self._compute(done))
+
+    def _flat(self, results: Any) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name, value in _leaves(_checked(results)):
+            if name in flat:
+                raise SettingError("compute_metrics(prediction)", results, expected=f"one metric of the name {name!r}")
+            single = _single(value)
+            flat[name] = value if single is None else single
+        others = [name for name, value in flat.items() if not isinstance(value, float)]
+        if not self._metrics.told.issuperset(others):
+            _logger.warning(
+                "compute_metrics returned what is no number: %s. Expected numbers, or dicts of numbers. The others are "
+                "neither logged nor can they be monitored; this is said once. Return one number for each name.",
+                ", ".join(f"{name} ({type(flat[name]).__name__})" for name in others),
+            )
+            self._metrics.told.update(others)
+        return flat
+
+    def _compute(self, batch: Pass, **options: bool) -> Any:
+        from transformers.trainer_utils import EvalPrediction
+
+        include, compute = self._metrics.include, self._metrics.compute
+        prediction = EvalPrediction(
+            batch.predictions,
+            batch.labels,
+            inputs=batch.inputs if "inputs" in include else None,
+            losses=batch.losses if "loss" in include else None,
+        )
+        return compute(prediction, **options) if compute is not None else None
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _checked(results: Any) -> dict[str, Any]:
+    if not isinstance(results, Mapping) or not all(isinstance(name, str) for name in results):
+        raise SettingError(
+            "compute_metrics(prediction)",
+            results,
+            expected=f"a dict of metrics by name, not {_article(type(results).__name__)}",
+            advice='Return {"accuracy": ...}, for example.',
+        )
+    return dict(results)
+
+
+def _leaves(results: Mapping[Any, Any], room: str = "") -> Iterator[tuple[str, Any]]:
+    """What is in a nested dict, by all its names on the way."""
+    for name, value in results.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{room}{name}_")
+        else:
+            yield f"{room}{name}", value
+
+
+def _single(value: Any) -> float | None:
+    """The number that a number, a NumPy scalar, a tensor or an array of one element is; None for anything else."""
+    if value is None or isinstance(value, (str, bytes)):
+        return None
+    try:
+        array = np.asarray(value)
+    except Exception:  # Whatever a user's own type raises.
+        return None
+    return number(array.reshape(())) if array.size == 1 and array.dtype.kind != "O" else None
+
+
+def _article(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"

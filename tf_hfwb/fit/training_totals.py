@@ -1,0 +1,75 @@
+"""What a whole fit amounts to: steps, samples and the mean of the losses of all its steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from tf_hfwb.fit.step_callback import StepCallback
+from tf_hfwb.keras_compat import Logs, difference
+
+
+class TrainingTotals(StepCallback):
+    """Add up a fit, also where nothing is logged.
+
+    Attributes:
+        step: The global step at its end.
+        steps: Optimizer steps of this fit.
+        samples: Samples that this fit trained on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = self.steps = 0
+        self.samples = 0
+        self._losses = 0.0
+        self._averaged = 0
+
+    @property
+    def loss(self) -> float:
+        """The mean over all batches, those before a resume too; NaN without any."""
+        return self._losses / self._averaged if self._averaged else math.nan
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Note where the fit begins."""
+        super().on_train_begin(logs)
+        self._first_step = self._clock.step
+        self._longest_quiet = self._recorder.size // 2
+        self._unread = 0
+        self._captured = np.asarray(self._recorder.capture())
+        resumed = self._resumed("TrainingTotals")
+        self._losses, self._averaged = resumed.get("losses", 0.0), resumed.get("batches", 0)
+        self._fit.participants["TrainingTotals"] = self._state
+
+    def _state(self) -> Callable[[], dict[str, float]]:
+        self._read()
+        state = {"losses": self._losses, "batches": self._averaged}
+        return lambda: state
+
+    def on_quiet_look(self, batches: int) -> None:
+        """Read the recorder before it forgets."""
+        self._unread += batches
+        if self._unread >= self._longest_quiet:
+            self._read()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Sum up."""
+        super().on_train_end(logs)
+        self._read()
+        self.step = self._clock.step
+        self.steps = self.step - self._first_step
+
+    def on_interrupt(self) -> None:
+        """An exception ended the fit: count what it has done, and remember the step for the model's next fit."""
+        self.on_epoch_end(self._epoch)
+        self.on_train_end()
+
+    def _read(self) -> None:
+        captured = np.asarray(self._recorder.capture())
+        reading = difference(self._captured, captured, self._host.num_replicas)
+        self._captured, self._unread = captured, 0
+        self._losses += float(np.sum(reading.train_losses))
+        self._averaged += len(reading.train_losses)
+        self.samples += reading.train_samples

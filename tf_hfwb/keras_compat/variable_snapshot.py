@@ -1,0 +1,75 @@
+"""The values of many variables as of now, without copying them and without waiting.
+
+TensorFlow's read hands out the variable's own buffer and copies it only when the variable is written while somebody
+still holds it. So a snapshot costs a read each, and the next step pays for the copies, in its own threads. A sparse
+update, as an embedding's, turns that round: from then on reads copy. Large variables are turned back first. All that is
+behaviour and not a promise: :func:`copies_on_write` tries it once in a process, and if it does not hold, snapshots
+are copies.
+
+On JAX the buffers of a step are given away to the next one, so snapshots are copies there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.keras_compat.loss_recorder import read
+
+
+@functools.cache
+def copies_on_write() -> bool:
+    """Whether a value that was read stays what it was when the variable is written, by whichever operation."""
+    with ThreadPoolExecutor(1) as outside:  # Of the distribution strategy in which fit runs.
+        return outside.submit(_try).result()
+
+
+def _try() -> bool:
+    import tensorflow as tf
+
+    variables = [tf.Variable(tf.ones([4, 4])) for _ in range(4)]
+    one, rows = tf.ones([]), tf.constant([0, 2])
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def write() -> None:
+        dense, sparse, sgd, momentum = variables
+        dense.assign_add(tf.ones([4, 4]))
+        sparse.scatter_sub(tf.IndexedSlices(tf.ones([2, 4]), rows))
+        tf.raw_ops.ResourceApplyGradientDescent(var=sgd.handle, alpha=one, delta=tf.ones([4, 4]))
+        tf.raw_ops.ResourceSparseApplyMomentum(
+            var=momentum.handle,
+            accum=sgd.handle,
+            lr=one,
+            grad=tf.ones([2, 4]),
+            indices=rows,
+            momentum=one,
+        )
+
+    write()
+    before = _read_all(variables, large=0)
+    copies = [np.array(value.numpy()) for value in before]
+    for _ in range(2):
+        write()
+    changed = all(np.any(variable.numpy() != copy) for variable, copy in zip(variables, copies, strict=True))
+    return changed and all(np.array_equal(value.numpy(), copy) for value, copy in zip(before, copies, strict=True))
+
+
+def _read_all(variables: Sequence[Any], large: int = 1 << 20) -> list[Any]:
+    import tensorflow as tf
+
+    for variable in variables:  # The operation costs more than copying a small one.
+        is_plain = not hasattr(variable, "values") and "CPU" in variable.device
+        elements = variable.shape.num_elements()
+        if is_plain and (elements is None or elements * variable.dtype.size >= large):
+            tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
+    return [read(variable) for variable in variables]
+
+
+def snapshot(variables: Sequence[Any]) -> list[Any]:
+    """The values of TensorFlow variables as of now, for :func:`numpy.asarray` on any thread."""
+    values = _read_all(variables)
+    return values if copies_on_write() else [np.array(value.numpy()) for value in values]

@@ -1,0 +1,209 @@
+"""``trainer_state.json`` as a value: whoever uses the file reads it through here, and knows then what it has.
+
+A checkpoint may be damaged, or come from somebody else. So all that anybody uses of it, a callback's state included, is
+looked at when it is read: before anything has been changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tf_hfwb import json_text
+from tf_hfwb.checkpoint.store import Checkpoint
+from tf_hfwb.errors import CheckpointError, CorruptCheckpointError
+from tf_hfwb.resume.resume_position import Position
+from tf_hfwb.validation.json_checks import (
+    Check,
+    UnexpectedValueError,
+    anything,
+    number,
+    one_of,
+    optional,
+    parts,
+    record,
+    series,
+    table,
+    text,
+    unexpected,
+    whole,
+)
+
+FACTS = "trainer_state.json"
+FORMAT = 1
+
+_STEP = "train/global_step"
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """What a checkpoint knows besides its tensors.
+
+    Attributes:
+        global_step: Optimizer updates since the very first start.
+        epoch: The epoch, with its fraction.
+        position: Which batch comes next.
+        metrics: What was measured at this step, under the names of rows.
+        best_step: The step of the best checkpoint; None without one.
+        run: ``id``, ``project``, ``entity`` and ``name`` of the W&B run, as far as they are known.
+        arguments: What the training was started with.
+        numpy: What NumPy's generator has besides its keys: algorithm, position, whether a number is left over, which.
+        python: The same of Python's: version, and the number that is left over.
+        learned: Digests of what layers have learned outside weights, as vocabularies; None in older checkpoints.
+        callbacks: The state of each callback by its name; the logger's has the rows logged so far as ``log_history``.
+    """
+
+    global_step: int
+    epoch: float
+    position: Position
+    metrics: Mapping[str, float]
+    best_step: int | None
+    run: Mapping[str, str]
+    arguments: Mapping[str, Any]
+    numpy: tuple[Any, ...]
+    python: tuple[Any, ...]
+    learned: Mapping[str, str] | None
+    callbacks: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, checkpoint: Checkpoint) -> TrainerState:
+        """Read the file of a checkpoint.
+
+        Raises:
+            CorruptCheckpointError: It is missing or no JSON, or a value is not of the kind that is written there.
+            NotACheckpointError: The checkpoint has gone meanwhile.
+        """
+        path = checkpoint.path / FACTS
+        try:
+            if FACTS not in checkpoint.files:
+                raise ValueError("the manifest does not name it")
+            with checkpoint.open_file(FACTS) as file:
+                return cls._of(json_text.loads(file.read()))
+        except UnexpectedValueError as error:
+            raise CorruptCheckpointError(
+                f"{path} cannot be used: {error} Use another checkpoint, or copy this one again."
+            ) from error
+        except CheckpointError:  # Some of them are ValueErrors, or OSErrors.
+            raise
+        except (OSError, ValueError) as error:
+            raise CorruptCheckpointError(
+                f"{path} cannot be read: {error}. Expected JSON, as a save writes it. Use another checkpoint, or copy "
+                "this one again."
+            ) from error
+
+    @classmethod
+    def _of(cls, facts: Any) -> TrainerState:
+        # Of a newer format nothing else is known.
+        record({"format": _format})(facts, "")
+        found = _FACTS(facts, "")
+        callbacks = dict(found["callbacks"])
+        if callbacks.get("WandbMetricsLogger"):
+            callbacks["WandbMetricsLogger"] = callbacks["WandbMetricsLogger"] | {"log_history": found["log_history"]}
+        return cls(
+            global_step=found["global_step"],
+            epoch=found["epoch"],
+            position=Position(**found["position"]),
+            metrics=found["metrics"],
+            best_step=found.get("best_step"),
+            run={name: value for name, value in (found.get("run") or {}).items() if value is not None},
+            arguments=found.get("arguments") or {},
+            numpy=tuple(found["random"]["numpy"]),
+            python=tuple(found["random"]["python"]),
+            learned=found.get("learned"),
+            callbacks=callbacks,
+        )
+
+
+def _format(value: Any, place: str) -> int:
+    if isinstance(value, int) and value > FORMAT:
+        raise unexpected(value, place, f"{FORMAT}: a newer version of this package wrote it. Upgrade it")
+    return one_of([FORMAT])(value, place)
+
+
+def _run_id(value: Any, place: str) -> str:
+    # As W&B has it. It becomes part of paths.
+    if not isinstance(value, str) or not re.fullmatch(r"[^/\\#?%:\0]{1,128}", value) or value in (".", ".."):
+        raise unexpected(value, place, "the id of a W&B run")
+    return value
+
+
+def _row(value: Any, place: str) -> dict[str, float]:
+    found: dict[str, float] = table(number)(value, place)
+    if _STEP in found:
+        whole()(found[_STEP], f"{place}.{_STEP}")
+    return found
+
+
+_SUMS = record({"total": number, "batches": whole(), "samples": whole()}, exact=True)
+_MOMENT = record({"step": whole(), "epoch": number, "seconds": number}, exact=True)
+_ROWS = record({"interval": _SUMS, "fit": _SUMS, "row": _MOMENT})  # Earlier releases wrote "begin", too.
+_COUNTS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
+
+# By the beginning of a participant's name: what it uses of its state.
+_PARTICIPANTS: dict[str, Check] = {
+    "EarlyStopping": record(
+        {},
+        {
+            "wait": whole(),
+            "best": optional(number),
+            "best_epoch": whole(),
+            "best_step": whole(),
+            "stopped_epoch": whole(),
+            "stopped_step": whole(),
+            "best_at": number,
+            "stopped_at": number,
+        },
+    ),
+    "EvaluateDuringFit": record({}, {"metrics": table(number)}),
+    "GuestStates": table(record({}, dict.fromkeys(_COUNTS, optional(number)), exact=True)),
+    "StopAfterSteps": record({}, {"first_step": whole()}),
+    "TrainingTotals": record({}, {"losses": number, "batches": whole()}),
+    "WandbEvalTable": record({}, {"evaluations": whole()}),
+    "WandbMetricsLogger": record({"rows": _ROWS, "best": table(number)}),
+    "WandbModelCheckpoint": record(
+        {},
+        {
+            "best": optional(number),
+            "best_step": optional(whole()),
+            "monitor": optional(text),
+            "steps_per_epoch": optional(whole()),
+        },
+    ),
+}
+
+
+def _callbacks(value: Any, place: str) -> dict[str, Any]:
+    found: dict[str, Any] = table(record({}))(value, place)
+    for name, state in found.items():
+        check = next((check for start, check in _PARTICIPANTS.items() if name.startswith(start)), None)
+        if state and check is not None:  # The logger's is empty when it had no run.
+            found[name] = check(state, f"{place}.{name}")
+    return found
+
+
+_FACTS = record(
+    {
+        "global_step": whole(),
+        "epoch": number,
+        "position": record(dict.fromkeys(("step", "epoch", "batch", "batches"), whole()), exact=True),
+        "metrics": table(number),
+        "random": record(
+            {
+                "numpy": parts(one_of(["MT19937"]), whole(0, 624), whole(0, 1), number),
+                "python": parts(one_of([3]), optional(number)),
+            }
+        ),
+        "callbacks": _callbacks,
+        "log_history": series(_row),
+    },
+    {
+        "best_step": optional(whole()),
+        "run": optional(
+            record({}, {"id": optional(_run_id), **dict.fromkeys(("project", "entity", "name"), optional(text))})
+        ),
+        "arguments": optional(table(anything)),
+        "learned": optional(table(text)),
+    },
+)

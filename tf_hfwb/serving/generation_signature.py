@@ -1,0 +1,157 @@
+"""``generate`` in a SavedModel: greedy, up to a number of new tokens."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.data.input_length import longest_input
+from tf_hfwb.errors import SettingError
+from tf_hfwb.evaluation.text_generation import bounds_of, configured, positions_of, without_false_alarms
+from tf_hfwb.messages import inform
+from tf_hfwb.serving.tokenizers.byte_level import byte_characters
+
+# Of a generation config, what cannot be to blame when generating fails.
+_HARMLESS = {"bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version"}
+_HARMLESS |= {"max_length", "max_new_tokens", "num_beams", "do_sample", "_from_model_config"}
+
+
+class Continuation:
+    """What follows a prompt.
+
+    Args:
+        model: A TF model of transformers that can generate.
+        max_new_tokens: The most tokens that are generated; what the model's generation config says, else 20, when None.
+
+    Attributes:
+        by_rows: Whether to generate row by row: slower, for what transformers can do for batches of a known size only.
+        longest_prompt: The most tokens of a prompt that a decoder-only model has room for; None for no limit.
+
+    Raises:
+        SettingError: The number cannot be used, or the model lacks what generating needs.
+    """
+
+    def __init__(self, model: Any, max_new_tokens: int | None) -> None:
+        self._model = model
+        self._config = configured(model, {"num_beams": 1, "do_sample": False, "num_return_sequences": 1})
+        self._has_encoder = bool(model.config.is_encoder_decoder)
+        last = positions_of(model, "max_target_positions", "max_decoder_position_embeddings")
+        if not self._has_encoder:
+            last = min(last, longest_input(model, None) or last)
+        if max_new_tokens is not None and max_new_tokens >= last:
+            raise SettingError(
+                "max_new_tokens",
+                max_new_tokens,
+                expected=f"less than {last}, the model's positions, so that there is room for a prompt",
+            )
+        total, self._new = bounds_of(self._config, None, max_new_tokens, is_whole=self._has_encoder)
+        self._total = min(total or last, last)
+        if self._new is not None and self._new >= last:
+            self._new = max(1, last // 2)
+            inform("generate adds %d tokens at most: the model has %d positions.", self._new, last)
+        self._config.max_new_tokens = None
+        is_bounded = not self._has_encoder and last < sys.maxsize
+        self.longest_prompt = last - (self._new or 1) if is_bounded else None
+        self.by_rows = False
+
+    @property
+    def options(self) -> str:
+        """What the generation config asks for, besides tokens and lengths."""
+        given = self._config.to_diff_dict().items()
+        return ", ".join(f"{name}={value!r}" for name, value in given if name not in _HARMLESS)
+
+    def __call__(self, input_ids: Any, attention_mask: Any) -> Any:
+        """The new ids [batch, length]; for an encoder-decoder its start token and what follows.
+
+        Prompts may be padded on either side. Of one that leaves a decoder-only model no positions for the new tokens,
+        the beginning is dropped.
+        """
+        import tensorflow as tf
+
+        if self._has_encoder:
+            return self._generated(input_ids, attention_mask, 0, self._total)
+        # Generating goes on at the right end.
+        order = tf.argsort(attention_mask, axis=1, stable=True)
+        ids, mask = (tf.gather(value, order, batch_dims=1) for value in (input_ids, attention_mask))
+        if self.longest_prompt is not None:
+            ids, mask = ids[:, -self.longest_prompt :], mask[:, -self.longest_prompt :]
+        width = tf.shape(ids)[1] if ids.shape[1] is None else ids.shape[1]
+        total = self._longest(width) if isinstance(width, int) else self._longest(width, tf.maximum)
+        return self._generated(ids, mask, width, total)
+
+    def _longest(self, width: Any, maximum: Callable[..., Any] = max) -> Any:
+        """How long prompts of that width become."""
+        return maximum(width + 1, self._total) if self._new is None else width + self._new
+
+    def _generated(self, ids: Any, mask: Any, width: Any, total: Any) -> Any:
+        """What is made behind the first ``width`` tokens, until there are ``total``."""
+        import tensorflow as tf
+
+        def generate(ids: Any, mask: Any) -> Any:
+            with without_false_alarms():
+                made = self._model.generate(ids, attention_mask=mask, generation_config=self._config, max_length=total)
+            return made[:, width:]
+
+        if not self.by_rows:
+            return generate(ids, mask)
+
+        def one(row: tuple[Any, Any]) -> tuple[Any, Any]:
+            made = generate(*(tf.expand_dims(value, 0) for value in row))[0]
+            missing = total - width - tf.size(made)
+            return tf.pad(made, [[0, missing]], constant_values=self._config.pad_token_id), tf.size(made)
+
+        specs = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32))
+        rows, lengths = tf.map_fn(one, (ids, mask), fn_output_signature=specs)
+        return rows[:, : tf.reduce_max(lengths)]
+
+
+class Spelling:
+    """Ids of a tokenizer as text, in the graph; special tokens are left out.
+
+    Args:
+        tokenizer: A tokenizer for which :func:`is_spelled` is true.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        described = json.loads(tokenizer.backend_tokenizer.to_str())
+        model, decoder = described["model"], described["decoder"]
+        if model["type"] == "Unigram":
+            mark = decoder["replacement"]
+            tokens = {id: piece for id, (piece, _) in enumerate(model["vocab"])}
+            tokens |= {token["id"]: token["content"] for token in described["added_tokens"]}
+            pieces = {id: token.replace(mark, " ").encode() for id, token in tokens.items()}
+            without_marks = {id: token.replace(mark, "").encode() for id, token in tokens.items()}
+            first = pieces if decoder["prepend_scheme"] == "never" else without_marks
+        else:
+            octets = {character: byte for byte, character in enumerate(byte_characters())}
+            pieces = {
+                id: bytes(octets[character] for character in piece if character in octets)
+                for piece, id in model["vocab"].items()
+            }
+            first = pieces = pieces | {token["id"]: token["content"].encode() for token in described["added_tokens"]}
+        specials = {token["id"] for token in described["added_tokens"] if token["special"]}
+        places = range(max(pieces) + 2)  # The last one is for ids that the tokenizer does not have.
+        self._is_written = np.array([id in pieces and id not in specials for id in places])
+        self._pieces, self._first = (np.array([p.get(id, b"") for id in places], object) for p in (pieces, first))
+
+    def __call__(self, ids: Any) -> Any:
+        """The text of each row; bytes that are no UTF-8 become U+FFFD."""
+        import tensorflow as tf
+
+        places = tf.minimum(ids, len(self._pieces) - 1)
+        is_written = tf.gather(self._is_written, places)
+        is_first = tf.cumsum(tf.cast(is_written, tf.int32), axis=1) == 1
+        pieces = tf.where(is_first, tf.gather(self._first, places), tf.gather(self._pieces, places))
+        text = tf.strings.reduce_join(tf.where(is_written, pieces, ""), axis=1)
+        return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8")
+
+
+def is_spelled(tokenizer: Any) -> bool:
+    """Whether :class:`Spelling` can spell what a tokenizer in the graph has read."""
+    described: Mapping[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    decoders = {"BPE": "ByteLevel", "Unigram": "Metaspace"}
+    return (described["decoder"] or {}).get("type", "") == decoders.get(described["model"]["type"])
