@@ -206,7 +206,7 @@ def test_an_array_of_one_element_is_its_number(kind, caplog):
     assert found(rows, "eval/f1_score") == pytest.approx({5: expected, 10: expected, 15: expected})
     assert list(found(rows, "train/f1_score")) == [*range(2, 15, 2), 15]
     assert (stopping.stopped_step, stopping.best) == (15, pytest.approx(expected))
-    assert (checkpoints.best, checkpoints._best_step) == (pytest.approx(expected), 5)
+    assert (checkpoints.best, checkpoints.best_checkpoint.name) == (pytest.approx(expected), "checkpoint-5")
     assert not [record for record in caplog.records if record.name == "tf_hfwb"]
 
 

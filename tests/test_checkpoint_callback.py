@@ -183,6 +183,7 @@ def test_best_sits_on_the_best(mode, monitor, values, best, monkeypatch):
     model = model_of("tf_keras")
     callback = WandbModelCheckpoint("out", monitor=monitor, mode=mode)
     train(model, [WandbMetricsLogger(), evaluated(model, monitor, values), callback], epochs=5)
+    row = f"eval/{monitor.partition('_')[2]}"
     versions = logged(finish())
     assert [version["name"] for version in versions] == ["checkpoint-org-run"] * 5 + ["model-org-run"]
     aliases = [set(version["aliases"]) for version in versions]
@@ -192,7 +193,7 @@ def test_best_sits_on_the_best(mode, monitor, values, best, monkeypatch):
     metadata = [json.loads(version["metadata"]) for version in versions]
     assert metadata[0]["global_step"] == 5
     assert metadata[0]["num_parameters"] == model.count_params()
-    assert metadata[3]["monitor_value"] == metadata[3][callback._monitor] == values[3]
+    assert metadata[3]["monitor_value"] == metadata[3][row] == values[3]
     assert metadata[0]["run_id"]
     assert metadata[0]["format_version"] == 1
 
@@ -649,7 +650,7 @@ def test_waiting_for_the_disk_is_said_when_it_is_noticeable(kind, caplog, capsys
     model = model_of(kind)
     train(model, [WandbModelCheckpoint("out", save_freq=1)], epochs=1)  # Nobody's concern.
     assert not caplog.records
-    monkeypatch.setattr("tf_hfwb.callbacks.model_checkpoint._NOTICEABLE", (0.15, 0.05))
+    monkeypatch.setattr("tf_hfwb.fit.checkpoint_saver.NOTICEABLE", (0.15, 0.05))
     monkeypatch.setenv("PYCHARM_HOSTED", "1")  # Keras draws its bar as on a terminal.
     monkeypatch.setattr(logging.getLogger("tf_hfwb"), "handlers", [logging.StreamHandler(sys.stdout)])
     capsys.readouterr()

@@ -34,12 +34,12 @@ def names(callbacks) -> list[str]:
     [
         ({}, {}, ["WandbMetricsLogger"]),
         ({"WANDB_WATCH": "all"}, {}, ["WandbMetricsLogger", "WandbWatch"]),
-        ({"WANDB_LOG_MODEL": "end"}, {}, ["WandbMetricsLogger", "GuestStates", "WandbModelCheckpoint"]),
-        ({}, {"output_dir": "out"}, ["WandbMetricsLogger", "GuestStates", "WandbModelCheckpoint"]),
+        ({"WANDB_LOG_MODEL": "end"}, {}, ["WandbMetricsLogger", "KerasCallbackStates", "WandbModelCheckpoint"]),
+        ({}, {"output_dir": "out"}, ["WandbMetricsLogger", "KerasCallbackStates", "WandbModelCheckpoint"]),
         (
             {"WANDB_LOG_MODEL": "checkpoint", "WANDB_WATCH": "gradients"},
             {"log_freq": 10},
-            ["WandbMetricsLogger", "WandbWatch", "GuestStates", "WandbModelCheckpoint"],
+            ["WandbMetricsLogger", "WandbWatch", "KerasCallbackStates", "WandbModelCheckpoint"],
         ),
     ],
 )
@@ -71,7 +71,7 @@ def test_a_list_in_a_wrong_order_is_put_right(package):
         "ReduceLROnPlateau",
         "WandbEvalTable",
         "EarlyStopping",
-        "GuestStates",
+        "KerasCallbackStates",
         "WandbModelCheckpoint",
     ]
     assert ordered[3] is mine[2]

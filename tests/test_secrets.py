@@ -266,9 +266,17 @@ current_tracker().finish()
 
 
 class Mine(StepCallback):
+    participant_name = "Mine"
+
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        self._fit.participants["Mine"] = lambda: lambda: {"session_id": s["callback states"]}
+        self._session.participants.add(self)
+
+    def capture_state(self):
+        return lambda: {"session_id": s["callback states"]}
+
+    def restore_state(self, state):
+        pass
 
 
 config = {

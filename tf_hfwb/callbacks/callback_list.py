@@ -12,7 +12,7 @@ from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
 from tf_hfwb.callbacks.weight_watch import WandbWatch
 from tf_hfwb.errors import SettingError
-from tf_hfwb.fit.keras_callback_states import GuestStates
+from tf_hfwb.fit.keras_callback_states import KerasCallbackStates
 from tf_hfwb.settings import LogModel, Settings, Watch
 
 OUTPUT_DIR = "trainer_output"  # As transformers' TrainingArguments have it.
@@ -63,7 +63,7 @@ def wandb_callbacks(
         >>> [type(callback).__name__ for callback in wandb_callbacks(log_freq=100)]
         ['WandbMetricsLogger']
         >>> [type(callback).__name__ for callback in wandb_callbacks("out")]
-        ['WandbMetricsLogger', 'GuestStates', 'WandbModelCheckpoint']
+        ['WandbMetricsLogger', 'KerasCallbackStates', 'WandbModelCheckpoint']
         >>> # model.fit(dataset, epochs=3, callbacks=wandb_callbacks("out", callbacks=[table, stopping]))
 
     Environment variables as in W&B's integration with transformers' ``Trainer``.
@@ -101,7 +101,7 @@ def wandb_callbacks(
             )
         )
     if has(chosen, WandbModelCheckpoint):
-        chosen.append(GuestStates(chosen))
+        chosen.append(KerasCallbackStates(chosen))
     return in_order(chosen)
 
 

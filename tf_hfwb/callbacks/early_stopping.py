@@ -5,31 +5,39 @@ from __future__ import annotations
 import logging
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, SettingError
-from tf_hfwb.fit.evaluations import EvaluationCallback
-from tf_hfwb.fit.metric_direction import is_higher_better
-from tf_hfwb.fit.metric_names import is_evaluation, named, possible_rows, row_name
+from tf_hfwb.fit.evaluation_callback import EvaluationCallback
+from tf_hfwb.fit.metric_names import is_evaluation, named, row_name
 from tf_hfwb.keras_compat import Logs, described, has_callbacks_of_others, number
+from tf_hfwb.resume.participants import EARLY_STOPPING, CaptureState
 from tf_hfwb.resume.training_state import metrics_of, weights_in
 from tf_hfwb.tracking.user_runs import summarize_open_run
 from tf_hfwb.validation.argument_checks import whole_number
 
 _logger = logging.getLogger("tf_hfwb")
 
-# What it has counted, as a fit begins; a checkpoint holds it.
-_COUNTS: dict[str, float | None] = {
-    "wait": 0,
-    "best": None,
-    "best_epoch": 0,
-    "best_step": 0,
-    "stopped_epoch": 0,
-    "stopped_step": 0,
-}
-_COUNTS |= {"_best_at": 0.0, "_stopped_at": 0.0}  # The epochs with their fractions, as in the rows of a run.
+
+@dataclass
+class _Counts:
+    """What it has counted. A checkpoint holds this.
+
+    The public attributes of :class:`EarlyStopping` are described there; ``best_at`` and ``stopped_at`` are the epochs
+    with their fractions, as in the rows of a run.
+    """
+
+    wait: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    best_step: int = 0
+    stopped_epoch: int = 0
+    stopped_step: int = 0
+    best_at: float = 0.0
+    stopped_at: float = 0.0
 
 
 class EarlyStopping(EvaluationCallback):
@@ -86,15 +94,6 @@ class EarlyStopping(EvaluationCallback):
     is the best, as in tf_keras, and infinity may be, as in Keras 3.
     """
 
-    best: float | None
-    wait: int
-    best_epoch: int
-    best_step: int
-    stopped_epoch: int
-    stopped_step: int
-    _best_at: float
-    _stopped_at: float
-
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -123,16 +122,44 @@ class EarlyStopping(EvaluationCallback):
         self.baseline = baseline
         self.restore_best_weights = restore_best_weights
         self.start_from_epoch = whole_number("start_from_epoch", start_from_epoch, minimum=0)
-        self._begin({})
-
-    def _begin(self, counts: Any) -> None:
-        for name, start in _COUNTS.items():
-            setattr(self, name, counts.get(name.removeprefix("_"), start))
-        self._weights: list[tuple[Any, Any]] = []  # Each with its best value.
+        self.participant_name = EARLY_STOPPING
+        self._counts = _Counts()
+        self._weights: list[tuple[Any, Any]] = []  # Each variable with its best value.
         self._higher: bool | None = None
         self._counted: tuple[int, int] | None = None  # The epoch and the step of the last evaluation with a value.
         self._missing: tuple[int, list[str]] | None = None  # The step of one without, and what it found.
+        self._may_be_added = False  # Whether callbacks may add the metric to the logs at the end of an epoch.
         self._has_warned = False
+
+    @property
+    def wait(self) -> int:
+        """Evaluations since the last that was better."""
+        return self._counts.wait
+
+    @property
+    def best(self) -> float | None:
+        """The best value; None before there is one."""
+        return self._counts.best
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the best value, from 0."""
+        return self._counts.best_epoch
+
+    @property
+    def best_step(self) -> int:
+        """The global step of the best value; 0 without one."""
+        return self._counts.best_step
+
+    @property
+    def stopped_epoch(self) -> int:
+        """The epoch in which training was stopped, from 0."""
+        return self._counts.stopped_epoch
+
+    @property
+    def stopped_step(self) -> int:
+        """The global step after which training was stopped; 0 if it was not."""
+        return self._counts.stopped_step
 
     @property
     def _row(self) -> str:
@@ -142,27 +169,40 @@ class EarlyStopping(EvaluationCallback):
     # -- hooks -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Begin anew, or go on where the checkpoint was taken."""
+        """Begin anew, or continue where the checkpoint was taken."""
         super().on_train_begin(logs)
-        kind = f"EarlyStopping-{row_name(self.monitor)}"
-        self._name = f"{kind}-{sum(name.startswith(kind) for name in self._fit.participants)}"
-        if "WandbModelCheckpoint" in self._fit.participants:
+        session = self._session
+        kind = f"{EARLY_STOPPING}-{row_name(self.monitor)}"
+        self.participant_name = f"{kind}-{session.participants.count(kind)}"
+        if session.has_saver:
             _logger.warning(
                 "EarlyStopping stands behind WandbModelCheckpoint: a checkpoint at the end of an epoch is taken before "
                 "that epoch is counted, and training that goes on from it may stop later. Put it in front."
             )
-        self._fit.participants[self._name] = self._state
-        if self.mode != "auto":
-            self._fit.directions |= dict.fromkeys(possible_rows(self.monitor), self.mode == "max")
-        self._fit.restorers.append(self._end)
-        self._may_be_added = has_callbacks_of_others(self.model)  # To the logs, at the end of the epoch.
-        self._begin(self._resumed(self._name))
-        if self._resumption is not None and self.best_step and self.restore_best_weights:
-            self._find_best_weights(self._resumption.source)
-        if self.stopped_step and self.stopped_step == self._clock.step and self.wait >= self.patience:
+        session.directions.state(self.monitor, self.mode)
+        session.end.restore_by(self._restore_best)
+        self._may_be_added = has_callbacks_of_others(self.model)
+        session.participants.add(self)
+        counts = self._counts
+        if counts.stopped_step and counts.stopped_step == self._clock.step and counts.wait >= self.patience:
             self._recorder.stop()  # Where it was stopped then, unless there is more patience now.
         else:
-            self.stopped_epoch = self.stopped_step = 0
+            counts.stopped_epoch = counts.stopped_step = 0
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Count on from the resumed training, and find its best weights."""
+        self._counts = _Counts(**{name: state[name] for name in asdict(_Counts()) if name in state})
+        self._weights, self._higher = [], None
+        self._counted = self._missing = None
+        self._has_warned = False
+        resumption = self._session.resumption
+        if resumption is not None and self.best_step and self.restore_best_weights:
+            self._find_best_weights(resumption.source)
+
+    def capture_state(self) -> CaptureState:
+        """What was counted so far."""
+        counts = asdict(self._counts)
+        return lambda: counts
 
     def on_evaluated(self, step: int, metrics: Logs) -> None:
         """Count the evaluation, if it is one of the metric."""
@@ -175,8 +215,8 @@ class EarlyStopping(EvaluationCallback):
         logs = logs or {}
         if not is_evaluation(self._row):
             self._count(self._clock.step, logs)
-        elif self._fit.evaluated is not None:  # Callbacks evaluate, and others may have something to add.
-            added = {name: value for name, value in logs.items() if name not in self._fit.handed_on}
+        elif self._session.evaluations.are_by_callbacks:  # Others may have something to add.
+            added = self._session.evaluations.own_logs(logs)
             if self._row in named(added, self._recorder.reported):
                 self._count(self._clock.step, added)
             self._warn_that_it_is_missing()
@@ -185,12 +225,13 @@ class EarlyStopping(EvaluationCallback):
         """Restore the best weights, as soon as the last ones are saved."""
         super().on_train_end(logs)
         self._warn_that_it_is_missing()
-        self._fit.end(logs or {})
+        self._session.end.reach(logs or {})
 
     # -- counting --------------------------------------------------------------------------------------------------
 
     def _count(self, step: int, metrics: Logs) -> None:
-        row, found = self._row, named(metrics, self._recorder.reported)
+        """Count an evaluation: find its value, and say what is wrong where there is none."""
+        row, found, epoch = self._row, named(metrics, self._recorder.reported), self._schedule.epoch
         if row not in found:
             self._miss(step, metrics)
             return
@@ -203,25 +244,29 @@ class EarlyStopping(EvaluationCallback):
                 described(found[row]),
             )
             return
-        if self._counted == (self._epoch, step):
+        if self._counted == (epoch, step):
             return
-        self._counted = self._epoch, step
-        if self.stopped_step or self._epoch < self.start_from_epoch:
-            return
+        self._counted = epoch, step
+        if not self.stopped_step and epoch >= self.start_from_epoch:
+            self._judge(value, epoch, step)
+
+    def _judge(self, value: float, epoch: int, step: int) -> None:
+        """Stop, or wait, or find that the value is the best."""
+        counts = self._counts
         if self._higher is None:
             self._higher = self._direction()
-        is_first = self.best is None and not self.wait
-        improves = self._improves(value, self.best)
-        if improves or (self.restore_best_weights and not self.best_step):
-            self._keep(step)
-        self.wait += 1
+        is_first = counts.best is None and not counts.wait
+        improves = self._improves(value, counts.best)
+        if improves or (self.restore_best_weights and not counts.best_step):
+            self._keep(epoch, step)
+        counts.wait += 1
         if improves:
-            self.best = value
+            counts.best = value
             if self.baseline is None or self._improves(value, self.baseline):
-                self.wait = 0
-        elif self.wait >= self.patience and (self._epoch > 0 or not is_first):
-            self.stopped_epoch, self.stopped_step = self._epoch, step
-            self._stopped_at = self._position()[1]
+                counts.wait = 0
+        elif counts.wait >= self.patience and (epoch > 0 or not is_first):
+            counts.stopped_epoch, counts.stopped_step = epoch, step
+            counts.stopped_at = self._schedule.position()[1]
             self._recorder.stop()
 
     def _improves(self, value: float, reference: float | None) -> bool:
@@ -232,25 +277,26 @@ class EarlyStopping(EvaluationCallback):
     def _direction(self) -> bool:
         if self.mode != "auto":
             return self.mode == "max"
-        return is_higher_better(self._row, self._host, self._fit.directions)
+        return self._session.directions.is_higher_better(self._row, self._host)
 
-    def _keep(self, step: int) -> None:
+    def _keep(self, epoch: int, step: int) -> None:
         """Remember the model as it is."""
-        self.best_epoch, self.best_step, self._best_at = self._epoch, step, self._position()[1]
+        counts = self._counts
+        counts.best_epoch, counts.best_step, counts.best_at = epoch, step, self._schedule.position()[1]
         if self.restore_best_weights:
             self._take_weights()
 
     def _take_weights(self) -> None:
         weights = self._host.weights
         self._weights = list(zip(weights, self._host.snapshot(weights), strict=True))
-        self._fit.needed_steps[self._name] = self.best_step
+        self._session.needed_steps[self.participant_name] = self.best_step
 
     def _miss(self, step: int, metrics: Logs) -> None:
         """The metric is not among those of an evaluation."""
-        if not self._validation.is_expected(self._epoch):
+        if not self._validation.is_expected(self._schedule.epoch):
             return  # Keras validates after other epochs.
         self._missing = self._missing or (step, list(metrics))
-        if self._fit.evaluated is None or not self._may_be_added:
+        if not (self._session.evaluations.are_by_callbacks and self._may_be_added):
             self._warn_that_it_is_missing()
 
     def _warn_that_it_is_missing(self) -> None:
@@ -272,11 +318,7 @@ class EarlyStopping(EvaluationCallback):
             self._has_warned = True
             _logger.warning(message, *values)
 
-    # -- going on --------------------------------------------------------------------------------------------------
-
-    def _state(self) -> Callable[[], dict[str, Any]]:
-        counts = {name.removeprefix("_"): getattr(self, name) for name in _COUNTS}
-        return lambda: counts
+    # -- resuming --------------------------------------------------------------------------------------------------
 
     def _find_best_weights(self, source: pathlib.Path) -> None:
         """From the checkpoint of the best step: they were in the memory of another process."""
@@ -302,13 +344,13 @@ class EarlyStopping(EvaluationCallback):
                 str(error).rstrip("."),
             )
         else:
-            self._fit.needed_steps[self._name] = self.best_step
+            self._session.needed_steps[self.participant_name] = self.best_step
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def _end(self) -> dict[str, Any] | None:
+    def _restore_best(self) -> dict[str, Any] | None:
         """Tell what has happened, and put the best weights back."""
-        by_steps = self._fit.evaluated is not None
+        by_steps = self._session.evaluations.are_by_callbacks
         if self.stopped_step:
             self._say(f"Epoch {self.stopped_epoch + 1}{f', step {self.stopped_step}' * by_steps}: early stopping")
         if self.best is not None:
@@ -321,16 +363,16 @@ class EarlyStopping(EvaluationCallback):
             variable.assign(value)
         self._weights = []
         metrics = {} if self.best is None else {self._row: self.best}
-        return {"global_step": self.best_step, "epoch": self._best_at, "metrics": metrics}
+        return {"global_step": self.best_step, "epoch": self._counts.best_at, "metrics": metrics}
 
     def _note(self) -> None:
         facts = {"early_stopping/best": self.best, "early_stopping/best_step": self.best_step}
         if self.stopped_step:
             facts |= {
                 "early_stopping/stopped_step": self.stopped_step,
-                "early_stopping/stopped_epoch": self._stopped_at,
+                "early_stopping/stopped_epoch": self._counts.stopped_at,
             }
-        self._fit.notes.update(facts)
+        self._session.end.notes.update(facts)
         summarize_open_run(facts)
 
     def _say(self, message: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.fit.fit_run import open_fit_run
+from tf_hfwb.fit.session import FitSession, session_of
 from tf_hfwb.keras_compat import Callback, Logs
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker
@@ -65,6 +65,7 @@ class WandbEvalCallback(Callback):
         self.pred_table_columns = list(pred_table_columns)
         self._settings = Settings.resolve()
         self._tracker = Tracker()
+        self._session: FitSession | None = None
 
     def add_ground_truth(self, logs: Logs | None = None) -> None:
         """Add the samples to ``self.data_table``; called once, when ``fit`` begins."""
@@ -74,7 +75,8 @@ class WandbEvalCallback(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Fill and log the table of samples."""
-        self._tracker = open_fit_run(self, self._settings)
+        self._session = session_of(self)
+        self._tracker = self._session.run.open(self, self._settings)
         self.init_data_table(self.data_table_columns)
         _call(self.add_ground_truth, logs=logs)
         self.log_data_table()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.evaluation.tables.predicted_samples import PredictedSamples, UserRows
-from tf_hfwb.fit.evaluations import EvaluationCallback
-from tf_hfwb.fit.fit_run import open_fit_run
+from tf_hfwb.fit.evaluation_callback import EvaluationCallback
 from tf_hfwb.keras_compat import Logs
+from tf_hfwb.resume.participants import TABLES, CaptureState
 from tf_hfwb.settings import Settings
+from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.run_tables import GrowingTable, checked_key
 from tf_hfwb.validation.argument_checks import whole_number
 
@@ -107,20 +108,22 @@ class WandbEvalTable(EvaluationCallback):
         self._max_bytes = whole_number("max_bytes", max_bytes)
         self._settings = Settings.resolve()
         self._samples: PredictedSamples | None = None
+        self._evaluations = 0
+        self._tracker = Tracker()
+        self.participant_name = f"{TABLES}/{self._key}"
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Choose the samples, and find out whether the table can be made of them."""
         super().on_train_begin(logs)
-        if self._name in self._fit.participants:
+        if self.participant_name in self._session.participants:
             raise SettingError(
                 "table_key",
                 self._key,
                 expected="another one for each WandbEvalTable, or their rows would mix",
                 advice="Pass table_key='other_predictions' to one of them.",
             )
-        self._evaluations = self._resumed(self._name).get("evaluations", 0)
-        self._fit.participants[self._name] = self._state
-        self._tracker = open_fit_run(self, self._settings)
+        self._session.participants.add(self)
+        self._tracker = self._session.run.open(self, self._settings)
         if not self._tracker.active:
             return
         self._table = GrowingTable(self._tracker, self._key, self._max_bytes)
@@ -129,11 +132,12 @@ class WandbEvalTable(EvaluationCallback):
             samples.rows(samples.predict())  # What cannot be shown is an error now, and not after an epoch.
             self._samples = samples
 
-    @property
-    def _name(self) -> str:
-        return f"WandbEvalTable/{self._key}"
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Count on from the evaluations of the resumed training."""
+        self._evaluations = state.get("evaluations", 0)
 
-    def _state(self) -> Callable[[], dict[str, Any]]:
+    def capture_state(self) -> CaptureState:
+        """The number of evaluations so far."""
         state = {"evaluations": self._evaluations}
         return lambda: state
 
@@ -143,7 +147,7 @@ class WandbEvalTable(EvaluationCallback):
         if not self._tracker.active or self._samples is None or self._evaluations % self._freq:
             return
         samples, predictions = self._samples, self._samples.predict()
-        self._table.submit(lambda: samples.rows(predictions), step, self._position()[1])
+        self._table.submit(lambda: samples.rows(predictions), step, self._schedule.position()[1])
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Wait until the table is handed over."""

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple
 
-from tf_hfwb.fit.fit_run import announce, begin_training, claim_directory, end_training, open_run
-from tf_hfwb.fit.metric_direction import is_higher_better
+from tf_hfwb.fit.fit_run import end_training, follow_training, open_run
+from tf_hfwb.fit.metric_direction import MetricDirections
 from tf_hfwb.fit.metric_names import added_metrics, evaluation_name
-from tf_hfwb.fit.metric_rows import Evaluation, EvaluationRows, Moment, Streak, TrainRows
+from tf_hfwb.fit.metric_rows import Evaluation, EvaluationRows, Moment, TrainRows
+from tf_hfwb.fit.model_memory import ModelMemory, memory_of
+from tf_hfwb.fit.session import session_of
 from tf_hfwb.fit.step_callback import StepCallback
-from tf_hfwb.fit.step_clock import StepClock
+from tf_hfwb.fit.step_clock import step_reached
 from tf_hfwb.keras_compat import Logs, host_of, number
+from tf_hfwb.resume.participants import METRICS_LOGGER, CaptureState
 from tf_hfwb.settings import Settings
 from tf_hfwb.step_policies import EverySteps, Never, Once, Policy
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.validation.argument_checks import whole_number
-
-# The epoch that each model has reached in a fit with a logger; another logger may evaluate it.
-_epochs_reached: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
 
 
 class _SharedLogs(NamedTuple):
@@ -77,7 +76,10 @@ class WandbMetricsLogger(StepCallback):
     ``Trainer`` of transformers.
     """
 
+    participant_name = METRICS_LOGGER
     _precedes_saving = True
+
+    _rows: TrainRows
 
     def __init__(
         self,
@@ -101,10 +103,16 @@ class WandbMetricsLogger(StepCallback):
         self._tracker = Tracker()
         self._told: set[str] = set()
         self._evaluations = EvaluationRows(self._tracker, told=self._told)
-        self._directions: dict[str, bool] = {}
+        self._directions = MetricDirections()
+        self._memory = ModelMemory()
         self._pending_evaluation: Evaluation | None = None
+        self._test_begin: tuple[float, Any] = 0.0, None  # The time, and what the recorder had then.
         self._shared: _SharedLogs | None = None
-        self._streak: Streak | None = None
+        self._logged: set[str] = set()  # Names of evaluations that were logged when they were made.
+        self._epoch_logs: Logs = {}
+        self._row_step = 0  # The step of the last row.
+        self._unread = 0  # Batches since the recorder was read.
+        self._evaluating = 0.0  # Seconds of this fit.
         self._training = False
 
     @property
@@ -115,45 +123,45 @@ class WandbMetricsLogger(StepCallback):
     def set_params(self, params: dict[str, Any]) -> None:
         """Tell the callbacks in front, which may need the run first, what it is to be."""
         super().set_params(params)
-        announce(self, self._open_for_fit)
+        if self._next_session is not None:
+            self._next_session.run.announce_opener(self._open_for_fit)
 
     # -- training --------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the run and let the model record its steps."""
-        claim_directory(self)
+        session_of(self).run.claim_directory()
         self._open_for_fit()
         # All workers read the recorder, in step: reading it sums over them.
         self._training = self._tracker.active or self._host.is_multi_worker
         if not self._training:
             return
         super().on_train_begin(logs)
-        begin_training(self, self._tracker)
-        # The recorder forgets what is older than its size; a look may come late by as much again.
-        self._longest_quiet = self._recorder.size // 2
-        self._unread = 0
-        self._evaluating = 0.0
-        self._epoch_logs: Logs = {}
+        follow_training(self._tracker, self.model, self._schedule.step_now)
+        self._memory = memory_of(self.model)
+        self._unread, self._evaluating, self._epoch_logs, self._shared = 0, 0.0, {}, None
+        self._logged = set()
+        self._directions = self._session.directions
         recorder = self._recorder
         self._tracker.prefer(lambda: recorder.is_executing)
         start = self._moment({})
         self._row_step = start.step
         self._rows = TrainRows(self._tracker, start, self._host.num_replicas, self._told)
-        self._shared = None
-        self._directions = self._fit.directions
-        self._fit.participants["WandbMetricsLogger"] = self._state
-        self._fit.evaluation_loggers.append(self.log_evaluation)
-        self._logged: set[str] = set()
-        resumed = self._resumed("WandbMetricsLogger")
-        if resumed:
-            self._rows.resume(resumed["rows"])
-            self._row_step = resumed["rows"]["row"]["step"]
-            self._tracker.best.update(resumed["best"])
-            self._tracker.history[:] = map(json.dumps, resumed["log_history"])
-            self._tracker.fill_gaps()
+        self._session.evaluations.loggers.append(self.log_evaluation)
+        self._session.participants.add(self)
 
-    def _state(self) -> Callable[[], dict[str, Any]]:
-        """What a checkpoint needs, as of now; to be called for the values on another thread."""
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Continue the rows and the history of the resumed training."""
+        if not state:
+            return
+        self._rows.resume(state["rows"])
+        self._row_step = state["rows"]["row"]["step"]
+        self._tracker.best.update(state["best"])
+        self._tracker.history[:] = map(json.dumps, state["log_history"])
+        self._tracker.fill_gaps()
+
+    def capture_state(self) -> CaptureState:
+        """What the next row needs, and all rows so far; another thread waits for them."""
         if not self._tracker.active:
             return dict
         self._write_added()
@@ -189,22 +197,20 @@ class WandbMetricsLogger(StepCallback):
         logs = {} if logs is None else logs
         reported = self._recorder.reported
         self._epoch_logs = {name: value for name, value in logs.items() if name in reported}
-        self._end_streak()
         super().on_epoch_end(epoch, self._epoch_logs)
         if self._by_epochs:
             self._write(self._epoch_logs)
         if self._pending_evaluation is not None and self._pending_evaluation.step < self._clock.step:
             self._write_evaluation({})
         self._write_evaluation(self._not_logged(logs))
-        self._shared = _SharedLogs(logs, set(logs), *self._position())
+        self._shared = _SharedLogs(logs, set(logs), *self._schedule.position())
 
     def _not_logged(self, logs: Logs) -> dict[str, Any]:
         """What callbacks have added, except what was logged when it was computed: it need not be new any more.
 
         It may have been logged by the process with which a restored training continues.
         """
-        own = {name: value for name, value in logs.items() if name not in self._fit.handed_on}
-        added = added_metrics(own, self._recorder.reported)
+        added = added_metrics(self._session.evaluations.own_logs(logs), self._recorder.reported)
         return {name: value for name, value in added.items() if name not in self._logged}
 
     def _write_added(self) -> None:
@@ -234,64 +240,6 @@ class WandbMetricsLogger(StepCallback):
         end_training(self._tracker)
         self._tracker.flush_rows()
 
-    def _plan(self) -> None:
-        """Leave rows that fall on every so many executions to the worker, as far as it can know where these end."""
-        super()._plan()
-        self._streak = None
-        clock, policy, steps = self._clock, self._policy, self.params.get("steps")
-        is_foreseeable = clock.settled and not clock.must_confirm and not self._surprising
-        if not (is_foreseeable and self._recorder.hands_out_rates and isinstance(policy, EverySteps)):
-            return
-        batches = self._longest_quiet if steps is None else min(self._longest_quiet, steps - self._epoch_batches)
-        first, period = self._executions, self._period_of(policy)
-        rows = 0 if period is None else 1 + (batches // self._stride - first) // period
-        if rows > 1 and period is not None:
-            self._executions = self._countdown = first + (rows - 1) * period
-            self._streak = Streak(
-                self._rows,
-                clock.counting_on(),
-                first,
-                period,
-                self._stride,
-                self._epoch,
-                self._epoch_batches,
-                self._steps_per_epoch,
-            )
-
-    def _period_of(self, policy: EverySteps) -> int | None:
-        """The executions from one row to the next; None if their number varies."""
-        batches = policy.steps * self._host.accumulation_steps
-        if batches % self._stride == 0:
-            return batches // self._stride
-        return 1 if batches < self._stride and self._host.accumulation_steps == 1 else None
-
-    def _execution_ended(self, logs: Logs) -> None:
-        if self._streak is None or self._countdown <= 1:
-            super()._execution_ended(logs)
-            return
-        self._countdown -= 1
-        executions = self._executions - self._countdown
-        if not self._streak.has_row_after(executions):
-            return
-        if self._pending_evaluation is not None:
-            self._write_evaluation({})
-        self._tracker.submit(
-            self._streak.write,
-            executions,
-            time.monotonic(),
-            self._evaluating,
-            self._recorder.latest(),
-            dict(logs),
-        )
-
-    def _end_streak(self) -> None:
-        """Count what the worker has been told of; the next row is that of the next step."""
-        streak, executions = self._streak, self._executions - self._countdown
-        if streak is not None and executions >= streak.first:
-            self._next_due = None
-            self._settle()
-            self._row_step = streak.step_after(streak.last_row(executions) * self._stride)
-
     def on_due_step_end(self, logs: Logs) -> None:
         """Write the step's row."""
         if self._pending_evaluation is not None:
@@ -301,7 +249,7 @@ class WandbMetricsLogger(StepCallback):
     def on_quiet_look(self, batches: int) -> None:
         """Hand over the losses before the recorder forgets them."""
         self._unread += batches
-        if self._unread >= self._longest_quiet:
+        if self._unread >= self._recorder.size // 2:
             self._unread = 0
             self._tracker.submit(self._rows.take, self._recorder.latest())
 
@@ -314,8 +262,7 @@ class WandbMetricsLogger(StepCallback):
     def _moment(self, logs: Logs) -> Moment:
         recorder, clock = self._recorder, self._clock
         rate = None if recorder.hands_out_rates else self._host.learning_rate(clock.iterations)
-        fraction = self._epoch_batches / self._steps_per_epoch if self._steps_per_epoch else 0.0
-        _epochs_reached[self.model] = epoch = self._epoch + fraction
+        self._memory.epoch = epoch = self._schedule.epoch_after(0)
         return Moment(clock.step, epoch, time.monotonic(), self._evaluating, recorder.latest(), rate, logs)
 
     # -- evaluation and prediction ---------------------------------------------------------------------------------
@@ -325,8 +272,7 @@ class WandbMetricsLogger(StepCallback):
         if not self._training:
             self._open()
         if self._tracker.active or self._training:
-            self._recorder = self._host.record_steps()
-            self._test_begin = time.monotonic(), self._recorder.capture()
+            self._test_begin = time.monotonic(), self._host.record_steps().capture()
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Write the evaluation's row: inside ``fit`` together with what the end of the epoch adds to it."""
@@ -337,7 +283,7 @@ class WandbMetricsLogger(StepCallback):
         if self._pending_evaluation is not None:
             self._write_evaluation({})
         step, epoch = self._now()
-        after = self._recorder.capture()
+        after = self._host.record_steps().capture()
         self._pending_evaluation = Evaluation(step, epoch, seconds, before, after, dict(logs or {}))
         if self._training:
             self._evaluating += seconds
@@ -375,9 +321,9 @@ class WandbMetricsLogger(StepCallback):
     def _now(self) -> tuple[int, float | None]:
         """The global step and the epoch, of the fit that is under way or of the last one."""
         if self._training:
-            return self._position()
-        step = StepClock(self._host, initial_step=self._initial_global_step).step
-        return step, _epochs_reached.get(self.model, None if step else 0.0)
+            return self._schedule.position()
+        step, epoch = step_reached(self._host, self._initial_global_step), memory_of(self.model).epoch
+        return step, 0.0 if epoch is None and not step else epoch
 
     def _write_evaluation(self, more: Mapping[str, Any]) -> None:
         """Write the pending evaluation, and metrics that other callbacks added to the logs of the epoch."""
@@ -409,7 +355,7 @@ class WandbMetricsLogger(StepCallback):
         return tracker
 
     def _is_higher_better(self, name: str) -> bool:
-        return is_higher_better(name, self._host, self._directions)
+        return self._directions.is_higher_better(name, self._host)
 
 
 def _policy(log_freq: str | int, first: bool) -> Policy:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.fit.fit_run import open_fit_run
+from tf_hfwb.fit.session import session_of
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Distribution, GradientObserver, Logs, distributions, host_of, of_array
 from tf_hfwb.settings import Settings, Watch
@@ -75,6 +75,7 @@ class WandbWatch(StepCallback):
         )
         super().__init__(EverySteps(steps), first)
         self._log_freq = steps
+        self._first_step = 0
         self._has_looked = False
         self._settings = Settings.resolve(watch=log)
         self._what = Watch.GRADIENTS if self._settings.watch is Watch.FALSE else self._settings.watch
@@ -90,7 +91,7 @@ class WandbWatch(StepCallback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the run, and let the training graph sum up gradients when asked to."""
         self._host = host_of(self.model)
-        self._tracker = open_fit_run(self, self._settings)
+        self._tracker = session_of(self).run.open(self, self._settings)
         # All workers, in step: reading what replicas share needs all of them.
         self._is_watching = self._tracker.active or self._host.is_multi_worker
         if not self._is_watching:
@@ -144,19 +145,17 @@ class WandbWatch(StepCallback):
 
     # -- the steps -------------------------------------------------------------------------------------------------
 
-    def _plan(self) -> None:
+    def on_planned(self) -> None:
         """Let the training graph look at the update at which the next row will be due."""
-        super()._plan()
-        clock = self._clock
-        if self._observer is None or not self._is_due_by(clock.after(self._executions * self._stride)):
+        planned = self._schedule.batches_until_due(self)
+        if self._observer is None or planned is None:
             return
-        # Of the execution that will reach it, the last update; the epoch may end, and Keras 3 go on, in the middle.
-        begin = (self._executions - 1) * self._stride
-        end = begin + self._stride
-        steps = self.params.get("steps")
-        first = begin
-        if clock.settled and not clock.must_confirm and steps is not None:
-            last = min(end, max(steps - self._epoch_batches, begin + 1))
+        # Of the execution that reaches it, the last update. The epoch may end, and Keras 3 continue, in its middle.
+        begin, end = planned
+        first, left = begin, self._schedule.batches_left()
+        clock = self._clock
+        if self._schedule.is_foreseeable and left is not None:
+            last = min(end, max(left, begin + 1))
             first = max(begin, clock.updates_by(last) - 1)
         self._window = clock.iterations + first, clock.iterations + end - 1
         self._observer.look_at(*self._window)
@@ -174,7 +173,7 @@ class WandbWatch(StepCallback):
                 self._parameters = list(self.model.trainable_variables)
             parameters = self._parameters
         values = self._host.snapshot(parameters)
-        _, epoch = self._position()
+        _, epoch = self._schedule.position()
         row = {EPOCH: epoch, STEP: self._clock.step}
         self._tracker.submit(self._rows.write, row, record, _names(parameters), values)
 

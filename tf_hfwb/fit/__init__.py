@@ -1,12 +1,17 @@
 """What happens inside one fit: steps, rows, evaluations, signals and the run; the callbacks share it.
 
-* ``step_clock.py``: the global step; ``step_callback.py``: the base of callbacks that act on steps.
-* ``evaluations.py``: evaluations in the middle of a fit, and callbacks that act on them.
+* ``session.py``: the one object that the callbacks of a fit share; ``model_memory.py``: what is remembered of a model
+  between its fits; ``training_end.py``: what happens to the model at the end.
+* ``step_clock.py``: the global step; ``step_schedule.py``: at which execution a callback has something to do;
+  ``step_callback.py``: the base of callbacks that act on steps.
+* ``evaluate_during_fit.py``: evaluations in the middle of a fit; ``shared_evaluations.py``: what they have found;
+  ``keras_validation.py``: when Keras validates; ``evaluation_callback.py``: the base of callbacks that act on both.
 * ``metric_names.py``: Keras's names of metrics and W&B's; ``metric_direction.py``: which way a metric is better.
 * ``metric_rows.py``: the rows of the run; ``training_totals.py``: steps, samples and mean loss of the whole fit.
 * ``fit_run.py``: the W&B run of a fit; ``training_artifacts.py``: the artifacts of its checkpoints and its model.
-* ``best_monitoring.py``: whether the metric that tells the best checkpoint is there; ``carried_best.py``: the best
-  checkpoint of a training that continues in another directory.
+* ``checkpoint_options.py``: the checked arguments of ``WandbModelCheckpoint``; ``checkpoint_saver.py``: what is saved
+  and how; ``best_checkpoint.py``: which one is the best; ``best_monitoring.py``: whether the metric that tells it is
+  there; ``carried_best.py``: the best checkpoint of a training that continues in another directory.
 * ``keras_callback_states.py``: the state of Keras's own callbacks.
 * ``signals.py``: SIGTERM and Ctrl-C; ``stop_after_steps.py``: the end of a fit after a number of steps.
 """

@@ -1,4 +1,4 @@
-"""The W&B run of a model's training: a new one, or the one with which a restored training goes on."""
+"""The W&B run of a fit: a new one, or the one of the training that it resumes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tf_hfwb.fit.step_callback import StepCallback
-from tf_hfwb.fit.step_clock import StepClock
+from tf_hfwb.fit.step_clock import step_reached
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import resumption_of
 from tf_hfwb.settings import Settings
@@ -17,69 +16,69 @@ from tf_hfwb.tracking.run_identity import Use, is_under_way, make_way, note
 from tf_hfwb.tracking.user_runs import attach
 from tf_hfwb.tracking.wandb_server import record_pending_uses
 
-# Of each model the newest fit, as Keras's params of it, in which a callback says what the run is to be, and how.
-_openers: weakref.WeakKeyDictionary[Any, tuple[Any, weakref.WeakMethod[Callable[[], Tracker]]]] = (
-    weakref.WeakKeyDictionary()
-)
-# Likewise the one in which a callback takes its output directory, and how.
-_claims: weakref.WeakKeyDictionary[Any, tuple[Any, weakref.WeakMethod[Callable[[], None]]]] = (
-    weakref.WeakKeyDictionary()
-)
 
+class FitRun:
+    """Whose run a fit has, and who takes its output directory.
 
-def announce(callback: Any, opener: Callable[[], Tracker]) -> None:
-    """Tell the other callbacks of a fit who opens its run, before any of them has begun.
-
-    Args:
-        callback: The one that knows the run's name, project and config.
-        opener: Its method that opens the run.
+    A callback in front may need the run before the one that knows its name and config has begun. So these announce
+    themselves when Keras tells them the parameters of the fit.
     """
-    if callback.model is not None:
-        _openers[callback.model] = callback.params, weakref.WeakMethod(opener)
+
+    def __init__(self) -> None:
+        self._open: Callable[[], Tracker] | None = None
+        self._claim: Callable[[], None] | None = None
+
+    def announce_opener(self, open_it: Callable[[], Tracker]) -> None:
+        """Say how the run is opened: by the callback that knows its name, project and config."""
+        self._open = open_it
+
+    def announce_claim(self, claim: Callable[[], None]) -> None:
+        """Say how the output directory is taken: by the callback that saves there, which raises if it cannot."""
+        self._claim = claim
+
+    def claim_directory(self) -> None:
+        """Take the output directory. A job that is refused it must not have touched a run before.
+
+        Raises:
+            DirectoryInUseError: Another process has it.
+        """
+        if self._claim is not None:
+            self._claim()
+
+    def open(self, callback: Any, settings: Settings, *, name: str | None = None) -> Tracker:
+        """Open the run of a fit, or take over the one that is open.
+
+        In whichever order the callbacks stand, it is the run that the announced one wants, and the output directory is
+        taken first.
+
+        Args:
+            callback: The one that needs the run.
+            settings: As for :func:`open_run`, if nobody has announced how it is opened.
+            name: The name of a new run, likewise.
+        """
+        self.claim_directory()
+        if self._open is not None:
+            return self._open()
+        return open_run(callback, settings, name=name, is_training=True)
 
 
-def announce_claim(callback: Any, claim: Callable[[], None]) -> None:
-    """Tell the other callbacks of a fit who takes its output directory, before any of them has begun.
+def follow_training(tracker: Tracker, model: Any, step_now: Callable[[], int]) -> None:
+    """Tell the tracker how far the fit is, and whether it is still under way, until :func:`end_training`.
 
     Args:
-        callback: The one that saves.
-        claim: Its method that takes the directory, or raises.
-    """
-    if callback.model is not None:
-        _claims[callback.model] = callback.params, weakref.WeakMethod(claim)
-
-
-def claim_directory(callback: Any) -> None:
-    """Take the output directory of the fit that begins. A job that is refused it must not have touched a run before.
-
-    Args:
-        callback: The one that is about to open the run.
-
-    Raises:
-        DirectoryInUseError: Another process has it.
-    """
-    params, claim = _claims.get(callback.model, (None, None))
-    announced = claim() if claim is not None and params is callback.params else None
-    if announced is not None:
-        announced()
-
-
-def begin_training(callback: StepCallback, tracker: Tracker) -> None:
-    """Tell the run's tracker how far the fit is, and whether it is still under way, until :func:`end_training`.
-
-    Args:
-        callback: One whose ``on_train_begin`` has run.
         tracker: The run.
+        model: The model that is trained.
+        step_now: The bound method that gives its global step, to any thread.
     """
     # Weakly: after an exception nobody takes them back, and the model would stay in memory.
-    model, method = weakref.ref(callback.model), weakref.WeakMethod(callback.step_now)
+    model_there, step_method = weakref.ref(model), weakref.WeakMethod(step_now)
 
-    def step_now() -> int | None:
-        known = method()
+    def step_if_there() -> int | None:
+        known = step_method()
         return None if known is None else known()
 
-    tracker.step_now = step_now
-    tracker.has_died = lambda: not is_under_way(model())
+    tracker.step_now = step_if_there
+    tracker.has_died = lambda: not is_under_way(model_there())
 
 
 def end_training(tracker: Tracker) -> None:
@@ -87,23 +86,6 @@ def end_training(tracker: Tracker) -> None:
     tracker.trained_to = tracker.step_now() or tracker.trained_to
     tracker.step_now = lambda: None
     tracker.has_died = lambda: False
-
-
-def open_fit_run(callback: Any, settings: Settings, *, name: str | None = None) -> Tracker:
-    """Open the run of a fit, or take over the one that is open.
-
-    In whichever order the callbacks stand, it is the run that the one announced by :func:`announce` wants, and the
-    output directory is taken first.
-
-    Args:
-        callback: The one that needs the run.
-        settings: As for :func:`open_run`, if none is announced.
-        name: The name of a new run, if none is announced.
-    """
-    claim_directory(callback)
-    params, opener = _openers.get(callback.model, (None, None))
-    announced = opener() if opener is not None and params is callback.params else None
-    return open_run(callback, settings, name=name, is_training=True) if announced is None else announced()
 
 
 def open_run(
@@ -136,8 +118,8 @@ def open_run(
     )
     if is_training:
         reached = None if resumption is None else resumption.position.step
-        clock = StepClock(host, initial_step=initial_step, resumed_step=reached)
-        use = dataclasses.replace(use, fit=callback.params, step=clock.step)
+        step = step_reached(host, initial_step, reached)
+        use = dataclasses.replace(use, fit=callback.params, step=step)
     if host.is_chief and not settings.disabled:
         run = make_way(use)
     if not settings.is_project_given and run.get("project"):

@@ -74,12 +74,13 @@ class TrainRows:
     replicas: int
     told: set[str] = field(default_factory=set)
     _last: Moment = field(init=False)
+    _captured: np.ndarray = field(init=False)
     _interval: _Losses = field(default_factory=_Losses)
     _fit: _Losses = field(default_factory=_Losses)
+    _samples_before: int = 0
 
     def __post_init__(self) -> None:
         self._last = self.start
-        self._samples_before = 0
         self._captured = np.asarray(self.start.steps)
 
     def state(self, moment: Moment) -> dict[str, Any]:
@@ -139,47 +140,6 @@ class TrainRows:
         totals["train_runtime"] = seconds
         totals["train_loss"] = self._fit.mean
         self.tracker.summarize(_known(totals))
-
-
-class Streak(NamedTuple):
-    """Executions of the train function of which every so many end with a row.
-
-    The training thread hands over what it sees of each, and this works out on the worker where it stands. Else that
-    would be most of what a row costs the training thread.
-
-    Attributes:
-        rows: The rows of the fit.
-        step_after: The global step after so many batches of the streak.
-        first: The execution that ends with the first row, counted from 1.
-        period: The executions from one row to the next.
-        stride: The batches of one execution.
-        epoch: The epoch, zero-based.
-        epoch_batches: The batches of the epoch before the streak.
-        steps_per_epoch: The batches of the epoch, if that is known.
-    """
-
-    rows: TrainRows
-    step_after: Callable[[int], int]
-    first: int
-    period: int
-    stride: int
-    epoch: int
-    epoch_batches: int
-    steps_per_epoch: int | None
-
-    def has_row_after(self, executions: int) -> bool:
-        """Whether so many executions of the streak end with a row."""
-        return executions >= self.first and (executions - self.first) % self.period == 0
-
-    def last_row(self, executions: int) -> int:
-        """The execution that ended with the last row among so many, which are at least :attr:`first`."""
-        return executions - (executions - self.first) % self.period
-
-    def write(self, executions: int, now: float, evaluating: float, steps: Any, logs: Mapping[str, Any]) -> None:
-        """Write the row after so many executions of the streak; the rest is as in :class:`Moment`."""
-        batches = executions * self.stride
-        fraction = (self.epoch_batches + batches) / self.steps_per_epoch if self.steps_per_epoch else 0.0
-        self.rows.write(Moment(self.step_after(batches), self.epoch + fraction, now, evaluating, steps, None, logs))
 
 
 @dataclass

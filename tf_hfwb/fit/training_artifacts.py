@@ -45,7 +45,7 @@ class ModelArtifacts:
         """Whether anything is to be logged, at the end at the latest."""
         return self._log_model is not LogModel.FALSE or self._registry is not None
 
-    def go_on(self, tracker: Tracker) -> None:
+    def resume(self, tracker: Tracker) -> None:
         """Upload what an earlier process of the same run could not."""
         if tracker.directory is None or tracker.is_offline:
             return

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Logs, difference
+from tf_hfwb.resume.participants import TOTALS, CaptureState
 
 
 class TrainingTotals(StepCallback):
@@ -20,10 +22,15 @@ class TrainingTotals(StepCallback):
         samples: Samples that this fit trained on.
     """
 
+    participant_name = TOTALS
+
     def __init__(self) -> None:
         super().__init__()
         self.step = self.steps = 0
         self.samples = 0
+        self._first_step = 0
+        self._captured = np.zeros(0)
+        self._unread = 0  # Batches since the recorder was read.
         self._losses = 0.0
         self._averaged = 0
 
@@ -36,14 +43,16 @@ class TrainingTotals(StepCallback):
         """Note where the fit begins."""
         super().on_train_begin(logs)
         self._first_step = self._clock.step
-        self._longest_quiet = self._recorder.size // 2
         self._unread = 0
         self._captured = np.asarray(self._recorder.capture())
-        resumed = self._resumed("TrainingTotals")
-        self._losses, self._averaged = resumed.get("losses", 0.0), resumed.get("batches", 0)
-        self._fit.participants["TrainingTotals"] = self._state
+        self._session.participants.add(self)
 
-    def _state(self) -> Callable[[], dict[str, float]]:
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Add to the losses of the resumed training."""
+        self._losses, self._averaged = state.get("losses", 0.0), state.get("batches", 0)
+
+    def capture_state(self) -> CaptureState:
+        """The losses so far."""
         self._read()
         state = {"losses": self._losses, "batches": self._averaged}
         return lambda: state
@@ -51,7 +60,7 @@ class TrainingTotals(StepCallback):
     def on_quiet_look(self, batches: int) -> None:
         """Read the recorder before it forgets."""
         self._unread += batches
-        if self._unread >= self._longest_quiet:
+        if self._unread >= self._recorder.size // 2:
             self._read()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -61,9 +70,9 @@ class TrainingTotals(StepCallback):
         self.step = self._clock.step
         self.steps = self.step - self._first_step
 
-    def on_interrupt(self) -> None:
-        """An exception ended the fit: count what it has done, and remember the step for the model's next fit."""
-        self.on_epoch_end(self._epoch)
+    def on_train_interrupted(self) -> None:
+        """Count what the fit has done."""
+        self.on_epoch_end(self._schedule.epoch)
         self.on_train_end()
 
     def _read(self) -> None:

@@ -3,8 +3,8 @@
 * ``callback_base.py``: the callback base class that both accept.
 * ``host_base.py``: what callbacks need to know of a model; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras
   tells; ``host_lookup.py``: which of them it is. ``compiled_loss.py``: the model's loss, sample by sample.
-* ``loss_recorder.py``: the loss of every step, recorded in the training graph; ``fit.py``: what callbacks of a fit
-  share.
+* ``loss_recorder.py``: the loss of every step, recorded in the training graph; ``execution_hooks.py``: what is called
+  around each execution of the train function.
 * ``gradient_observer.py``, ``histogram_bins.py``: the gradients of a step, summed up in the training graph.
 * ``training_variables.py``, ``variable_snapshot.py``: what training changes besides weights, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``tokenizer_files.py``: a model in the directory of a checkpoint;
@@ -23,7 +23,7 @@ from tf_hfwb.keras_compat.callback_base import Callback, Logs
 from tf_hfwb.keras_compat.compiled_loss import only
 from tf_hfwb.keras_compat.epoch_lengths import forget_epoch_length
 from tf_hfwb.keras_compat.evaluation_hooks import PassHooks
-from tf_hfwb.keras_compat.fit import Fit
+from tf_hfwb.keras_compat.execution_hooks import ExecutionHooks
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments, has_callbacks_of_others
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.histogram_bins import Distribution, of_array
@@ -51,7 +51,7 @@ __all__ = [
     "can_return_loss",
     "is_of_transformers",
     "label_arguments",
-    "Fit",
+    "ExecutionHooks",
     "Distribution",
     "GradientObserver",
     "Host",

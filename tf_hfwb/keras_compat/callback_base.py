@@ -86,6 +86,9 @@ class Callback:
     def on_train_end(self, logs: Logs | None = None) -> None:
         """``fit`` ends without an exception."""
 
+    def on_train_interrupted(self) -> None:
+        """An exception has ended ``fit``. Called by ``TFTrainer`` at once, else when the model's next fit begins."""
+
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """An epoch begins."""
 

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat.fit import Fit
+from tf_hfwb.keras_compat.execution_hooks import ExecutionHooks
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 
 _FIRST = 5  # The first of the losses.
@@ -100,14 +100,14 @@ class StepRecorder(abc.ABC):
         rate: Gives the learning rate of the step that was just taken, inside the graph; None if nothing does.
 
     Attributes:
-        fit: What the callbacks of the running fit, or of the last one, share.
+        hooks: What is called around the executions of the running fit, or of the last one.
         is_executing: Whether the train function is running.
         carried: On JAX, while the listeners are called: the lists of the state that the next step gets.
     """
 
     def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
         self.size = size
-        self.fit = Fit()
+        self.hooks = ExecutionHooks()
         self.is_executing = False
         self._last_logs: dict[str, Any] = {}
         self.carried: Any = None
@@ -142,7 +142,7 @@ class StepRecorder(abc.ABC):
     def stop(self) -> None:
         """End the fit without another step, even if Keras has begun its batch; that batch is not trained on."""
         model: Any = self._model()
-        self.fit.is_stopped = model.stop_training = True
+        self.hooks.is_stopped = model.stop_training = True
 
     @abc.abstractmethod
     def _assign(self, value: np.ndarray) -> None: ...
@@ -206,18 +206,18 @@ class StepRecorder(abc.ABC):
         """Wrap a train function: take out of the logs what the step hands out, and tell the listeners."""
 
         def observed_function(*args: Any) -> Any:
-            fit = self.fit
-            if fit.gates:
-                self._pass_gates(args)
-            if fit.is_stopped:  # Keras looks at stop_training as soon as this returns.
+            hooks = self.hooks
+            if hooks.before:
+                self._call_before(args)
+            if hooks.is_stopped:  # Keras looks at stop_training as soon as this returns.
                 return self._outputs_of_no_step(args)
             self.is_executing = True
             outputs = function(*args)
             self.is_executing = False
             logs = self._last_logs = outputs if isinstance(outputs, dict) else self._logs_of(outputs)
             self._latest = logs.pop(_KEY, None)
-            for listener in fit.listeners:
-                listener(logs)
+            for hook in hooks.after:
+                hook(logs)
             self.carried = None
             return outputs
 
@@ -230,17 +230,17 @@ class StepRecorder(abc.ABC):
         def observed_maker(*args: Any, **kwargs: Any) -> Any:
             # A callback may call train_on_batch in the middle of a fit.
             if sys._getframe(1).f_code.co_name != "train_on_batch" or not fit_arguments(self._model()):
-                for note in self.fit.when_interrupted:
-                    note()
-                self.fit, self._last_logs, self.carried = Fit(), {}, None
+                for hook in [*self.hooks.when_abandoned]:
+                    hook()
+                self.hooks, self._last_logs, self.carried = ExecutionHooks(), {}, None
             return make(*args, **kwargs)
 
         observed_maker.original = make  # type: ignore[attr-defined]
         return observed_maker
 
-    def _pass_gates(self, args: tuple[Any, ...]) -> None:
-        for gate in self.fit.gates:
-            gate()
+    def _call_before(self, args: tuple[Any, ...]) -> None:
+        for hook in self.hooks.before:
+            hook()
 
     def _logs_of(self, outputs: Any) -> Any:
         """The logs in what a train function returned that are not themselves it."""
@@ -332,10 +332,10 @@ class _JAXRecorder(StepRecorder):
     def _assign(self, value: np.ndarray) -> None:
         self._variable.assign(value)
 
-    def _pass_gates(self, args: tuple[Any, ...]) -> None:
+    def _call_before(self, args: tuple[Any, ...]) -> None:
         # Keras has taken the state out of the variables, and behind an evaluation nobody else has it.
         self._show_state(args[0])
-        super()._pass_gates(args)
+        super()._call_before(args)
 
     def _logs_of(self, outputs: Any) -> Any:
         # The state comes along. Keras will put it here in a moment; listeners look for it now.

@@ -1,13 +1,15 @@
-"""What a model's next training goes on from; set by ``restore``, read by the callbacks as a fit begins."""
+"""Where a model's next training continues: set by ``restore``, read by the callbacks when a fit begins."""
 
 from __future__ import annotations
 
 import logging
 import pathlib
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from tf_hfwb.resume.participants import Participants
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -18,7 +20,7 @@ class Position:
 
     Attributes:
         step: The global step: optimizer updates so far.
-        epoch: The epoch that goes on, from 0.
+        epoch: The epoch that continues, from 0.
         batch: The batch of that epoch that comes next, from 0.
         batches: The batches of all epochs so far; what ``training_batches`` takes as ``start_step``.
 
@@ -38,32 +40,34 @@ class Position:
         return self.batches > 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Resumption:
-    """A training that goes on.
+    """A training that is resumed.
 
     Attributes:
         position: Where.
         run: ``id``, ``project``, ``entity`` and ``name`` of the W&B run; empty without one.
-        states: The state of each callback by its name.
+        states: The state of each participant by its name.
         source: The directory of the checkpoint.
+        participants: The participants of the fit that resumes it, which take over these states.
     """
 
     position: Position
     run: Mapping[str, str] = field(default_factory=dict)
     states: Mapping[str, Any] = field(default_factory=dict)
     source: pathlib.Path = field(default_factory=pathlib.Path)
+    participants: Participants = field(init=False)
 
-    def warn_of_what_nobody_takes(self, participants: Collection[str]) -> None:
-        """Say it when the fit that has begun lacks callbacks whose state the checkpoint holds.
+    def __post_init__(self) -> None:
+        self.begin()
 
-        Args:
-            participants: The names of those that it has.
-        """
-        # What TFTrainer keeps for itself is nothing that anybody asked for.
-        own = ("TrainingTotals", "StopAfterSteps")
-        left = [name for name, state in self.states.items() if name not in own and any(state.values())]
-        warn_of_dropped([name for name in left if name not in participants], self.source)
+    def begin(self) -> None:
+        """A fit begins: nobody has taken over anything yet, whatever a fit that failed at once had taken over."""
+        self.participants = Participants(self.states)
+
+    def warn_of_dropped_states(self) -> None:
+        """Say it when the fit that has begun lacks participants whose state the checkpoint holds."""
+        warn_of_dropped(self.participants.dropped(), self.source)
 
 
 def warn_of_dropped(names: Sequence[str], source: pathlib.Path) -> None:
@@ -87,15 +91,15 @@ _pending: weakref.WeakKeyDictionary[Any, Resumption] = weakref.WeakKeyDictionary
 
 
 def set_resumption(model: Any, resumption: Resumption) -> None:
-    """Let the model's next training go on from there."""
+    """Let the model's next training continue there."""
     _pending[model] = resumption
 
 
 def resumption_of(model: Any) -> Resumption | None:
-    """What the fit that begins goes on from; None when it begins anew."""
+    """Where the fit that begins continues; None when it does not resume anything."""
     return _pending.get(model)
 
 
 def clear_resumption(model: Any) -> None:
-    """A fit has trained, or is over: the next one begins anew."""
+    """A fit has trained, or is over: the next one does not resume anything."""
     _pending.pop(model, None)

@@ -14,9 +14,9 @@ from typing import Any
 from tf_hfwb import json_text
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, CorruptCheckpointError
+from tf_hfwb.resume.participants import METRICS_LOGGER, check_states
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.validation.json_checks import (
-    Check,
     UnexpectedValueError,
     anything,
     number,
@@ -99,8 +99,8 @@ class TrainerState:
         record({"format": _format})(facts, "")
         found = _FACTS(facts, "")
         callbacks = dict(found["callbacks"])
-        if callbacks.get("WandbMetricsLogger"):
-            callbacks["WandbMetricsLogger"] = callbacks["WandbMetricsLogger"] | {"log_history": found["log_history"]}
+        if callbacks.get(METRICS_LOGGER):
+            callbacks[METRICS_LOGGER] = callbacks[METRICS_LOGGER] | {"log_history": found["log_history"]}
         return cls(
             global_step=found["global_step"],
             epoch=found["epoch"],
@@ -136,53 +136,6 @@ def _row(value: Any, place: str) -> dict[str, float]:
     return found
 
 
-_SUMS = record({"total": number, "batches": whole(), "samples": whole()}, exact=True)
-_MOMENT = record({"step": whole(), "epoch": number, "seconds": number}, exact=True)
-_ROWS = record({"interval": _SUMS, "fit": _SUMS, "row": _MOMENT})  # Earlier releases wrote "begin", too.
-_COUNTS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
-
-# By the beginning of a participant's name: what it uses of its state.
-_PARTICIPANTS: dict[str, Check] = {
-    "EarlyStopping": record(
-        {},
-        {
-            "wait": whole(),
-            "best": optional(number),
-            "best_epoch": whole(),
-            "best_step": whole(),
-            "stopped_epoch": whole(),
-            "stopped_step": whole(),
-            "best_at": number,
-            "stopped_at": number,
-        },
-    ),
-    "EvaluateDuringFit": record({}, {"metrics": table(number)}),
-    "GuestStates": table(record({}, dict.fromkeys(_COUNTS, optional(number)), exact=True)),
-    "StopAfterSteps": record({}, {"first_step": whole()}),
-    "TrainingTotals": record({}, {"losses": number, "batches": whole()}),
-    "WandbEvalTable": record({}, {"evaluations": whole()}),
-    "WandbMetricsLogger": record({"rows": _ROWS, "best": table(number)}),
-    "WandbModelCheckpoint": record(
-        {},
-        {
-            "best": optional(number),
-            "best_step": optional(whole()),
-            "monitor": optional(text),
-            "steps_per_epoch": optional(whole()),
-        },
-    ),
-}
-
-
-def _callbacks(value: Any, place: str) -> dict[str, Any]:
-    found: dict[str, Any] = table(record({}))(value, place)
-    for name, state in found.items():
-        check = next((check for start, check in _PARTICIPANTS.items() if name.startswith(start)), None)
-        if state and check is not None:  # The logger's is empty when it had no run.
-            found[name] = check(state, f"{place}.{name}")
-    return found
-
-
 _FACTS = record(
     {
         "global_step": whole(),
@@ -195,7 +148,7 @@ _FACTS = record(
                 "python": parts(one_of([3]), optional(number)),
             }
         ),
-        "callbacks": _callbacks,
+        "callbacks": check_states,
         "log_history": series(_row),
     },
     {

@@ -23,6 +23,7 @@ from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError, SettingError, StateMismatchError
 from tf_hfwb.keras_compat import Host, Start, named
 from tf_hfwb.masking import masked
+from tf_hfwb.resume.participants import CaptureState
 from tf_hfwb.resume.resume_position import Position, Resumption, clear_resumption, set_resumption
 from tf_hfwb.resume.trainer_state import FACTS, FORMAT, TrainerState
 
@@ -96,11 +97,12 @@ class StateCapture:
             )
         self._fixed = {**host.optimizer_variables(), **host.random_variables(), **_unsaved_weights(host, self.files)}
 
-    def take(self, facts: Mapping[str, Any]) -> TrainingState:
+    def take(self, facts: Mapping[str, Any], participants: Mapping[str, CaptureState]) -> TrainingState:
         """Take the state as of now: between two steps, or at the end of an epoch.
 
         Args:
             facts: More for ``trainer_state.json``.
+            participants: The states of the participants, as :meth:`Participants.capture` gives them.
         """
         recorder = self._host.record_steps()
         variables = {**self._fixed, **self._host.metric_variables()}
@@ -121,7 +123,7 @@ class StateCapture:
             weights=dict(zip(weights, values, strict=False)) | self.files.computed(),
             others=others,
             facts={"format": FORMAT, **facts, "random": drawn, "learned": self.files.digests},
-            callbacks={name: state() for name, state in recorder.fit.participants.items()},
+            callbacks=participants,
         )
 
 
@@ -194,13 +196,13 @@ def put_back(host: Host, checkpoint: Checkpoint, position: Position | None = Non
                 expected=f"the one that restore has given the state of {where}: compile has made another since",
                 advice="Call restore again, after compile; or load_model, to begin anew with the weights.",
             )
+        resumption.begin()
         # Whatever was trained or evaluated since is no part of this training.
         host.record_steps().restore(lost)
 
     def is_left() -> bool:
-        fit = host.record_steps().fit
-        resumption.warn_of_what_nobody_takes(fit.participants)
-        return not fit.is_stopped
+        resumption.warn_of_dropped_states()
+        return not host.record_steps().hooks.is_stopped
 
     host.begin_next_fit_at(
         Start(

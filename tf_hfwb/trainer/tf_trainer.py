@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import os
@@ -12,15 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
-from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics, MetricsOfPass
 from tf_hfwb.evaluation.prediction_pass import BatchRunner, Pass
 from tf_hfwb.evaluation.text_generation import Generator, load_generation_config
-from tf_hfwb.fit.evaluations import EvaluateDuringFit
+from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
+from tf_hfwb.fit.session import forget_steps, running_session
 from tf_hfwb.fit.signals import SignalWatch
-from tf_hfwb.fit.step_clock import forget_steps
 from tf_hfwb.fit.stop_after_steps import EpochsOfAnyLength, first_step_of
 from tf_hfwb.fit.training_totals import TrainingTotals
 from tf_hfwb.keras_compat import PassHooks, has_callbacks_of_others, host_of, number, undisturbed_metrics
@@ -282,10 +280,9 @@ class TFTrainer:
                 verbose=0 if args.disable_tqdm else "auto",
             )
         except BaseException as error:
-            for callback in callbacks:
-                if isinstance(callback, (TrainingTotals, WandbModelCheckpoint)):
-                    with contextlib.suppress(Exception):  # Which would hide the error.
-                        callback.on_interrupt()
+            session = running_session(self.model)
+            if session is not None:
+                session.interrupt()
             self._end_failed_run(error)
             raise
         finally:
@@ -302,7 +299,7 @@ class TFTrainer:
         """Count steps from 0, in a run of their own; a run of the user's own goes on with what it has."""
         tracker = None if self._logger is None else self._logger.tracker
         if tracker is None or not tracker.active or tracker.owned:
-            forget_steps(self._host)
+            forget_steps(self.model)
             if tracker is not None:
                 tracker.finish()
 

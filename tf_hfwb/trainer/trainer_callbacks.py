@@ -11,8 +11,8 @@ from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
 from tf_hfwb.callbacks.weight_watch import WandbWatch
 from tf_hfwb.errors import SettingError
-from tf_hfwb.fit.evaluations import EvaluateDuringFit
-from tf_hfwb.fit.keras_callback_states import GuestStates
+from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
+from tf_hfwb.fit.keras_callback_states import KerasCallbackStates
 from tf_hfwb.fit.stop_after_steps import StopAfterSteps
 from tf_hfwb.settings import LogModel, Settings, Watch
 from tf_hfwb.step_policies import EverySteps, Never
@@ -91,7 +91,7 @@ def callbacks_for(
             )
         )
     if has(callbacks, WandbModelCheckpoint):
-        callbacks.append(GuestStates(own))
+        callbacks.append(KerasCallbackStates(own))
     return in_order(callbacks)
 
 

@@ -1,0 +1,101 @@
+"""Which checkpoint of a training is the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tf_hfwb.fit.best_monitoring import Monitoring
+from tf_hfwb.fit.metric_names import named, possible_rows, row_name
+from tf_hfwb.fit.session import FitSession
+from tf_hfwb.keras_compat import Logs, described, has_callbacks_of_others, number
+from tf_hfwb.step_policies import is_better
+
+
+class Best(NamedTuple):
+    """The best value of the monitored metric, and its step; both None without one."""
+
+    value: float | None = None
+    step: int | None = None
+
+
+class BestCheckpoint:
+    """The best checkpoint by the monitored metric.
+
+    A checkpoint is taken at once and written later, and the write may fail. So there are two answers.
+
+    Args:
+        monitored: The metric as the user calls it; None when none is monitored.
+        mode: ``"min"``, ``"max"`` or ``"auto"``.
+
+    Attributes:
+        metric: The metric's name in rows. It may turn out to be another one when the train step is known.
+        taken: The best one of all that were taken, also of those that are still being written.
+        committed: The best one of those on disk. The writer's thread sets it.
+        monitoring: Whether the metric is there at all, and falls on steps that are saved.
+    """
+
+    def __init__(self, monitored: str | None, mode: str) -> None:
+        self._monitored = monitored
+        self._mode = mode
+        self._session: FitSession | None = None
+        self.metric = None if monitored is None else row_name(monitored)
+        self.taken = Best()
+        self.committed = Best()
+        self.monitoring = Monitoring(self.metric)
+
+    def begin(self, session: FitSession, model: Any, saved: Mapping[str, Any]) -> None:
+        """A fit begins.
+
+        Args:
+            session: The fit's.
+            model: The model.
+            saved: What the checkpoint says from which the fit resumes; else the callback's own earlier fit counts.
+        """
+        self._session = session
+        self.committed = self.taken = Best(saved.get("best", self.taken.value), saved.get("best_step", self.taken.step))
+        if self._monitored is not None:
+            rows = possible_rows(self._monitored)
+            self.metric = saved["monitor"] if saved.get("monitor") in rows else rows[0]
+            session.directions.state(self._monitored, self._mode)
+        self.monitoring = Monitoring(self.metric, may_be_added=has_callbacks_of_others(model))
+        session.evaluations.listen(self.monitoring.see)
+
+    @property
+    def is_higher_better(self) -> bool:
+        """Whether more of the metric is better."""
+        session = self._session
+        if session is None or self.metric is None:
+            return self._mode == "max"
+        return session.directions.is_higher_better(self.metric, session.host)
+
+    @property
+    def direction(self) -> str | None:
+        """``"max"`` or ``"min"``; None when nothing is monitored."""
+        if self.metric is None:
+            return None
+        return "max" if self.is_higher_better else "min"
+
+    def measure(self, session: FitSession, logs: Logs) -> dict[str, float]:
+        """What is known of the model as it is after this very step, under the rows' names."""
+        step, reported = session.clock.step, session.recorder.reported
+        known = {**session.evaluations.own_logs(logs), **session.evaluations.at(step)}
+        values = named(known, reported)
+        numbers = {name: number(value) for name, value in values.items()}
+        if self._monitored is not None:
+            self.metric = self.monitoring.metric = row_name(self._monitored, reported)
+            if self.metric in numbers and numbers[self.metric] is None:
+                self.monitoring.see_no_number(step, described(values[self.metric]))
+        return {name: value for name, value in numbers.items() if value is not None}
+
+    def value_of(self, metrics: Mapping[str, float]) -> float | None:
+        """The monitored metric's value among metrics."""
+        return None if self.metric is None else metrics.get(self.metric)
+
+    def beats(self, value: float | None, best: Best) -> bool:
+        """Whether a value is better than the best one."""
+        return value is not None and is_better(value, best.value, higher=self.is_higher_better)
+
+    def take_back(self) -> None:
+        """A checkpoint could not be written, which may have been the best one."""
+        self.taken = self.committed

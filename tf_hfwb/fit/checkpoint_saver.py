@@ -1,0 +1,279 @@
+"""What a checkpoint of a training consists of, and how it gets to the disk and to W&B."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.checkpoint.background_writer import BackgroundWriter
+from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
+from tf_hfwb.errors import CheckpointError
+from tf_hfwb.fit.best_checkpoint import Best, BestCheckpoint
+from tf_hfwb.fit.carried_best import carry_over
+from tf_hfwb.fit.checkpoint_options import CheckpointOptions
+from tf_hfwb.fit.session import FitSession
+from tf_hfwb.fit.training_artifacts import ModelArtifacts
+from tf_hfwb.keras_compat import texts_of_processing, write_texts
+from tf_hfwb.resume.training_state import StateCapture, TrainingState, load_weights
+from tf_hfwb.settings import LogModel
+from tf_hfwb.tracking import Tracker
+from tf_hfwb.tracking.user_runs import running_tracker
+
+_logger = logging.getLogger("tf_hfwb")
+
+FINAL = "model"  # The directory of the model at the end of training.
+
+# From when on it is worth a word that training waits for the disk: seconds, and their share of all the time.
+NOTICEABLE = 5.0, 0.05
+
+
+@dataclass
+class Save:
+    """One checkpoint on its way to the disk.
+
+    Attributes:
+        step: The global step.
+        epoch: The epoch, with its fraction.
+        metrics: What was measured at this step, under the rows' names.
+        value: The monitored metric among them.
+        needed_steps: The steps whose checkpoints callbacks want to find again.
+        best: The best checkpoint, once this one is on disk. Known when it is written.
+    """
+
+    step: int
+    epoch: float
+    metrics: dict[str, float]
+    value: float | None
+    needed_steps: set[int]
+    best: Best = field(default_factory=Best)
+
+
+class CheckpointSaver:
+    """Takes, writes, prunes and logs the checkpoints of an output directory.
+
+    The training thread calls everything but what is named ``_write...``: that runs on the writer's thread.
+
+    Args:
+        options: What the user asked for.
+        log_model: Which models are logged.
+        best: Which checkpoint is the best.
+        processing_class: The tokenizer or processor, saved with the model.
+
+    Attributes:
+        store: The output directory.
+        writer: The thread that writes.
+        artifacts: The artifacts of the training.
+        previous: The newest checkpoint that is whole; None before it was looked for, or without one.
+    """
+
+    def __init__(
+        self, options: CheckpointOptions, log_model: LogModel, best: BestCheckpoint, processing_class: Any
+    ) -> None:
+        self._options = options
+        self._log_model = log_model
+        self._best = best
+        self._processing_class = processing_class
+        self.store = Store(options.path)
+        self.writer = BackgroundWriter(self.store.path)
+        self.artifacts = ModelArtifacts(
+            log_model,
+            options.artifact_name,
+            options.link_to_registry,
+            options.save_total_limit if options.delete_superseded else None,
+        )
+        self.previous: Checkpoint | None = None
+        self._has_looked_for_previous = False
+        self._capture: StateCapture | None = None
+        self._processing: Any = None
+        self._lock: AbstractContextManager[None] | None = None
+        self._count_parameters: Callable[[], int] = lambda: 0
+        self._needed: set[int] = set()  # Steps that stay, as of the last save.
+        self._earlier_steps: set[int] = set()  # Those that lay here when a training moved in.
+        self._warns_of_pruning = True
+        self._began = 0.0
+        self._waited_before = 0.0
+        self._warns_of_waiting = True
+
+    # -- the output directory --------------------------------------------------------------------------------------
+
+    def claim(self) -> None:
+        """Keep other processes from the directory.
+
+        Raises:
+            DirectoryInUseError: Another process has it.
+            CheckpointWriteError: It cannot be written.
+        """
+        if self._lock is None:
+            lock = self.store.exclusive()
+            lock.__enter__()
+            self._lock = lock
+            # An exception in fit calls no hook; the directory is free again when this object is gone.
+            weakref.finalize(self, lock.__exit__, None, None, None)
+            self.store.sweep()
+
+    def release(self) -> None:
+        """Let others have the directory."""
+        if self._lock is not None:
+            self._lock.__exit__(None, None, None)
+            self._lock = None
+
+    def begin(self, session: FitSession) -> None:
+        """A fit begins: find out what a checkpoint of its model consists of."""
+        # What is made by the first batch only is looked up at the first save.
+        self._capture = StateCapture(session.host) if session.host.is_built else None
+        self._count_parameters = session.host.model.count_params
+        self._processing = texts_of_processing(self._processing_class)
+        self._began, self._waited_before, self._warns_of_waiting = time.monotonic(), self.writer.waited, True
+
+    def move_in(self, source: pathlib.Path) -> None:
+        """The training resumes from a checkpoint elsewhere: take its best one along.
+
+        Args:
+            source: The checkpoint.
+        """
+        self._earlier_steps = {checkpoint.step or 0 for checkpoint in self.store.checkpoints()}
+        value, step = self._best.committed
+        if not self._options.load_best_at_end or value is None or step is None:
+            return
+        if not carry_over(self.store, source, step, self._best.metric, value):
+            _logger.warning(
+                "The best checkpoint so far (step %d, %s=%s) does not lie beside %s. Expected it there, to end with "
+                "its weights. Until there is a better one the model will end with its last weights.",
+                step,
+                self._best.metric,
+                value,
+                source,
+            )
+
+    # -- a checkpoint ----------------------------------------------------------------------------------------------
+
+    def take(self, session: FitSession, facts: Mapping[str, Any]) -> TrainingState:
+        """Take the state as of now. All workers do: reading what replicas share needs all of them."""
+        if self._capture is None:
+            self._capture = StateCapture(session.host)
+        return self._capture.take(facts, session.participants.capture())
+
+    def write_later(self, save: Save, state: TrainingState, tracker: Tracker) -> None:
+        """Let the writer's thread write a state that was taken; waits if two are waiting already."""
+        self.writer.submit(lambda pace: self._write(save, state, tracker, pace))
+
+    def _write(self, save: Save, state: TrainingState, tracker: Tracker, pace: Pace) -> None:
+        is_best = self._best.beats(save.value, self._best.committed)
+        save.best = Best(save.value, save.step) if is_best else self._best.committed
+        state.facts["best_metric"], state.facts["best_step"] = save.best
+        with self.store.draft(f"checkpoint-{save.step}", pace) as draft:
+            if not self._has_looked_for_previous:  # Another process's, whose files may be linked if they are whole.
+                self._has_looked_for_previous = True
+                self.previous = self.store.newest_good()[0]
+            state.write(draft, self.previous)
+            write_texts(draft, self._processing, self.previous)
+            self.previous = draft.commit()
+        self._best.committed = save.best
+        self._needed = {*save.needed_steps, save.step}
+        if save.best.step is not None:
+            self._needed.add(save.best.step)
+        self.prune(tracker)
+        if self._log_model is LogModel.CHECKPOINT and tracker.active:
+            metadata = self._metadata(save.step, save.epoch, save.metrics)
+            self.artifacts.log_checkpoint(tracker, self.previous, metadata, self._needed, is_best=is_best)
+
+    def prune(self, tracker: Tracker) -> None:
+        """Remove older checkpoints beyond the limit, unless somebody still needs them."""
+        limit = self._options.save_total_limit
+        if limit is None or not self._needed:
+            return
+        keep = {*self.artifacts.uploading, *self._needed, *self._earlier_steps}
+        gone = self.store.prune(limit + len(self._earlier_steps), keep=keep)
+        is_logged = tracker.is_offline and self._log_model is LogModel.CHECKPOINT
+        if gone and is_logged and self._warns_of_pruning:
+            self._warns_of_pruning = False
+            _logger.warning(
+                "save_total_limit=%d removes checkpoints that this offline run has logged, the first is %s: what is "
+                "gone when it is synced does not get to W&B. Keep them with a higher limit. This is said once.",
+                limit,
+                gone[0],
+            )
+
+    def waits_noticeably(self) -> tuple[float, float] | None:
+        """The seconds that training has waited for the disk, and all of its seconds; once, when that is noticeable."""
+        waited, lasted = self.writer.waited - self._waited_before, time.monotonic() - self._began
+        seconds, share = NOTICEABLE
+        if not self._warns_of_waiting or waited < seconds or waited < share * lasted:
+            return None
+        self._warns_of_waiting = False
+        return waited, lasted
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def load_best(self, session: FitSession) -> bool:
+        """Put the weights of the best checkpoint into the model; False if that cannot be done."""
+        value, step = self._best.taken
+        if step is None:
+            _logger.warning(
+                "No checkpoint is the best: %s The model keeps its last weights.", self._best.monitoring.why()
+            )
+            return False
+        try:
+            checkpoint = Checkpoint.open(self.store.path / f"checkpoint-{step}")
+            checkpoint.verify()
+            load_weights(session.host, checkpoint)
+        except CheckpointError as error:
+            _logger.warning(
+                "The best checkpoint (step %d, %s=%s) cannot be loaded, so the model keeps its last weights: %s",
+                step,
+                self._best.metric,
+                value,
+                error,
+            )
+            return False
+        return True
+
+    def log_final(self, session: FitSession, *, has_loaded_best: bool) -> None:
+        """Write the model as it is now, and log it."""
+        tracker = running_tracker()
+        if not tracker.active:
+            return
+        capture = self._capture or StateCapture(session.host)
+        variables = capture.files.variables
+        snapshot = session.host.snapshot([*variables.values()])
+        values = {name: np.asarray(value) for name, value in zip(variables, snapshot, strict=True)}
+        values |= capture.files.computed()
+        metadata = self._metadata(session.clock.step, float(session.schedule.next_batch()[0]), {})
+        best, restored = self._best.taken, session.end.restored
+        if has_loaded_best and best.value is not None and best.step is not None:
+            epoch = float(session.schedule.next_batch()[0])
+            metadata = self._metadata(best.step, epoch, {str(self._best.metric): best.value})
+        elif restored is not None:
+            metadata = self._metadata(restored["global_step"], restored["epoch"], restored["metrics"])
+        metadata |= session.end.notes
+        is_best = has_loaded_best or restored is not None
+
+        def write(pace: Pace) -> None:
+            with self.store.draft(FINAL, pace) as draft:
+                capture.files.write(draft, values, self.previous)
+                write_texts(draft, self._processing, self.previous)
+                model = draft.commit()
+            self.artifacts.log_final(tracker, model, metadata, is_best=is_best)
+
+        self.writer.submit(write)
+        self.writer.flush()
+
+    def _metadata(self, step: int, epoch: float, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """What an artifact says of the model in it."""
+        return {
+            **metrics,
+            "global_step": step,
+            "epoch": epoch,
+            "monitor": self._best.metric,
+            "monitor_value": self._best.value_of(metrics),
+            "mode": self._best.direction,
+            "num_parameters": self._count_parameters(),
+        }

@@ -1,0 +1,153 @@
+"""One fit of one model: the object that its callbacks share."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import Any, Protocol
+
+from tf_hfwb.fit.fit_run import FitRun
+from tf_hfwb.fit.metric_direction import MetricDirections
+from tf_hfwb.fit.model_memory import ModelMemory, memory_of
+from tf_hfwb.fit.shared_evaluations import SharedEvaluations
+from tf_hfwb.fit.step_clock import StepClock, step_reached
+from tf_hfwb.fit.step_schedule import StepSchedule
+from tf_hfwb.fit.training_end import TrainingEnd
+from tf_hfwb.keras_compat import ExecutionHooks, Host, StepRecorder, host_of
+from tf_hfwb.resume.participants import Participants
+from tf_hfwb.resume.resume_position import Position, Resumption, resumption_of
+
+
+class Member(Protocol):
+    """A callback of a fit."""
+
+    def on_train_interrupted(self) -> None:
+        """An exception has ended the fit."""
+
+
+class FitSession:
+    """What the callbacks of one fit share, whatever their order.
+
+    It is there as soon as Keras has told the first callback the parameters of the fit. :meth:`begin` gives it what
+    needs a model that is about to train.
+
+    Args:
+        model: The model.
+        params: What Keras tells every callback of the fit: one dict, which is no other fit's.
+        memory: What is remembered of the model.
+
+    Attributes:
+        params: The same.
+        run: The W&B run of the fit.
+        evaluations: What callbacks that evaluate have found.
+        directions: Which way metrics are better.
+        end: What happens to the model at the end.
+        needed_steps: The steps whose checkpoints callbacks want to find again, by the participant's name.
+        has_saver: Whether a callback that saves has begun already. One that begins behind it has not done its work yet
+            when the end of an epoch is saved.
+
+    After :meth:`begin`:
+
+    Attributes:
+        host: The model, seen through its Keras.
+        recorder: The losses and batches that the model was trained on.
+        hooks: What is called around the executions of the train function.
+        resumption: The training that the fit resumes; None if it does not resume any.
+        participants: Those whose state is in each checkpoint.
+        clock: The global step.
+        schedule: When callbacks are called.
+    """
+
+    host: Host
+    recorder: StepRecorder
+    hooks: ExecutionHooks
+    resumption: Resumption | None
+    participants: Participants
+    clock: StepClock
+    schedule: StepSchedule
+
+    def __init__(self, model: Any, params: dict[str, Any], memory: ModelMemory) -> None:
+        self.params = params
+        self.run = FitRun()
+        self.evaluations = SharedEvaluations()
+        self.directions = MetricDirections()
+        self.end = TrainingEnd()
+        self.needed_steps: dict[str, int] = {}
+        self.has_saver = False
+        self._model = model
+        self._memory = memory
+        self._initial_step = 0
+        self._members: list[Member] = []
+        self._is_under_way = False
+        self._has_begun = False
+
+    def expect_step(self, step: int) -> None:
+        """A callback was told the global step at which training starts; the highest of them counts."""
+        self._initial_step = max(self._initial_step, step)
+
+    def begin(self) -> None:
+        """Training begins; called by each callback, and done once."""
+        if self._has_begun:
+            return
+        self._has_begun = self._is_under_way = True
+        host = self.host = host_of(self._model)
+        self.recorder = host.record_steps()
+        self.hooks = self.recorder.hooks
+        self.resumption = resumption_of(self._model)
+        if self.resumption is None:
+            self.participants, position, resumed_step = Participants({}), Position(), None
+        else:
+            position = self.resumption.position
+            self.participants, resumed_step = self.resumption.participants, position.step
+        self.clock = StepClock(host, self.recorder, step_reached(host, self._initial_step, resumed_step))
+        self.schedule = StepSchedule(host, self.recorder, self.clock, self.params.get("steps"), position)
+        self.hooks.after.append(self.schedule.execution_ended)
+        self.hooks.when_abandoned.append(self.interrupt)
+
+    def join(self, member: Member) -> None:
+        """Tell the callback when an exception ends the fit."""
+        self._members.append(member)
+
+    def finish(self) -> None:
+        """Training has ended, by itself; called by each callback, and done once."""
+        if self._is_under_way:
+            self._memory.remember(self.host, self.clock.step, self.clock.iterations)
+            self._leave()
+
+    def interrupt(self) -> None:
+        """An exception has ended the fit: tell all callbacks, which Keras does not."""
+        if not self._is_under_way:
+            return
+        self._memory.remember(self.host, self.schedule.step_now(), self.schedule.counter_now())
+        self._leave()
+        for member in self._members:
+            with contextlib.suppress(Exception):  # It would hide the one that has ended the fit.
+                member.on_train_interrupted()
+
+    def _leave(self) -> None:
+        self._is_under_way = False
+        self.hooks.after.remove(self.schedule.execution_ended)
+        self.hooks.when_abandoned.remove(self.interrupt)
+
+
+def session_of(callback: Any) -> FitSession:
+    """The session of the fit whose parameters Keras has told the callback. The callback must hold it."""
+    memory = memory_of(callback.model)
+    newest = None if memory.session is None else memory.session()
+    if newest is not None and newest.params is callback.params:
+        return newest
+    session = FitSession(callback.model, callback.params, memory)
+    memory.session = weakref.ref(session)
+    return session
+
+
+def running_session(model: Any) -> FitSession | None:
+    """The newest session of a model, as long as a callback of its fit is there."""
+    memory = memory_of(model)
+    return None if memory.session is None else memory.session()
+
+
+def forget_steps(model: Any) -> None:
+    """Let the model's next fit count from 0, whatever it was trained on before."""
+    host_of(model).record_steps().hooks.when_abandoned.clear()
+    memory_of(model).forget()

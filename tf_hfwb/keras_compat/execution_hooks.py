@@ -1,0 +1,26 @@
+"""What is called around the executions of the train function, within one ``fit``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class ExecutionHooks:
+    """The hooks of one fit. Every fit begins with empty ones, also after a fit that ended in an exception.
+
+    Attributes:
+        before: Called on the training thread before the train function runs, when Keras has taken over what it
+            returned the last time.
+        after: Called on the training thread with the logs, whenever the train function has returned.
+        when_abandoned: Called when the next fit begins although this one did not end: an exception has ended it, and
+            Keras tells no callback of that.
+        is_stopped: Whether no step is to follow, even if Keras has begun its batch.
+    """
+
+    before: list[Callable[[], None]] = field(default_factory=list)
+    after: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
+    when_abandoned: list[Callable[[], None]] = field(default_factory=list)
+    is_stopped: bool = False
