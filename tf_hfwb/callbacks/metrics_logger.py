@@ -13,6 +13,7 @@ from tf_hfwb.fit.metric_direction import MetricDirections
 from tf_hfwb.fit.metric_names import added_metrics, evaluation_name
 from tf_hfwb.fit.metric_rows import Evaluation, EvaluationRows, Moment, TrainRows
 from tf_hfwb.fit.model_memory import ModelMemory, memory_of
+from tf_hfwb.fit.regular_steps import RegularSteps
 from tf_hfwb.fit.session import session_of
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.fit.step_clock import step_reached
@@ -111,6 +112,8 @@ class WandbMetricsLogger(StepCallback):
         self._logged: set[str] = set()  # Names of evaluations that were logged when they were made.
         self._epoch_logs: Logs = {}
         self._row_step = 0  # The step of the last row.
+        # A newer row than that, of a step that was foreseen.
+        self._last_regular: tuple[RegularSteps, int] | None = None
         self._unread = 0  # Batches since the recorder was read.
         self._evaluating = 0.0  # Seconds of this fit.
         self._training = False
@@ -140,7 +143,7 @@ class WandbMetricsLogger(StepCallback):
         follow_training(self._tracker, self.model, self._schedule.step_now)
         self._memory = memory_of(self.model)
         self._unread, self._evaluating, self._epoch_logs, self._shared = 0, 0.0, {}, None
-        self._logged = set()
+        self._logged, self._last_regular = set(), None
         self._directions = self._session.directions
         recorder = self._recorder
         self._tracker.prefer(lambda: recorder.is_executing)
@@ -230,6 +233,9 @@ class WandbMetricsLogger(StepCallback):
         super().on_train_end(logs)
         self._write_added()
         self._shared = None
+        if self._last_regular is not None:
+            steps, executions = self._last_regular
+            self._row_step = steps.step_after(executions)
         if self._by_steps and self._clock.step > self._row_step:
             self._write(self._epoch_logs)
         self._write_evaluation({})
@@ -246,6 +252,21 @@ class WandbMetricsLogger(StepCallback):
             self._write_evaluation({})
         self._write(dict(logs))
 
+    @property
+    def takes_regular_steps(self) -> bool:
+        """Where the recorder hands the learning rate out with each step, a row needs nothing but that."""
+        return self._recorder.hands_out_rates
+
+    def on_regular_step(self, steps: RegularSteps, executions: int, logs: Logs) -> None:
+        """Hand over what the step's row is made of."""
+        self._last_regular = steps, executions
+        if self._pending_evaluation is not None:
+            self._write_evaluation({})
+        latest = self._recorder.latest()
+        self._tracker.submit(
+            self._rows.write_regular, steps, executions, time.monotonic(), self._evaluating, latest, dict(logs)
+        )
+
     def on_quiet_look(self, batches: int) -> None:
         """Hand over the losses before the recorder forgets them."""
         self._unread += batches
@@ -255,7 +276,7 @@ class WandbMetricsLogger(StepCallback):
 
     def _write(self, logs: Logs) -> None:
         """Write a row for the training as of now."""
-        self._row_step = self._clock.step
+        self._row_step, self._last_regular = self._clock.step, None
         self._unread = 0
         self._tracker.submit(self._rows.write, self._moment(logs))
 

@@ -3,7 +3,7 @@
 * ``session.py``: the one object that the callbacks of a fit share; ``model_memory.py``: what is remembered of a model
   between its fits; ``training_end.py``: what happens to the model at the end.
 * ``step_clock.py``: the global step; ``step_schedule.py``: at which execution a callback has something to do;
-  ``step_callback.py``: the base of callbacks that act on steps.
+  ``regular_steps.py``: steps that need no look; ``step_callback.py``: the base of callbacks that act on steps.
 * ``evaluate_during_fit.py``: evaluations in the middle of a fit; ``shared_evaluations.py``: what they have found;
   ``keras_validation.py``: when Keras validates; ``evaluation_callback.py``: the base of callbacks that act on both.
 * ``metric_names.py``: Keras's names of metrics and W&B's; ``metric_direction.py``: which way a metric is better.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_hfwb.fit.metric_names import is_evaluation, training_metrics
+from tf_hfwb.fit.regular_steps import RegularSteps
 from tf_hfwb.keras_compat import described, difference, number, rate_of
 from tf_hfwb.step_policies import higher_is_better, is_better
 from tf_hfwb.tracking import Tracker
@@ -130,6 +131,19 @@ class TrainRows:
         self.tracker.trained_to = moment.step
         self._interval = _Losses()
         self._last = moment
+
+    def write_regular(
+        self,
+        steps: RegularSteps,
+        executions: int,
+        now: float,
+        evaluating: float,
+        recorded: Any,
+        logs: Mapping[str, Any],
+    ) -> None:
+        """Write the row of a step that was foreseen; the other arguments are as in :class:`Moment`."""
+        step, epoch = steps.step_after(executions), steps.epoch_after(executions)
+        self.write(Moment(step, epoch, now, evaluating, recorded, None, logs))
 
     def summarize(self, moment: Moment) -> None:
         """Write the totals of the fit into the run's summary: of all its time, as the ``Trainer`` of transformers."""

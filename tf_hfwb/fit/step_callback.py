@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.fit.regular_steps import RegularSteps
 from tf_hfwb.fit.session import FitSession, session_of
 from tf_hfwb.fit.step_clock import StepClock
 from tf_hfwb.fit.step_schedule import StepSchedule
@@ -51,6 +52,20 @@ class StepCallback(Callback):
 
     def on_planned(self) -> None:
         """The schedule has planned when it looks next."""
+
+    @property
+    def takes_regular_steps(self) -> bool:
+        """Whether :meth:`on_regular_step` may be called in place of :meth:`on_due_step_end`."""
+        return False
+
+    def on_regular_step(self, steps: RegularSteps, executions: int, logs: Logs) -> None:
+        """A step for which the policy is due has ended, and was foreseen at the last look; the clock is not there yet.
+
+        Args:
+            steps: What was foreseen.
+            executions: The executions since the last look.
+            logs: What the train function returned.
+        """
 
     @property
     def policy(self) -> Policy:

@@ -81,6 +81,10 @@ class StepClock:
         """The global step expected after so many more batches."""
         return (self._updates + batches) // self._accumulation + self._offset
 
+    def regular_steps(self, first: int, period: int, stride: int) -> tuple[int, int, int, int, int, int]:
+        """The first fields of :class:`~tf_hfwb.fit.regular_steps.RegularSteps`, as of now."""
+        return first, period, stride, self._updates, self._accumulation, self._offset
+
     def batches_until(self, step: int) -> int:
         """The batches expected until ``step`` is reached."""
         return (step - self._offset) * self._accumulation - self._updates

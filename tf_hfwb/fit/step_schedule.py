@@ -5,6 +5,7 @@ Keras 3 calls ``on_train_batch_end`` on other threads, late and in any order, or
 recorder calls instead, when an execution of the train function has returned. Each callback has a policy that says for
 which step it waits next. So the schedule knows how many executions there are until the first of them, and counts these
 down. Only then it looks: it brings the clock up to date, calls the callbacks that have something due, and plans anew.
+Steps of a callback that needs no look come in between; see :mod:`tf_hfwb.fit.regular_steps`.
 
 Until the clock is settled it looks after every execution. It also looks often enough for the step recorder, which
 forgets losses that nobody has read.
@@ -14,10 +15,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tf_hfwb.fit.regular_steps import RegularSteps
 from tf_hfwb.fit.step_clock import StepClock
 from tf_hfwb.keras_compat import Host, Logs, StepRecorder
 from tf_hfwb.resume.resume_position import Position
-from tf_hfwb.step_policies import Policy
+from tf_hfwb.step_policies import EverySteps, Policy
 
 
 class StepListener(Protocol):
@@ -35,6 +37,13 @@ class StepListener(Protocol):
 
     def on_planned(self) -> None:
         """The schedule has planned anew: it knows at which execution the listener's next step is to come."""
+
+    @property
+    def takes_regular_steps(self) -> bool:
+        """Whether :meth:`on_regular_step` may be called in place of :meth:`on_due_step_end`."""
+
+    def on_regular_step(self, steps: RegularSteps, executions: int, logs: Logs) -> None:
+        """One of the foreseen steps has ended, so many executions after the last look."""
 
 
 class StepSchedule:
@@ -72,6 +81,8 @@ class StepSchedule:
         self._due_steps: dict[int, int | None] = {}  # By the listener's identity, as of the last plan.
         self._executions = 0  # From the last look to the next one.
         self._executions_left = 0
+        self._regular: tuple[StepListener, RegularSteps] | None = None
+        self._regular_executions = 0  # From the last look to the last regular step.
         self._last_look = 0  # The batches that were counted then.
         self._begun_epoch: int | None = None
         self._ended_epoch: int | None = None
@@ -145,6 +156,12 @@ class StepSchedule:
         self._executions_left -= 1
         if self._executions_left <= 0:
             self._look(self._batches_in(self._executions), logs)
+        elif self._regular is not None:
+            executions = self._executions - self._executions_left
+            listener, steps = self._regular
+            if steps.is_due_after(executions):
+                self._regular_executions = executions
+                listener.on_regular_step(steps, executions, logs)
 
     def begin_epoch(self, epoch: int) -> None:
         """Start to count the epoch's batches; called by each callback, and done once."""
@@ -191,6 +208,11 @@ class StepSchedule:
     def _count(self, batches: int) -> None:
         clock = self.clock
         self._executions_left = self._executions  # None since this look.
+        if self._regular is not None and self._regular_executions:
+            listener, steps = self._regular
+            last = steps.step_after(self._regular_executions)
+            self._due_steps[id(listener)] = listener.policy.next_due(last)
+        self._regular, self._regular_executions = None, 0
         clock.advance(batches)
         self._last_look = batches
         self.epoch_batches += batches
@@ -208,10 +230,48 @@ class StepSchedule:
                 batches = min(batches, clock.batches_until(step))
         executions = 1
         if clock.is_settled and not self._may_end_early:
-            executions = max(1, -(-batches // self._stride))
+            executions = self._foresee_regular_steps() or max(1, -(-batches // self._stride))
         self._executions = self._executions_left = executions
         for listener in self._listeners:
             listener.on_planned()
+
+    def _foresee_regular_steps(self) -> int | None:
+        """The executions until the next look, if some of a listener's steps come before it."""
+        listener = next((one for one in self._listeners if one.takes_regular_steps), None)
+        due = None if listener is None else self._due_steps[id(listener)]
+        if listener is None or due is None or not self.is_foreseeable:
+            return None
+        period = self._period_of(listener.policy)
+        if period is None:
+            return None
+        first = max(1, -(-self.clock.batches_until(due) // self._stride))
+        count = 1 + (self._batches_until_others(listener) // self._stride - first) // period
+        if count < 2:
+            return None
+        fields = self.clock.regular_steps(first, period, self._stride)
+        steps = RegularSteps(*fields, self.epoch, self.epoch_batches, self.steps_per_epoch)
+        self._regular = listener, steps
+        return first + (count - 1) * period
+
+    def _period_of(self, policy: Policy) -> int | None:
+        """The executions from one due step to the next; None if their number varies."""
+        if not isinstance(policy, EverySteps):
+            return None
+        batches = policy.steps * self._host.accumulation_steps
+        if batches % self._stride == 0:
+            return batches // self._stride
+        return 1 if batches < self._stride and self._host.accumulation_steps == 1 else None
+
+    def _batches_until_others(self, listener: StepListener) -> int:
+        """The batches until the schedule must look for another reason than a listener's steps."""
+        batches, left = self._longest_quiet, self.batches_left()
+        if left is not None:
+            batches = min(batches, left)
+        for other in self._listeners:
+            due = self._due_steps[id(other)]
+            if other is not listener and due is not None:
+                batches = min(batches, self.clock.batches_until(due))
+        return batches
 
     def _batches_in(self, executions: int) -> int:
         """The batches in so many executions; the last of an epoch may be a shorter one."""
