@@ -475,13 +475,13 @@ def test_a_directory_at_home():
 
 def test_a_signal_before_the_first_step_is_answered(monkeypatch):
     trainer = trainer_of()
-    schedule = trainer._new_schedule
+    schedule = trainer._create_schedule
 
     def interrupted(steps):
         os.kill(os.getpid(), signal.SIGINT)
         return schedule(steps)
 
-    monkeypatch.setattr(trainer, "_new_schedule", interrupted)
+    monkeypatch.setattr(trainer, "_create_schedule", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as exit_:
         trainer.train()

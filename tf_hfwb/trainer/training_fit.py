@@ -1,0 +1,63 @@
+"""Run a planned training with ``model.fit``, and sum it up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
+from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
+from tf_hfwb.fit.training_totals import TrainingTotals
+from tf_hfwb.trainer.training_plan import TrainingPlan
+
+if TYPE_CHECKING:
+    from transformers.trainer_utils import TrainOutput
+
+
+def run_fit(model: Any, plan: TrainingPlan, callbacks: Sequence[Any]) -> None:
+    """Call ``fit``. Whatever exception ends it is passed on, after callbacks have ended what they began.
+
+    Args:
+        model: The model, with its optimizer.
+        plan: What it trains on, and how long.
+        callbacks: All callbacks, in order.
+    """
+    try:
+        model.fit(
+            plan.batches.dataset,
+            steps_per_epoch=plan.length.batches_per_epoch,
+            epochs=plan.length.epochs,
+            callbacks=callbacks,
+            shuffle=False,  # The pipeline shuffles.
+            verbose=0 if plan.args.disable_tqdm else "auto",
+        )
+    except BaseException:
+        _interrupt(callbacks)
+        raise
+
+
+def _interrupt(callbacks: Sequence[Any]) -> None:
+    """Keras tells callbacks nothing of an exception."""
+    for callback in callbacks:
+        if isinstance(callback, (TrainingTotals, WandbModelCheckpoint)):
+            with contextlib.suppress(Exception):  # It would hide the error.
+                callback.on_interrupt()
+
+
+def training_output(totals: TrainingTotals, began: float, logger: WandbMetricsLogger | None) -> TrainOutput:
+    """What ``train`` returns. Its metrics go into the run's summary, too.
+
+    Args:
+        totals: The fit.
+        began: When it began, by ``time.time()``.
+        logger: What logs; None if nothing does.
+    """
+    from transformers.trainer_utils import TrainOutput, speed_metrics
+
+    metrics = speed_metrics("train", began, num_samples=totals.samples, num_steps=totals.steps)
+    metrics["train_loss"] = totals.loss
+    if logger is not None:
+        logger.tracker.submit(logger.tracker.summarize, metrics)
+        logger.tracker.flush_rows()
+    return TrainOutput(totals.step, totals.loss, metrics)
