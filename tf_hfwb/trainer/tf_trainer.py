@@ -8,27 +8,29 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.data import Batches
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.evaluation.text_generation import load_generation_config
-from tf_hfwb.fit.evaluations import EvaluateDuringFit
 from tf_hfwb.fit.signals import SignalWatch
-from tf_hfwb.fit.step_clock import forget_steps
 from tf_hfwb.fit.stop_after_steps import EpochsOfAnyLength
 from tf_hfwb.fit.training_totals import TrainingTotals
-from tf_hfwb.keras_compat import has_callbacks_of_others, host_of
-from tf_hfwb.models.pytorch_format import save_pytorch_format
-from tf_hfwb.models.save_pretrained import save_pretrained
+from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.training_state import position_of
 from tf_hfwb.trainer.constructor_checks import check_args_class, check_eval_dataset, check_loss, check_optimizers
+from tf_hfwb.trainer.model_directory import write_model_directory
 from tf_hfwb.trainer.optimizers import create_optimizer, create_schedule
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.trainer_batches import BatchFactory, datasets_by_name
-from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, create_callbacks, create_logger
-from tf_hfwb.trainer.trainer_evaluation import EvaluationPlan, TrainerEvaluation, prepare_callbacks, with_prefix
+from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, create_callbacks, may_add_metrics
+from tf_hfwb.trainer.trainer_evaluation import (
+    EvaluationPlan,
+    TrainerEvaluation,
+    check_best_metric,
+    prepare_callbacks,
+)
+from tf_hfwb.trainer.trainer_reporting import TrainerReporting
 from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.training_fit import run_fit, training_output
 from tf_hfwb.trainer.training_length import remaining_data, training_length
@@ -119,7 +121,6 @@ class TFTrainer:
         check_eval_dataset(self.args, eval_dataset)
         self._optimizer, self._schedule = optimizers
         self._evaluation = TrainerEvaluation(model)
-        self._logger: WandbMetricsLogger | None = None
         self._running: TrainingPlan | None = None  # The training that is under way.
         self._warned: set[str] = set()  # Datasets of which the user was told that arguments have no effect.
         if not self._host.is_compiled:
@@ -127,7 +128,7 @@ class TFTrainer:
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)
         self._plan_evaluation({})  # Raises now what would otherwise be raised at the first evaluation.
-        self._start_logger("no", {})
+        self._reporting = TrainerReporting(model, self.args)
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -167,28 +168,22 @@ class TFTrainer:
             raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
         checkpoint = self._find_checkpoint(resume_from_checkpoint)
         plan = self._prepare(checkpoint)
-        self._start_logger(plan.log_freq, plan.run_facts)
+        self._reporting.start(self.args, plan.log_freq, plan.run_facts)
         if checkpoint is not None:
             restore_training(self.model, checkpoint, plan)
         totals = TrainingTotals()
         callbacks = self._create_callbacks([*own_callbacks, totals], plan)
         began = time.time()
         self._fit(plan, callbacks)
-        return training_output(totals, began, self._logger)
+        output = training_output(totals, began)
+        self._reporting.summarize(output.metrics)
+        return output
 
     def _find_checkpoint(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> Checkpoint | None:
         source = parse_resume_source(resume_from_checkpoint)
         if source is False:
-            self._start_over()
+            self._reporting.forget_steps()
         return find_training_checkpoint(self.args, source) if source else None
-
-    def _start_over(self) -> None:
-        """Count steps from 0, in a run of their own. A run that the user has opened continues."""
-        tracker = None if self._logger is None else self._logger.tracker
-        if tracker is None or not tracker.active or tracker.owned:
-            forget_steps(self._host)
-            if tracker is not None:
-                tracker.finish()
 
     def _prepare(self, checkpoint: Checkpoint | None) -> TrainingPlan:
         """Seed, build the model, make the batches and give the model its optimizer."""
@@ -227,7 +222,7 @@ class TFTrainer:
             self.args,
             own if has_known_epochs else [*own, EpochsOfAnyLength()],
             total_steps=plan.length.steps,
-            logger=self._logger,
+            logger=self._reporting.logger,
             evaluate=self._evaluate_within_fit,
             arguments=plan.checkpoint_arguments,
             processing_class=self.processing_class,
@@ -238,16 +233,10 @@ class TFTrainer:
         try:
             run_fit(self.model, plan, callbacks)
         except BaseException as error:
-            self._end_failed_run(error)
+            self._reporting.fail(self.args, error)
             raise
         finally:
             self._running = None
-
-    def _end_failed_run(self, error: BaseException) -> None:
-        """A run that the trainer opened ends as killed after an interrupt, and as failed after any other exception."""
-        if self._logger is not None:
-            self._logger.tracker.finish(exit_code=255 if isinstance(error, KeyboardInterrupt) else 1)
-            self._start_logger("no", {})  # Later evaluations are not part of the failed training.
 
     # -- evaluation and prediction ---------------------------------------------------------------------------------
 
@@ -276,8 +265,7 @@ class TFTrainer:
             prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
             began = time.time()
             found = self._evaluation.evaluate(plan, batches, prefix, self._evaluation_callbacks(batches))
-            if self._logger is not None:
-                self._logger.log_evaluation(found, seconds=time.time() - began)
+            self._reporting.log_evaluation(found, seconds=time.time() - began)
             metrics |= found
         return metrics
 
@@ -294,12 +282,10 @@ class TFTrainer:
             None without labels), and ``metrics``.
         """
         plan = self._plan_evaluation(generate_options)
-        batches = self._batch_factory().unlabelled(test_dataset)
-        if self._logger is not None:
-            self._logger.on_predict_begin()
+        batches = self._batch_factory().prediction(test_dataset)
+        self._reporting.begin_prediction()
         output = self._evaluation.predict(plan, batches, metric_key_prefix, self._evaluation_callbacks(batches))
-        if self._logger is not None:
-            self._logger.log_evaluation(output.metrics)
+        self._reporting.log_evaluation(output.metrics)
         return output
 
     def _plan_evaluation(self, generate_options: Mapping[str, Any]) -> EvaluationPlan:
@@ -326,12 +312,8 @@ class TFTrainer:
     def _evaluate_within_fit(self) -> dict[str, Any]:
         """Evaluate; the metric for the best model must be there, unless a callback of the user may add it later."""
         metrics = self.evaluate()
-        metric = self.args.metric_for_best_model
-        may_be_added = has_callbacks_of_others(self.model) or any(
-            isinstance(callback, EvaluateDuringFit) for callback in self.callbacks
-        )
-        if metric is not None and not may_be_added and with_prefix(metric, "eval") not in metrics:
-            raise SettingError("metric_for_best_model", metric, accepted=sorted(metrics))
+        if not may_add_metrics(self.model, self.callbacks):
+            check_best_metric(self.args, metrics)
         return metrics
 
     # -- saving ----------------------------------------------------------------------------------------------------
@@ -355,38 +337,28 @@ class TFTrainer:
         if weights_format not in ("tf", "pt"):
             raise SettingError("weights_format", weights_format, accepted=("tf", "pt"))
         self.args.check()
-        arguments = self.args.to_json_string()
         target = pathlib.Path(directory("output_dir", output_dir or self.args.output_dir))
         if not self._host.build():
             self._build_weights()
-        if weights_format == "pt":
-            save_pytorch_format(self.model, target, processing_class=self.processing_class)
-        else:
-            save_pretrained(self.model, target, self.processing_class)
-        (target / "training_args.json").write_text(arguments + "\n")
+        write_model_directory(target, self.model, self.processing_class, self.args, weights_format)
         return target
 
     def _build_weights(self) -> None:
         """Build the model with the trainer's data, if there is any."""
         data = self.eval_dataset if self.train_dataset is None else self.train_dataset
-        if data is None:
-            build_weights(self.model, None)
-            return
-        first = next(iter(datasets_by_name(data).values()))
-        build_weights(self.model, self._batch_factory().unlabelled(first))
+        batches = None
+        if data is not None:
+            first_dataset = next(iter(datasets_by_name(data).values()))
+            batches = self._batch_factory().prediction(first_dataset)
+        build_weights(self.model, batches)
 
     # -- what the phases share -------------------------------------------------------------------------------------
 
     @property
     def run_directory(self) -> str | None:
         """The folder of the W&B run on disk; None without a run."""
-        return None if self._logger is None else self._logger.tracker.directory
+        return self._reporting.directory
 
     def _batch_factory(self) -> BatchFactory:
         """Made anew each time, since its parts may have been set since."""
         return BatchFactory(self.model, self.args, self.processing_class, self.data_collator, self._warned)
-
-    def _start_logger(self, log_freq: Literal["no", "epoch"] | int, facts: Mapping[str, Any]) -> None:
-        logger = create_logger(self.args, self.model, log_freq, facts)
-        if logger is not None:
-            self._logger = logger

@@ -79,14 +79,14 @@ class BatchFactory:
             DataError: The model cannot use them.
         """
         datasets = datasets_by_name(eval_dataset)
-        batches_by_name = {name: self.unlabelled(dataset) for name, dataset in datasets.items()}
+        batches_by_name = {name: self.prediction(dataset) for name, dataset in datasets.items()}
         for name, batches in batches_by_name.items():
             self._check_labels(f"eval_dataset[{name!r}]" if name else "eval_dataset", batches)
             self._warn_of_unused("eval_dataset", datasets[name], self.eval_batch_size)
         return batches_by_name
 
-    def unlabelled(self, dataset: Any) -> Batches:
-        """Batches in the order of the data; labels may be missing.
+    def prediction(self, dataset: Any) -> Batches:
+        """Batches to predict, in the order of the data; labels may be missing.
 
         Raises:
             DataError: The model cannot use them.

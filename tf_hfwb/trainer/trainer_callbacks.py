@@ -14,6 +14,7 @@ from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.evaluations import EvaluateDuringFit
 from tf_hfwb.fit.keras_callback_states import GuestStates
 from tf_hfwb.fit.stop_after_steps import StopAfterSteps
+from tf_hfwb.keras_compat import has_callbacks_of_others
 from tf_hfwb.settings import LogModel, Settings, Watch
 from tf_hfwb.step_policies import EverySteps, Never
 from tf_hfwb.trainer.trainer_evaluation import with_prefix
@@ -45,27 +46,14 @@ def check_trainer_callbacks(callbacks: Any, args: TFTrainingArguments) -> list[A
     return own
 
 
-def create_logger(
-    args: TFTrainingArguments, model: Any, log_freq: Literal["no", "epoch"] | int, facts: Mapping[str, Any]
-) -> WandbMetricsLogger | None:
-    """A logger, which opens the run at its first event; None if nothing is reported.
+def may_add_metrics(model: Any, callbacks: Sequence[Any]) -> bool:
+    """Whether a callback of the user may add metrics to those of an evaluation within the ``fit`` that is running.
 
     Args:
-        args: Whether it reports, and as what.
         model: The model.
-        log_freq: When it logs.
-        facts: What the run's config says besides the arguments.
+        callbacks: The user's callbacks.
     """
-    if "wandb" not in (args.report_to or ()):
-        return None
-    logger = WandbMetricsLogger(
-        log_freq,
-        log_first_step=args.logging_first_step,
-        run_name=args.run_name,
-        config={**args.to_dict(), **facts},
-    )
-    logger.set_model(model)
-    return logger
+    return has(callbacks, EvaluateDuringFit) or has_callbacks_of_others(model)
 
 
 def create_callbacks(

@@ -153,6 +153,21 @@ def prepare_callbacks(callbacks: Sequence[Any], model: Any, batches: Batches) ->
         callback.set_params({"verbose": 0, "epochs": 1, "steps": batches.steps_per_epoch})
 
 
+def check_best_metric(args: TFTrainingArguments, metrics: Mapping[str, Any]) -> None:
+    """Refuse a metric for the best model that no evaluation gives.
+
+    Args:
+        args: The trainer's arguments.
+        metrics: What an evaluation gave.
+
+    Raises:
+        SettingError: The metric is not among them.
+    """
+    metric = args.metric_for_best_model
+    if metric is not None and with_prefix(metric, "eval") not in metrics:
+        raise SettingError("metric_for_best_model", metric, accepted=sorted(metrics))
+
+
 def with_prefix(name: str, prefix: str) -> str:
     """The metric's name with its first word, which is not repeated.
 

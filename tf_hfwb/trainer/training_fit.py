@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
 from tf_hfwb.fit.training_totals import TrainingTotals
 from tf_hfwb.trainer.training_plan import TrainingPlan
@@ -45,19 +44,15 @@ def _interrupt(callbacks: Sequence[Any]) -> None:
                 callback.on_interrupt()
 
 
-def training_output(totals: TrainingTotals, began: float, logger: WandbMetricsLogger | None) -> TrainOutput:
-    """What ``train`` returns. Its metrics go into the run's summary, too.
+def training_output(totals: TrainingTotals, began: float) -> TrainOutput:
+    """What ``train`` returns.
 
     Args:
         totals: The fit.
         began: When it began, by ``time.time()``.
-        logger: What logs; None if nothing does.
     """
     from transformers.trainer_utils import TrainOutput, speed_metrics
 
     metrics = speed_metrics("train", began, num_samples=totals.samples, num_steps=totals.steps)
     metrics["train_loss"] = totals.loss
-    if logger is not None:
-        logger.tracker.submit(logger.tracker.summarize, metrics)
-        logger.tracker.flush_rows()
     return TrainOutput(totals.step, totals.loss, metrics)
