@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 class TFTrainer:
     """Train, evaluate and use a model as transformers' ``Trainer`` does.
 
-    A model of transformers brings its own loss; a plain Keras model must have been compiled with one. A loss and
-    metrics that the model was compiled with stay; the optimizer is the trainer's, described by ``args`` or given by
-    ``optimizers``.
+    A model of transformers brings its own loss; a plain Keras model must be compiled with one. The loss and the metrics
+    that a model was compiled with stay. The optimizer is the trainer's: ``args`` describe it, or ``optimizers`` gives
+    it.
 
     Args:
         model: A TF model of transformers, or a model of tf_keras or Keras 3.
@@ -56,12 +56,12 @@ class TFTrainer:
         train_dataset: A ``datasets.Dataset`` with tokenised columns, a batched ``tf.data.Dataset``, or arrays
             ``(x, y)``.
         eval_dataset: The same, or a dict of them by name.
-        processing_class: The tokenizer or processor: it says how to pad, and is saved with the model.
+        processing_class: The tokenizer or processor. It says how to pad, and is saved with the model.
         data_collator: Makes a batch (a dict of arrays) from a list of samples, instead of padding by
             ``processing_class``.
         compute_metrics: From an ``EvalPrediction`` (``predictions``, ``label_ids`` as arrays) to a dict of metrics.
             With ``args.batch_eval_metrics`` it is called batch by batch, with ``compute_result`` as a second argument.
-        callbacks: More Keras callbacks; those of this package work for both Kerases.
+        callbacks: More Keras callbacks. Those of this package work for both Kerases.
         optimizers: An optimizer and a learning-rate schedule; either may be None. An optimizer has its own schedule.
         preprocess_logits_for_metrics: From the predictions and the labels of a batch (arrays, or tuples of them) to
             what is kept of the predictions, so that an evaluation needs less memory:
@@ -136,11 +136,12 @@ class TFTrainer:
         """Train as ``args`` say.
 
         Args:
-            resume_from_checkpoint: Resume from a checkpoint: its directory, the name of its artifact, or True for the
-                newest good one in ``args.output_dir``, else the run's own on W&B; finding none means a fresh start.
-                From one that has all steps already nothing is trained; what a training does at its end is done.
-                None: train what is left in the model by whatever trained it before, and count its steps on. False: a
-                fresh start, also of the count and, where the trainer has opened it, of the run.
+            resume_from_checkpoint: What to resume from: a checkpoint's directory, the name of its artifact, or True for
+                the newest good one in ``args.output_dir``, else the run's own on W&B, where finding none means a fresh
+                start. None: the model is trained further as it is, and its steps are counted on. False: steps are
+                counted from 0, in a new run where the trainer has opened the one before.
+
+        From a checkpoint that has all steps already nothing is trained; what a training does at its end is still done.
 
         Returns:
             ``global_step`` (of the last row and checkpoint), ``training_loss`` (mean over all steps) and ``metrics``
