@@ -286,7 +286,7 @@ def test_predict_with_generate():
     inputs = tiny.tokenizer().pad({"input_ids": data["input_ids"]}, return_tensors="tf")
     expected = model.generate(**inputs, max_length=6).numpy()
     np.testing.assert_array_equal(test.predictions[:, : expected.shape[1]], expected)
-    assert len(trainer._generators) == 1
+    assert trainer._plan_evaluation({}).generator is trainer._plan_evaluation({}).generator
     plain = trainer_of(model, data, None, per_device_eval_batch_size=16)
     assert metrics["eval_loss"] == test.metrics["test_loss"] == pytest.approx(plain.evaluate()["eval_loss"], rel=1e-5)
     without_labels = trainer.predict(data.remove_columns("labels"))
@@ -300,8 +300,8 @@ def test_a_generation_config_of_ones_own(tmp_path):
     for source in (tmp_path, tmp_path / "generation_config.json"):
         trainer = trainer_of(model, None, None, predict_with_generate=True, generation_config=str(source))
         assert model.generation_config.max_length == 9
-        assert trainer._generator({})._total == 9
-        assert trainer._generator({"max_new_tokens": 3})._total == 4
+        assert trainer._plan_evaluation({}).generator._total == 9
+        assert trainer._plan_evaluation({"max_new_tokens": 3}).generator._total == 4
     with pytest.raises(SettingError, match="generation_config='nowhere'"):
         trainer_of(model, None, None, generation_config="nowhere")
 

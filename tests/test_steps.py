@@ -11,7 +11,7 @@ from helpers import KERASES, classifier, finish, history, nightly, samples, trai
 
 from tf_hfwb import EarlyStopping, WandbMetricsLogger, WandbModelCheckpoint, WandbWatch, restore
 from tf_hfwb.checkpoint.store import Store
-from tf_hfwb.trainer.optimizers import whole_steps
+from tf_hfwb.trainer.training_length import whole_steps
 
 STEP = "train/global_step"
 

@@ -416,7 +416,7 @@ def test_the_config_of_the_run():
     assert "xxxxxxxx" not in str(records(directory))
 
 
-def test_the_run_opens_at_the_first_event_and_goes_on():
+def test_the_run_opens_at_the_first_event_and_continues():
     trainer = trainer_of(tiny.functional("tf_keras"), named(), max_steps=2, report_to="wandb")
     assert trainer.run_directory is None
     assert not pathlib.Path("wandb").exists()
@@ -501,7 +501,7 @@ print("wandb" in sys.modules)
 # Bad input, before time is spent
 
 
-def test_what_is_no_keras_model():
+def test_what_is_not_a_keras_model_is_refused():
     with pytest.raises(NotAKerasModelError, match=r"model=builtins.str is not a Keras model. Expected .* transformers"):
         TFTrainer("bert-base-uncased")
 

@@ -125,7 +125,7 @@ def test_saves_the_best_and_ends_with_it(kind):
     assert same(weights(trainer), [np.array(w) for w in load_model("out/checkpoint-4").get_weights()])
 
 
-def test_less_is_better_when_it_is_said():
+def test_greater_is_better_can_be_false():
     trainer = trainer_of(
         "keras",
         eval_strategy="epoch",
@@ -151,8 +151,8 @@ def test_less_is_better_when_it_is_said():
         nightly("tf_keras", 6),
     ],
 )
-def test_the_same_command_again_goes_on(kind, stop):
-    """Evaluations by steps, rows, and Keras's own early stopping go on where they were."""
+def test_the_same_command_again_resumes(kind, stop):
+    """Evaluations by steps, rows, and Keras's own early stopping continue where they were."""
     arguments = {
         "report_to": "wandb",
         "logging_steps": 2,
@@ -228,7 +228,7 @@ def test_a_training_that_is_done_is_not_done_again(caplog):
     assert longer.train(resume_from_checkpoint="out/checkpoint-10").global_step == 12
 
 
-def test_more_steps_go_on_in_the_middle_of_an_epoch():
+def test_more_steps_resume_in_the_middle_of_an_epoch():
     trainer_of(lr_scheduler_type="constant", max_steps=7).train()
     longer = trainer_of(lr_scheduler_type="constant", max_steps=10)
     longer.train(resume_from_checkpoint=True)
@@ -237,7 +237,7 @@ def test_more_steps_go_on_in_the_middle_of_an_epoch():
     assert same(weights(longer), weights(straight))
 
 
-def test_there_is_nothing_to_go_on_from():
+def test_there_is_nothing_to_resume_from():
     with pytest.raises(CheckpointError, match="nowhere"):
         trainer_of().train(resume_from_checkpoint="nowhere")
 
@@ -437,7 +437,7 @@ def test_the_metric_for_the_best_model_may_be_a_callbacks():
         ({"data_seed": 1}, "data_seed was None and is 1"),
     ],
 )
-def test_other_data_than_before_is_said(now, message, caplog):
+def test_other_data_than_before_is_warned_of(now, message, caplog):
     trainer_of(max_steps=7).train()
     caplog.clear()
     trainer_of(max_steps=9, **now).train(resume_from_checkpoint=True)
@@ -475,13 +475,13 @@ def test_a_directory_at_home():
 
 def test_a_signal_before_the_first_step_is_answered(monkeypatch):
     trainer = trainer_of()
-    schedule = trainer._new_schedule
+    schedule = trainer._create_schedule
 
     def interrupted(steps):
         os.kill(os.getpid(), signal.SIGINT)
         return schedule(steps)
 
-    monkeypatch.setattr(trainer, "_new_schedule", interrupted)
+    monkeypatch.setattr(trainer, "_create_schedule", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as exit_:
         trainer.train()

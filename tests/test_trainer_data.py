@@ -74,7 +74,7 @@ def test_epochs_are_as_long_as_their_data(kind, lengths):
 # Saved in the middle of an epoch of 5 batches, and at the end of one, of which Keras does not know yet that it is.
 @pytest.mark.parametrize("kind", KERASES)
 @pytest.mark.parametrize("stop", [7, 10])
-def test_data_that_does_not_tell_its_length_is_gone_on_with(kind, stop, caplog):
+def test_a_training_on_data_of_unknown_length_resumes(kind, stop, caplog):
     _, straight = trained(kind, passes(5), max_steps=16, save_strategy="no")
     trained(kind, passes(5), max_steps=stop)
     step, weights = trained(kind, passes(5), True, max_steps=16)
@@ -177,7 +177,7 @@ print(json.dumps([straight, weights]))
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_on_another_number_of_replicas(launcher):
+def test_a_training_resumes_on_another_number_of_replicas(launcher):
     finished = launcher.python(REPLICAS)
     straight, weights = json.loads(finished.stdout.splitlines()[-1])
     for left, right in zip(straight, weights, strict=True):

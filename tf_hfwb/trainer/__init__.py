@@ -1,11 +1,16 @@
 """``TFTrainer`` and its arguments.
 
-* ``tf_trainer.py``: ``TFTrainer``.
-* ``training_arguments.py``: ``TFTrainingArguments``; ``unused_arguments.py``: arguments that the data leaves without
-  effect.
-* ``optimizers.py``: the optimizer and the learning rate schedule that arguments describe.
-* ``training_length.py``: how many steps a training has, and where it begins.
-* ``trainer_callbacks.py``: the callbacks that arguments ask for.
-* ``weight_building.py``: the weights of a model that has none yet.
-* ``overridden_methods.py``: methods of subclasses that nothing would call.
+* ``tf_trainer.py``: ``TFTrainer``: what a user calls, and the phases of a training in their order.
+* ``training_arguments.py``: ``TFTrainingArguments``; ``argument_values.py``: which values each of them accepts;
+  ``argument_combinations.py``: which contradict each other; ``unknown_arguments.py``: names that do not exist;
+  ``unused_arguments.py``: arguments that the data leaves without effect.
+* ``constructor_checks.py``: what the trainer refuses when it is made; ``overridden_methods.py``: methods of subclasses
+  that nothing would call.
+* ``trainer_batches.py``: the batches of the data; ``training_length.py``: how many steps a training has, and where it
+  begins; ``optimizers.py``: the optimizer and the learning rate schedule that arguments describe;
+  ``training_plan.py``: what was decided of all that before the first step.
+* ``training_resume.py``: resume from a checkpoint; ``weight_building.py``: the weights of a model that has none yet.
+* ``trainer_callbacks.py``: the callbacks that arguments ask for; ``training_fit.py``: run ``fit`` and sum it up;
+  ``trainer_reporting.py``: the W&B run that hears of it.
+* ``trainer_evaluation.py``: evaluate and predict; ``model_directory.py``: what ``save_model`` writes.
 """

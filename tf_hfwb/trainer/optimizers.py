@@ -2,84 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Mapping
 from typing import Any
 
-from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Host
 from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 
-_logger = logging.getLogger("tf_hfwb")
-
-# Searched in the names of variables. tf_keras names a variable by its path, Keras 3 by its last part.
+# Patterns for names of variables. In tf_keras a name is the whole path, in Keras 3 only the last part of it.
 _NOT_DECAYED = [r"bias", r"[Ll]ayer_?[Nn]orm", r"[Rr][Mm][Ss]_?[Nn]orm", r"gamma", r"beta", r"\bln_", r"\bscale\b"]
-
-
-def check_of_same_keras(host: Host, optimizer: Any, schedule: Any) -> None:
-    """Refuse an optimizer, a schedule, or metrics that the model was compiled with, of the other Keras.
-
-    Raises:
-        SettingError: One of them is.
-    """
-    given = [("optimizers", optimizer), ("optimizers", schedule)]
-    compiled = getattr(getattr(host.model, "_compile_config", None), "config", None) or {}
-    for argument in ("metrics", "weighted_metrics"):
-        given += [(f"model.compile({argument})", one) for one in _flat(compiled.get(argument))]
-    for name, value in given:
-        packages = {base.__module__.partition(".")[0] for base in type(value).__mro__}
-        if packages & {"keras", "tf_keras"} - {host.package}:
-            module = "optimizers" if name == "optimizers" else "metrics"
-            raise SettingError(
-                name,
-                f"{type(value).__module__}.{type(value).__qualname__}",
-                expected=f"one of {host.package}, which the model belongs to",
-                advice=f"Import {host.package} and take it from {host.package}.{module}.",
-            )
-
-
-def _flat(value: Any) -> list[Any]:
-    """What is in nested lists and dicts."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [one for each in value for one in _flat(each)]
-    return [value]
-
-
-def whole_steps(num_batches: int, accumulation: int) -> int:
-    """The updates that so many batches make. Those that are left over for the last one make none, which is said.
-
-    Args:
-        num_batches: The batches of the whole training; Keras accumulates from one epoch into the next.
-        accumulation: The batches of an update.
-
-    Raises:
-        SettingError: They make none at all.
-
-    Example:
-        >>> whole_steps(31, 1), whole_steps(30, 5)
-        (31, 6)
-    """
-    steps, left_over = divmod(num_batches, accumulation)
-    if not steps:
-        raise SettingError(
-            "gradient_accumulation_steps",
-            accumulation,
-            expected=f"{num_batches} at most, the number of batches of the whole training, or no update is ever made",
-            advice="Accumulate less, or train longer.",
-        )
-    if left_over:
-        _logger.warning(
-            "The last %d of %d batches make no update: gradients are accumulated over %d. Expected a multiple of that "
-            "to use all of them. The schedule ends with the last update, step %d.",
-            left_over,
-            num_batches,
-            accumulation,
-            steps,
-        )
-    return steps
 
 
 def create_schedule(host: Host, kind: str, peak: float, warmup_steps: int, total_steps: int) -> Any:
@@ -93,7 +23,7 @@ def create_schedule(host: Host, kind: str, peak: float, warmup_steps: int, total
         total_steps: The step at which ``"linear"`` and ``"cosine"`` reach 0.
 
     Returns:
-        A ``LearningRateSchedule``, or ``peak`` itself when it is constant.
+        A ``LearningRateSchedule``, or ``peak`` itself for ``"constant"``.
 
     Follows ``transformers.get_scheduler``.
     """
@@ -104,15 +34,16 @@ def create_schedule(host: Host, kind: str, peak: float, warmup_steps: int, total
     class WarmupSchedule(host.keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc, name-defined]
         def __call__(self, step: Any) -> Any:
             step = ops.cast(step, "float32")
-            rising = step / max(1, warmup_steps)
-            span = max(1, total_steps - warmup_steps)
+            warmup_factor = step / max(1, warmup_steps)
+            decay_steps = max(1, total_steps - warmup_steps)
             if kind == "linear":
-                then = ops.clip((total_steps - step) / span, 0.0, 1.0)
+                factor = ops.clip((total_steps - step) / decay_steps, 0.0, 1.0)
             elif kind == "cosine":
-                then = 0.5 * (1.0 + ops.cos(math.pi * ops.clip((step - warmup_steps) / span, 0.0, 1.0)))
+                progress = ops.clip((step - warmup_steps) / decay_steps, 0.0, 1.0)
+                factor = 0.5 * (1.0 + ops.cos(math.pi * progress))
             else:
-                then = 1.0
-            return peak * ops.where(step < warmup_steps, rising, then)
+                factor = 1.0
+            return peak * ops.where(step < warmup_steps, warmup_factor, factor)
 
         def get_config(self) -> dict[str, Any]:
             return {"kind": kind, "peak": peak, "warmup_steps": warmup_steps, "total_steps": total_steps}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tf_hfwb.errors import SettingError
 
-# Those that the Trainer calls itself, and those of the former TFTrainer. What users call can stay a user's own.
-_METHODS = """
+# What the Trainer calls itself, and what the former TFTrainer called. A method that users call may be a user's own.
+_NAMES = """
     autocast_smart_context_manager call_model_init compute_loss compute_loss_context_manager
     create_accelerator_and_postprocess create_optimizer create_optimizer_and_scheduler create_scheduler
     evaluation_loop floating_point_ops get_batch_samples
@@ -17,16 +17,17 @@ _METHODS = """
     apply_gradients distributed_prediction_steps distributed_training_steps get_eval_tfdataset get_test_tfdataset
     get_train_tfdataset run_model setup_comet setup_wandb
 """
+UNCALLED_METHODS = tuple(_NAMES.split())
 
 
 def refuse_overridden(trainer: type) -> None:
-    """Refuse a trainer that counts on methods that nothing calls.
+    """Refuse a class of trainers with methods that nothing calls: they would be ignored in silence.
 
     Raises:
-        SettingError: Its class, or one that it mixes in, has some of them.
+        SettingError: The class, or one of its bases, has some of them.
     """
-    there = set(dir(trainer))
-    found = [name for name in _METHODS.split() if name in there]
+    attributes = set(dir(trainer))
+    found = [name for name in UNCALLED_METHODS if name in attributes]
     if found:
         raise SettingError(
             "TFTrainer",

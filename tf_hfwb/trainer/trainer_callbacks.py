@@ -1,4 +1,4 @@
-"""The callbacks that training arguments ask for, as ``wandb_callbacks`` makes those that the environment asks for."""
+"""The callbacks of a training: those that the arguments ask for, and the user's own."""
 
 from __future__ import annotations
 
@@ -14,37 +14,49 @@ from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
 from tf_hfwb.fit.keras_callback_states import KerasCallbackStates
 from tf_hfwb.fit.stop_after_steps import StopAfterSteps
+from tf_hfwb.keras_compat import has_callbacks_of_others
 from tf_hfwb.settings import LogModel, Settings, Watch
 from tf_hfwb.step_policies import EverySteps, Never
+from tf_hfwb.trainer.trainer_evaluation import with_prefix
 from tf_hfwb.trainer.training_arguments import TFTrainingArguments, steps_of
 
 
-def checked_for_trainer(callbacks: Any, args: TFTrainingArguments) -> list[Any]:
-    """The user's callbacks, if each of them can be one beside those of the arguments.
+def check_trainer_callbacks(callbacks: Any, args: TFTrainingArguments) -> list[Any]:
+    """The user's callbacks as a list, if each of them goes with those that the arguments ask for.
 
     Raises:
-        SettingError: One of them cannot.
+        SettingError: One of them does not.
     """
-    chosen = checked_callbacks(callbacks)
-    names = [type(callback).__name__ for callback in chosen]
-    if has(chosen, WandbMetricsLogger):
+    own = checked_callbacks(callbacks)
+    names = [type(callback).__name__ for callback in own]
+    if has(own, WandbMetricsLogger):
         raise SettingError(
             "callbacks",
             names,
             expected="no WandbMetricsLogger: the trainer makes it, by report_to, logging_steps and run_name",
             advice="Take it out of the list.",
         )
-    if has(chosen, WandbModelCheckpoint) and args.save_strategy != "no":
+    if has(own, WandbModelCheckpoint) and args.save_strategy != "no":
         raise SettingError(
             "callbacks",
             names,
             expected=f"no WandbModelCheckpoint beside the one that save_strategy={args.save_strategy!r} asks for",
             advice="Take it out of the list, or set save_strategy='no'.",
         )
-    return chosen
+    return own
 
 
-def callbacks_for(
+def may_add_metrics(model: Any, callbacks: Sequence[Any]) -> bool:
+    """Whether a callback of the user may add metrics to those of an evaluation within the ``fit`` that is running.
+
+    Args:
+        model: The model.
+        callbacks: The user's callbacks.
+    """
+    return has(callbacks, EvaluateDuringFit) or has_callbacks_of_others(model)
+
+
+def create_callbacks(
     args: TFTrainingArguments,
     own: Sequence[Any],
     *,
@@ -54,11 +66,11 @@ def callbacks_for(
     arguments: Mapping[str, Any],
     processing_class: Any,
 ) -> list[Any]:
-    """Those that the arguments ask for and the user's, in an order that works.
+    """The callbacks that the arguments ask for and the user's, in an order that works.
 
     Args:
         args: The arguments.
-        own: The user's.
+        own: The user's callbacks, and the trainer's own.
         total_steps: The steps of the whole training.
         logger: What logs; None if nothing does.
         evaluate: Evaluates the model as it is.
@@ -66,40 +78,49 @@ def callbacks_for(
         processing_class: The tokenizer or processor, saved with the model.
     """
     callbacks: list[Any] = []
-    is_model_logged = False
     if logger is not None:
-        settings = Settings.resolve()
-        is_model_logged = settings.log_model is not LogModel.FALSE or args.link_to_registry is not None
         callbacks.append(logger)
-        if settings.watch is not Watch.FALSE and not has(own, WandbWatch):
+        if Settings.resolve().watch is not Watch.FALSE and not has(own, WandbWatch):
             callbacks.append(WandbWatch(log_freq=max(100, steps_of(args.logging_steps, total_steps))))
     if args.eval_strategy != "no":
-        by_steps = EverySteps(steps_of(args.eval_interval, total_steps))
-        policy = by_steps if args.eval_strategy == "steps" else Never()
-        callbacks.append(EvaluateDuringFit(evaluate, policy, each_epoch=args.eval_strategy == "epoch"))
+        callbacks.append(_evaluations(args, total_steps, evaluate))
     callbacks += [*own, StopAfterSteps(total_steps)]
     if args.save_strategy != "no":
         callbacks.append(_checkpoints(args, total_steps, arguments, processing_class))
-    elif is_model_logged and not has(own, WandbModelCheckpoint):
-        # The model at the end is logged whatever is saved before, as the Trainer of transformers does it.
-        callbacks.append(
-            WandbModelCheckpoint(
-                args.output_dir,
-                save_freq="no",
-                link_to_registry=args.link_to_registry,
-                processing_class=processing_class,
-            )
-        )
+    elif logger is not None and _is_model_logged(args) and not has(own, WandbModelCheckpoint):
+        callbacks.append(_model_at_end(args, processing_class))
     if has(callbacks, WandbModelCheckpoint):
         callbacks.append(KerasCallbackStates(own))
     return in_order(callbacks)
+
+
+def _evaluations(
+    args: TFTrainingArguments, total_steps: int, evaluate: Callable[[], Mapping[str, Any]]
+) -> EvaluateDuringFit:
+    if args.eval_strategy == "epoch":
+        return EvaluateDuringFit(evaluate, Never(), each_epoch=True)
+    return EvaluateDuringFit(evaluate, EverySteps(steps_of(args.eval_interval, total_steps)), each_epoch=False)
+
+
+def _is_model_logged(args: TFTrainingArguments) -> bool:
+    """Whether the model at the end is logged, whether checkpoints are saved or not, as transformers' Trainer does."""
+    return Settings.resolve().log_model is not LogModel.FALSE or args.link_to_registry is not None
+
+
+def _model_at_end(args: TFTrainingArguments, processing_class: Any) -> WandbModelCheckpoint:
+    return WandbModelCheckpoint(
+        args.output_dir,
+        save_freq="no",
+        link_to_registry=args.link_to_registry,
+        processing_class=processing_class,
+    )
 
 
 def _checkpoints(
     args: TFTrainingArguments, total_steps: int, arguments: Mapping[str, Any], processing_class: Any
 ) -> WandbModelCheckpoint:
     strategy, interval = args.save_strategy, args.save_steps
-    if strategy == "best":
+    if strategy == "best":  # The best is known where an evaluation was made.
         strategy, interval = args.eval_strategy, args.eval_interval
     modes: dict[bool | None, Literal["auto", "min", "max"]] = {None: "auto", True: "max", False: "min"}
     metric = args.metric_for_best_model
@@ -107,7 +128,7 @@ def _checkpoints(
     return WandbModelCheckpoint(
         args.output_dir,
         save_freq="epoch" if strategy == "epoch" else steps_of(interval, total_steps),
-        monitor=None if metric is None else prefixed(metric, "eval"),
+        monitor=None if metric is None else with_prefix(metric, "eval"),
         mode=modes[args.stated_direction],
         save_best_only=args.save_strategy == "best",
         save_total_limit=args.save_total_limit,
@@ -118,13 +139,3 @@ def _checkpoints(
         load_best_at_end=args.load_best_model_at_end,
         arguments=arguments,
     )
-
-
-def prefixed(name: str, prefix: str) -> str:
-    """The metric's name behind the first word that it is to have.
-
-    Example:
-        >>> prefixed("loss", "eval"), prefixed("eval_loss", "eval")
-        ('eval_loss', 'eval_loss')
-    """
-    return name if name.startswith(f"{prefix}_") else f"{prefix}_{name}"

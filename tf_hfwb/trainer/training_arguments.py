@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import inspect
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from tf_hfwb.errors import SettingError, UnknownArgumentError
 from tf_hfwb.masking import masked
 from tf_hfwb.step_policies import higher_is_better
+from tf_hfwb.trainer.argument_combinations import check_combinations
+from tf_hfwb.trainer.argument_values import SaveStrategy, Schedule, Strategy, check_values, parse_report_to
+from tf_hfwb.trainer.unknown_arguments import refuse_unknown
 from tf_hfwb.validation.argument_checks import directory, plain
-
-# HfArgumentParser makes the choices of a flag of a Literal.
-Strategy = Literal["no", "steps", "epoch"]
-SaveStrategy = Literal["no", "steps", "epoch", "best"]
-Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
-
-INTEGRATIONS = ("wandb",)
-INCLUDABLE = ("inputs", "loss")  # In what compute_metrics gets.
-
 
 _Arguments = TypeVar("_Arguments", bound="TFTrainingArguments")
 
@@ -37,7 +28,7 @@ def _option(default: Any, help: str) -> Any:
 class TFTrainingArguments:
     """The arguments of a training, named as in transformers' ``TrainingArguments`` and with its defaults.
 
-    An argument of the PyTorch ``Trainer`` that is missing here is not supported yet; nothing is accepted and ignored.
+    An argument of the PyTorch ``Trainer`` that is missing here is not supported yet. Nothing is accepted and ignored.
     Steps are optimizer steps. An interval below 1 is a share of all steps.
 
     Args:
@@ -52,14 +43,14 @@ class TFTrainingArguments:
         learning_rate: The highest rate of the schedule.
         weight_decay: The decay of all weights except biases and those of normalisation layers.
         adam_beta1: The first decay rate of AdamW.
-        adam_beta2: The second.
+        adam_beta2: The second decay rate of AdamW.
         adam_epsilon: The stabiliser of AdamW.
         max_grad_norm: The global norm to which gradients are clipped; 0 does not clip.
         num_train_epochs: Epochs to train, fractions included.
         max_steps: Steps to train, if positive; wins over ``num_train_epochs``.
         lr_scheduler_type: ``"linear"``, ``"cosine"``, ``"constant"`` or ``"constant_with_warmup"``.
         warmup_ratio: The share of all steps over which the rate rises from 0.
-        warmup_steps: The same in steps; wins over ``warmup_ratio``.
+        warmup_steps: Steps over which the rate rises from 0; wins over ``warmup_ratio``.
         logging_strategy: When to log: ``"no"``, every ``logging_steps`` ``"steps"``, or each ``"epoch"``.
         logging_first_step: Also log the first step.
         logging_steps: The interval of logging, for ``"steps"``.
@@ -73,8 +64,8 @@ class TFTrainingArguments:
             and checkpoints must then fall on the same steps.
         metric_for_best_model: The metric that tells what is best, with or without ``eval_``; ``"loss"`` for
             ``load_best_model_at_end`` when None.
-        greater_is_better: Whether more of it is better. When None it is set by the metric's name, as to False for a
-            loss or an error rate; a metric that the model was compiled with then says itself what is better.
+        greater_is_better: Whether a higher value of that metric is better. When None, a metric that the model was
+            compiled with tells; for any other it is guessed by the name: False for a loss or an error rate.
         resume_from_checkpoint: For scripts: what to pass to ``train``. The trainer does not read it.
         full_determinism: Let TensorFlow compute the same bits every time, at the cost of speed.
         seed: The seed of initialisation, dropout and, without ``data_seed``, of the order of the samples.
@@ -88,7 +79,8 @@ class TFTrainingArguments:
         predict_with_generate: Predictions are token ids that the model generates, instead of its outputs.
         generation_max_length: For ``predict_with_generate``: the longest result, as ``max_length`` of ``generate``;
             what the model's generation config says when None.
-        generation_num_beams: For ``predict_with_generate``: the number of beams; the same when None.
+        generation_num_beams: For ``predict_with_generate``: the number of beams; what the model's generation config
+            says when None.
         generation_config: A directory, a file or a model's name on the hub with a generation config that replaces the
             model's own.
         batch_eval_metrics: Call ``compute_metrics(prediction, compute_result=...)`` with each batch, and keep none of
@@ -97,8 +89,8 @@ class TFTrainingArguments:
             each sample the loss of its batch).
 
     Raises:
-        SettingError: A value is out of range; it names the argument, the value and what was expected. So does one that
-            JSON cannot write, as checkpoints do; NumPy's numbers and paths become plain ones.
+        SettingError: A value is out of range, contradicts another one, or cannot be written as JSON, as checkpoints do.
+            The error names the argument, the value and what was expected. NumPy's numbers and paths become plain ones.
         UnknownArgumentError: There is no argument of that name.
 
     Example:
@@ -136,8 +128,8 @@ class TFTrainingArguments:
     delete_superseded: bool = _option(False, "Delete checkpoints beyond save_total_limit on W&B, too.")
     load_best_model_at_end: bool = _option(False, "End with the weights of the best checkpoint.")
     metric_for_best_model: str | None = _option(None, "The metric that tells what is best.")
-    greater_is_better: bool | None = _option(None, "Whether more of it is better; by its name when not given.")
-    resume_from_checkpoint: str | None = _option(None, "For scripts: a checkpoint to go on from, or True.")
+    greater_is_better: bool | None = _option(None, "Whether higher is better; by the metric's name when not given.")
+    resume_from_checkpoint: str | None = _option(None, "For scripts: a checkpoint to resume from, or True.")
     full_determinism: bool = _option(False, "Compute the same bits every time.")
     seed: int = _option(42, "Seed of initialisation, dropout and sample order.")
     data_seed: int | None = _option(None, "Seed of the sample order.")
@@ -155,28 +147,20 @@ class TFTrainingArguments:
     batch_eval_metrics: bool = _option(False, "Compute metrics batch by batch.")
     include_for_metrics: list[str] = _option([], "What else compute_metrics gets: inputs, loss.")
 
+    _is_direction_given = False  # Not a field: whether ``greater_is_better`` was given.
+
     def __new__(cls: type[_Arguments], *values: Any, **named: Any) -> _Arguments:
-        """Refuse arguments that do not exist in the words in which others are refused."""
-        parameters = inspect.signature(cls.__init__).parameters
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            for name, value in named.items():
-                if name not in parameters:
-                    raise UnknownArgumentError(
-                        name,
-                        value,
-                        expected=f"an argument of {cls.__name__}",
-                        advice=_instead_of(name, [*parameters][1:]),
-                    )
+        """Refuse names that do not exist with advice, before Python does so without any."""
+        refuse_unknown(cls, named)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
         """Check every value before any time is spent."""
-        # A metric that the model was compiled with knows better than a guess by its name.
         self._is_direction_given = self.greater_is_better is not None
         self.check()
 
     def check(self) -> None:
-        """Check every value, and make it a plain one that JSON can write; once more where one was set afterwards.
+        """Check every value, and make it a plain one that JSON can write. Call it after setting a value.
 
         Raises:
             SettingError: A value cannot be used.
@@ -184,97 +168,22 @@ class TFTrainingArguments:
         self.output_dir = directory("output_dir", self.output_dir)
         for each in dataclasses.fields(self):
             setattr(self, each.name, plain(each.name, getattr(self, each.name)))
-        self.report_to = _integrations(self.report_to)
-        for name in ("eval_strategy", "logging_strategy"):
-            self._one_of(name, "no", "steps", "epoch")
-        self._one_of("save_strategy", "no", "steps", "epoch", "best")
-        self._check("save_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
-        self._check(
-            "save_total_limit",
-            lambda v: v is None or (type(v) is int and v >= 1),
-            "a number of checkpoints, 1 or more, or None to keep all",
-        )
-        if self.delete_superseded and self.save_total_limit is None:
-            raise SettingError(
-                "delete_superseded", True, expected="False without a limit", advice="Set save_total_limit."
-            )
-        self._check(
-            "link_to_registry", lambda v: v is None or (isinstance(v, str) and v), "a collection's name, or None"
-        )
-        if self.link_to_registry is not None and "wandb" not in self.report_to:
-            raise SettingError("link_to_registry", self.link_to_registry, expected="None without report_to='wandb'")
-        self._check("greater_is_better", lambda v: v is None or isinstance(v, bool), "True, False, or None")
-        self._check("metric_for_best_model", lambda v: v is None or isinstance(v, str), "the name of a metric, or None")
-        self._check_best()
-        self._one_of("lr_scheduler_type", "linear", "cosine", "constant", "constant_with_warmup")
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
-            self._check(name, lambda v: isinstance(v, int) and v >= 1, "a number of samples, 1 or more")
-        for name in ("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm"):
-            self._check(name, lambda v: math.isfinite(v) and v >= 0, "a finite number, 0 or more")
-        for name in ("adam_beta1", "adam_beta2"):
-            self._check(name, lambda v: 0 <= v < 1, "a number from 0 to below 1")
-        self._check("warmup_ratio", lambda v: 0 <= v <= 1, "a number between 0 and 1")
-        self._check("warmup_steps", lambda v: isinstance(v, int) and v >= 0, "a number of steps, 0 or more")
-        self._check("max_steps", lambda v: isinstance(v, int), "a number of steps, or -1 to train by epochs")
-        self._check("seed", lambda v: isinstance(v, int) and 0 <= v < 2**32, "an integer from 0 to 2**32 - 1")
-        self._check("data_seed", lambda v: v is None or isinstance(v, int), "an integer, or None to take seed")
-        self._check("num_train_epochs", lambda v: math.isfinite(v) and v > 0, "a number of epochs above 0")
-        self._check("logging_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
-        for name in ("generation_max_length", "generation_num_beams"):
-            self._check(name, lambda v: v is None or (isinstance(v, int) and v >= 1), "a number, 1 or more, or None")
+        self.report_to = parse_report_to(self.report_to)
         if isinstance(self.include_for_metrics, str):
             self.include_for_metrics = [self.include_for_metrics]
-        for word in self.include_for_metrics:
-            if word not in INCLUDABLE:
-                raise SettingError("include_for_metrics", word, accepted=INCLUDABLE)
-        if self.eval_steps is not None:
-            self._check("eval_steps", _is_interval, "a number of steps, 1 or more, or a share of all steps below 1")
-
-    def _check_best(self) -> None:
-        """What is best must be known when it is saved."""
+        check_values(self)
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model = "loss"
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = higher_is_better(self.metric_for_best_model)
-        if self.save_strategy == "best":
-            if self.metric_for_best_model is None:
-                raise SettingError("metric_for_best_model", None, expected="a metric, with save_strategy='best'")
-            if self.eval_strategy == "no":
-                raise SettingError("eval_strategy", "no", expected="'steps' or 'epoch', with save_strategy='best'")
-        elif self.load_best_model_at_end:
-            if self.save_strategy != self.eval_strategy or self.save_strategy == "no":
-                raise SettingError(
-                    "save_strategy",
-                    self.save_strategy,
-                    expected=f"the same as eval_strategy={self.eval_strategy!r}, and not 'no', with "
-                    "load_best_model_at_end",
-                    advice="Only a checkpoint at an evaluated step can be the best one.",
-                )
-            if self.save_strategy == "steps" and not _is_multiple(self.save_steps, self.eval_interval):
-                raise SettingError(
-                    "save_steps",
-                    self.save_steps,
-                    expected=f"a multiple of eval_steps={self.eval_interval}, with load_best_model_at_end",
-                )
-
-    def _one_of(self, name: str, *words: str) -> None:
-        value = getattr(self, name)
-        if value not in words:
-            raise SettingError(name, value, accepted=words)
-        setattr(self, name, words[words.index(value)])  # A word of transformers' enums becomes a plain one.
-
-    def _check(self, name: str, is_good: Any, expected: str) -> None:
-        value = getattr(self, name)
-        try:
-            good = is_good(value)
-        except TypeError:
-            good = False
-        if not good:
-            raise SettingError(name, value, expected=expected)
+        check_combinations(self)
 
     @property
     def stated_direction(self) -> bool | None:
-        """What ``greater_is_better`` was given as; None if it was left to be found out."""
+        """What ``greater_is_better`` was given as; None if it is a guess by the metric's name.
+
+        A metric that the model was compiled with knows better than such a guess.
+        """
         return self.greater_is_better if self._is_direction_given else None
 
     @property
@@ -304,36 +213,3 @@ def steps_of(interval: float, total_steps: int) -> int:
         (500, 100)
     """
     return int(interval) if interval >= 1 else max(1, math.ceil(interval * total_steps))
-
-
-def _instead_of(name: str, known: list[str]) -> str:
-    """What to do about an argument that does not exist."""
-    from transformers import Seq2SeqTrainingArguments
-
-    if any(each.name == name for each in dataclasses.fields(Seq2SeqTrainingArguments)):
-        return "transformers' TrainingArguments have it, and it is not supported here yet. Leave it out."
-    similar = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {similar[0]!r}?" if similar else "help(TFTrainingArguments) lists them."
-
-
-def _is_multiple(interval: float, of: float) -> bool:
-    ratio = interval / of
-    return (interval < 1) == (of < 1) and abs(ratio - round(ratio)) < 1e-9
-
-
-def _is_interval(value: float) -> bool:
-    return value > 0 and (value < 1 or float(value).is_integer())
-
-
-def _integrations(report_to: str | list[str] | None) -> list[str]:
-    if report_to is None or report_to in ("all", ["all"]):
-        return list(INTEGRATIONS)
-    if report_to in ("none", ["none"], []):
-        return []
-    names = [report_to] if isinstance(report_to, str) else list(report_to)
-    if len(names) > 1 and {"none", "all"}.intersection(names):
-        raise SettingError("report_to", report_to, expected="'none' or 'all' by itself, or a list of integrations")
-    for name in names:
-        if name not in INTEGRATIONS:
-            raise SettingError("report_to", name, accepted=[*INTEGRATIONS, "none", "all"])
-    return names

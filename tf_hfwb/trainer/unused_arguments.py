@@ -1,4 +1,4 @@
-"""Arguments that say nothing of data that comes in batches, or in arrays, already."""
+"""Warn of arguments without effect, where the data is a ``tf.data.Dataset`` with batches of its own."""
 
 from __future__ import annotations
 
@@ -11,30 +11,23 @@ from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 _logger = logging.getLogger("tf_hfwb")
 
 
-def warn_of_unused(
-    name: str, data: Any, batch_size: int, args: TFTrainingArguments, data_collator: Any, *, told: set[str]
+def warn_of_unused_arguments(
+    name: str, data: Any, batch_size: int, args: TFTrainingArguments, data_collator: Any, *, warned: set[str]
 ) -> None:
-    """Say which arguments are not used for a ``tf.data.Dataset``, which is taken as it is.
+    """Name the arguments that a ``tf.data.Dataset`` leaves without effect, once for each dataset.
 
     Args:
-        name: What the data is called.
+        name: ``"train_dataset"`` or ``"eval_dataset"``.
         data: The data.
-        batch_size: The samples of a batch over all replicas, as the arguments say it.
+        batch_size: The samples of a batch over all replicas, as the arguments ask for it.
         args: The arguments.
         data_collator: The trainer's.
-        told: What was said already; more is added.
+        warned: The names that were warned of already; this one is added.
     """
-    if not is_tf_data(data) or name in told:
+    if not is_tf_data(data) or name in warned:
         return
     is_training = name == "train_dataset"
-    argument = "per_device_train_batch_size" if is_training else "per_device_eval_batch_size"
-    given, real = getattr(args, argument), batch_size_of(data)
-    is_default = given == getattr(type(args), argument)
-    unused = []
-    if real is None and not is_default:
-        unused.append(f"{argument}={given}")
-    elif real is not None and real != batch_size:
-        unused.append(f"{argument}={given} (its batches have {real} samples)")
+    unused = _unused_batch_size(data, is_training, batch_size, args)
     if data_collator is not None:
         unused.append("data_collator")
     if is_training and args.dataloader_drop_last:
@@ -42,10 +35,20 @@ def warn_of_unused(
     if is_training and args.data_seed is not None:
         unused.append(f"data_seed={args.data_seed}")
     if unused:
-        told.add(name)
+        warned.add(name)
         _logger.warning(
             "%s is a tf.data.Dataset, which is taken as it is: %s says nothing of it. Expected that in the dataset "
             "itself, as by dataset.batch(...). Set it there, or pass a datasets.Dataset or arrays. This is said once.",
             name,
             " and ".join(unused),
         )
+
+
+def _unused_batch_size(data: Any, is_training: bool, batch_size: int, args: TFTrainingArguments) -> list[str]:
+    """The argument of the batch size, if the batches have another size or if it was set in vain."""
+    argument = "per_device_train_batch_size" if is_training else "per_device_eval_batch_size"
+    given, actual = getattr(args, argument), batch_size_of(data)
+    if actual is None:
+        is_default = given == getattr(type(args), argument)
+        return [] if is_default else [f"{argument}={given}"]
+    return [] if actual == batch_size else [f"{argument}={given} (its batches have {actual} samples)"]

@@ -1,4 +1,4 @@
-"""The weights of a model that has none yet, by whatever is there to make them."""
+"""Build the weights of a model that has none yet."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from tf_hfwb.evaluation.prediction_pass import split_batch
 from tf_hfwb.keras_compat import host_of
 
 
-def build_by(model: Any, batches: Batches | None) -> None:
-    """Make the weights of a model that has none yet, or not all of them.
+def build_weights(model: Any, batches: Batches | None) -> None:
+    """Build the weights of a model that has none yet, or not all of them.
 
     Args:
         model: The model.
-        batches: Data for it. None: a model of transformers is built by inputs of its own, another one is left alone.
+        batches: Data for it. Without data a model of transformers is called on its own dummy inputs, and any other
+            model stays as it is.
     """
     host = host_of(model)
     if host.build():
         return
     if batches is not None:
-        inputs = split_batch(model, next(iter(batches.dataset.take(1))))[0]
+        first_batch = next(iter(batches.dataset.take(1)))
+        inputs, _, _ = split_batch(model, first_batch)
     elif host.is_transformers:
         inputs = model.dummy_inputs
     else:

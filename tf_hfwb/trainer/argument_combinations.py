@@ -1,0 +1,67 @@
+"""Which values of ``TFTrainingArguments`` contradict each other. Each value by itself has been checked before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tf_hfwb.errors import SettingError
+
+if TYPE_CHECKING:
+    from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+
+
+def check_combinations(args: TFTrainingArguments) -> None:
+    """Check values against each other.
+
+    Raises:
+        SettingError: Two of them contradict each other.
+    """
+    _check_deletion(args)
+    _check_registry(args)
+    _check_saving_the_best(args)
+    _check_loading_the_best(args)
+
+
+def _check_deletion(args: TFTrainingArguments) -> None:
+    if args.delete_superseded and args.save_total_limit is None:
+        raise SettingError("delete_superseded", True, expected="False without a limit", advice="Set save_total_limit.")
+
+
+def _check_registry(args: TFTrainingArguments) -> None:
+    if args.link_to_registry is not None and "wandb" not in (args.report_to or ()):
+        raise SettingError("link_to_registry", args.link_to_registry, expected="None without report_to='wandb'")
+
+
+def _check_saving_the_best(args: TFTrainingArguments) -> None:
+    """Only an evaluation tells whether a checkpoint is the best so far."""
+    if args.save_strategy != "best":
+        return
+    if args.metric_for_best_model is None:
+        raise SettingError("metric_for_best_model", None, expected="a metric, with save_strategy='best'")
+    if args.eval_strategy == "no":
+        raise SettingError("eval_strategy", "no", expected="'steps' or 'epoch', with save_strategy='best'")
+
+
+def _check_loading_the_best(args: TFTrainingArguments) -> None:
+    """Each checkpoint must be at a step that is evaluated; with ``save_strategy='best'`` it always is."""
+    if not args.load_best_model_at_end or args.save_strategy == "best":
+        return
+    if args.save_strategy != args.eval_strategy or args.save_strategy == "no":
+        raise SettingError(
+            "save_strategy",
+            args.save_strategy,
+            expected=f"the same as eval_strategy={args.eval_strategy!r}, and not 'no', with load_best_model_at_end",
+            advice="Only a checkpoint at an evaluated step can be the best one.",
+        )
+    if args.save_strategy == "steps" and not _is_multiple(args.save_steps, args.eval_interval):
+        raise SettingError(
+            "save_steps",
+            args.save_steps,
+            expected=f"a multiple of eval_steps={args.eval_interval}, with load_best_model_at_end",
+        )
+
+
+def _is_multiple(interval: float, of: float) -> bool:
+    """Whether it is one; a share of all steps is never a multiple of a number of steps, nor the other way round."""
+    ratio = interval / of
+    return (interval < 1) == (of < 1) and abs(ratio - round(ratio)) < 1e-9

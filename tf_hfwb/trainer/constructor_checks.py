@@ -1,0 +1,106 @@
+"""What ``TFTrainer`` refuses when it is made, before any time is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import Host
+from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+
+
+def check_args_class(args: Any) -> None:
+    """Refuse the arguments of another trainer.
+
+    Raises:
+        SettingError: They are neither None nor ``TFTrainingArguments``.
+    """
+    if args is not None and not isinstance(args, TFTrainingArguments):
+        raise SettingError(
+            "args",
+            type(args).__name__,
+            expected="TFTrainingArguments",
+            advice="Their names and defaults are those of transformers' class: change its name.",
+        )
+
+
+def check_optimizers(host: Host, optimizers: tuple[Any, Any]) -> None:
+    """Refuse an optimizer or a schedule that cannot train the model, and both of them together.
+
+    Metrics that the model was compiled with must be of the model's own Keras, too.
+
+    Args:
+        host: The model.
+        optimizers: The optimizer and the schedule; either may be None.
+
+    Raises:
+        SettingError: One belongs to the other Keras, or both are given.
+    """
+    optimizer, schedule = optimizers
+    _check_same_keras(host, "optimizers", "optimizers", optimizers)
+    compiled = getattr(getattr(host.model, "_compile_config", None), "config", None) or {}
+    for argument in ("metrics", "weighted_metrics"):
+        _check_same_keras(host, f"model.compile({argument})", "metrics", compiled.get(argument))
+    if optimizer is not None and schedule is not None:
+        raise SettingError(
+            "optimizers",
+            optimizers,
+            expected="an optimizer or a schedule: in Keras an optimizer is made with its schedule",
+            advice="Pass (optimizer, None) with the schedule inside, or (None, schedule) for AdamW.",
+        )
+
+
+def check_loss(host: Host) -> None:
+    """Refuse a model that has no loss.
+
+    Raises:
+        SettingError: It is not compiled, and does not compute a loss itself.
+    """
+    if not (host.is_compiled or host.computes_loss):
+        raise SettingError(
+            "model",
+            type(host.model).__name__,
+            expected="a compiled model, as this one has no loss of its own",
+            advice="Call model.compile(loss=..., metrics=[...]) first; the trainer brings the optimizer.",
+        )
+
+
+def check_eval_dataset(args: TFTrainingArguments, eval_dataset: Any) -> None:
+    """Refuse evaluations without data.
+
+    Raises:
+        SettingError: The arguments ask for evaluations, and there is no data for them.
+    """
+    if args.eval_strategy != "no" and eval_dataset is None:
+        raise SettingError(
+            "eval_dataset",
+            None,
+            expected=f"a dataset, because eval_strategy={args.eval_strategy!r}",
+            advice="Pass eval_dataset, or set eval_strategy='no'.",
+        )
+
+
+def _check_same_keras(host: Host, name: str, module: str, value: Any) -> None:
+    """Refuse what belongs to the other Keras, however deep in lists and dicts.
+
+    Args:
+        host: The model.
+        name: What the value is called.
+        module: Where Keras has such things.
+        value: One of them, or a nest of them.
+    """
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            _check_same_keras(host, name, module, part)
+        return
+    packages = {base.__module__.partition(".")[0] for base in type(value).__mro__}
+    if packages & {"keras", "tf_keras"} - {host.package}:
+        raise SettingError(
+            name,
+            f"{type(value).__module__}.{type(value).__qualname__}",
+            expected=f"one of {host.package}, which the model belongs to",
+            advice=f"Import {host.package} and take it from {host.package}.{module}.",
+        )

@@ -1,0 +1,192 @@
+"""How a trainer evaluates and predicts: one pass over each dataset, and the names of what it measures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tf_hfwb.data import Batches
+from tf_hfwb.errors import SettingError
+from tf_hfwb.evaluation.computed_metrics import ComputedMetrics
+from tf_hfwb.evaluation.prediction_pass import BatchRunner
+from tf_hfwb.evaluation.text_generation import Generator
+from tf_hfwb.keras_compat import PassHooks, number, undisturbed_metrics
+from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+
+if TYPE_CHECKING:
+    from transformers.trainer_utils import PredictionOutput
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What an evaluation does with the predictions.
+
+    Attributes:
+        computed: The user's ``compute_metrics``.
+        generator: Generates the predictions; None: they are the model's outputs.
+    """
+
+    computed: ComputedMetrics
+    generator: Generator | None
+
+
+class TrainerEvaluation:
+    """Evaluates and predicts for a trainer, and keeps what was compiled for that.
+
+    A training that is under way is left exactly as it is.
+
+    Args:
+        model: A compiled model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._runner = BatchRunner(model)
+        self._generators: dict[str, Generator] = {}
+        self._warned: set[str] = set()  # Metrics of which the user was told that they are not numbers.
+
+    def plan(
+        self,
+        args: TFTrainingArguments,
+        compute_metrics: Callable[..., Mapping[str, float]] | None,
+        preprocess: Callable[[Any, Any], Any] | None,
+        generate_options: Mapping[str, Any],
+    ) -> EvaluationPlan:
+        """Decide what an evaluation does, and check that it can.
+
+        Args:
+            args: The trainer's arguments.
+            compute_metrics: The user's function of all predictions, or None.
+            preprocess: The user's function of the predictions and labels of a batch, or None.
+            generate_options: Options of ``generate``, instead of those of ``args``.
+
+        Raises:
+            SettingError: The model cannot do what the arguments ask for.
+        """
+        if "loss" in args.include_for_metrics and not self._runner.has_own_loss:
+            raise SettingError(
+                "include_for_metrics",
+                "loss",
+                expected="a model of transformers with its own loss: Keras tells no losses of batches",
+                advice="Compute it in compute_metrics, from predictions and labels.",
+            )
+        generator = self._generator(args, generate_options)
+        computed = ComputedMetrics(
+            compute_metrics,
+            preprocess=preprocess,
+            by_batches=args.batch_eval_metrics,
+            include=args.include_for_metrics,
+            told=self._warned,
+        )
+        return EvaluationPlan(computed, generator)
+
+    def evaluate(self, plan: EvaluationPlan, batches: Batches, prefix: str, callbacks: Sequence[Any]) -> dict[str, Any]:
+        """Evaluate one dataset.
+
+        Args:
+            plan: What to do.
+            batches: The dataset.
+            prefix: The first word of each metric's name.
+            callbacks: Keras callbacks, whose ``on_test_...`` hooks are called.
+        """
+        began = time.time()
+        metrics_of_pass = plan.computed.begin(plan.generator)
+        with undisturbed_metrics(self._model):
+            result = self._runner.evaluate(
+                batches.dataset,
+                predict=plan.computed.compute is not None,
+                gathering=metrics_of_pass.gathering,
+                hooks=PassHooks(callbacks, "test"),
+            )
+        metrics = {**result.metrics, **metrics_of_pass.results(result)}
+        return _named_metrics(metrics, prefix, began, batches)
+
+    def predict(
+        self, plan: EvaluationPlan, batches: Batches, prefix: str, callbacks: Sequence[Any]
+    ) -> PredictionOutput:
+        """Predict one dataset, and evaluate where it has labels.
+
+        Args:
+            plan: What to do.
+            batches: The dataset.
+            prefix: The first word of each metric's name.
+            callbacks: Keras callbacks, whose ``on_predict_...`` hooks are called.
+        """
+        from transformers.trainer_utils import PredictionOutput
+
+        began = time.time()
+        metrics_of_pass = plan.computed.begin(plan.generator, keeps=True)
+        with undisturbed_metrics(self._model):
+            result = self._runner.predict(batches.dataset, metrics_of_pass.gathering, PassHooks(callbacks, "predict"))
+        metrics = {**result.metrics, **metrics_of_pass.results(result)}
+        return PredictionOutput(result.predictions, result.labels, _named_metrics(metrics, prefix, began, batches))
+
+    def _generator(self, args: TFTrainingArguments, options: Mapping[str, Any]) -> Generator | None:
+        """What generates the predictions; the one that was compiled for the same options is used again."""
+        given = {name: value for name, value in options.items() if value is not None}
+        if not args.predict_with_generate:
+            for name, value in options.items():
+                raise SettingError(name, value, expected="no option for generate, without predict_with_generate=True")
+            return None
+        defaults: dict[str, Any] = {"num_beams": args.generation_num_beams}
+        if "max_length" not in given and "max_new_tokens" not in given:
+            defaults["max_length"] = args.generation_max_length
+        chosen = {**defaults, **given}
+        key = repr(sorted(chosen.items()))
+        if key not in self._generators:
+            self._generators[key] = Generator(self._model, **chosen)
+        return self._generators[key]
+
+
+def prepare_callbacks(callbacks: Sequence[Any], model: Any, batches: Batches) -> None:
+    """Tell callbacks what they belong to, for an evaluation outside of a training.
+
+    Args:
+        callbacks: Keras callbacks.
+        model: The model.
+        batches: What is evaluated.
+    """
+    for callback in callbacks:
+        callback.set_model(model)
+        callback.set_params({"verbose": 0, "epochs": 1, "steps": batches.steps_per_epoch})
+
+
+def check_best_metric(args: TFTrainingArguments, metrics: Mapping[str, Any]) -> None:
+    """Refuse a metric for the best model that no evaluation gives.
+
+    Args:
+        args: The trainer's arguments.
+        metrics: What an evaluation gave.
+
+    Raises:
+        SettingError: The metric is not among them.
+    """
+    metric = args.metric_for_best_model
+    if metric is not None and with_prefix(metric, "eval") not in metrics:
+        raise SettingError("metric_for_best_model", metric, accepted=sorted(metrics))
+
+
+def with_prefix(name: str, prefix: str) -> str:
+    """The metric's name with its first word, which is not repeated.
+
+    Example:
+        >>> with_prefix("loss", "eval"), with_prefix("eval_loss", "eval")
+        ('eval_loss', 'eval_loss')
+    """
+    return name if name.startswith(f"{prefix}_") else f"{prefix}_{name}"
+
+
+def _named_metrics(metrics: Mapping[str, Any], prefix: str, began: float, batches: Batches) -> dict[str, Any]:
+    """Metrics as plain numbers under their full names, with runtime and rates."""
+    from transformers.trainer_utils import speed_metrics
+
+    named = {with_prefix(name, prefix): _plain(value) for name, value in metrics.items()}
+    return named | speed_metrics(prefix, began, batches.num_samples, batches.steps_per_epoch)
+
+
+def _plain(value: Any) -> Any:
+    """A float; or the value itself when it is not a single number, such as a confusion matrix."""
+    plain = number(value)
+    return value if plain is None else plain

@@ -1,0 +1,99 @@
+"""Where a trainer's metrics go: the W&B run that it reports to, if any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
+from tf_hfwb.fit.session import forget_steps
+from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+
+
+class TrainerReporting:
+    """Reports a trainer's metrics, as ``report_to`` says; without it every method does nothing.
+
+    Each training has a logger of its own, and so have the evaluations before and after it: they may belong to
+    different runs. A run is opened at the first event.
+
+    Args:
+        model: The model.
+        args: The trainer's arguments.
+    """
+
+    def __init__(self, model: Any, args: TFTrainingArguments) -> None:
+        self._model = model
+        self._logger: WandbMetricsLogger | None = None
+        self.start(args, "no", {})
+
+    @property
+    def logger(self) -> WandbMetricsLogger | None:
+        """The callback that logs; None without reports."""
+        return self._logger
+
+    @property
+    def directory(self) -> str | None:
+        """The folder of the W&B run on disk; None without a run."""
+        return None if self._logger is None else self._logger.tracker.directory
+
+    def start(
+        self, args: TFTrainingArguments, log_freq: Literal["no", "epoch"] | int, facts: Mapping[str, Any]
+    ) -> None:
+        """Begin a new part: a training, or what comes after it.
+
+        Args:
+            args: Whether and as what it is reported.
+            log_freq: When rows of training metrics are written.
+            facts: What the run's config says besides the arguments.
+        """
+        if "wandb" not in (args.report_to or ()):
+            return
+        self._logger = WandbMetricsLogger(
+            log_freq,
+            log_first_step=args.logging_first_step,
+            run_name=args.run_name,
+            config={**args.to_dict(), **facts},
+        )
+        self._logger.set_model(self._model)
+
+    def forget_steps(self) -> None:
+        """Count steps from 0, in a run of their own; in a run that the user has opened the count continues."""
+        tracker = None if self._logger is None else self._logger.tracker
+        if tracker is None:
+            forget_steps(self._model)
+        elif not tracker.active or tracker.owned:
+            forget_steps(self._model)
+            tracker.finish()
+
+    def begin_prediction(self) -> None:
+        """Open the run."""
+        if self._logger is not None:
+            self._logger.on_predict_begin()
+
+    def log_evaluation(self, metrics: Mapping[str, Any], seconds: float = 0.0) -> None:
+        """Write a row of metrics of an evaluation.
+
+        Args:
+            metrics: By their full names.
+            seconds: How long it took; within a training this does not count as training time.
+        """
+        if self._logger is not None:
+            self._logger.log_evaluation(metrics, seconds)
+
+    def summarize(self, metrics: Mapping[str, Any]) -> None:
+        """Put metrics into the run's summary, and write everything that was logged so far."""
+        if self._logger is not None:
+            tracker = self._logger.tracker
+            tracker.submit(tracker.summarize, metrics)
+            tracker.flush_rows()
+
+    def fail(self, args: TFTrainingArguments, error: BaseException) -> None:
+        """End a run that the trainer opened: as killed after an interrupt, and as failed after any other exception.
+
+        Args:
+            args: The trainer's arguments.
+            error: What ended the training.
+        """
+        if self._logger is not None:
+            self._logger.tracker.finish(exit_code=255 if isinstance(error, KeyboardInterrupt) else 1)
+            self.start(args, "no", {})  # Later evaluations are not part of the failed training.

@@ -1,0 +1,55 @@
+"""What a training is going to do, decided before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tf_hfwb.data import Batches
+from tf_hfwb.trainer.training_arguments import TFTrainingArguments, steps_of
+from tf_hfwb.trainer.training_length import TrainingLength
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a training is going to do.
+
+    Attributes:
+        args: Its arguments.
+        batches: What it trains on, from the batch with which it begins.
+        batch_size: Samples of a batch over all replicas.
+        evaluations: What it evaluates on in between, by the dataset's name, which is empty when there is only one.
+        length: How long it is, and where it begins.
+    """
+
+    args: TFTrainingArguments
+    batches: Batches
+    batch_size: int
+    evaluations: Mapping[str, Batches]
+    length: TrainingLength
+
+    @property
+    def log_freq(self) -> Literal["no", "epoch"] | int:
+        """When to log, as :class:`~tf_hfwb.WandbMetricsLogger` takes it."""
+        if self.args.logging_strategy == "steps":
+            return steps_of(self.args.logging_steps, self.length.steps)
+        return self.args.logging_strategy
+
+    @property
+    def checkpoint_arguments(self) -> dict[str, Any]:
+        """What the checkpoints say of the arguments and of the training data."""
+        facts = _data_facts("train_dataset", self.batches)
+        return {**self.args.to_dict(), "train_batch_size": self.batch_size, **facts}
+
+    @property
+    def run_facts(self) -> dict[str, Any]:
+        """What the run's config says of all data."""
+        facts = _data_facts("train_dataset", self.batches)
+        for name, batches in self.evaluations.items():
+            facts |= _data_facts(f"eval_dataset/{name}" if name else "eval_dataset", batches)
+        return facts
+
+
+def _data_facts(name: str, batches: Batches) -> dict[str, Any]:
+    return {f"{name}/fingerprint": batches.fingerprint, f"{name}/num_samples": batches.num_samples}

@@ -1,0 +1,70 @@
+"""Resume a training of ``TFTrainer`` from a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from tf_hfwb.checkpoint.store import Checkpoint
+from tf_hfwb.fit.stop_after_steps import first_step_of
+from tf_hfwb.resume.restore import find_checkpoint, go_on, warn_of_other_data
+from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.training_plan import TrainingPlan
+from tf_hfwb.trainer.weight_building import build_weights
+
+_logger = logging.getLogger("tf_hfwb")
+
+
+def parse_resume_source(source: str | os.PathLike[str] | bool | None) -> str | os.PathLike[str] | bool | None:
+    """What ``resume_from_checkpoint`` means: a command line gives True and False as words.
+
+    Example:
+        >>> parse_resume_source("True"), parse_resume_source("out/checkpoint-5")
+        (True, 'out/checkpoint-5')
+    """
+    if source in ("True", "true"):
+        return True
+    return False if source in ("False", "false") else source
+
+
+def find_training_checkpoint(args: TFTrainingArguments, source: str | os.PathLike[str] | bool) -> Checkpoint | None:
+    """The checkpoint to resume from; None if True was given and there is none.
+
+    Args:
+        args: Where checkpoints are looked for.
+        source: Its directory, the name of its artifact, or True for the newest good one.
+
+    Raises:
+        CheckpointError: There is none of that name, or it is damaged.
+    """
+    return find_checkpoint(
+        source,
+        output_dir=args.output_dir,
+        run_name=args.run_name,
+        is_tracked="wandb" in (args.report_to or ()),
+    )
+
+
+def restore_training(model: Any, checkpoint: Checkpoint, plan: TrainingPlan) -> None:
+    """Let the model's next ``fit`` begin where the checkpoint was written.
+
+    Args:
+        model: The model, with its optimizer.
+        checkpoint: The checkpoint.
+        plan: The training that begins there.
+
+    Raises:
+        CheckpointError: It is damaged, or does not fit the model.
+    """
+    start = plan.length.start
+    build_weights(model, plan.batches)
+    go_on(model, checkpoint, start)
+    warn_of_other_data(checkpoint, plan.checkpoint_arguments)
+    # With all steps done, the fit ends before its first step, and the callbacks still do what they do at the end.
+    if start.step >= first_step_of(checkpoint) + plan.length.steps:
+        _logger.warning(
+            "%s has all %d steps already: nothing is trained. To go on, raise num_train_epochs or max_steps.",
+            checkpoint.path,
+            plan.length.steps,
+        )
