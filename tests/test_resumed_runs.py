@@ -17,7 +17,7 @@ from helpers import finish, history, records
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import current_tracker, open_tracker
 from tf_hfwb.tracking.run_history import logged_rows, run_folders, unwritten
-from tf_hfwb.tracking.tracker import FLUSH_INTERVAL
+from tf_hfwb.tracking.run_opening import FLUSH_INTERVAL
 
 STEP = "train/global_step"
 SCRIPT = """

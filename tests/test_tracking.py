@@ -14,7 +14,8 @@ from tf_hfwb import WandbMetricsLogger
 from tf_hfwb.masking import masked
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, open_tracker
-from tf_hfwb.tracking.tracker import _warn_that_it_is_disabled, has_credentials
+from tf_hfwb.tracking.credentials import has_credentials
+from tf_hfwb.tracking.process_tracker import _warn_that_it_is_disabled
 
 FIT = """
 import sys

@@ -12,7 +12,8 @@ from tf_hfwb.settings import LogModel
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.artifact_logging import log_directory
 from tf_hfwb.tracking.artifact_names import artifact_name
-from tf_hfwb.tracking.registry import delete_superseded, link_logged
+from tf_hfwb.tracking.registry import link_logged
+from tf_hfwb.tracking.retention import delete_superseded
 from tf_hfwb.tracking.sync import logged_online, upload_missing
 
 Kind = Literal["checkpoint", "model"]

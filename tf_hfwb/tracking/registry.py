@@ -1,24 +1,21 @@
-"""Versions of artifacts in the model registry, and versions that nobody needs any more."""
+"""Versions of artifacts in the model registry."""
 
 from __future__ import annotations
 
 import logging
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tf_hfwb.errors import ServerError, SettingError
 from tf_hfwb.messages import inform
-from tf_hfwb.tracking.artifact_names import LATEST
-from tf_hfwb.tracking.tracker import current_tracker
-from tf_hfwb.tracking.wandb_server import asking, find, is_online, versions_of_run
+from tf_hfwb.tracking.process_tracker import current_tracker
+from tf_hfwb.tracking.wandb_server import asking, find, is_online
 
 _logger = logging.getLogger("tf_hfwb")
 
 REGISTRY = "wandb-registry-model"
-# Aliases that every checkpoint has; any other was given to it on purpose.
-_ORDINARY = re.compile(rf"{LATEST}|step-[0-9]+|epoch-[0-9.]+|v[0-9]+")
 
 
 def link_to_registry(artifact: Any, collection: str, aliases: Sequence[str] = ()) -> str:
@@ -100,39 +97,3 @@ def registry_path(collection: str) -> str:
             expected="the name of a registry's collection, 'NAME' or 'wandb-registry-REGISTRY/NAME'",
         )
     return collection if "/" in collection else f"{REGISTRY}/{collection}"
-
-
-def delete_superseded(artifact: Any, limit: int, keep: Collection[int] = ()) -> list[str]:
-    """Delete the versions of an artifact that newer ones have superseded; only of the run that logged it.
-
-    Those stay: the newest ``limit`` versions, what has an alias that somebody gave to it (``best``, the user's own),
-    what is linked to a registry, and what is not uploaded completely.
-
-    Args:
-        artifact: The newest version, which the server has confirmed.
-        limit: How many versions to keep.
-        keep: Steps whose versions are kept, too.
-
-    Returns:
-        The names of the versions that are gone.
-
-    Raises:
-        ServerError: The server could not be asked, or refused.
-    """
-    name = artifact.source_qualified_name.rpartition(":")[0]
-    with asking(f"Deleting superseded versions of {name}"):
-        gone = []
-        for version in versions_of_run(name, artifact.metadata["run_id"])[limit:]:
-            if version.metadata.get("global_step") in keep or not _is_superseded(version):
-                continue
-            version.delete(delete_aliases=True)
-            gone.append(version.name)
-    return gone
-
-
-def _is_superseded(version: Any) -> bool:
-    return (
-        all(_ORDINARY.fullmatch(alias) for alias in version.aliases)
-        and LATEST not in version.aliases
-        and not version.linked_artifacts
-    )

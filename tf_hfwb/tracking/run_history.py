@@ -7,7 +7,6 @@ every 15 s otherwise) and nothing is added later.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import glob
 import json
@@ -20,6 +19,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from tf_hfwb.tracking.wandb_private import core_program, is_end_of_run
 
 STEP = "train/global_step"
 EPOCH = "train/epoch"
@@ -190,9 +191,6 @@ _WHOLE, _FIRST, _LAST = 1, 2, 4
 
 
 def _last_record_is_the_end(path: str) -> bool:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from wandb.proto import wandb_internal_pb2
-
     record = b""
     try:
         with open(path, "rb") as file:
@@ -213,14 +211,7 @@ def _last_record_is_the_end(path: str) -> bool:
             return False
         record = piece if kind in (_WHOLE, _FIRST) else record + piece
         at += _HEADER + length
-    if not record or kind not in (_WHOLE, _LAST):
-        return False
-    parsed = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
-    try:
-        parsed.ParseFromString(record)
-    except DecodeError:
-        return False
-    return bool(parsed.WhichOneof("record_type") == "exit")
+    return bool(record) and kind in (_WHOLE, _LAST) and is_end_of_run(record)
 
 
 def summary_of(directory: str) -> dict[str, Any]:
@@ -245,11 +236,10 @@ def inspect_commands(directory: str) -> Iterator[list[str]]:
     Args:
         directory: The run's folder, as an absolute path.
     """
-    import wandb
-
     files = glob.glob(os.path.join(glob.escape(directory), "run-*.wandb"))
-    with contextlib.suppress(wandb.Error, AttributeError, IndexError):
-        core = [wandb.util.get_core_path(), "leet", "inspect", "--no-observability", "--json"]
+    program = core_program()
+    if program is not None and files:
+        core = [program, "leet", "inspect", "--no-observability", "--json"]
         yield [*core, "--run-file", files[0], os.path.dirname(directory)]
     yield [sys.executable, "-m", "wandb", "leet", "inspect", "--json", directory]
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from tf_hfwb.tracking.tracker import Tracker, current_tracker
+from tf_hfwb.tracking.process_tracker import current_tracker
+from tf_hfwb.tracking.tracker import Tracker
 
 _logger = logging.getLogger("tf_hfwb")
 

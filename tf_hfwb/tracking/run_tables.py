@@ -21,6 +21,7 @@ from tf_hfwb.errors import SettingError
 from tf_hfwb.tracking.artifact_logging import patiently
 from tf_hfwb.tracking.run_history import EPOCH, STEP
 from tf_hfwb.tracking.tracker import Tracker
+from tf_hfwb.tracking.wandb_private import continue_table, describe_increment
 
 MAX_KEY = 80  # With what the client puts around it, an artifact's name has at most 128 characters.
 
@@ -72,14 +73,11 @@ class GrowingTable:
         except TypeError:  # Values of a user's that are not of one type in a column.
             table = self._filled(rows, step, epoch, allow_mixed_types=True)
         before = self._tracker.increments.get(self._key) or self._tracker.already_logged.increments.get(self._key)
-        table._increment_num = 0 if before is None else before["increment_num"] + 1
-        table._previous_increments_paths = [] if before is None else _paths(before)
+        continue_table(table, 0 if before is None else before["increment_num"] + 1, _paths(before or {}))
         self._tracker.log({self._key: table, EPOCH: epoch, STEP: step}, kept=())
-        self._tracker.increments[self._key] = {
-            "increment_num": table._increment_num,
-            "previous_increments_paths": table._previous_increments_paths,
-            "artifact_path": table._get_artifact_entry_ref_url(),
-        }
+        increment = describe_increment(table)
+        if increment is not None:
+            self._tracker.increments[self._key] = increment
 
     def _filled(self, rows: Sequence[Mapping[str, Any]], step: int, epoch: float, **options: Any) -> Any:
         import wandb

@@ -23,11 +23,12 @@ from typing import Any
 from tf_hfwb.errors import ServerError, SettingError
 from tf_hfwb.messages import inform
 from tf_hfwb.settings import Settings
-from tf_hfwb.tracking import artifact_journal, rescued_rows
+from tf_hfwb.tracking import artifact_journal, rescue_file
 from tf_hfwb.tracking.artifact_logging import upload
 from tf_hfwb.tracking.artifact_names import ArtifactReference
+from tf_hfwb.tracking.process_tracker import open_tracker
 from tf_hfwb.tracking.run_history import STEP, Logged, rows_in, rows_on_server, run_folders, summary_of, unwritten
-from tf_hfwb.tracking.tracker import Tracker, open_tracker
+from tf_hfwb.tracking.tracker import Tracker
 from tf_hfwb.tracking.wandb_server import TYPE, is_online, versions_of_run
 
 _logger = logging.getLogger("tf_hfwb")
@@ -95,10 +96,15 @@ class LocalRun:
         run_id = ids[folders[0]]
         beside = [found for path in folders for found in run_folders(run_id, os.path.dirname(path))]
         run = cls(run_id, list(dict.fromkeys([*beside, *folders])), [path for path in real if os.path.isfile(path)])
-        run._sum_up()
+        run.read_facts()
         return run
 
-    def _sum_up(self) -> None:
+    def read_facts(self) -> None:
+        """Read :attr:`facts` from the folders and files, oldest first.
+
+        Raises:
+            OSError: The client can read none of the folders.
+        """
         summaries, error = {}, None
         for folder in self.folders:
             try:
@@ -108,23 +114,23 @@ class LocalRun:
         if not summaries and error is not None:
             raise error
         for folder, facts in summaries.items():
-            rescued = rescued_rows.read([os.path.join(folder, rescued_rows.FILE)])
+            rescued = rescue_file.read([os.path.join(folder, rescue_file.FILE)])
             summary = {**self.facts.get("summary", {}), **facts.get("summary", {}), **rescued.summary}
             config = {**self.facts.get("config", {}), **(facts.get("config") or {})}
             self.facts = {**self.facts, "start_time": facts.get("start_time"), **self.facts, **_but_its_start(facts)}
             self.facts |= {"summary": summary, "config": config, "exit_code": facts.get("exit_code")}
             if rescued.exit_code is not None:
                 self.facts["exit_code"] = rescued.exit_code
-        elsewhere = rescued_rows.read(self.files)
+        elsewhere = rescue_file.read(self.files)
         self.facts["summary"] |= elsewhere.summary
         if elsewhere.exit_code is not None:
             self.facts["exit_code"] = elsewhere.exit_code
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows with a step, in order; those that are in several places, several times."""
-        files = [*(os.path.join(folder, rescued_rows.FILE) for folder in self.folders), *self.files]
+        files = [*(os.path.join(folder, rescue_file.FILE) for folder in self.folders), *self.files]
         found = [row for folder in self.folders for row in rows_in(folder)]
-        found += [row for row in rescued_rows.read(files).rows if STEP in row]
+        found += [row for row in rescue_file.read(files).rows if STEP in row]
         return sorted(map(_without_the_clients, found), key=lambda row: row[STEP])
 
     @property

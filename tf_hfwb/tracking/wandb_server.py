@@ -14,7 +14,8 @@ from tf_hfwb.errors import ArtifactNotFoundError, ServerError, TFHFWBError
 from tf_hfwb.masking import cause
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.artifact_names import ArtifactReference, parse_reference
-from tf_hfwb.tracking.tracker import current_tracker, has_credentials
+from tf_hfwb.tracking.credentials import has_credentials
+from tf_hfwb.tracking.process_tracker import current_tracker
 
 TYPE = "model"
 

@@ -33,7 +33,7 @@ class Rescued:
     exit_code: int | None = None
 
 
-class Rescue:
+class RescueFile:
     """The file of one run.
 
     Args:
