@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import pathlib
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -199,6 +201,19 @@ def test_a_torn_line_is_ignored_and_spoils_nothing(torn):
     second = note("c", "2")
     assert artifact_journal.resolve("c", ".") == second
     assert artifact_journal.resolve("c:best", ".") == first
+
+
+def test_a_file_system_that_cannot_sync_directories_will_do(monkeypatch):
+    sync = os.fsync
+
+    def sync_files(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync_files)
+    path = note("c", "1")
+    assert artifact_journal.resolve("c", ".") == path
 
 
 WRITER = """

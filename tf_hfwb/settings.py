@@ -48,6 +48,7 @@ class Settings:
         mode: The client's ``WANDB_MODE`` as given, or None when it is not set.
         is_project_given: Whether ``project`` was asked for, and is not merely the default.
         run_name: ``WANDB_NAME`` as given; the client reads it once in a process, however many runs there are.
+        entity: ``WANDB_ENTITY`` likewise.
     """
 
     project: str = DEFAULT_PROJECT
@@ -57,6 +58,7 @@ class Settings:
     mode: str | None = None
     is_project_given: bool = False
     run_name: str | None = None
+    entity: str | None = None
 
     @classmethod
     def resolve(
@@ -88,6 +90,7 @@ class Settings:
             project=given or DEFAULT_PROJECT,
             is_project_given=bool(given),
             run_name=environ.get("WANDB_NAME") or None,
+            entity=environ.get("WANDB_ENTITY") or None,
             log_model=_log_model(*_first("log_model", log_model, "WANDB_LOG_MODEL", environ)),
             watch=_watch(*_first("watch", watch, "WANDB_WATCH", environ)),
             disabled=environ.get("WANDB_DISABLED", "").strip().lower() in TRUE_WORDS,

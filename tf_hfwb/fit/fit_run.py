@@ -132,6 +132,7 @@ def open_run(
         host.model,
         name=name or settings.run_name,
         project=settings.project if settings.is_project_given else None,
+        entity=settings.entity,
         run=run if run.get("id") else {},
     )
     if is_training:

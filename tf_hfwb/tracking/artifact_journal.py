@@ -16,12 +16,14 @@ import hashlib
 import json
 import logging
 import os
+import pathlib
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from tf_hfwb.checkpoint.disk_sync import sync_directory
 from tf_hfwb.errors import ArtifactNotFoundError
 from tf_hfwb.tracking.artifact_names import LATEST, ArtifactReference, parse_reference
 
@@ -71,7 +73,7 @@ def record(folder: str | os.PathLike[str], entry: Entry) -> None:
     """
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, FILE)
-    created = not os.path.exists(path)
+    is_new = not os.path.exists(path)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         line = json.dumps(asdict(entry), allow_nan=False).encode() + b"\n"
@@ -82,12 +84,8 @@ def record(folder: str | os.PathLike[str], entry: Entry) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    if created and hasattr(os, "O_DIRECTORY"):
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    if is_new:
+        sync_directory(pathlib.Path(folder))
 
 
 def _last_byte(descriptor: int, size: int) -> bytes:

@@ -62,9 +62,11 @@ def open_tracker(
         _end_other_run(run_id)
     if wandb.run is None or _current.run is not wandb.run:
         _current.close()
-        is_owned = wandb.run is None
-        run = open_wandb_run(settings, name, run_id, entity) if is_owned else wandb.run
-        _current = Tracker(run, owned=is_owned)
+        if wandb.run is None:
+            is_new = run_id is None and _current.is_superseded
+            _current = Tracker(open_wandb_run(settings, name, run_id, entity, is_new=is_new), owned=True)
+        else:
+            _current = Tracker(wandb.run)
         if _current.active:
             _current.start()
     if _current.active:

@@ -56,6 +56,7 @@ class Tracker:
         has_died: Tells whether a training that writes to the run has ended in an exception.
         trained_to: The global step that training has reached, as far as rows tell.
         made_way_as: The identity of a run that has ended because another training began; empty otherwise.
+        is_superseded: Whether another training has begun since the run ended, and must not be written into it.
         end: What ends the run.
     """
 
@@ -69,6 +70,7 @@ class Tracker:
         self.has_died: Callable[[], bool] = lambda: False
         self.trained_to = 0
         self.made_way_as: dict[str, str] = {}
+        self.is_superseded = False
         self.is_waited_for = False
         self.has_given_up = False
         self.uploads = Uploads()
@@ -260,6 +262,7 @@ class Tracker:
         identity = self.identity
         self.finish(self._exit_code())
         self.made_way_as = identity
+        self.is_superseded = True
 
     def take_over(self, earlier: Tracker) -> None:
         """Continue with what an earlier part of the same run, which had made way, knew of its training."""
@@ -280,9 +283,12 @@ class Tracker:
             self.end.report_lost_rows(exit_code)
 
     def after_end(self) -> None:
-        """To be called when somebody else has ended a run that we opened: see what became of the rows."""
-        if not self.end.is_under_way and self.owned and self.directory is not None:
+        """To be called when somebody else has ended the run: see what became of the rows of one that we opened."""
+        if self.end.is_under_way:
+            return
+        if self.owned and self.directory is not None:
             self.end.report_lost_rows(self._exit_code(), is_uploaded=not self.is_offline)
+        self.close()
 
     def close(self) -> None:
         """End the worker threads; they start again with the next job."""
