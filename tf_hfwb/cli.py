@@ -11,7 +11,7 @@ from typing import Any
 
 import tf_hfwb
 from tf_hfwb.errors import TFHFWBError
-from tf_hfwb.masking import masked_text
+from tf_hfwb.masking import mask_text
 
 _FOR_SERVING = (
     *("version", "max_length", "max_new_tokens", "text", "accept_tokenizer_differences"),
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except (TFHFWBError, OSError) as error:
-        print(f"error: {masked_text(str(error))}", file=sys.stderr)
+        print(f"error: {mask_text(str(error))}", file=sys.stderr)
         return 1
 
 
@@ -272,7 +272,7 @@ def _show(arguments: argparse.Namespace) -> int:
         )
         return 2
     from tf_hfwb.json_text import dumps
-    from tf_hfwb.tracking.sync import LocalRun
+    from tf_hfwb.tracking.local_run import LocalRun
 
     leet = [sys.executable, "-m", "wandb", "leet"]
     run = LocalRun.find(path)

@@ -40,7 +40,7 @@ from tf_hfwb.resume.training_state import StateCapture, TrainingState, load_weig
 from tf_hfwb.settings import LogModel, Settings
 from tf_hfwb.step_policies import EverySteps, Never, Policy, is_better
 from tf_hfwb.tracking import Tracker
-from tf_hfwb.tracking.artifact_names import checked_artifact_name
+from tf_hfwb.tracking.artifact_names import check_artifact_name
 from tf_hfwb.tracking.registry import registry_path
 from tf_hfwb.tracking.user_runs import running_tracker
 from tf_hfwb.validation.argument_checks import directory, plain, whole_number
@@ -149,7 +149,7 @@ class WandbModelCheckpoint(StepCallback):
             if given is not None and save_freq == "no":
                 raise SettingError(name, given, expected="None with save_freq='no', where no checkpoint is saved")
         self._settings = Settings.resolve(log_model=log_model)
-        self._artifact_name = None if artifact_name is None else checked_artifact_name(artifact_name)
+        self._artifact_name = None if artifact_name is None else check_artifact_name(artifact_name)
         self._output_dir = _directory(output_dir)  # As the user wrote it, for messages.
         self._store = Store(os.path.abspath(directory("output_dir", output_dir)))
         self._by_epochs = save_freq == "epoch"

@@ -14,10 +14,12 @@ A run:
 Artifacts:
 
 * ``artifact_names.py``: names and references; ``artifact_logging.py``: directories as artifacts;
-  ``artifact_journal.py``: what was logged, so that names resolve without a server.
-* ``artifact_downloads.py``: artifacts into a cache here; ``artifact_contents.py``: what a manifest may say;
-  ``private_folder.py``: a cache that nobody else writes to.
-* ``pending_uploads.py``: what is not uploaded yet; ``sync.py``: uploads it later.
+  ``artifact_journal.py``: what was logged, so that names resolve without a server; ``artifact_lookup.py``: a name's
+  directory.
+* ``artifact_downloads.py``: artifacts into a cache here; ``file_download.py``: one of their files;
+  ``artifact_contents.py``: what a manifest may say; ``private_folder.py``: a cache that nobody else writes to.
+* ``pending_uploads.py``: what is not uploaded yet; ``sync.py``: uploads it later; ``local_run.py``: a run on this
+  machine.
 * ``registry.py``: the model registry; ``retention.py``: which versions stay on the server.
 
 The client and the server:

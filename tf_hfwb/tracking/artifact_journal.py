@@ -7,7 +7,7 @@ Guarantees:
 * A line that a killed process left unfinished is ignored, and does not damage the entry after it.
 * An alias sits on the newest entry that claimed it, as on the server. ``latest`` is the newest entry of the name.
 
-Does not: number versions. The server does that.
+It does not number versions: the server does that.
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ def entries(folder: str | os.PathLike[str]) -> list[Entry]:
     """The journal's entries, oldest first."""
     try:
         with open(os.path.join(folder, FILE), "rb") as file:
-            return list(_parsed(file))
+            return list(_parse(file))
     except FileNotFoundError:
         return []
 
 
-def _parsed(lines: Iterator[bytes] | Sequence[bytes]) -> Iterator[Entry]:
+def _parse(lines: Iterator[bytes] | Sequence[bytes]) -> Iterator[Entry]:
     names = {entry_field.name for entry_field in fields(Entry)}
     for line in lines:
         try:
@@ -122,7 +122,7 @@ def manifest_digest(path: str | os.PathLike[str]) -> str | None:
 
 
 def is_there(entry: Entry) -> bool:
-    """Whether the entry's directory is, and still holds what was logged: another training may have replaced it."""
+    """Whether the entry's directory still exists and holds what was logged: another training may have replaced it."""
     return os.path.isdir(entry.path) and entry.digest in (None, manifest_digest(entry.path))
 
 

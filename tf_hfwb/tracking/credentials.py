@@ -9,7 +9,7 @@ import urllib.parse
 
 
 def has_credentials() -> bool:
-    """Whether the client would find a key without asking: environment, its settings files, or the netrc file."""
+    """Whether the client would find a key by itself: in the environment, its settings files, or the netrc file."""
     import wandb
 
     settings = wandb.setup().settings

@@ -85,7 +85,7 @@ def _end_other_run(run_id: str) -> None:
     if _current.active and _current.owned and _current.run is wandb.run:
         wanted = wandb.setup().settings.run_id or run_id
         if wandb.run.id != wanted:
-            _current.make_way()
+            _current.end_for_another_training()
 
 
 @functools.cache  # Once in a process, however many callbacks and fits there are.

@@ -11,7 +11,7 @@ from typing import Any
 from tf_hfwb.errors import ServerError, SettingError
 from tf_hfwb.messages import inform
 from tf_hfwb.tracking.process_tracker import current_tracker
-from tf_hfwb.tracking.wandb_server import asking, find, is_online
+from tf_hfwb.tracking.wandb_server import find, is_online, server_request
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -38,10 +38,7 @@ def link_to_registry(artifact: Any, collection: str, aliases: Sequence[str] = ()
         ServerError: The run is offline, or the server could not be asked, or refused.
         SettingError: The artifact's or the collection's name is not of that form.
 
-    Example:
-        >>> # link_to_registry("model-my-run:final", "sentiment", aliases=["production"])
-
-    Follows ``wandb.Artifact.link``.
+    It follows ``wandb.Artifact.link``. For example, ``link_to_registry("model-my-run:final", "sentiment")``.
     """
     target = registry_path(collection)
     if not is_online():
@@ -53,20 +50,20 @@ def link_to_registry(artifact: Any, collection: str, aliases: Sequence[str] = ()
     if isinstance(artifact, str):
         name = artifact.rpartition("/")[2].partition(":")[0]
         for upload in current_tracker().uploads.pending(name):
-            with asking(f"Waiting for the upload of {name}"):
+            with server_request(f"Waiting for the upload of {name}"):
                 upload.artifact.wait()
         artifact = find(artifact)
-    with asking(f"Linking {artifact.qualified_name} to {target}"):
+    with server_request(f"Linking {artifact.qualified_name} to {target}"):
         linked = artifact.link(target, list(aliases))
     return target if linked is None else str(linked.qualified_name)
 
 
 def link_logged(artifact: Any, name: str, collection: str) -> None:
-    """Put what was just logged into a collection, and say where it is; for ``then`` of ``log_directory``.
+    """Put an artifact that was just logged into a collection, and say where it is; for ``then`` of ``log_directory``.
 
     Args:
-        artifact: The client's artifact; None when it is not on the server, which is said.
-        name: Its name with an alias, for what to do about that.
+        artifact: The client's artifact; None when it is not on the server, which is reported.
+        name: Its name with an alias, for the report.
         collection: As in :func:`link_to_registry`.
     """
     if artifact is None:

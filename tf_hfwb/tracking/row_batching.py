@@ -2,7 +2,7 @@
 
 ``run.log`` hands each row to the client's own thread and waits until it has been sent: two switches of threads for a
 row, which cost the process four times as much as the row itself, and disturb the training thread. Inside
-:class:`Together` what this thread logs is gathered instead, and sent in one switch at the end.
+:class:`RowBatch` what this thread logs is gathered instead, and sent in one switch at the end.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 from tf_hfwb.tracking.wandb_private import RecordStream
 
 
-class Together:
+class RowBatch:
     """Gathers what one thread writes to a run, from entering until :meth:`send`. Other threads write as ever.
 
     Args:
         run: The W&B run; None gathers nothing.
 
     Example:
-        >>> from tf_hfwb.tracking.row_batching import Together
-        >>> with Together(None) as together:
+        >>> from tf_hfwb.tracking.row_batching import RowBatch
+        >>> with RowBatch(None) as together:
         ...     pass  # run.log(...), many times
         >>> together.send()
     """
@@ -32,7 +32,7 @@ class Together:
     def __len__(self) -> int:
         return len(self._records)
 
-    def __enter__(self) -> Together:
+    def __enter__(self) -> RowBatch:
         self._stream.gather(self._records.append)
         return self
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.tracking.run_facts import RunFacts
-from tf_hfwb.tracking.run_history import Logged, logged_rows, rows_on_server, run_folders, unwritten
+from tf_hfwb.tracking.run_history import Logged, logged_rows, rows_on_server, run_folders, unwritten_part
 
 
 class RowDeduplication:
@@ -69,7 +69,7 @@ class RowDeduplication:
         """
         if not self._was_resumed():
             return []
-        return [row for row in map(json.loads, rows) if unwritten(row, self.already_logged.names)]
+        return [row for row in map(json.loads, rows) if unwritten_part(row, self.already_logged.names)]
 
     def _was_resumed(self) -> bool:
         directory = self._facts.directory

@@ -14,10 +14,10 @@ import shlex
 import time
 
 from tf_hfwb.tracking import wandb_private
-from tf_hfwb.tracking.pending_uploads import Uploads, described
+from tf_hfwb.tracking.pending_uploads import Uploads, describe_upload
 from tf_hfwb.tracking.row_rescue import RowRescue
 from tf_hfwb.tracking.run_facts import RunFacts
-from tf_hfwb.tracking.run_history import Logged, is_whole, logged_rows, rows_on_server, unwritten
+from tf_hfwb.tracking.run_history import Logged, is_whole, logged_rows, rows_on_server, unwritten_part
 from tf_hfwb.tracking.watchdog import Watchdog
 
 # Seconds that the end of a run that we open waits for its uploads, unless WANDB_FINISH_TIMEOUT says otherwise.
@@ -120,7 +120,7 @@ class RunEnd:
     def _wait_for_uploads(self, is_complete: bool) -> str:
         """Names what the server does not have in the end; empty if it has everything."""
         self._uploads.flush(min(_FOLLOW_UP_TIMEOUT, max(1.0, self.time_left())) if is_complete else 1.0)
-        missing = ", ".join(map(described, self._uploads.missing()))
+        missing = ", ".join(map(describe_upload, self._uploads.missing()))
         if not missing and not is_complete:
             return "the end of the run"
         return missing
@@ -168,7 +168,7 @@ class RunEnd:
         run = self._facts.run
         held = (rows_on_server(run.path) if is_uploaded else None) or Logged()
         held.merge(logged_rows(run.id, os.path.dirname(directory)))
-        return [row for row in self._history if unwritten(json.loads(row), held.names)]
+        return [row for row in self._history if unwritten_part(json.loads(row), held.names)]
 
     def advice(self) -> str:
         """The command that uploads what is on disk, in a sentence."""

@@ -76,7 +76,7 @@ _uses: weakref.WeakKeyDictionary[Tracker, _Uses] = weakref.WeakKeyDictionary()
 _of_models: weakref.WeakKeyDictionary[Any, Tracker] = weakref.WeakKeyDictionary()
 
 
-def make_way(use: Use) -> Mapping[str, str]:
+def choose_run(use: Use) -> Mapping[str, str]:
     """End the open run if it is another training's, and say so where it cannot end.
 
     Returns:
@@ -95,7 +95,7 @@ def make_way(use: Use) -> Mapping[str, str]:
         return {}
     obstacle = _obstacle(tracker, use)
     if obstacle is None:
-        tracker.make_way()
+        tracker.end_for_another_training()
         return resumed
     if use.fit is not None and uses is not None and uses.has_trained and not uses.has_warned:
         uses.has_warned = True
@@ -121,10 +121,10 @@ def _earlier_run(use: Use, tracker: Tracker) -> Mapping[str, str]:
     earlier = _of_models.get(use.model)
     if earlier is None or earlier is tracker or not _belongs(use, earlier):
         return {}
-    return earlier.made_way_as
+    return earlier.ended_identity
 
 
-def note(tracker: Tracker, use: Use) -> None:
+def note_use(tracker: Tracker, use: Use) -> None:
     """Remember whose run it is, and give back what an earlier part of it knew.
 
     Args:
@@ -134,7 +134,7 @@ def note(tracker: Tracker, use: Use) -> None:
     if not tracker.active:
         return
     earlier = _of_models.get(use.model)
-    if earlier is not None and earlier.made_way_as.get("id", "") != tracker.run.id:
+    if earlier is not None and earlier.ended_identity.get("id", "") != tracker.run.id:
         earlier = None
     if tracker not in _uses:
         known = None if earlier is None else _uses.get(earlier)
@@ -197,7 +197,7 @@ def _fits_what_was_asked(use: Use, uses: _Uses | None, tracker: Tracker) -> bool
     if uses is not None:
         known.append((uses.name, uses.project, uses.entity))
     if tracker.owned:  # As W&B has named it.
-        run = tracker.made_way_as or tracker.identity
+        run = tracker.ended_identity or tracker.identity
         known.append((run.get("name"), run.get("project"), run.get("entity")))
     wanted = (use.name, use.project, use.entity)
     return all(want in (None, *of_run) for want, *of_run in zip(wanted, *known, strict=True))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from tf_hfwb.background_worker import Worker
-from tf_hfwb.tracking.row_batching import Together
+from tf_hfwb.tracking.row_batching import RowBatch
 from tf_hfwb.tracking.row_rescue import RowRescue
 from tf_hfwb.tracking.wandb_private import is_service_failure
 
@@ -66,7 +66,7 @@ class RunJobs:
     @contextlib.contextmanager
     def _send_together(self) -> Iterator[None]:
         """Send the rows that the jobs of a batch write in one go."""
-        with Together(self._run) as together:
+        with RowBatch(self._run) as together:
             yield
         if self._rescue.is_active:
             self._rescue.write()

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from tf_hfwb.masking import masked
+from tf_hfwb.masking import mask
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.credentials import has_credentials
 from tf_hfwb.tracking.run_end import FINISH_TIMEOUT
@@ -77,7 +77,7 @@ def _tell_how_to_upload(run: Any) -> None:
 def _command_line_masked() -> Iterator[None]:
     """The client records what the program was called with when it opens a run; no setting keeps secrets out."""
     given = sys.argv
-    sys.argv = masked(given)
+    sys.argv = mask(given)
     try:
         yield
     finally:

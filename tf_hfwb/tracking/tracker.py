@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from tf_hfwb.masking import masked
+from tf_hfwb.masking import mask
 from tf_hfwb.messages import inform
 from tf_hfwb.tracking import exit_codes
 from tf_hfwb.tracking.pending_uploads import Uploads
@@ -26,7 +26,7 @@ from tf_hfwb.tracking.row_deduplication import RowDeduplication
 from tf_hfwb.tracking.row_rescue import RowRescue
 from tf_hfwb.tracking.run_end import RunEnd
 from tf_hfwb.tracking.run_facts import RunFacts
-from tf_hfwb.tracking.run_history import Logged, unwritten
+from tf_hfwb.tracking.run_history import Logged, unwritten_part
 from tf_hfwb.tracking.run_jobs import RunJobs
 from tf_hfwb.tracking.wandb_private import set_exit_code
 
@@ -55,7 +55,7 @@ class Tracker:
         step_now: Tells the global step as of now, on any thread; None outside of a training.
         has_died: Tells whether a training that writes to the run has ended in an exception.
         trained_to: The global step that training has reached, as far as rows tell.
-        made_way_as: The identity of a run that has ended because another training began; empty otherwise.
+        ended_identity: The identity of a run that has ended because another training began; empty otherwise.
         is_superseded: Whether another training has begun since the run ended, and must not be written into it.
         end: What ends the run.
     """
@@ -69,7 +69,7 @@ class Tracker:
         self.step_now: Callable[[], int | None] = lambda: None
         self.has_died: Callable[[], bool] = lambda: False
         self.trained_to = 0
-        self.made_way_as: dict[str, str] = {}
+        self.ended_identity: dict[str, str] = {}
         self.is_superseded = False
         self.is_waited_for = False
         self.has_given_up = False
@@ -167,7 +167,7 @@ class Tracker:
         self._write(row)
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        rest = unwritten(row, self.already_logged.names)
+        rest = unwritten_part(row, self.already_logged.names)
         if rest and not self._rescue.is_active:
             self.run.log(rest)
             self._known_rows.add(row)
@@ -190,7 +190,7 @@ class Tracker:
 
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Set values of the run's summary, secrets masked."""
-        values = masked(dict(values))
+        values = mask(dict(values))
         self._rescue.add_summary(values)
         if not self._rescue.is_active:
             self.run.summary.update(values)
@@ -198,7 +198,7 @@ class Tracker:
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Merge ``config`` into the run's config, secrets masked."""
         if config:
-            self.submit(lambda: self.run.config.update(masked(dict(config)), allow_val_change=True))
+            self.submit(lambda: self.run.config.update(mask(dict(config)), allow_val_change=True))
 
     # -- waiting and the end ------------------------------------------------------------------------------------------
 
@@ -257,15 +257,15 @@ class Tracker:
             self.close()
             self.run = None
 
-    def make_way(self) -> None:
+    def end_for_another_training(self) -> None:
         """End a run that we opened because another training begins."""
         identity = self.identity
         self.finish(self._exit_code())
-        self.made_way_as = identity
+        self.ended_identity = identity
         self.is_superseded = True
 
     def take_over(self, earlier: Tracker) -> None:
-        """Continue with what an earlier part of the same run, which had made way, knew of its training."""
+        """Continue with what the tracker of the same run knew before the run was ended for another training."""
         self.best.update(earlier.best)
         self.history[:] = earlier.history
         self.increments.update(earlier.increments)

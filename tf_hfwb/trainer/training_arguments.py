@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from tf_hfwb.errors import SettingError, UnknownArgumentError
-from tf_hfwb.masking import masked
+from tf_hfwb.masking import mask
 from tf_hfwb.step_policies import higher_is_better
 from tf_hfwb.validation.argument_checks import directory, plain
 
@@ -288,7 +288,7 @@ class TFTrainingArguments:
 
     def to_dict(self) -> dict[str, Any]:
         """All arguments as plain values, secrets masked."""
-        values: dict[str, Any] = masked(dataclasses.asdict(self))
+        values: dict[str, Any] = mask(dataclasses.asdict(self))
         return values
 
     def to_json_string(self) -> str:
