@@ -57,6 +57,7 @@ class Tracker:
         trained_to: The global step that training has reached, as far as rows tell.
         ended_identity: The identity of a run that has ended because another training began; empty otherwise.
         is_superseded: Whether another training has begun since the run ended, and must not be written into it.
+        jobs: The worker threads.
         end: What ends the run.
     """
 
@@ -77,7 +78,7 @@ class Tracker:
         self._facts = RunFacts(run)
         self._known_rows = RowDeduplication(self._facts)
         self._rescue = RowRescue(self._facts, self.history)
-        self._jobs = RunJobs(run, self._rescue)
+        self.jobs = RunJobs(run, self._rescue)
         self.end = RunEnd(self._facts, self.history, self.uploads, self._rescue, owned=owned)
 
     def start(self) -> None:
@@ -125,7 +126,7 @@ class Tracker:
     def submit(self, job: Callable[..., Any], *args: Any) -> None:
         """Run ``job(*args)`` on the worker thread, where :meth:`log` and :meth:`summarize` belong."""
         if self.active:
-            self._jobs.submit_rows(job, *args)
+            self.jobs.submit_rows(job, *args)
 
     def submit_slow(self, what: str, job: Callable[..., Any], *args: Any) -> None:
         """Run ``job(*args)`` on the second worker thread, whose jobs no row waits for.
@@ -136,15 +137,15 @@ class Tracker:
             *args: Its arguments.
         """
         if self.active:
-            self._jobs.submit_artifact(what, job, *args)
+            self.jobs.submit_artifact(what, job, *args)
 
     def rest(self) -> None:
         """To be called by a long job of :meth:`submit` between its parts, so that training does not wait for it."""
-        self._jobs.rows.rest()
+        self.jobs.rows.rest()
 
     def prefer(self, is_good_moment: Callable[[], bool]) -> None:
         """Run jobs, if possible, while this is so: when the training thread needs no interpreter."""
-        self._jobs.rows.is_good_moment = is_good_moment
+        self.jobs.rows.is_good_moment = is_good_moment
 
     # -- rows, summary, config ----------------------------------------------------------------------------------------
 
@@ -204,10 +205,10 @@ class Tracker:
 
     def flush_rows(self, timeout: float | None = 60.0) -> bool:
         """Wait until every row submitted has been handed to the client, ``timeout`` seconds at most."""
-        is_done = self._jobs.rows.flush(timeout)
+        is_done = self.jobs.rows.flush(timeout)
         if not is_done:
             _logger.warning("The W&B client has not taken all rows within %.0f s; they are still waiting.", timeout)
-        self._jobs.report_lost("rows")
+        self.jobs.report_lost("rows")
         return is_done
 
     def flush(self, timeout: float = 60.0) -> None:
@@ -226,15 +227,15 @@ class Tracker:
 
     def _flush_artifacts(self, patience: float) -> bool:
         self.is_waited_for, self.has_given_up = True, False
-        is_done = self._jobs.artifacts.flush(min(_SILENT_WAIT, patience))
+        is_done = self.jobs.artifacts.flush(min(_SILENT_WAIT, patience))
         if not is_done:
             if patience > _SILENT_WAIT:
                 inform("Waiting for the W&B client to take the artifacts.")
-            is_done = self._jobs.artifacts.flush(max(0.0, min(patience - _SILENT_WAIT, self.end.time_left())))
+            is_done = self.jobs.artifacts.flush(max(0.0, min(patience - _SILENT_WAIT, self.end.time_left())))
         if not is_done:
             _logger.warning("W&B has not taken all artifacts within %.0f s; they are still waiting.", patience)
         self.is_waited_for = False
-        self._jobs.report_lost("artifacts")
+        self.jobs.report_lost("artifacts")
         return is_done
 
     def mark_preempting(self) -> None:
@@ -293,7 +294,7 @@ class Tracker:
     def close(self) -> None:
         """End the worker threads; they start again with the next job."""
         atexit.unregister(self._end_with_the_process)
-        self._jobs.close()
+        self.jobs.close()
         self.uploads.close()
         self.end.close()
 
