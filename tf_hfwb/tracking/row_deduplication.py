@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.tracking.run_facts import RunFacts
-from tf_hfwb.tracking.run_history import Logged, logged_rows, rows_on_server, run_folders, unwritten_part
+from tf_hfwb.tracking.run_history import LoggedRows, logged_rows, rows_on_server, run_folders, unwritten_part
 
 
 class RowDeduplication:
@@ -27,10 +27,10 @@ class RowDeduplication:
     """
 
     def __init__(self, facts: RunFacts) -> None:
-        self.already_logged = Logged()
+        self.already_logged = LoggedRows()
         self._facts = facts
-        self._logged_here = Logged()
-        self._logged_before: Logged | None = None
+        self._logged_here = LoggedRows()
+        self._logged_before: LoggedRows | None = None
         self._server_answered = False
         self._lock = threading.Lock()
 
@@ -44,16 +44,16 @@ class RowDeduplication:
         directory = self._facts.directory
         if self._logged_before is None and directory is not None:
             self._logged_before = self._read_earlier(directory)
-        known = Logged()
-        for part in (self._logged_before or Logged(), self._logged_here):
+        known = LoggedRows()
+        for part in (self._logged_before or LoggedRows(), self._logged_here):
             known.merge(part)
         self.already_logged = known
 
-    def _read_earlier(self, directory: str) -> Logged:
+    def _read_earlier(self, directory: str) -> LoggedRows:
         run = self._facts.run
         on_server = None if self._facts.is_offline else rows_on_server(run.path)
         self._server_answered = on_server is not None
-        found = on_server or Logged()
+        found = on_server or LoggedRows()
         # What is on this machine of online runs has arrived there, or not at all.
         only_offline = self._server_answered
         found.merge(logged_rows(run.id, os.path.dirname(directory), skip=directory, only_offline=only_offline))

@@ -17,7 +17,7 @@ from tf_hfwb.tracking import wandb_private
 from tf_hfwb.tracking.pending_uploads import Uploads, describe_upload
 from tf_hfwb.tracking.row_rescue import RowRescue
 from tf_hfwb.tracking.run_facts import RunFacts
-from tf_hfwb.tracking.run_history import Logged, is_whole, logged_rows, rows_on_server, unwritten_part
+from tf_hfwb.tracking.run_history import LoggedRows, is_whole, logged_rows, rows_on_server, unwritten_part
 from tf_hfwb.tracking.watchdog import Watchdog
 
 # Seconds that the end of a run that we open waits for its uploads, unless WANDB_FINISH_TIMEOUT says otherwise.
@@ -166,7 +166,7 @@ class RunEnd:
 
     def _rows_lost(self, directory: str, is_uploaded: bool) -> list[str]:
         run = self._facts.run
-        held = (rows_on_server(run.path) if is_uploaded else None) or Logged()
+        held = (rows_on_server(run.path) if is_uploaded else None) or LoggedRows()
         held.merge(logged_rows(run.id, os.path.dirname(directory)))
         return [row for row in self._history if unwritten_part(json.loads(row), held.names)]
 

@@ -30,7 +30,7 @@ _logger = logging.getLogger("tf_hfwb")
 
 
 @dataclass
-class Logged:
+class LoggedRows:
     """The rows that a run's history has.
 
     Attributes:
@@ -50,7 +50,7 @@ class Logged:
             if isinstance(value, Mapping) and value.get("_type") == INCREMENT:
                 self._add_increment(name, value)
 
-    def merge(self, other: Logged) -> None:
+    def merge(self, other: LoggedRows) -> None:
         """Add the rows of another history of the run."""
         for step, names in other.names.items():
             self._add_names(step, names)
@@ -68,7 +68,7 @@ class Logged:
 
 def logged_rows(
     run_id: str, wandb_dir: str | os.PathLike[str], *, skip: str | None = None, only_offline: bool = False
-) -> Logged:
+) -> LoggedRows:
     """The rows in all local folders of a run: there is one for each time that it was resumed.
 
     A folder that cannot be read is reported and passed over: training is not held up by an old log.
@@ -79,7 +79,7 @@ def logged_rows(
         skip: A run folder to pass over: the one that is being written.
         only_offline: Pass over the folders of online runs.
     """
-    logged = Logged()
+    logged = LoggedRows()
     for directory in run_folders(run_id, wandb_dir):
         if only_offline and not os.path.basename(directory).startswith("offline-"):
             continue
@@ -89,7 +89,7 @@ def logged_rows(
     return logged
 
 
-def rows_on_server(run_path: str) -> Logged | None:
+def rows_on_server(run_path: str) -> LoggedRows | None:
     """The rows that the server has of a run; None, with a warning, if it cannot tell.
 
     Args:
@@ -97,7 +97,7 @@ def rows_on_server(run_path: str) -> Logged | None:
     """
     import wandb
 
-    logged = Logged()
+    logged = LoggedRows()
     try:
         # Not from the client's cache on disk, which may hold the history as it was before the run was resumed.
         for row in wandb.Api().run(run_path).scan_history(use_cache=False):

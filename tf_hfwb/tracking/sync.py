@@ -28,7 +28,7 @@ from tf_hfwb.tracking.artifact_logging import upload
 from tf_hfwb.tracking.artifact_names import ArtifactReference
 from tf_hfwb.tracking.local_run import LocalRun, drop_client_values
 from tf_hfwb.tracking.process_tracker import open_tracker
-from tf_hfwb.tracking.run_history import Logged, rows_in, rows_on_server, unwritten_part
+from tf_hfwb.tracking.run_history import LoggedRows, rows_in, rows_on_server, unwritten_part
 from tf_hfwb.tracking.tracker import Tracker
 from tf_hfwb.tracking.wandb_server import MODEL_TYPE, is_online, versions_of_run
 
@@ -121,7 +121,7 @@ def _is_complete_on_server(
 
 
 def _log_missing(tracker: Tracker, rows: Sequence[Mapping[str, Any]], written: list[Mapping[str, Any]]) -> None:
-    held = Logged()
+    held = LoggedRows()
     held.merge(tracker.already_logged)
     for row in rows:
         rest = unwritten_part(row, held.names)

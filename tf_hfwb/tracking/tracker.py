@@ -26,7 +26,7 @@ from tf_hfwb.tracking.row_deduplication import RowDeduplication
 from tf_hfwb.tracking.row_rescue import RowRescue
 from tf_hfwb.tracking.run_end import RunEnd
 from tf_hfwb.tracking.run_facts import RunFacts
-from tf_hfwb.tracking.run_history import Logged, unwritten_part
+from tf_hfwb.tracking.run_history import LoggedRows, unwritten_part
 from tf_hfwb.tracking.run_jobs import RunJobs
 from tf_hfwb.tracking.wandb_private import set_exit_code
 
@@ -117,7 +117,7 @@ class Tracker:
         return self._facts.is_offline if self.active else False
 
     @property
-    def already_logged(self) -> Logged:
+    def already_logged(self) -> LoggedRows:
         """What the run's history had when training was resumed. The worker reads it before the next row."""
         return self._known_rows.already_logged
 
