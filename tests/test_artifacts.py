@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import pathlib
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -21,11 +23,12 @@ from helpers import history, python, records
 from tf_hfwb.errors import ArtifactNotFoundError, SettingError, TFHFWBError
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, artifact_journal, open_tracker
-from tf_hfwb.tracking.artifact_logging import directory_of, log_directory, plain
+from tf_hfwb.tracking.artifact_logging import log_directory, plain_metadata
+from tf_hfwb.tracking.artifact_lookup import directory_of
 from tf_hfwb.tracking.artifact_names import (
     ArtifactReference,
     artifact_name,
-    checked_artifact_name,
+    check_artifact_name,
     looks_like_reference,
     parse_reference,
 )
@@ -81,12 +84,12 @@ def test_names_in_other_scripts_stay_apart():
 
 
 def test_the_users_own_name_is_checked_and_not_changed():
-    assert checked_artifact_name("my_model-1.0") == "my_model-1.0"
+    assert check_artifact_name("my_model-1.0") == "my_model-1.0"
     with pytest.raises(SettingError, match=r"artifact_name='org/bert' cannot be used.*letters.*'org-bert'"):
-        checked_artifact_name("org/bert")
+        check_artifact_name("org/bert")
     for name in ("", "x" * 129, "größe", "a:b", "a\n"):
         with pytest.raises(SettingError):
-            checked_artifact_name(name)
+            check_artifact_name(name)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +204,19 @@ def test_a_torn_line_is_ignored_and_spoils_nothing(torn):
     assert artifact_journal.resolve("c:best", ".") == first
 
 
+def test_a_file_system_that_cannot_sync_directories_will_do(monkeypatch):
+    sync = os.fsync
+
+    def sync_files(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync_files)
+    path = note("c", "1")
+    assert artifact_journal.resolve("c", ".") == path
+
+
 WRITER = """
 import sys
 from tf_hfwb.tracking import artifact_journal
@@ -285,7 +301,7 @@ def test_the_journal_is_where_the_client_puts_its_runs(monkeypatch):
     tracker.finish()
     assert pathlib.Path("elsewhere/wandb", artifact_journal.FILE).exists()
     assert directory_of("x").endswith("checkpoint-5")
-    code = "from tf_hfwb.tracking.artifact_logging import directory_of as find; print(find('x:latest'))"
+    code = "from tf_hfwb.tracking.artifact_lookup import directory_of as find; print(find('x:latest'))"
     assert python("-c", code).stdout.strip() == os.path.abspath("out/checkpoint-5")
     assert "ArtifactNotFoundError" in python("-c", code, WANDB_DIR=None, check=False).stderr
 
@@ -350,10 +366,10 @@ def test_without_a_run_nothing_is_logged(monkeypatch):
 def test_metadata_is_what_the_client_takes(caplog):
     values = {"a": np.int64(3), "b": True, "c": [float("inf"), -np.inf], "d": {"e": np.float64("nan")}, "f": None}
     expected = {"a": 3, "b": True, "c": ["Infinity", "-Infinity"], "d": {"e": "NaN"}}
-    assert plain(values) == expected
-    assert wandb.Artifact("x", "model", metadata=plain(values)).metadata == expected
+    assert plain_metadata(values) == expected
+    assert wandb.Artifact("x", "model", metadata=plain_metadata(values)).metadata == expected
     many = {**{f"eval/f1_{number:03}": 0.5 for number in range(120)}, "global_step": 5}
-    kept = plain(many)
+    kept = plain_metadata(many)
     assert len(wandb.Artifact("x", "model", metadata=kept).metadata) == 100
     assert kept["global_step"] == 5
     assert "eval/f1_098" in kept

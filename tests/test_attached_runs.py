@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -109,6 +110,7 @@ def fail_in_the_second_epoch(kind):
 @pytest.mark.parametrize("kind", KERASES)
 @pytest.mark.parametrize("ended", ["by hand", "by with"])
 def test_after_an_exception_what_was_handed_over_is_in_the_run(kind, ended, caplog):
+    others = threading.enumerate()
     if ended == "by hand":
         with pytest.raises(ArithmeticError):
             fail_in_the_second_epoch(kind)
@@ -118,6 +120,8 @@ def test_after_an_exception_what_was_handed_over_is_in_the_run(kind, ended, capl
         directory = os.path.dirname(run.dir)
         with pytest.raises(ArithmeticError), run:
             fail_in_the_second_epoch(kind)
+    threads = [thread for thread in threading.enumerate() if thread not in others]
+    assert [thread.name for thread in threads if thread.name.startswith("tf_hfwb")] == []
     rows = history(directory)
     step = "train/global_step"
     assert [row[step] for row in train_rows(rows)] == [1, 2]

@@ -17,8 +17,8 @@ import pytest
 import wandb
 
 from tf_hfwb.errors import ServerError, UnsafeArtifactError
-from tf_hfwb.tracking import artifact_downloads
-from tf_hfwb.tracking.artifact_logging import directory_of
+from tf_hfwb.tracking import artifact_downloads, file_download
+from tf_hfwb.tracking.artifact_lookup import directory_of
 from tf_hfwb.tracking.private_folder import private_folder
 from tf_hfwb.tracking.wandb_server import cache_folder
 
@@ -201,7 +201,7 @@ def test_no_more_is_written_than_was_announced(version, monkeypatch):
 def test_what_this_machine_has_is_taken_only_if_every_file_is_the_same(version, tmp_path):
     """The journal may lie in a folder that others write to."""
     from tf_hfwb.tracking import artifact_journal
-    from tf_hfwb.tracking.artifact_logging import runs_folder
+    from tf_hfwb.tracking.artifact_lookup import runs_folder
 
     manifest = b'{"files": {}}'
     local = tmp_path / "local"
@@ -258,7 +258,7 @@ class Liar(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_server_that_lies_gives_an_error_without_the_signed_address(tmp_path, monkeypatch):
-    monkeypatch.setattr(artifact_downloads.time, "sleep", lambda _: None)
+    monkeypatch.setattr(file_download.time, "sleep", lambda _: None)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar) as listener:
         threading.Thread(target=listener.serve_forever, daemon=True).start()
 
@@ -267,7 +267,7 @@ def test_a_server_that_lies_gives_an_error_without_the_signed_address(tmp_path, 
             again = types.SimpleNamespace(direct_url=url)
             artifact = types.SimpleNamespace(qualified_name="e/p/a:v0", files=lambda names: [again])
             bar = types.SimpleNamespace(update=lambda _: None)
-            artifact_downloads._file({"a": url}, artifact, entry, tmp_path / "a", bar)
+            file_download.download_file({"a": url}, artifact, entry, tmp_path / "a", bar)
 
         for kind in ("file", "forbidden", "compressed", "part"):
             (tmp_path / "a.part").write_bytes(b"1" * 10)

@@ -128,12 +128,12 @@ def test_rows_are_preferably_written_while_a_step_is_executed(kind):
     keras, logger, found = importlib.import_module(kind), WandbMetricsLogger(1), []
 
     def loss(labels, outputs):
-        found.append(("in a step", logger.tracker._worker.is_good_moment()))
+        found.append(("in a step", logger.tracker.jobs.rows.is_good_moment()))
         return keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=True)
 
     class Between(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
-            found.append(("between", logger.tracker._worker.is_good_moment()))
+            found.append(("between", logger.tracker.jobs.rows.is_good_moment()))
 
     model = classifier(kind)
     model.compile("sgd", loss=loss, run_eagerly=True)

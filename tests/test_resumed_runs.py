@@ -16,8 +16,8 @@ from helpers import finish, history, records
 
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import current_tracker, open_tracker
-from tf_hfwb.tracking.run_history import logged_rows, run_folders, unwritten
-from tf_hfwb.tracking.tracker import FLUSH_INTERVAL
+from tf_hfwb.tracking.run_history import logged_rows, run_folders, unwritten_part
+from tf_hfwb.tracking.run_opening import FLUSH_INTERVAL
 
 STEP = "train/global_step"
 SCRIPT = """
@@ -127,14 +127,14 @@ def test_a_log_that_cannot_be_read_is_reported_and_passed_over(caplog, monkeypat
 
 def test_what_of_a_row_is_new():
     rows = {5: frozenset({"train/loss", "train/epoch", STEP, "eval/runtime"})}
-    assert unwritten({"train/loss": 1, "train/steps_per_second": 2, "train/epoch": 1, STEP: 5}, rows) == {}
-    assert unwritten({"train/loss": 1, STEP: 6}, rows) == {"train/loss": 1, STEP: 6}
-    assert unwritten({"train/loss": 1, "eval/loss": 2, "train/epoch": 1, STEP: 5}, rows) == {
+    assert unwritten_part({"train/loss": 1, "train/steps_per_second": 2, "train/epoch": 1, STEP: 5}, rows) == {}
+    assert unwritten_part({"train/loss": 1, STEP: 6}, rows) == {"train/loss": 1, STEP: 6}
+    assert unwritten_part({"train/loss": 1, "eval/loss": 2, "train/epoch": 1, STEP: 5}, rows) == {
         "eval/loss": 2,
         "train/epoch": 1,
         STEP: 5,
     }
-    assert unwritten({"mine": 1}, rows) == {"mine": 1}
+    assert unwritten_part({"mine": 1}, rows) == {"mine": 1}
 
 
 def test_one_process_that_goes_on_after_an_interrupt_writes_no_step_twice():

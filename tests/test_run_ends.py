@@ -278,7 +278,7 @@ def test_a_resumed_offline_run_is_one_run(server, monkeypatch, capfd):
     assert len(folders) == 3
     tracker = open_tracker(Settings.resolve(), run_id=run_id)
     assert tracker.folders[:3] == [os.path.abspath(folder) for folder in folders]
-    assert shlex.split(tracker._advice().partition("with: ")[2])[2:5] == tracker.folders[:3]
+    assert shlex.split(tracker.end.advice().partition("with: ")[2])[2:5] == tracker.folders[:3]
     finish()
     wandb.teardown()
 

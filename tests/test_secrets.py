@@ -17,8 +17,8 @@ from helpers import nightly, records
 
 from tf_hfwb import WandbModelCheckpoint
 from tf_hfwb.errors import NotACheckpointError, ServerError, SettingError
-from tf_hfwb.masking import cause, masked, masked_text
-from tf_hfwb.tracking.artifact_logging import directory_of
+from tf_hfwb.masking import cause, mask, mask_text
+from tf_hfwb.tracking.artifact_lookup import directory_of
 from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 
 KEY = "0123456789abcdef" * 2 + "01234567"
@@ -115,28 +115,28 @@ TEXTS = {
 
 def test_secrets_are_known_by_their_names_and_by_their_form():
     for name in NAMED:
-        assert masked({name: WORD}) == {name: f"<{name.upper()}>"}
-        assert masked({"a": [{"b": {name: (WORD, 1)}}]}) == {"a": [{"b": {name: [f"<{name.upper()}>", 1]}}]}
+        assert mask({name: WORD}) == {name: f"<{name.upper()}>"}
+        assert mask({"a": [{"b": {name: (WORD, 1)}}]}) == {"a": [{"b": {name: [f"<{name.upper()}>", 1]}}]}
     for name, value in ORDINARY.items():
-        assert masked({name: value}) == {name: value}
+        assert mask({name: value}) == {name: value}
     for name, value in FORMED.items():
-        assert masked({"x": value}) == {"x": "<X>"}, name
-        assert masked({"x": f"a {value} b"}) == {"x": "a <SECRET> b"}, name
-        assert value not in str(masked({value: 1, "x": {value}, "y": [pathlib.Path(value)]})), name
+        assert mask({"x": value}) == {"x": "<X>"}, name
+        assert mask({"x": f"a {value} b"}) == {"x": "a <SECRET> b"}, name
+        assert value not in str(mask({value: 1, "x": {value}, "y": [pathlib.Path(value)]})), name
     for name, text in TEXTS.items():
         for value in (text, text.encode(), Account(text)):
-            assert WORD not in str(masked({"x": value})), name
-        assert "dXNl" not in masked_text(text), name
-        assert masked_text(masked_text(text)) == masked_text(text), name
+            assert WORD not in str(mask({"x": value})), name
+        assert "dXNl" not in mask_text(text), name
+        assert mask_text(mask_text(text)) == mask_text(text), name
     others = {"choice": Choice.TOKEN, "account": Account(), "credentials": {"a": WORD}, "pin_password": 12345}
-    assert masked(others) == {
+    assert mask(others) == {
         "choice": "<CHOICE>",
         "account": {"hub_token": "<HUB_TOKEN>", "number": 3},
         "credentials": {"a": "<CREDENTIALS>"},
         "pin_password": "<PIN_PASSWORD>",
     }
-    assert masked(["--hub_token", WORD, "--lr", "1"]) == ["--hub_token", "<HUB_TOKEN>", "--lr", "1"]
-    assert len(masked({FORMED["AWS"]: 1, FORMED["Google"]: 2})) == 2
+    assert mask(["--hub_token", WORD, "--lr", "1"]) == ["--hub_token", "<HUB_TOKEN>", "--lr", "1"]
+    assert len(mask({FORMED["AWS"]: 1, FORMED["Google"]: 2})) == 2
 
 
 def test_long_texts_are_searched_in_no_time():
@@ -155,7 +155,7 @@ def test_long_texts_are_searched_in_no_time():
     ):
         text = part * (100_000 // len(part))
         began = time.perf_counter()
-        masked_text(text)
+        mask_text(text)
         assert time.perf_counter() - began < 5, part
 
 

@@ -222,3 +222,74 @@ def test_a_training_within_another_one_does_not_end_its_run(caplog):
     (message,) = said(caplog)
     assert "'outer', where the first is still under way" in message
     assert facts_of(run)[0] == "outer"
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_the_evaluation_of_a_model_that_was_not_trained_has_a_run_of_its_own(kind):
+    def evaluate(model, **options):
+        model.evaluate(*DATA, verbose=0, callbacks=[WandbMetricsLogger(**options)])
+        return wandb.run.id
+
+    trained, other = classifier(kind, learning_rate=0.1), classifier(kind)
+    first = fit(trained)
+    second = evaluate(other)
+    assert second != first
+    assert evaluate(trained) == first  # Which is resumed.
+    assert fit(other) == second
+    finish()
+    assert number_of_runs() == 2
+    assert [len(eval_rows(rows_of(run))) for run in (first, second)] == [1, 1]
+    assert [steps_of(run) for run in (first, second)] == [[2, 4], [2, 4]]
+
+
+def test_the_evaluation_of_another_model_by_the_name_of_the_run_or_in_a_run_of_the_users_goes_into_it():
+    def evaluate(**options):
+        classifier("keras").evaluate(*DATA, verbose=0, callbacks=[WandbMetricsLogger(**options)])
+        return wandb.run.id
+
+    assert fit(classifier("keras"), run_name="a") == evaluate(run_name="a")
+    finish()
+    with wandb.init() as run:
+        assert fit(classifier("keras")) == evaluate() == run.id
+
+
+def test_a_run_that_failed_is_not_resumed_by_another_training_of_the_process(monkeypatch):
+    monkeypatch.setenv("WANDB_RESUME", "auto")
+    with pytest.raises(ArithmeticError):
+        fit(classifier("keras"), failing("keras"))
+    first, second = wandb.run.id, fit(classifier("keras"))
+    finish()
+    assert first != second
+    assert [steps_of(run) for run in (first, second)] == [[2], [2, 4]]
+    assert [facts_of(run)[2] for run in (first, second)] == [[1], [0]]
+
+
+def test_a_trial_does_not_resume_the_one_that_failed_before_it(monkeypatch):
+    monkeypatch.setenv("WANDB_RESUME", "auto")
+    trainer = TFTrainer(classifier("keras"), arguments("a"), train_dataset=DATA, callbacks=[failing("keras")])
+    with pytest.raises(ArithmeticError):
+        trainer.train()
+    TFTrainer(classifier("keras"), arguments("b"), train_dataset=DATA).train()
+    finish()
+    assert number_of_runs() == 2
+
+
+def test_a_process_that_failed_is_resumed_by_the_next_one(monkeypatch):
+    monkeypatch.setenv("WANDB_RESUME", "auto")
+    with pytest.raises(ArithmeticError):
+        fit(classifier("keras"), failing("keras"))
+    first = wandb.run.id
+    finish()
+    assert fit(classifier("keras")) == first
+
+
+def test_another_entity_is_another_run(monkeypatch):
+    model = classifier("keras")
+    monkeypatch.setenv("WANDB_ENTITY", "one")
+    first = fit(model)
+    assert (fit(model), wandb.run.entity) == (first, "one")
+    monkeypatch.setenv("WANDB_ENTITY", "other")
+    second = fit(model)
+    assert second != first
+    assert wandb.run.entity == "other"
+    assert fit(model) == second

@@ -11,10 +11,11 @@ import wandb
 from helpers import classifier, finish, history, python, records, samples
 
 from tf_hfwb import WandbMetricsLogger
-from tf_hfwb.masking import masked
+from tf_hfwb.masking import mask
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, open_tracker
-from tf_hfwb.tracking.tracker import _warn_that_it_is_disabled, has_credentials
+from tf_hfwb.tracking.credentials import has_credentials
+from tf_hfwb.tracking.process_tracker import _warn_that_it_is_disabled
 
 FIT = """
 import sys
@@ -232,7 +233,7 @@ def test_secrets_are_masked():
         "wandb_password": "p",
         "tokenizer": "bert",
     }
-    assert masked(config) == {
+    assert mask(config) == {
         "hub_token": "<HUB_TOKEN>",
         "nested": {"api_key": "<API_KEY>", "plain": "<PLAIN>"},
         "list": ["<LIST>", "word"],

@@ -1,22 +1,22 @@
 """The exceptions that this package raises.
 
-Every error derives from :class:`TFHFWBError` and from the built-in exception that a caller would otherwise have
-caught, so ``except ValueError`` keeps working. Messages have three parts: what happened, with the value received;
-what was expected; what to do.
+Every error derives from :class:`TFHFWBError` and from the built-in exception that a caller would otherwise have caught,
+so ``except ValueError`` keeps working. Messages have three parts: what happened, with the value received; what was
+expected; what to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tf_hfwb.masking import masked, masked_text
+from tf_hfwb.masking import mask, mask_text
 
 
 class TFHFWBError(Exception):
     """Base class of all errors of this package. No secret is in their messages."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(masked_text(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(mask_text(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class SettingError(TFHFWBError, ValueError):
@@ -25,8 +25,8 @@ class SettingError(TFHFWBError, ValueError):
     Attributes:
         name: The environment variable or argument.
         value: The value received.
-        accepted: The accepted values, when they can be listed: ``value`` is not recognised then. A value that is known
-            and cannot be used has what was ``expected`` instead.
+        accepted: The accepted values, when they can be listed: ``value`` is not one of them. A value that is known and
+            cannot be used comes with ``expected`` instead.
     """
 
     def __init__(self, name: str, value: object, *, accepted: Sequence[str] = (), expected: str = "", advice: str = ""):
@@ -36,8 +36,8 @@ class SettingError(TFHFWBError, ValueError):
         verdict = "cannot be used" if expected else "is not recognised"
         if not expected:
             expected = "one of " + ", ".join(repr(word) for word in self.accepted)
-        # What a name tells to be a secret; forms of secrets are masked in any text.
-        shown = masked(value, name) if isinstance(value, (str, bytes)) else value
+        # The name can tell that the value is a secret. Forms of secrets are masked in every message.
+        shown = mask(value, name) if isinstance(value, (str, bytes)) else value
         super().__init__(f"{name}={shown!r} {verdict}. Expected {expected}. {advice}".rstrip())
 
 
@@ -54,7 +54,7 @@ class WeightsError(TFHFWBError, OSError):
 
 
 class UnsafeModelError(WeightsError):
-    """A model could run code or read files as it is loaded, and nobody has said that its source is trusted."""
+    """A model could run code or read files while it is loaded, and nobody has said that its source is trusted."""
 
 
 class ArtifactNotFoundError(TFHFWBError, FileNotFoundError):
@@ -62,7 +62,7 @@ class ArtifactNotFoundError(TFHFWBError, FileNotFoundError):
 
     Attributes:
         reference: The name that was looked for.
-        known: What could have been meant instead: names or aliases.
+        known: The names or aliases that exist.
     """
 
     def __init__(self, reference: str, message: str, known: Sequence[str] = ()):
@@ -76,7 +76,7 @@ class UnsafeArtifactError(TFHFWBError, ValueError):
 
 
 class CheckpointError(TFHFWBError):
-    """Base class of what can be wrong with a checkpoint."""
+    """Base class of the errors about checkpoints."""
 
 
 class NotACheckpointError(CheckpointError, FileNotFoundError):
@@ -104,4 +104,4 @@ class ServerError(TFHFWBError, ConnectionError):
 
 
 class ExportError(TFHFWBError, RuntimeError):
-    """A model cannot be exported for serving, or what was exported is not what the model computes."""
+    """A model cannot be exported for serving, or the export does not compute what the model computes."""

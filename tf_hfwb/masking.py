@@ -1,8 +1,8 @@
-"""No secret leaves the process: what is written, logged, uploaded or said is masked here.
+"""Masking of secrets in everything that is written, logged, uploaded or printed.
 
 A secret is known by its name (``hub_token``, ``apiKey``, ``DB_PASSWORD``), at any depth, or by its form
 (``https://user:password@host``, ``hf_...``, keys of W&B and of clouds), also in the middle of a text such as a command
-line. What is neither, such as the password in ``{"note": "hunter2"}``, cannot be known.
+line. A secret with neither, such as the password in ``{"note": "hunter2"}``, cannot be recognised.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ def _words(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?:^|_)(?:{pattern})(?:_|$)")
 
 
-# Whatever such a name has as its value is secret, numbers too.
+# The value of such a name is a secret, also if it is a number.
 _ALWAYS = _words(
     r"\w*password|passwords|passwd|pwd|passphrase|passcode|secrets?|\w+secret|credentials?|creds"
     r"|(?:api|access|private|secret|signing|encryption|ssh|shared|account|master|client|service|subscription|license"
     r"|wandb|auth)_?keys?|access_id"
 )
-# Of these only words are: a session of 5 is a number, and auth=True a switch.
+# The value of such a name is a secret if it is a word: session=5 counts something, and auth=True is a switch.
 _IF_WORDS = _words(
     r"o?auth|oauth_?2|authorization|authentication|bearer|(?:set_)?cookies?|jwt|csrf|xsrf|webhook|pass(?=$)"
     r"|session(?=$|_(?:id|key|token|cookie))|sessionid"
     r"|(?:access|api|auth|bearer|git|github|hf|hub|id|refresh|session|user|wandb)?token(?=(?:_\d+)?$)"
     r"|(?:access|api|auth|bearer|hf|hub|refresh|session)_?tokens"
 )
-# Pieces of vocabulary that tokenizers and model configs call tokens.
+# Pieces of the vocabulary that tokenizers and model configs call tokens; they are not secrets.
 _VOCABULARY = re.compile(
     r"(?:^|_)(?:bos|eos|pad|unk|sep|cls|mask|start|end|image|audio|video|vision|boi|eoi|eot|eod|prefix|suffix|middle"
     r"|special|newline|placeholder|per|next|last|first|max|num)_token(?:_\d+)?$"
 )
-_BRACKETED = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")  # As <s> and [PAD]; and what is masked already.
-# What is signed in the query of a URL.
+_BRACKETED = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")  # Such as <s> and [PAD]; and values that are masked already.
+# Names of secrets in the query of a signed URL.
 _IN_QUERIES = _words(r"sig|signature|policy|key_pair_id")
-# Names of what looks like a key of W&B and is none.
+# Names of values that look like a key of W&B and are not one.
 _DIGESTS = _words(r"(?:fingerprint|revision|rev|commit|sha|hash|digest|checksum|etag|version|md_5|uuid|id)s?")
 
 _FORM = re.compile(
@@ -72,12 +72,12 @@ _FORM = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_KEY = re.compile(r"(?<![\w/@.+-])[0-9a-f]{40}(?!\w)")  # Of W&B; after "/" or "@" it is a commit's.
+_KEY = re.compile(r"(?<![\w/@.+-])[0-9a-f]{40}(?!\w)")  # A key of W&B; after "/" or "@" it is the hash of a commit.
 _BEFORE_DIGEST = re.compile(
     r"(?i)(?:fingerprint|revision|rev|commit|checkout|sha-?\d*|hash|digest|checksum|etag|version|tree|object|id)s?"
     r"[\"']?[\s:=]*[\"'(\[]?$"
 )
-# With bounds: a text of many URLs is searched in linear time.
+# The repetitions have bounds, so that a text of many URLs is searched in linear time.
 _USER = re.compile(
     r"(?i)(?<![a-z0-9+.-])(?P<scheme>[a-z][a-z0-9+.-]{1,20}://)(?:"
     r"[^\s/?#\"'<>@:]{0,200}:(?!\d+(?:[/?#]|$))[^\s\"'<>@]{0,200}(?:@[^\s/?#\"'<>@]{0,200}){0,3}"
@@ -99,34 +99,35 @@ _PLAIN = {"none", "null", "true", "false", ""}
 _SECRET = "<SECRET>"
 
 
-def masked(value: Any, name: str = "") -> Any:
+def mask(value: Any, name: str = "") -> Any:
     """``value`` with every secret replaced by its name in angle brackets, as transformers masks its tokens.
 
     Args:
-        value: Anything. Containers and dataclasses come back as dicts, lists and sets; what holds no secret as it is.
-        name: What it is called.
+        value: Anything. Containers and dataclasses come back as dicts, lists and sets; a value without a secret comes
+            back as it is.
+        name: Its name.
 
     Example:
-        >>> masked({"hub_token": "hf_abc", "pad_token": "[PAD]", "learning_rate": 5e-5})
+        >>> mask({"hub_token": "hf_abc", "pad_token": "[PAD]", "learning_rate": 5e-5})
         {'hub_token': '<HUB_TOKEN>', 'pad_token': '[PAD]', 'learning_rate': 5e-05}
-        >>> masked(["--data", "https://me:word@host/a.csv", "--hub_token", "abc"])
+        >>> mask(["--data", "https://me:word@host/a.csv", "--hub_token", "abc"])
         ['--data', 'https://<SECRET>@host/a.csv', '--hub_token', '<HUB_TOKEN>']
     """
-    return _masked(value, name, "")
+    return _mask(value, name, "")
 
 
-def _masked(value: Any, name: str, secret: str) -> Any:
-    """``secret`` is the name that makes everything in ``value`` a secret, if there is one."""
+def _mask(value: Any, name: str, secret: str) -> Any:
+    """Mask a value; ``secret`` is the name that makes everything in it a secret, if there is one."""
     secret = secret or (name if _is_secret_name(name) else "")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        # The names of classes: a model may find passwords in texts.
-        return value if name == "label2id" else _masked_items(value, secret)
+        # The names of a model's classes are not secrets: it may be one that finds passwords in texts.
+        return value if name == "label2id" else _mask_items(value, secret)
     if isinstance(value, (list, tuple)):
-        return _masked_list(value, name, secret)
+        return _mask_list(value, name, secret)
     if isinstance(value, (set, frozenset)):
-        return type(value)(_masked(item, name, secret) for item in value)
+        return type(value)(_mask(item, name, secret) for item in value)
     if isinstance(value, numbers.Number) and not isinstance(value, enum.Enum):
         is_long = isinstance(value, int) and abs(value) >= 1000  # Fewer digits count something.
         return _label(secret) if is_long and secret and _ALWAYS.search(_flat(secret)) else value
@@ -137,30 +138,30 @@ def _masked(value: Any, name: str, secret: str) -> Any:
         return _label(secret)
     if _DIGESTS.search(_flat(name)) and _KEY.fullmatch(text):
         return value
-    without = masked_text(text)
+    without = mask_text(text)
     if without == text:
         return value
     return _label(name) if without == _SECRET and name else without
 
 
-def _masked_items(value: Mapping[Any, Any], secret: str) -> dict[Any, Any]:
+def _mask_items(value: Mapping[Any, Any], secret: str) -> dict[Any, Any]:
     items: dict[Any, Any] = {}
     for key, item in value.items():
-        shown = masked_text(key) if isinstance(key, str) else key
+        shown = mask_text(key) if isinstance(key, str) else key
         while shown != key and shown in items:  # Two keys that are secrets.
             shown += "'"
-        items[shown] = _masked(item, str(shown).strip("<>'"), secret)
+        items[shown] = _mask(item, str(shown).strip("<>'"), secret)
     return items
 
 
-def _masked_list(value: list[Any] | tuple[Any, ...], name: str, secret: str) -> list[Any]:
+def _mask_list(value: list[Any] | tuple[Any, ...], name: str, secret: str) -> list[Any]:
     items: list[Any] = []
     option = ""
     for item in value:
         if option and isinstance(item, str) and not item.startswith("-"):
-            items.append(_masked(item, option, secret))
+            items.append(_mask(item, option, secret))
         else:
-            items.append(_masked(item, name, secret))
+            items.append(_mask(item, name, secret))
         is_option = isinstance(item, str) and re.fullmatch(r"--?[A-Za-z][\w-]*", item)
         option = item.lstrip("-") if is_option and _is_secret_name(item) else ""
     return items
@@ -191,22 +192,22 @@ def _is_secret_value(name: str, text: str) -> bool:
     return bool(_ALWAYS.search(_flat(name))) or not (text.isdigit() or _BRACKETED.fullmatch(text))
 
 
-def masked_text(text: str) -> str:
+def mask_text(text: str) -> str:
     """``text`` with every secret in it replaced.
 
     Example:
-        >>> masked_text("GET https://host/file?X-Amz-Signature=0a1b&part=2 failed")
+        >>> mask_text("GET https://host/file?X-Amz-Signature=0a1b&part=2 failed")
         'GET https://host/file?X-Amz-Signature=<X-AMZ-SIGNATURE>&part=2 failed'
     """
     text = _USER.sub(rf"\g<scheme>{_SECRET}@", text)
     text = _FORM.sub(_SECRET, text)
     for pattern in (_PAIR, _OPTION, _HEADER):
-        text = pattern.sub(_without_value, text)
-    text = _SCHEME.sub(_without_credentials, text)
-    return _KEY.sub(_without_key, text)
+        text = pattern.sub(_mask_pair, text)
+    text = _SCHEME.sub(_mask_scheme, text)
+    return _KEY.sub(_mask_key, text)
 
 
-def _without_value(match: re.Match[str]) -> str:
+def _mask_pair(match: re.Match[str]) -> str:
     name, between, value = match["name"].lstrip("-"), match["between"], match["value"]
     quote = value[0] if value[0] in "\"'" else ""
     inner = value.strip(quote) if quote else value
@@ -217,7 +218,7 @@ def _without_value(match: re.Match[str]) -> str:
     return f"{match['name']}{between}{quote}{_label(name)}{quote}"
 
 
-def _without_credentials(match: re.Match[str]) -> str:
+def _mask_scheme(match: re.Match[str]) -> str:
     if match["kind"].lower() == "basic":
         try:
             is_secret = b":" in base64.b64decode(match["value"], validate=True)
@@ -228,15 +229,15 @@ def _without_credentials(match: re.Match[str]) -> str:
     return f"{match['kind']}{match['space']}{_SECRET}"
 
 
-def _without_key(match: re.Match[str]) -> str:
+def _mask_key(match: re.Match[str]) -> str:
     before = match.string[max(0, match.start() - 40) : match.start()]
     return match[0] if _BEFORE_DIGEST.search(before) else _SECRET
 
 
 def mask_json(path: pathlib.Path) -> None:
-    """Mask what is secret in a file of JSON that a library has written; one without is left as it is."""
+    """Mask the secrets in a JSON file that a library has written; a file without any is left as it is."""
     value = json.loads(path.read_bytes())
-    without = masked(value)
+    without = mask(value)
     if without != value:
         path.write_text(json.dumps(without, indent=2, sort_keys=True) + "\n")
 
@@ -244,16 +245,16 @@ def mask_json(path: pathlib.Path) -> None:
 def cause(error: BaseException) -> BaseException | None:
     """For ``raise ... from``: the error, unless its traceback would print a secret, such as the URL of a request."""
     printed = "".join(traceback.format_exception(error))
-    return error if masked_text(printed) == printed else None
+    return error if mask_text(printed) == printed else None
 
 
 class SecretFilter(logging.Filter):
-    """Masks what a logger says."""
+    """Masks the messages of a logger."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Mask the record's message; every record passes."""
         message = record.getMessage()
-        without = masked_text(message)
+        without = mask_text(message)
         if without != message:
             record.msg, record.args = without, ()
         return True

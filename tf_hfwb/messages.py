@@ -1,9 +1,9 @@
-"""Good news, said at INFO, so that whoever wants only warnings can have them, and everybody else sees both.
+"""Messages below a warning, logged at INFO, so that whoever wants only warnings can have them.
 
-All that this package says goes to the logger ``tf_hfwb``. While a program has not configured logging, Python shows
-warnings and swallows what is below. So good news has a handler of last resort too, which writes the bare line to
-standard error. Nothing is set up for that, at import or later: what the program says about logging counts, whenever it
-says it.
+Everything that this package logs goes to the logger ``tf_hfwb``. While a program has not configured logging, Python
+shows warnings and swallows what is below. So these messages have a handler of last resort, which writes the bare line
+to standard error. It needs no setup, at import or later: the program's configuration of logging counts, whenever it is
+made.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _logger = logging.getLogger("tf_hfwb")
 
 
 def inform(message: str, *values: object) -> None:
-    """Log good news at INFO.
+    """Log a message at INFO, which is shown although Python's default shows only warnings.
 
-    It is seen where nobody has asked for less: ``logging.getLogger("tf_hfwb").setLevel(logging.WARNING)`` silences it.
+    Whoever wants fewer messages calls ``logging.getLogger("tf_hfwb").setLevel(logging.WARNING)``.
     A program that has handlers of its own gets it like any other message, by its own levels.
 
     Args:
-        message: With ``%s`` and the like.
-        values: For these.
+        message: The text, with ``%s`` and the like.
+        values: The values for these.
 
     Example:
         >>> inform("Going on from %s.", "out/checkpoint-500")
@@ -39,7 +39,9 @@ def inform(message: str, *values: object) -> None:
 
 
 def _wanted_level() -> int:
-    """The least level that the program has asked for; Python's own default is nobody's wish."""
-    root = logging.getLogger().level
-    wish = _logger.level or (logging.NOTSET if root == logging.WARNING else root)
-    return max(wish, _logger.manager.disable + 1)
+    """The lowest level that the program has asked for; Python's own default does not count."""
+    level = _logger.level
+    if not level:
+        root_level = logging.getLogger().level
+        level = logging.NOTSET if root_level == logging.WARNING else root_level
+    return max(level, _logger.manager.disable + 1)

@@ -1,7 +1,21 @@
-"""The environment contract: which variables are read, what they may say, and what wins over what.
+"""The environment contract: which variables are read, which values they take, and what wins over what.
+
+===================  ============================================  ================================================
+variable             values, the default first                     effect
+===================  ============================================  ================================================
+``WANDB_PROJECT``    ``huggingface``, any name                     the project of a run that this package opens
+``WANDB_ENTITY``     the client's, any name                        the user or team of such a run
+``WANDB_NAME``       the client's, any name                        the name of such a run
+``WANDB_LOG_MODEL``  ``false``, ``end``, ``checkpoint``            which models are uploaded
+``WANDB_WATCH``      ``false``, ``gradients``, ``parameters``,     which histograms of the model are logged
+                     ``all``
+``WANDB_DISABLED``   unset, a true word                            no run is opened and nothing is logged
+``WANDB_MODE``       unset, the client's modes                     unset: a run is offline where there is no key
+===================  ============================================  ================================================
 
 This is the only file that reads ``WANDB_*`` variables. Precedence: argument, then environment variable, then default.
-Variables that are not named here belong to the W&B client, which reads them by itself.
+Variables that are not named here belong to the W&B client, which reads them by itself. Names and values are those that
+W&B documents for the Hugging Face ``Trainer``.
 """
 
 from __future__ import annotations
@@ -20,7 +34,7 @@ TRUE_WORDS = frozenset({"true", "1", "yes", "on", "y", "t"})
 
 
 class LogModel(StrEnum):
-    """What is uploaded of the model (``WANDB_LOG_MODEL``)."""
+    """Which models are uploaded (``WANDB_LOG_MODEL``): none, the last one, or every checkpoint too."""
 
     FALSE = "false"
     END = "end"
@@ -28,7 +42,7 @@ class LogModel(StrEnum):
 
 
 class Watch(StrEnum):
-    """What is observed of the model's layers (``WANDB_WATCH``)."""
+    """Which histograms of the model's layers are logged (``WANDB_WATCH``)."""
 
     FALSE = "false"
     GRADIENTS = "gradients"
@@ -42,12 +56,13 @@ class Settings:
 
     Attributes:
         project: The W&B project of a run that we open.
-        log_model: What is uploaded of the model.
-        watch: What is observed of gradients and parameters.
-        disabled: No run is opened and nothing is logged.
+        log_model: Which models are uploaded.
+        watch: Which histograms are logged.
+        disabled: Whether no run is opened and nothing is logged.
         mode: The client's ``WANDB_MODE`` as given, or None when it is not set.
         is_project_given: Whether ``project`` was asked for, and is not merely the default.
         run_name: ``WANDB_NAME`` as given; the client reads it once in a process, however many runs there are.
+        entity: ``WANDB_ENTITY`` likewise.
     """
 
     project: str = DEFAULT_PROJECT
@@ -57,6 +72,7 @@ class Settings:
     mode: str | None = None
     is_project_given: bool = False
     run_name: str | None = None
+    entity: str | None = None
 
     @classmethod
     def resolve(
@@ -88,8 +104,9 @@ class Settings:
             project=given or DEFAULT_PROJECT,
             is_project_given=bool(given),
             run_name=environ.get("WANDB_NAME") or None,
-            log_model=_log_model(*_first("log_model", log_model, "WANDB_LOG_MODEL", environ)),
-            watch=_watch(*_first("watch", watch, "WANDB_WATCH", environ)),
+            entity=environ.get("WANDB_ENTITY") or None,
+            log_model=_parse_log_model(*_given_value("log_model", log_model, "WANDB_LOG_MODEL", environ)),
+            watch=_parse_watch(*_given_value("watch", watch, "WANDB_WATCH", environ)),
             disabled=environ.get("WANDB_DISABLED", "").strip().lower() in TRUE_WORDS,
             mode=environ.get("WANDB_MODE") or None,
         )
@@ -98,8 +115,8 @@ class Settings:
 _E = TypeVar("_E", bound=Enum)
 
 
-def _first(argument: str, value: object, variable: str, environ: Mapping[str, str]) -> tuple[str, object]:
-    """The value that counts and the name under which the user gave it."""
+def _given_value(argument: str, value: object, variable: str, environ: Mapping[str, str]) -> tuple[str, object]:
+    """The name under which the user gave a value, and the value that counts."""
     if value is not None:
         return argument, value
     return variable, environ.get(variable) or "false"
@@ -111,14 +128,14 @@ def _word(value: object) -> str:
     return str(value).strip().lower()
 
 
-def _member(kind: type[_E], name: str, value: object, advice: str) -> _E:
+def _parse_enum(kind: type[_E], name: str, value: object, advice: str) -> _E:
     try:
         return kind(_word(value))
     except ValueError:
         raise SettingError(name, value, accepted=[member.value for member in kind], advice=advice) from None
 
 
-def _log_model(name: str, value: object) -> LogModel:
+def _parse_log_model(name: str, value: object) -> LogModel:
     word = _word(value)
     if word in TRUE_WORDS:
         warnings.warn(
@@ -128,8 +145,8 @@ def _log_model(name: str, value: object) -> LogModel:
             stacklevel=4,
         )
         return LogModel.END
-    return _member(LogModel, name, value, f"Unset {name} to upload nothing.")
+    return _parse_enum(LogModel, name, value, f"Unset {name} to upload nothing.")
 
 
-def _watch(name: str, value: object) -> Watch:
-    return _member(Watch, name, value, f"Unset {name} to observe nothing.")
+def _parse_watch(name: str, value: object) -> Watch:
+    return _parse_enum(Watch, name, value, f"Unset {name} to observe nothing.")

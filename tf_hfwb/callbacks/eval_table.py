@@ -13,7 +13,7 @@ from tf_hfwb.keras_compat import Logs
 from tf_hfwb.resume.participants import TABLES, CaptureState
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker
-from tf_hfwb.tracking.run_tables import GrowingTable, checked_key
+from tf_hfwb.tracking.run_tables import GrowingTable, check_table_key
 from tf_hfwb.validation.argument_checks import whole_number
 
 _logger = logging.getLogger("tf_hfwb")
@@ -93,7 +93,7 @@ class WandbEvalTable(EvaluationCallback):
             )
         if isinstance(class_names, str):
             raise SettingError("class_names", class_names, expected="a list of names, or a dict from numbers to names")
-        self._key = checked_key(table_key)
+        self._key = check_table_key(table_key)
         self._dataset = dataset
         self._options: dict[str, Any] = {
             "processing_class": processing_class,

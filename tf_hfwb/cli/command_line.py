@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import tf_hfwb
 from tf_hfwb.cli import checkpoints_command, export_command, link_command, show_command, sync_command
 from tf_hfwb.errors import TFHFWBError
-from tf_hfwb.masking import masked_text
+from tf_hfwb.masking import mask_text
 
 # In the order in which --help lists them.
 _COMMANDS = (show_command, checkpoints_command, link_command, export_command, sync_command)
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except (TFHFWBError, OSError) as error:
-        print(f"error: {masked_text(str(error))}", file=sys.stderr)
+        print(f"error: {mask_text(str(error))}", file=sys.stderr)
         return 1
 
 

@@ -38,7 +38,7 @@ def _show(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    from tf_hfwb.tracking.sync import LocalRun
+    from tf_hfwb.tracking.local_run import LocalRun
 
     run = LocalRun.find(path)
     if sys.stdout.isatty() and not arguments.json:

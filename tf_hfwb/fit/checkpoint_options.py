@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.step_policies import EverySteps, Never, Policy
-from tf_hfwb.tracking.artifact_names import checked_artifact_name
+from tf_hfwb.tracking.artifact_names import check_artifact_name
 from tf_hfwb.tracking.registry import registry_path
 from tf_hfwb.validation.argument_checks import directory, plain, whole_number
 
@@ -55,7 +55,7 @@ class CheckpointOptions:
         self._check_monitoring()
         self._check_retention()
         if self.artifact_name is not None:
-            self._set("artifact_name", checked_artifact_name(self.artifact_name))
+            self._set("artifact_name", check_artifact_name(self.artifact_name))
         if self.link_to_registry is not None:
             self._set("link_to_registry", registry_path(self.link_to_registry))
         self._set("output_dir", _check_directory(self.output_dir))

@@ -12,7 +12,7 @@ from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import resumption_of
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, open_tracker
-from tf_hfwb.tracking.run_identity import Use, is_under_way, make_way, note
+from tf_hfwb.tracking.run_identity import Use, choose_run, is_under_way, note_use
 from tf_hfwb.tracking.user_runs import attach
 from tf_hfwb.tracking.wandb_server import record_pending_uses
 
@@ -114,6 +114,7 @@ def open_run(
         host.model,
         name=name or settings.run_name,
         project=settings.project if settings.is_project_given else None,
+        entity=settings.entity,
         run=run if run.get("id") else {},
     )
     if is_training:
@@ -121,7 +122,7 @@ def open_run(
         step = step_reached(host, initial_step, reached)
         use = dataclasses.replace(use, fit=callback.params, step=step)
     if host.is_chief and not settings.disabled:
-        run = make_way(use)
+        run = choose_run(use)
     if not settings.is_project_given and run.get("project"):
         settings = dataclasses.replace(settings, project=run["project"])
     tracker = open_tracker(
@@ -133,7 +134,7 @@ def open_run(
         entity=run.get("entity"),
         may_repeat=bool(use.run),
     )
-    note(tracker, use)
+    note_use(tracker, use)
     attach(tracker)
     record_pending_uses(tracker)
     return tracker

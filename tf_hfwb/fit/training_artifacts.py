@@ -12,8 +12,9 @@ from tf_hfwb.settings import LogModel
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.artifact_logging import log_directory
 from tf_hfwb.tracking.artifact_names import artifact_name
-from tf_hfwb.tracking.registry import delete_superseded, link_logged
-from tf_hfwb.tracking.sync import logged_online, upload_missing
+from tf_hfwb.tracking.registry import link_logged
+from tf_hfwb.tracking.retention import delete_superseded
+from tf_hfwb.tracking.sync import artifacts_logged_online, upload_missing
 
 Kind = Literal["checkpoint", "model"]
 
@@ -49,7 +50,7 @@ class ModelArtifacts:
         """Upload what an earlier process of the same run could not."""
         if tracker.directory is None or tracker.is_offline:
             return
-        logged = logged_online(tracker.run.id, os.path.dirname(tracker.directory))
+        logged = artifacts_logged_online(tracker.run.id, os.path.dirname(tracker.directory))
         self.uploading.update(entry.step for entry in logged if entry.step is not None)
         what = "Uploading what an earlier process could not"
         tracker.submit_slow(what, upload_missing, tracker, logged, lambda entry, _: self.uploading.discard(entry.step))

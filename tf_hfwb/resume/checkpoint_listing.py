@@ -17,7 +17,7 @@ from tf_hfwb.errors import CheckpointError, NotACheckpointError, ServerError
 from tf_hfwb.json_text import number_of
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.tracking import artifact_journal
-from tf_hfwb.tracking.artifact_logging import runs_folder
+from tf_hfwb.tracking.artifact_lookup import runs_folder
 from tf_hfwb.tracking.artifact_names import ArtifactReference, artifact_name, parse_reference
 from tf_hfwb.tracking.run_history import is_rate
 from tf_hfwb.tracking.wandb_server import is_online, versions

@@ -31,7 +31,7 @@ from tf_hfwb.models.pretrained import from_pretrained, remote_code_refused
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.trainer_state import FACTS, TrainerState
 from tf_hfwb.resume.training_state import put_back
-from tf_hfwb.tracking.artifact_logging import directory_of, own_directory
+from tf_hfwb.tracking.artifact_lookup import directory_of, own_directory
 from tf_hfwb.tracking.artifact_names import looks_like_own_name, looks_like_reference
 from tf_hfwb.validation.referenced_files import check_processing
 

@@ -22,7 +22,7 @@ from tf_hfwb import json_text
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError, SettingError, StateMismatchError
 from tf_hfwb.keras_compat import Host, Start, named
-from tf_hfwb.masking import masked
+from tf_hfwb.masking import mask
 from tf_hfwb.resume.participants import CaptureState
 from tf_hfwb.resume.resume_position import Position, Resumption, clear_resumption, set_resumption
 from tf_hfwb.resume.trainer_state import FACTS, FORMAT, TrainerState
@@ -71,7 +71,7 @@ class TrainingState:
         states = {name: state() for name, state in self.callbacks.items()}
         rows = ",\n    ".join(json_text.line(row) for state in states.values() for row in state.pop("log_history", ()))
         # The run is found again by what it is called, whatever that looks like.
-        known = {**masked({**self.facts, "callbacks": states}), "run": self.facts.get("run")}
+        known = {**mask({**self.facts, "callbacks": states}), "run": self.facts.get("run")}
         facts = json_text.dumps(known, indent=2).removesuffix("\n}")
         with draft.open(FACTS) as file:
             file.write(f'{facts},\n  "log_history": [\n    {rows}\n  ]\n}}\n'.encode())

@@ -28,7 +28,7 @@ from tf_hfwb.serving.warmup import write_warmup
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
 from tf_hfwb.tracking.artifact_logging import log_directory
-from tf_hfwb.tracking.artifact_names import checked_alias, checked_artifact_name
+from tf_hfwb.tracking.artifact_names import check_alias, check_artifact_name
 from tf_hfwb.tracking.registry import link_logged, registry_path
 from tf_hfwb.tracking.wandb_server import record_pending_uses
 
@@ -108,9 +108,9 @@ def export_for_serving(
     _check_texts(sample_texts)
     if isinstance(aliases, str):
         raise SettingError("aliases", aliases, expected="a list", advice="Write [alias] for a single one.")
-    aliases = [checked_alias(alias) for alias in aliases]
+    aliases = [check_alias(alias) for alias in aliases]
     if artifact_name is not None:
-        checked_artifact_name(f"servable-{artifact_name}")
+        check_artifact_name(f"servable-{artifact_name}")
     elif aliases:
         raise SettingError(
             "aliases", aliases, expected="none without an artifact", advice="Pass artifact_name too: they are its own."

@@ -1,19 +1,33 @@
 """The one seam to Weights & Biases: only this folder imports wandb.
 
-* ``tracker.py``: the run, opened at the first event or taken over from the user, written by one worker.
+A run:
+
+* ``tracker.py``: what others use of a run: rows, artifacts, flush, finish; ``process_tracker.py``: the open run's.
+* ``run_opening.py``: ``wandb.init``; ``credentials.py``: where the client finds a key; ``run_facts.py``: a run's folder
+  and identity; ``run_jobs.py``: the threads that write to it; ``row_batching.py``: many rows in one message.
+* ``run_history.py``: what the history of a run says already; ``row_deduplication.py``: no row is written twice.
+* ``run_end.py``: the end of a run, within a limit; ``watchdog.py``: the limit; ``exit_codes.py``: how the process ends.
+* ``row_rescue.py``: rows that the client cannot take; ``rescue_file.py``: the file in which they are kept.
 * ``run_identity.py``: which run a training belongs to; ``user_runs.py``: runs that somebody else opens or ends.
-* ``run_history.py``: what the history of a run says already; ``rescued_rows.py``: rows that the client's log lacks.
-* ``row_batching.py``: many rows in one message to the client; ``run_tables.py``, ``wandb_histogram.py``: media in rows.
+* ``run_tables.py``, ``wandb_histogram.py``: media in rows.
+
+Artifacts:
+
 * ``artifact_names.py``: names and references; ``artifact_logging.py``: directories as artifacts;
-  ``artifact_journal.py``: what was logged, so that names resolve without a server.
-* ``artifact_downloads.py``: artifacts into a cache here; ``artifact_contents.py``: what a manifest may say;
-  ``private_folder.py``: a cache that nobody else writes to.
-* ``pending_uploads.py``: what is not uploaded yet; ``sync.py``: bring it there later.
-* ``registry.py``: the model registry, and versions that nobody needs any more.
-* ``wandb_server.py``: what the server knows; ``wandb_service.py``: the client's process; ``exit_codes.py``: the exit
-  code of this one.
+  ``artifact_journal.py``: what was logged, so that names resolve without a server; ``artifact_lookup.py``: a name's
+  directory.
+* ``artifact_downloads.py``: artifacts into a cache here; ``file_download.py``: one of their files;
+  ``artifact_contents.py``: what a manifest may say; ``private_folder.py``: a cache that nobody else writes to.
+* ``pending_uploads.py``: what is not uploaded yet; ``sync.py``: uploads it later; ``local_run.py``: a run on this
+  machine.
+* ``registry.py``: the model registry; ``retention.py``: which versions stay on the server.
+
+The client and the server:
+
+* ``wandb_server.py``: what the server knows; ``wandb_private.py``: every private name of the client that is used.
 """
 
-from tf_hfwb.tracking.tracker import Tracker, current_tracker, open_tracker
+from tf_hfwb.tracking.process_tracker import current_tracker, open_tracker
+from tf_hfwb.tracking.tracker import Tracker
 
 __all__ = ["Tracker", "current_tracker", "open_tracker"]

@@ -1,13 +1,13 @@
-"""What an artifact says that it holds, checked before any of it is believed.
+"""The manifest of an artifact, checked before anything in it is trusted.
 
-Whoever made the artifact may be a stranger. Its manifest is text that he can write as he likes; the W&B client joins
-its names to a directory, and copies what it refers to, also from this machine.
+Whoever made the artifact may be a stranger, who can write anything into its manifest. The W&B client joins the names in
+it to a directory, and copies the files to which it refers, also from this machine.
 
 Guarantees: of an artifact that passes
 
 * each file has a name within the artifact's directory, and each is another file on every file system
   (:mod:`tf_hfwb.validation.relative_paths`);
-* each file that lies with W&B has a size;
+* each file that W&B stores has a size;
 * no reference leads to a file on this machine.
 """
 
@@ -20,16 +20,16 @@ from typing import Any
 
 from tf_hfwb.errors import UnsafeArtifactError
 from tf_hfwb.masking import cause
-from tf_hfwb.tracking.wandb_server import asking
+from tf_hfwb.tracking.wandb_server import server_request
 from tf_hfwb.validation.relative_paths import all_checked
 
 PART = ".part"  # At the end of a file's name while it is downloaded.
-_MOST = 100_000  # Files; W&B takes no more in one artifact.
+_MAX_FILES = 100_000  # W&B takes no more in one artifact.
 # A reference to another artifact leads to whatever that one refers to.
 _SCHEMES = ("http", "https", "s3", "gs")
 
 
-def checked_entries(artifact: Any) -> Mapping[str, Any]:
+def check_entries(artifact: Any) -> Mapping[str, Any]:
     """The entries of an artifact's manifest by their names.
 
     Args:
@@ -42,14 +42,14 @@ def checked_entries(artifact: Any) -> Mapping[str, Any]:
     import pydantic
 
     what = artifact.qualified_name
-    with asking(f"Reading what {what} holds"):
+    with server_request(f"Reading what {what} holds"):
         try:
             entries: Mapping[str, Any] = artifact.manifest.entries
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             raise _unsafe(what, f"its manifest says {first['input']!r}: {first['msg']}") from cause(error)
-    if len(entries) > _MOST:
-        raise _unsafe(what, f"it names {len(entries)} files, more than {_MOST}")
+    if len(entries) > _MAX_FILES:
+        raise _unsafe(what, f"it names {len(entries)} files, more than {_MAX_FILES}")
     try:
         names = all_checked(entries)
     except ValueError as error:
@@ -71,7 +71,7 @@ def folder_name(artifact: Any) -> str:
     """A name for the artifact's directory that tells its content from any other.
 
     Raises:
-        UnsafeArtifactError: Its digest is none.
+        UnsafeArtifactError: Its digest is not a digest.
     """
     if not re.fullmatch("[0-9a-f]{32}", artifact.digest):
         raise _unsafe(artifact.qualified_name, f"its digest is {artifact.digest!r}")

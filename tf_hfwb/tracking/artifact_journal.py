@@ -7,7 +7,7 @@ Guarantees:
 * A line that a killed process left unfinished is ignored, and does not damage the entry after it.
 * An alias sits on the newest entry that claimed it, as on the server. ``latest`` is the newest entry of the name.
 
-Does not: number versions. The server does that.
+It does not number versions: the server does that.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import hashlib
 import json
 import logging
 import os
+import pathlib
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from tf_hfwb.checkpoint.disk_sync import sync_directory
 from tf_hfwb.errors import ArtifactNotFoundError
 from tf_hfwb.tracking.artifact_names import LATEST, ArtifactReference, parse_reference
 
@@ -71,7 +73,7 @@ def record(folder: str | os.PathLike[str], entry: Entry) -> None:
     """
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, FILE)
-    created = not os.path.exists(path)
+    is_new = not os.path.exists(path)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         line = json.dumps(asdict(entry), allow_nan=False).encode() + b"\n"
@@ -82,12 +84,8 @@ def record(folder: str | os.PathLike[str], entry: Entry) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    if created and hasattr(os, "O_DIRECTORY"):
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    if is_new:
+        sync_directory(pathlib.Path(folder))
 
 
 def _last_byte(descriptor: int, size: int) -> bytes:
@@ -99,12 +97,12 @@ def entries(folder: str | os.PathLike[str]) -> list[Entry]:
     """The journal's entries, oldest first."""
     try:
         with open(os.path.join(folder, FILE), "rb") as file:
-            return list(_parsed(file))
+            return list(_parse(file))
     except FileNotFoundError:
         return []
 
 
-def _parsed(lines: Iterator[bytes] | Sequence[bytes]) -> Iterator[Entry]:
+def _parse(lines: Iterator[bytes] | Sequence[bytes]) -> Iterator[Entry]:
     names = {entry_field.name for entry_field in fields(Entry)}
     for line in lines:
         try:
@@ -124,7 +122,7 @@ def manifest_digest(path: str | os.PathLike[str]) -> str | None:
 
 
 def is_there(entry: Entry) -> bool:
-    """Whether the entry's directory is, and still holds what was logged: another training may have replaced it."""
+    """Whether the entry's directory still exists and holds what was logged: another training may have replaced it."""
     return os.path.isdir(entry.path) and entry.digest in (None, manifest_digest(entry.path))
 
 

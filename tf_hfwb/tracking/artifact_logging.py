@@ -2,10 +2,10 @@
 
 Guarantees:
 
-* Nothing is copied: the files are hashed and uploaded from where they lie. They must stay there, unchanged, until they
-  are uploaded; of an offline run, until it is synced.
+* Nothing is copied: the files are hashed and uploaded from their place. They must stay there, unchanged, until they are
+  uploaded; of an offline run, until it is synced.
 * It happens on the tracker's second thread. A failure is reported and never reaches training.
-* Whoever needs the files to be uploaded is told when they are.
+* A callback is called when the files are no longer needed.
 * What was logged is in the journal (:mod:`tf_hfwb.tracking.artifact_journal`), so its names resolve offline, too.
 """
 
@@ -19,17 +19,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tf_hfwb.errors import ArtifactNotFoundError, ServerError
-from tf_hfwb.masking import masked
+from tf_hfwb.errors import ServerError
+from tf_hfwb.masking import mask
 from tf_hfwb.tracking import artifact_journal
-from tf_hfwb.tracking.artifact_downloads import fetch
-from tf_hfwb.tracking.artifact_names import LATEST, ArtifactReference, artifact_name, parse_reference
+from tf_hfwb.tracking.artifact_names import LATEST
 from tf_hfwb.tracking.pending_uploads import Upload
 from tf_hfwb.tracking.tracker import Tracker
-from tf_hfwb.tracking.wandb_server import find, is_online, record_use, versions_of_run
 
 MAX_METADATA_KEYS = 100
-_RETRY = 2.0  # Seconds.
+_RETRY_SECS = 2.0
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -61,7 +59,7 @@ def log_directory(
     path = os.path.abspath(path)
     claimed = [alias for alias in dict.fromkeys(aliases) if alias != LATEST]
     run = tracker.run
-    values = plain(metadata or {})  # Copied here: the caller may go on with its own.
+    values = plain_metadata(metadata or {})  # A copy: the caller may change its own later.
     step = values.get("global_step")
     entry = artifact_journal.Entry(
         name=name,
@@ -90,7 +88,7 @@ def _log(
     tracker: Tracker, announced: Upload, entry: artifact_journal.Entry, then: Callable[[Any], None] | None
 ) -> None:
     try:
-        patiently(tracker, entry.path, lambda: upload(tracker, announced, entry, then))
+        log_with_retries(tracker, entry.path, lambda: upload(tracker, announced, entry, then))
     except Exception:
         announced.is_refused = True
         if then is not None:
@@ -98,10 +96,10 @@ def _log(
         raise
 
 
-def patiently(tracker: Tracker, what: str, log: Callable[[], None]) -> None:
-    """Log something with an artifact, again and again until somebody waits for it.
+def log_with_retries(tracker: Tracker, what: str, log: Callable[[], None]) -> None:
+    """Log something with an artifact, and try again while the server does not answer, until somebody waits for it.
 
-    A process's first artifact needs the server; the client queues later ones by itself.
+    The first artifact of a process needs the server; the client queues later ones by itself.
 
     Args:
         tracker: The run.
@@ -109,7 +107,7 @@ def patiently(tracker: Tracker, what: str, log: Callable[[], None]) -> None:
         log: Logs it.
 
     Raises:
-        ServerError: The server has not answered before while somebody waited.
+        ServerError: Somebody has waited before in vain.
     """
     import wandb
 
@@ -122,7 +120,7 @@ def patiently(tracker: Tracker, what: str, log: Callable[[], None]) -> None:
             if tracker.is_waited_for:
                 tracker.has_given_up = True
                 raise
-            time.sleep(_RETRY)
+            time.sleep(_RETRY_SECS)
 
 
 def upload(
@@ -132,8 +130,8 @@ def upload(
 
     Args:
         tracker: The run.
-        announced: What is missing until the server has it.
-        entry: What it is.
+        announced: The upload, which is missing until the server has it.
+        entry: The directory's entry in the journal.
         then: See :func:`log_directory`.
 
     Raises:
@@ -167,80 +165,17 @@ def _files(path: str) -> Iterator[str]:
                 yield file
 
 
-def directory_of(reference: ArtifactReference | str) -> str:
-    """The directory on this machine that holds an artifact.
-
-    Online that is what the server has under the name, downloaded unless it is here already, and the run records that it
-    uses it. Offline, or when the server cannot be asked or does not have it, it is what was logged on this machine.
-
-    Raises:
-        ArtifactNotFoundError: There is no such name or alias, or its directory has gone.
-        ServerError: The server could not be asked, and nothing of that name was logged here.
-        SettingError: The reference is not of the form ``entity/project/name:alias``.
-    """
-    wanted = parse_reference(reference) if isinstance(reference, str) else reference
-    if not is_online():
-        return artifact_journal.resolve(wanted, runs_folder())
-    try:
-        artifact = find(wanted)
-        path = fetch(artifact, runs_folder())
-    except (ServerError, ArtifactNotFoundError) as error:
-        try:
-            here = artifact_journal.resolve(wanted, runs_folder())
-        except ArtifactNotFoundError:
-            raise error from None
-        _logger.warning("%s What was logged on this machine is used: %s", error, here)
-        return here
-    record_use(artifact)
-    return os.fspath(path)
-
-
-def own_directory(run_name: str | None = None) -> str | None:
-    """The newest checkpoint that the run has on the server, on this machine; None without one, and offline.
-
-    The run is the one that is open, or that ``run_name``, ``WANDB_RUN_ID`` and ``WANDB_NAME`` say. Trouble with the
-    server is reported, and counts as none.
-    """
-    import wandb
-
-    if not is_online():
-        return None
-    settings, run = wandb.setup().settings, wandb.run
-    run_id = settings.run_id if run is None else run.id
-    given = run_name or (settings.run_name if run is None else run.name)
-    names = dict.fromkeys(artifact_name("checkpoint", name, run_id or "") for name in (given, None) if name or run_id)
-    try:
-        for name in names:
-            for version in versions_of_run(name, run_id)[:1]:
-                path = fetch(version, runs_folder())
-                record_use(version)
-                return os.fspath(path)
-    except ServerError as error:
-        _logger.warning("Whether the run has a checkpoint on W&B is not known. %s", error)
-    return None
-
-
-def runs_folder() -> str:
-    """The folder in which the client puts its runs: the active run's, else where its settings say."""
-    import wandb
-
-    if wandb.run is not None and not wandb.run.disabled:
-        return os.path.dirname(os.path.dirname(wandb.run.dir))
-    return str(wandb.setup().settings.wandb_dir)
-
-
-def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """``metadata`` as the client accepts it: at most 100 keys, numbers of NumPy as Python's, NaN and infinity as words.
 
-    Secrets are masked.
-
-    Where there are too many keys, metrics (names with a ``/``) are left out from the end, with a warning.
+    Secrets are masked. Where there are too many keys, metrics (names with a ``/``) are left out from the end, with a
+    warning.
 
     Example:
-        >>> plain({"eval/loss": float("nan"), "global_step": 5})
+        >>> plain_metadata({"eval/loss": float("nan"), "global_step": 5})
         {'eval/loss': 'NaN', 'global_step': 5}
     """
-    known = masked({str(name): _plain(value) for name, value in metadata.items()})
+    known = mask({str(name): _plain_value(value) for name, value in metadata.items()})
     values = {name: value for name, value in known.items() if value is not None}
     if len(values) > MAX_METADATA_KEYS:
         kept = sorted(values, key=lambda name: "/" in name)[:MAX_METADATA_KEYS]
@@ -254,13 +189,15 @@ def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _plain(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
+        return {str(name): _plain_value(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
+        return [_plain_value(inner) for inner in value]
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"

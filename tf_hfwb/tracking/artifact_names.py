@@ -58,7 +58,7 @@ def artifact_name(kind: Literal["checkpoint", "model"], run_name: str | None, ru
     return kind
 
 
-def checked_artifact_name(name: str, argument: str = "artifact_name") -> str:
+def check_artifact_name(name: str, argument: str = "artifact_name") -> str:
     """``name``, a name that the user gave, if W&B accepts it.
 
     Args:
@@ -79,7 +79,7 @@ def checked_artifact_name(name: str, argument: str = "artifact_name") -> str:
     return name
 
 
-def checked_alias(alias: str) -> str:
+def check_alias(alias: str) -> str:
     """``alias``, one that the user gives to a version, if W&B accepts it.
 
     Raises:

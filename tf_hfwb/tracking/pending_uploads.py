@@ -1,10 +1,10 @@
-"""What is to be uploaded and is not on W&B yet.
+"""The uploads that W&B has not confirmed yet.
 
 Guarantees:
 
-* What was announced counts as missing until the server has confirmed it.
-* :meth:`Uploads.follow` returns at once. A thread waits for one upload after the other, in the order in which they
-  were handed to the client, and calls what is to be done then.
+* An upload that was announced counts as missing until the server has confirmed it.
+* :meth:`Uploads.follow` returns at once. A thread waits for one upload after the other, in the order in which they were
+  handed to the client, and then calls the callback.
 * The first upload that the server refuses is reported, with its name and where its files are; all are known by
   :meth:`Uploads.missing`. It ends nothing else.
 """
@@ -55,10 +55,10 @@ class Uploads:
         return upload
 
     def follow(self, upload: Upload, artifact: Any, then: Callable[[Any], None] | None = None) -> None:
-        """Wait in the background for what was handed to the client.
+        """Wait in the background for an upload that was handed to the client.
 
         Args:
-            upload: What was announced.
+            upload: The upload, announced before.
             artifact: The client's artifact.
             then: Called on the waiting thread with the client's artifact, once the server has it, or with None if it
                 was refused.
@@ -75,7 +75,7 @@ class Uploads:
             if not any(other.is_refused for other in self._missing):
                 _logger.warning(
                     "W&B did not take %s (%s: %s). Training goes on; what is missing is said again at the end.",
-                    described(upload),
+                    describe_upload(upload),
                     type(error).__name__,
                     error,
                 )
@@ -87,16 +87,16 @@ class Uploads:
                 _logger.warning("After the upload of %s: %s: %s", upload.name, type(error).__name__, error)
 
     def settle(self, upload: Upload) -> None:
-        """It is on the server, or the client of an offline run has taken it."""
+        """Count an upload as done: it is on the server, or the client of an offline run has taken it."""
         self._missing.remove(upload)
 
     def pending(self, name: str | None = None) -> list[Upload]:
-        """What the client is uploading, oldest first; of one name, or all."""
+        """The uploads that the client is doing, oldest first; of one name, or all."""
         uploading = [upload for upload in self._missing if upload.artifact is not None and not upload.is_refused]
         return [upload for upload in uploading if name in (None, upload.name)]
 
     def missing(self) -> list[Upload]:
-        """What the server does not have, oldest first."""
+        """The uploads that the server does not have, oldest first."""
         return list(self._missing)
 
     def flush(self, timeout: float) -> bool:
@@ -105,7 +105,7 @@ class Uploads:
         while not self._worker.flush(min(30.0, max(0.0, end - time.monotonic()))):
             if time.monotonic() >= end:
                 return False
-            inform("Still uploading to W&B: %s.", ", ".join(map(described, self.pending())))
+            inform("Still uploading to W&B: %s.", ", ".join(map(describe_upload, self.pending())))
         return True
 
     def close(self) -> None:
@@ -113,6 +113,6 @@ class Uploads:
         self._worker.close(timeout=1.0)
 
 
-def described(upload: Upload) -> str:
-    """An upload as messages name it."""
+def describe_upload(upload: Upload) -> str:
+    """The name and the place of an upload, for messages."""
     return f"{upload.name} ({upload.path})"

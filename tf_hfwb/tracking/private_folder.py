@@ -1,4 +1,4 @@
-"""A directory that nobody else writes to, and what may be believed of what is found in it."""
+"""A directory to which nobody else writes, and which of the files in it may be trusted."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _logger = logging.getLogger("tf_hfwb")
 
 
 def private_folder(wanted: str | os.PathLike[str]) -> pathlib.Path:
-    """``wanted``, made if it is not there, if it is only this user's; else a folder in the user's home.
+    """``wanted``, created if need be, if nobody else can write to it; else a folder in the user's home.
 
     Raises:
-        ServerError: That is not his alone either.
+        ServerError: Others can write to that, too.
     """
     folders = [pathlib.Path(os.path.abspath(wanted)), pathlib.Path("~/.cache/tf_hfwb").expanduser().absolute()]
     reasons: list[str] = []
@@ -38,7 +38,11 @@ def private_folder(wanted: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def _make_private(folder: pathlib.Path) -> str | None:
-    """Why it is not this user's alone; None if it is."""
+    """Create a folder that belongs to this user alone.
+
+    Returns:
+        Why it does not; None if it does.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.name != "posix":
@@ -61,19 +65,19 @@ def _make_private(folder: pathlib.Path) -> str | None:
 
 
 def _others_can_rename_in(status: os.stat_result) -> bool:
-    if status.st_mode & stat.S_ISVTX:  # As /tmp: each only what is his own.
+    if status.st_mode & stat.S_ISVTX:  # As in /tmp: each user only his own.
         return False
     by_group = bool(status.st_mode & stat.S_IWGRP) and status.st_gid != os.getegid()
     return by_group or bool(status.st_mode & stat.S_IWOTH)
 
 
 def is_mine(status: os.stat_result) -> bool:
-    """Whether it belongs to the user of this process; always so where files have no owners."""
+    """Whether a file belongs to the user of this process; always so where files have no owners."""
     return os.name != "posix" or status.st_uid == os.geteuid()
 
 
 def is_exactly(directory: pathlib.Path, names: Collection[str]) -> bool:
-    """Whether a directory holds these files and nothing else: regular ones, none of them, nor it, behind a link."""
+    """Whether a directory holds these files and nothing else, all regular, and neither they nor it behind a link."""
     if directory.is_symlink() or not directory.is_dir():
         return False
     found = set()
@@ -84,13 +88,13 @@ def is_exactly(directory: pathlib.Path, names: Collection[str]) -> bool:
     return found == set(names)
 
 
-def remove_others(directory: pathlib.Path, names: Collection[str], growing: str) -> None:
-    """Remove what is none of these files, nor the beginning of one: links, above all, through which would be written.
+def remove_others(directory: pathlib.Path, names: Collection[str], partial_suffix: str) -> None:
+    """Remove everything but these files and their partial downloads: above all links, through which one would write.
 
     Args:
         directory: A directory in a private folder.
         names: The files' names.
-        growing: What the name of a file that has begun ends in. One that is linked from elsewhere is removed.
+        partial_suffix: How the name of a partial download ends. One that is linked from elsewhere is removed.
     """
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         directory.unlink()
@@ -98,17 +102,19 @@ def remove_others(directory: pathlib.Path, names: Collection[str], growing: str)
     known = set(names)
     for path in list(_below(directory)):
         status, name = path.lstat(), path.relative_to(directory).as_posix()
-        has_begun = name.removesuffix(growing) in known and name.endswith(growing) and status.st_nlink == 1
-        if not (stat.S_ISREG(status.st_mode) and is_mine(status) and (name in known or has_begun)):
+        is_partial = (
+            name.removesuffix(partial_suffix) in known and name.endswith(partial_suffix) and status.st_nlink == 1
+        )
+        if not (stat.S_ISREG(status.st_mode) and is_mine(status) and (name in known or is_partial)):
             path.unlink()
     for folder, _, _ in os.walk(directory, topdown=False):
         below = pathlib.Path(folder).relative_to(directory).as_posix()
-        if below in known or (below.endswith(growing) and below.removesuffix(growing) in known):
+        if below in known or (below.endswith(partial_suffix) and below.removesuffix(partial_suffix) in known):
             shutil.rmtree(folder)
 
 
 def _below(directory: pathlib.Path) -> list[pathlib.Path]:
-    """Everything below that is no directory; a link is none."""
+    """Everything below that is not a directory; a link is not one."""
     found = []
     for folder, folders, files in os.walk(directory):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]

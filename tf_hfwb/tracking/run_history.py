@@ -1,4 +1,4 @@
-"""What a run's history already says, as the server or the client's own logs on this machine tell.
+"""The history of a run so far, from the server or from the client's own logs on this machine.
 
 The logs are read by the client's ``wandb leet inspect``, whose output ends quietly where a killed process left an
 unfinished record. After a kill the log holds what the client had written until then (every 0.1 s in runs that we open,
@@ -7,7 +7,6 @@ every 15 s otherwise) and nothing is added later.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import glob
 import json
@@ -21,6 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tf_hfwb.tracking.wandb_private import core_program, is_end_of_run
+
 STEP = "train/global_step"
 EPOCH = "train/epoch"
 INCREMENT = "incremental-table-file"  # How the client marks an increment of a table.
@@ -29,12 +30,12 @@ _logger = logging.getLogger("tf_hfwb")
 
 
 @dataclass
-class Logged:
-    """What a run's history has.
+class LoggedRows:
+    """The rows that a run's history has.
 
     Attributes:
         names: The names that were written for each global step.
-        increments: What the history says of the newest increment of each table.
+        increments: The newest increment of each table, as the history describes it.
     """
 
     names: dict[int, frozenset[str]] = field(default_factory=dict)
@@ -49,15 +50,15 @@ class Logged:
             if isinstance(value, Mapping) and value.get("_type") == INCREMENT:
                 self._add_increment(name, value)
 
-    def merge(self, other: Logged) -> None:
-        """Add what another history of the run has."""
+    def merge(self, other: LoggedRows) -> None:
+        """Add the rows of another history of the run."""
         for step, names in other.names.items():
             self._add_names(step, names)
         for name, increment in other.increments.items():
             self._add_increment(name, increment)
 
     def _add_names(self, step: int, names: frozenset[str]) -> None:
-        self.names[step] = _shared(names | self.names.get(step, frozenset()))
+        self.names[step] = _intern(names | self.names.get(step, frozenset()))
 
     def _add_increment(self, name: str, increment: Mapping[str, Any]) -> None:
         known = self.increments.get(name)
@@ -67,8 +68,8 @@ class Logged:
 
 def logged_rows(
     run_id: str, wandb_dir: str | os.PathLike[str], *, skip: str | None = None, only_offline: bool = False
-) -> Logged:
-    """What was written into all local folders of a run: one for each resume.
+) -> LoggedRows:
+    """The rows in all local folders of a run: there is one for each time that it was resumed.
 
     A folder that cannot be read is reported and passed over: training is not held up by an old log.
 
@@ -78,7 +79,7 @@ def logged_rows(
         skip: A run folder to pass over: the one that is being written.
         only_offline: Pass over the folders of online runs.
     """
-    logged = Logged()
+    logged = LoggedRows()
     for directory in run_folders(run_id, wandb_dir):
         if only_offline and not os.path.basename(directory).startswith("offline-"):
             continue
@@ -88,17 +89,17 @@ def logged_rows(
     return logged
 
 
-def rows_on_server(run_path: str) -> Logged | None:
-    """What the server has of a run's history; None, with a warning, if it cannot tell.
+def rows_on_server(run_path: str) -> LoggedRows | None:
+    """The rows that the server has of a run; None, with a warning, if it cannot tell.
 
     Args:
         run_path: ``entity/project/id``.
     """
     import wandb
 
-    logged = Logged()
+    logged = LoggedRows()
     try:
-        # Not from the client's cache on disk, which may hold the history as it was before the run went on.
+        # Not from the client's cache on disk, which may hold the history as it was before the run was resumed.
         for row in wandb.Api().run(run_path).scan_history(use_cache=False):
             logged.add(row)
     except Exception as error:
@@ -119,11 +120,11 @@ def run_folders(run_id: str, wandb_dir: str | os.PathLike[str]) -> list[str]:
     return sorted(folders, key=lambda path: os.path.basename(path).removeprefix("offline-"))
 
 
-def unwritten(row: Mapping[str, Any], rows: Mapping[int, frozenset[str]]) -> dict[str, Any]:
-    """What of ``row`` is not in ``rows`` yet; empty when that is nothing, or only rates, which vary.
+def unwritten_part(row: Mapping[str, Any], rows: Mapping[int, frozenset[str]]) -> dict[str, Any]:
+    """The part of ``row`` that is not in ``rows`` yet; empty when only rates are left, which vary.
 
     Example:
-        >>> unwritten({"train/loss": 1.0, "train/global_step": 5}, {5: frozenset({"train/loss"})})
+        >>> unwritten_part({"train/loss": 1.0, "train/global_step": 5}, {5: frozenset({"train/loss"})})
         {}
     """
     step = row.get(STEP)
@@ -140,7 +141,7 @@ def is_rate(name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _shared(names: frozenset[str]) -> frozenset[str]:
+def _intern(names: frozenset[str]) -> frozenset[str]:
     """One set for all rows of equal names, of which a long run has many."""
     return names
 
@@ -151,11 +152,11 @@ def rows_in(directory: str) -> list[dict[str, Any]]:
     complaint = "it holds no log"
     for command in inspect_commands(directory):
         with tempfile.TemporaryFile("w+") as complaints:
-            # Not in the current directory, where a file of the user's may be called like a module.
+            # Not in the current directory, where a file of the user's may have the name of a module.
             with subprocess.Popen(
                 command, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
             ) as process:
-                rows = list(_parsed(process.stdout or ()))
+                rows = list(_parse(process.stdout or ()))
             if not process.returncode:
                 return rows
             complaints.seek(0)
@@ -167,10 +168,10 @@ def rows_in(directory: str) -> list[dict[str, Any]]:
 
 
 def is_whole(directory: str, timeout: float = 2.0) -> bool:
-    """Whether the log in a run's folder goes on to the run's end, which the client writes last.
+    """Whether the log in a run's folder reaches the run's end, which the client writes last.
 
     A client that has once failed to write, as on a full disk, writes nothing more and says nothing. Only the end of the
-    file is read, by its form: blocks of 32 KiB with records in pieces. A log of another form counts as unfinished.
+    file is read. Its format is blocks of 32 KiB with records in pieces; a log in another format counts as unfinished.
 
     Args:
         directory: The run's folder.
@@ -178,7 +179,7 @@ def is_whole(directory: str, timeout: float = 2.0) -> bool:
     """
     files = glob.glob(os.path.join(glob.escape(directory), "run-*.wandb"))
     end = time.monotonic() + timeout
-    while not (files and _last_record_is_the_end(files[0])):
+    while not (files and _ends_with_the_run(files[0])):
         if not files or time.monotonic() > end:
             return False
         time.sleep(0.02)
@@ -189,10 +190,7 @@ _BLOCK, _HEADER = 32768, 7  # Of a piece: four bytes of checksum, two of length,
 _WHOLE, _FIRST, _LAST = 1, 2, 4
 
 
-def _last_record_is_the_end(path: str) -> bool:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from wandb.proto import wandb_internal_pb2
-
+def _ends_with_the_run(path: str) -> bool:
     record = b""
     try:
         with open(path, "rb") as file:
@@ -213,18 +211,11 @@ def _last_record_is_the_end(path: str) -> bool:
             return False
         record = piece if kind in (_WHOLE, _FIRST) else record + piece
         at += _HEADER + length
-    if not record or kind not in (_WHOLE, _LAST):
-        return False
-    parsed = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
-    try:
-        parsed.ParseFromString(record)
-    except DecodeError:
-        return False
-    return bool(parsed.WhichOneof("record_type") == "exit")
+    return bool(record) and kind in (_WHOLE, _LAST) and is_end_of_run(record)
 
 
 def summary_of(directory: str) -> dict[str, Any]:
-    """What the client tells of a run's folder: ``run_id``, ``project``, ``entity``, ``exit_code``, ``summary``, ...
+    """Facts about the run in a folder, from the client: ``run_id``, ``project``, ``entity``, ``exit_code``, ...
 
     Raises:
         OSError: The folder holds no run, or the client cannot read it.
@@ -240,29 +231,28 @@ def summary_of(directory: str) -> dict[str, Any]:
 
 
 def inspect_commands(directory: str) -> Iterator[list[str]]:
-    """``wandb leet inspect``: the program that it starts, which takes a twentieth of the time, and else itself.
+    """The commands to try in order: the program behind ``wandb leet inspect``, in a twentieth of the time, and itself.
 
     Args:
         directory: The run's folder, as an absolute path.
     """
-    import wandb
-
     files = glob.glob(os.path.join(glob.escape(directory), "run-*.wandb"))
-    with contextlib.suppress(wandb.Error, AttributeError, IndexError):
-        core = [wandb.util.get_core_path(), "leet", "inspect", "--no-observability", "--json"]
+    program = core_program()
+    if program is not None and files:
+        core = [program, "leet", "inspect", "--no-observability", "--json"]
         yield [*core, "--run-file", files[0], os.path.dirname(directory)]
     yield [sys.executable, "-m", "wandb", "leet", "inspect", "--json", directory]
 
 
-def _parsed(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+def _parse(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         if '"type":"history"' in line and STEP in line:
             item = json.loads(line)["history"]["item"]
             if isinstance(item.get(STEP), (int, float)):
-                yield _nested(item)
+                yield _nest_media(item)
 
 
-def _nested(item: dict[str, Any]) -> dict[str, Any]:
+def _nest_media(item: dict[str, Any]) -> dict[str, Any]:
     """A row with tables and histograms as one value each, of which the log has ``name._type`` and the like."""
     for name in [key.removesuffix("._type") for key in item if key.endswith("._type")]:
         parts = [key for key in item if key.startswith(f"{name}.")]

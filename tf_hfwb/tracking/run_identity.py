@@ -1,7 +1,8 @@
 """Which run a training belongs to: the open one, one of its own, or its earlier one, which made way for another.
 
-A run that we open is that of one training, in however many fits: of one model, under one name, with steps that go on.
-Where another one begins, the run ends. When the first goes on, so does its run. A run of the user's is used as it is.
+A run that we open is that of one training, in however many fits: of one model, under one name, with steps that
+continue. Where another training begins, the run ends; when the first training continues, its run is resumed. The
+evaluation of a model that was not trained has a run of its own, too. A run of the user's is used as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from tf_hfwb.tracking.tracker import Tracker, current_tracker
+from tf_hfwb.tracking.process_tracker import current_tracker
+from tf_hfwb.tracking.tracker import Tracker
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -27,14 +29,16 @@ class Use:
         model: The model.
         name: The run's name, if one is asked for.
         project: The run's project, if one is asked for.
+        entity: The run's user or team, if one is asked for.
         fit: What all callbacks of a fit have in common and no two fits; None outside of a fit.
         step: The global step at which the fit begins.
-        run: What finds the run of the checkpoint with which it goes on, its ``id`` among it; empty without one.
+        run: What finds the run of the checkpoint that is resumed, its ``id`` among it; empty without one.
     """
 
     model: Any
     name: str | None = None
     project: str | None = None
+    entity: str | None = None
     fit: Any = None
     step: int = 0
     run: Mapping[str, str] = field(default_factory=dict)
@@ -42,54 +46,59 @@ class Use:
 
 @dataclass
 class _Uses:
-    """Those of one run.
+    """The uses of one run.
 
     Attributes:
         name: The name that the first training asked for, or before there is one, the first use.
         project: Likewise the project.
+        entity: Likewise the user or team.
         fit: The newest fit.
         model: The model that was trained last.
         models: All that were trained.
-        is_told: Whether the user knows that there are several trainings in it.
+        has_warned: Whether the user knows that there are several trainings in it.
     """
 
     name: str | None
     project: str | None
+    entity: str | None
     fit: Any = None
     model: weakref.ref[Any] | None = None
     models: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
-    is_told: bool = False
+    has_warned: bool = False
+
+    @property
+    def has_trained(self) -> bool:
+        return self.fit is not None
 
 
 _uses: weakref.WeakKeyDictionary[Tracker, _Uses] = weakref.WeakKeyDictionary()
-# Of each model the run of its last training.
+# Of each model the run of its last training, or before there is one, of its first evaluation.
 _of_models: weakref.WeakKeyDictionary[Any, Tracker] = weakref.WeakKeyDictionary()
 
 
-def make_way(use: Use) -> Mapping[str, str]:
+def choose_run(use: Use) -> Mapping[str, str]:
     """End the open run if it is another training's, and say so where it cannot end.
 
     Returns:
-        What finds the run with which ``use`` goes on, as :attr:`Tracker.identity`; empty for the run that is open from
+        What finds the run to be resumed for ``use``, as :attr:`Tracker.identity`; empty for the run that is open from
         now on, or a new one.
     """
     tracker = current_tracker()
-    goes_on_with = use.run or _earlier(use, tracker)
+    resumed = use.run or _earlier_run(use, tracker)
     if not tracker.active:
-        return use.run if _is_run_open() else goes_on_with
+        return _resume_without_open_run(use, tracker, resumed)
     uses = _uses.get(tracker)
-    is_begun = uses is not None and uses.fit is not None
-    is_same_fit = uses is not None and is_begun and uses.fit is use.fit
-    if goes_on_with and tracker.run.id == goes_on_with["id"]:
-        return goes_on_with
-    if is_same_fit or (not goes_on_with and _belongs(use, tracker)):
+    is_same_fit = uses is not None and uses.has_trained and uses.fit is use.fit
+    if resumed and tracker.run.id == resumed["id"]:
+        return resumed
+    if is_same_fit or (not resumed and _belongs(use, tracker)):
         return {}
     obstacle = _obstacle(tracker, use)
     if obstacle is None:
-        tracker.make_way()
-        return goes_on_with
-    if use.fit is not None and uses is not None and is_begun and not uses.is_told:
-        uses.is_told = True
+        tracker.end_for_another_training()
+        return resumed
+    if use.fit is not None and uses is not None and uses.has_trained and not uses.has_warned:
+        uses.has_warned = True
         _logger.warning(
             "A second training goes into the W&B run %r, %s: rows and artifacts of both are in it. Expected a run for "
             "each training. %s This is said once for a run.",
@@ -99,13 +108,23 @@ def make_way(use: Use) -> Mapping[str, str]:
     return {}
 
 
-def _earlier(use: Use, tracker: Tracker) -> Mapping[str, str]:
+def _resume_without_open_run(use: Use, tracker: Tracker, resumed: Mapping[str, str]) -> Mapping[str, str]:
+    if _is_run_open():  # The user's, which is used as it is.
+        return use.run
+    if tracker in _uses and not resumed and not _belongs(use, tracker):
+        tracker.is_superseded = True
+    return resumed
+
+
+def _earlier_run(use: Use, tracker: Tracker) -> Mapping[str, str]:
     """The run of the model's last training, if that had to make way and ``use`` belongs to it."""
-    mine = _of_models.get(use.model)
-    return mine.made_way_as if mine is not None and mine is not tracker and _belongs(use, mine) else {}
+    earlier = _of_models.get(use.model)
+    if earlier is None or earlier is tracker or not _belongs(use, earlier):
+        return {}
+    return earlier.ended_identity
 
 
-def note(tracker: Tracker, use: Use) -> None:
+def note_use(tracker: Tracker, use: Use) -> None:
     """Remember whose run it is, and give back what an earlier part of it knew.
 
     Args:
@@ -114,19 +133,27 @@ def note(tracker: Tracker, use: Use) -> None:
     """
     if not tracker.active:
         return
-    mine = _of_models.get(use.model)
-    goes_on = mine is not None and mine.made_way_as.get("id", "") == tracker.run.id
+    earlier = _of_models.get(use.model)
+    if earlier is not None and earlier.ended_identity.get("id", "") != tracker.run.id:
+        earlier = None
     if tracker not in _uses:
-        earlier = _uses.get(mine) if goes_on and mine is not None else None
-        _uses[tracker] = earlier or _Uses(use.name, use.project)
-    if goes_on and mine is not None:
-        tracker.take_over(mine)
+        known = None if earlier is None else _uses.get(earlier)
+        _uses[tracker] = known or _Uses(use.name, use.project, use.entity)
+    if earlier is not None:
+        tracker.take_over(earlier)
         _of_models[use.model] = tracker
     uses = _uses[tracker]
-    if use.fit is None or use.fit is uses.fit:
-        return
-    if uses.fit is None:
-        uses.name, uses.project = use.name or uses.name, use.project or uses.project
+    if use.fit is not None and use.fit is not uses.fit:
+        _note_fit(tracker, uses, use)
+    elif use.fit is None and not uses.has_trained:
+        _of_models.setdefault(use.model, tracker)
+
+
+def _note_fit(tracker: Tracker, uses: _Uses, use: Use) -> None:
+    if not uses.has_trained:
+        uses.name = use.name or uses.name
+        uses.project = use.project or uses.project
+        uses.entity = use.entity or uses.entity
     uses.fit, uses.model = use.fit, weakref.ref(use.model)
     uses.models.add(use.model)
     tracker.trained_to = use.step
@@ -135,7 +162,9 @@ def note(tracker: Tracker, use: Use) -> None:
 
 def is_under_way(model: Any) -> bool:
     """Whether a thread is in the model's ``fit``, of whose end by an exception no callback is told."""
-    for frame in sys._current_frames().values() if model is not None else ():
+    if model is None:
+        return False
+    for frame in sys._current_frames().values():
         at: FrameType | None = frame
         while at is not None:
             if at.f_code.co_name == "fit" and at.f_locals.get("self") is model:
@@ -147,22 +176,31 @@ def is_under_way(model: Any) -> bool:
 def _belongs(use: Use, tracker: Tracker) -> bool:
     """Whether it may be part of the run's training."""
     uses = _uses.get(tracker)
-    has_trained = uses is not None and uses.fit is not None
+    has_trained = uses is not None and uses.has_trained
     if not has_trained and not tracker.owned:
         return True
-    known = [] if uses is None else [(uses.name, uses.project)]
-    if tracker.owned:  # As W&B has named it.
-        run = tracker.made_way_as or tracker.identity
-        known.append((run.get("name"), run.get("project")))
-    names, projects = zip(*known, strict=True)
-    if use.name not in (None, *names) or use.project not in (None, *projects):
+    if not _fits_what_was_asked(use, uses, tracker):
         return False
-    if use.fit is None or uses is None or not has_trained:
+    if uses is None or not has_trained:
         return True
+    if use.fit is None:
+        return not tracker.owned or use.name is not None or use.model in uses.models
     tracker.flush_rows()
     if use.step < tracker.trained_to:
         return False
     return use.step > 0 or uses.model is None or uses.model() is use.model
+
+
+def _fits_what_was_asked(use: Use, uses: _Uses | None, tracker: Tracker) -> bool:
+    """Whether name, project and entity, as far as they are asked for, are those of the run."""
+    known: list[tuple[str | None, str | None, str | None]] = []
+    if uses is not None:
+        known.append((uses.name, uses.project, uses.entity))
+    if tracker.owned:  # As W&B has named it.
+        run = tracker.ended_identity or tracker.identity
+        known.append((run.get("name"), run.get("project"), run.get("entity")))
+    wanted = (use.name, use.project, use.entity)
+    return all(want in (None, *of_run) for want, *of_run in zip(wanted, *known, strict=True))
 
 
 def _obstacle(tracker: Tracker, use: Use) -> tuple[str, str] | None:

@@ -4,7 +4,7 @@ Guarantees:
 
 * An evaluation adds only its own rows: each is an increment (the client's ``INCREMENTAL`` mode), numbered through all
   processes of a run as far as its history tells, and never written twice for the same step.
-* What is in a cell is shown as it is: a text with markup stays text. Arrays of uint8 with two or three axes are images.
+* A cell is shown as it is: a text with markup stays text. Arrays of uint8 with two or three axes are images.
 * While the server does not answer, an increment is tried again on the thread of the artifacts, which no row waits for.
 """
 
@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.tracking.artifact_logging import patiently
+from tf_hfwb.tracking.artifact_logging import log_with_retries
 from tf_hfwb.tracking.run_history import EPOCH, STEP
 from tf_hfwb.tracking.tracker import Tracker
+from tf_hfwb.tracking.wandb_private import continue_table, describe_increment
 
-MAX_KEY = 80  # With what the client puts around it, an artifact's name has at most 128 characters.
+MAX_KEY = 80  # The client makes an artifact's name of it, which has at most 128 characters.
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -41,47 +42,45 @@ class GrowingTable:
 
     def __init__(self, tracker: Tracker, key: str, max_bytes: int) -> None:
         self._tracker = tracker
-        self._key = checked_key(key)
+        self._key = check_table_key(key)
         self._max_bytes = max_bytes
-        self._pictures: dict[int, tuple[np.ndarray, Any]] = {}  # Of the newest increment, by what they were made of.
+        # The pictures of the newest increment, by the id of their array.
+        self._pictures: dict[int, tuple[np.ndarray, Any]] = {}
         self._has_warned = False
 
-    def submit(self, rows: Any, step: int, epoch: float) -> None:
+    def submit(self, make_rows: Callable[[], Sequence[Mapping[str, Any]]], step: int, epoch: float) -> None:
         """Add rows, in the background and after every row of metrics so far.
 
         Args:
-            rows: A function without arguments, called in the background, that gives a list of rows; each a dict by the
-                names of the columns, of which all have the same.
+            make_rows: Called in the background; returns the rows, each a dict by the names of the columns, which are
+                the same for all.
             step: The global step that they belong to.
             epoch: The epoch.
         """
         what = f"Logging the table {self._key!r}"
-        self._tracker.submit(self._tracker.submit_slow, what, self._write, rows, step, epoch)
+        self._tracker.submit(self._tracker.submit_slow, what, self._write, make_rows, step, epoch)
 
-    def _write(self, make: Any, step: int, epoch: float) -> None:
+    def _write(self, make_rows: Callable[[], Sequence[Mapping[str, Any]]], step: int, epoch: float) -> None:
         if self._key in self._tracker.already_logged.names.get(step, ()):
             return
-        rows = self._within_limit(make())
+        rows = self._within_limit(make_rows())
         if rows:
-            patiently(self._tracker, f"The table {self._key!r}", lambda: self._log(rows, step, epoch))
+            log_with_retries(self._tracker, f"The table {self._key!r}", lambda: self._log(rows, step, epoch))
 
     def _log(self, rows: Sequence[Mapping[str, Any]], step: int, epoch: float) -> None:
         # The client's object for a table cannot be used again when logging it has failed: a new one for each increment.
         try:
-            table = self._filled(rows, step, epoch)
-        except TypeError:  # Values of a user's that are not of one type in a column.
-            table = self._filled(rows, step, epoch, allow_mixed_types=True)
+            table = self._make_table(rows, step, epoch)
+        except TypeError:  # A column of a user's has values of several types.
+            table = self._make_table(rows, step, epoch, allow_mixed_types=True)
         before = self._tracker.increments.get(self._key) or self._tracker.already_logged.increments.get(self._key)
-        table._increment_num = 0 if before is None else before["increment_num"] + 1
-        table._previous_increments_paths = [] if before is None else _paths(before)
+        continue_table(table, 0 if before is None else before["increment_num"] + 1, _paths(before or {}))
         self._tracker.log({self._key: table, EPOCH: epoch, STEP: step}, kept=())
-        self._tracker.increments[self._key] = {
-            "increment_num": table._increment_num,
-            "previous_increments_paths": table._previous_increments_paths,
-            "artifact_path": table._get_artifact_entry_ref_url(),
-        }
+        increment = describe_increment(table)
+        if increment is not None:
+            self._tracker.increments[self._key] = increment
 
-    def _filled(self, rows: Sequence[Mapping[str, Any]], step: int, epoch: float, **options: Any) -> Any:
+    def _make_table(self, rows: Sequence[Mapping[str, Any]], step: int, epoch: float, **options: Any) -> Any:
         import wandb
 
         table = wandb.Table(columns=[STEP, EPOCH, *rows[0]], log_mode="INCREMENTAL", **options)
@@ -152,7 +151,7 @@ def log_data_table(tracker: Tracker, table: Any, name: str, type: str, table_nam
     try:
         artifact = wandb.Artifact(name, type=type)
         artifact.add(table, table_name)
-        if tracker.is_offline:  # Where the client does not let a run use what it has just made.
+        if tracker.is_offline:  # There, the client does not let a run use an artifact that it has just made.
             tracker.run.log_artifact(artifact)
             return table
         tracker.run.use_artifact(artifact)
@@ -173,7 +172,7 @@ def submit_prediction_table(tracker: Tracker, table: Any, type: str, table_name:
         what = f"The table {table_name!r}"
         tracker.submit_slow(
             f"Logging {what}",
-            patiently,
+            log_with_retries,
             tracker,
             what,
             lambda: _log_predictions(tracker, table, type, table_name, aliases),
@@ -192,7 +191,7 @@ def _is_picture(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim in (2, 3)
 
 
-def checked_key(key: str) -> str:
+def check_table_key(key: str) -> str:
     """The key, if the client takes it as the name of a table.
 
     Raises:

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.settings import Settings
+from tf_hfwb.tracking.process_tracker import current_tracker
 from tf_hfwb.tracking.run_history import STEP
-from tf_hfwb.tracking.tracker import Tracker, current_tracker
+from tf_hfwb.tracking.tracker import Tracker
+from tf_hfwb.tracking.wandb_private import call_around_end, complete_rows
 
 _logger = logging.getLogger("tf_hfwb")
-_prepared: weakref.WeakSet[Tracker] = weakref.WeakSet()
+_attached: weakref.WeakSet[Tracker] = weakref.WeakSet()
 
 
 def running_tracker() -> Tracker:
@@ -36,40 +38,22 @@ def summarize_open_run(values: Mapping[str, Any]) -> None:
 
 
 def attach(tracker: Tracker) -> None:
-    """Let the run's end wait for what was submitted, and rows of the user's get the step, whoever does it.
+    """Let the run's end wait for what was submitted, and give rows of the user's own the step, whoever does it.
 
     After an exception in ``fit`` no callback is called, and ``wandb.finish()`` or the end of ``with wandb.init()``
-    follows: what the workers still hold would be lost. The places where the client keeps what is to be done at the
-    end, and takes a row, are private to it; a version without them does as it always did.
+    follows: what the workers still hold would be lost.
     """
-    if tracker.run is None or tracker in _prepared:
+    if tracker.directory is None or tracker in _attached:
         return
-    _prepared.add(tracker)
-    _fill_in_steps(tracker)
-    hooks = getattr(tracker.run, "_teardown_hooks", None)
-    if isinstance(hooks, list):
-        from wandb.sdk.wandb_run import TeardownHook, TeardownStage
+    _attached.add(tracker)
 
-        hooks.insert(0, TeardownHook(tracker.before_end, TeardownStage.EARLY))
-        hooks.append(TeardownHook(tracker.after_end, TeardownStage.LATE))
+    def complete(row: Mapping[str, Any]) -> Mapping[str, Any]:
+        # The client would fill in the step of the last row that it has. That is older: ours wait for a worker.
+        step = tracker.step_now() if STEP not in row else None
+        return row if step is None else {**row, STEP: step}
 
-
-def _fill_in_steps(tracker: Tracker) -> None:
-    """Give a row without a step the one that the training has reached when it is logged.
-
-    The client would fill in that of the last row that it has, which is older: ours wait for a worker.
-    """
-    log = getattr(tracker.run, "_log", None)
-    if log is None:
-        return
-
-    def log_with_step(data: Any, *args: Any, **options: Any) -> None:
-        if isinstance(data, Mapping) and STEP not in data:
-            step = tracker.step_now()
-            data = data if step is None else {**data, STEP: step}
-        log(data, *args, **options)
-
-    tracker.run._log = log_with_step
+    complete_rows(tracker.run, complete)
+    call_around_end(tracker.run, tracker.before_end, tracker.after_end)
 
 
 def _open_run() -> Any:

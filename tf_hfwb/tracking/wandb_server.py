@@ -1,4 +1,4 @@
-"""What the W&B server knows: artifacts by name, their versions, and which run used which.
+"""Questions to the W&B server: artifacts by name, their versions, and which run used which.
 
 Every call goes over the network, through the client's public API. :func:`is_online` tells whether to try.
 """
@@ -14,9 +14,12 @@ from tf_hfwb.errors import ArtifactNotFoundError, ServerError, TFHFWBError
 from tf_hfwb.masking import cause
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.artifact_names import ArtifactReference, parse_reference
-from tf_hfwb.tracking.tracker import current_tracker, has_credentials
+from tf_hfwb.tracking.credentials import has_credentials
+from tf_hfwb.tracking.process_tracker import current_tracker
 
-TYPE = "model"
+MODEL_TYPE = "model"  # Of artifacts.
+
+_used: list[Any] = []  # Artifacts whose use no run has recorded yet.
 
 
 def is_online() -> bool:
@@ -30,8 +33,8 @@ def is_online() -> bool:
 
 
 @contextlib.contextmanager
-def asking(what: str) -> Iterator[None]:
-    """Ask the server in the block; whatever fails there becomes one error that says what was tried.
+def server_request(what: str) -> Iterator[None]:
+    """Turn whatever fails in the block, which asks the server, into one error that says what was tried.
 
     Raises:
         ServerError: The server could not be asked, or did not answer.
@@ -59,7 +62,7 @@ def full_reference(reference: ArtifactReference | str) -> ArtifactReference:
     project = wanted.project or (run.project if run is not None else None) or Settings.resolve().project
     entity = wanted.entity or (run.entity if run is not None else None) or wandb.setup().settings.entity
     if not entity:
-        with asking("Looking up your entity"):
+        with server_request("Looking up your entity"):
             entity = wandb.Api().default_entity
     return ArtifactReference(entity, project, wanted.name, wanted.alias)
 
@@ -74,7 +77,7 @@ def find(reference: ArtifactReference | str) -> Any:
     import wandb
 
     full = full_reference(reference)
-    with asking(f"Looking for {str(full)!r}"):
+    with server_request(f"Looking for {str(full)!r}"):
         public = wandb.Api()
         try:
             return public.artifact(str(full))
@@ -98,11 +101,11 @@ def versions(reference: ArtifactReference | str) -> list[Any]:
 
     full = full_reference(reference)
     path = f"{full.entity}/{full.project}/{full.name}"
-    with asking(f"Listing {path}"):
+    with server_request(f"Listing {path}"):
         public = wandb.Api()
-        if not public.artifact_collection_exists(path, type=TYPE):
+        if not public.artifact_collection_exists(path, type=MODEL_TYPE):
             return []
-        return list(public.artifacts(TYPE, path))
+        return list(public.artifacts(MODEL_TYPE, path))
 
 
 def versions_of_run(reference: ArtifactReference | str, run_id: str | None) -> list[Any]:
@@ -124,7 +127,7 @@ def record_use(artifact: Any) -> None:
 
 
 def record_pending_uses(tracker: Any) -> None:
-    """Record what was used before the run was there."""
+    """Record the artifacts that were used before the run was open."""
     used = _used[:]
     _used.clear()
     if tracker.is_offline or tracker.directory is None:
@@ -133,11 +136,8 @@ def record_pending_uses(tracker: Any) -> None:
         tracker.submit_slow(f"Recording the use of {artifact.qualified_name}", tracker.run.use_artifact, artifact)
 
 
-_used: list[Any] = []
-
-
 def cache_folder() -> str:
-    """Where what is downloaded is kept, below the client's own cache (``WANDB_CACHE_DIR``)."""
+    """The folder for downloads, below the client's own cache (``WANDB_CACHE_DIR``)."""
     import wandb
 
     return os.path.join(str(wandb.env.get_cache_dir()), "tf_hfwb")

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tf_hfwb.masking import masked
+from tf_hfwb.masking import mask
 from tf_hfwb.step_policies import higher_is_better
 from tf_hfwb.trainer.argument_combinations import check_combinations
 from tf_hfwb.trainer.argument_values import SaveStrategy, Schedule, Strategy, check_values, parse_report_to
@@ -196,8 +196,8 @@ class TFTrainingArguments:
         return self.warmup_steps if self.warmup_steps > 0 else math.ceil(total_steps * self.warmup_ratio)
 
     def to_dict(self) -> dict[str, Any]:
-        """All arguments as plain values, secrets masked."""
-        values: dict[str, Any] = masked(dataclasses.asdict(self))
+        """All arguments as plain values, with secrets masked."""
+        values: dict[str, Any] = mask(dataclasses.asdict(self))
         return values
 
     def to_json_string(self) -> str:

@@ -10,7 +10,7 @@ from helpers import finish, history
 
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
-from tf_hfwb.tracking.row_batching import Together
+from tf_hfwb.tracking.row_batching import RowBatch
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def hops(monkeypatch) -> list[int]:
 def test_rows_of_a_batch_take_one_switch_of_threads_and_arrive_in_order(hops):
     run = wandb.init()
     del hops[:]
-    with Together(run) as together:
+    with RowBatch(run) as together:
         for number in range(50):
             run.log({"number": number})
         assert not hops
@@ -50,7 +50,7 @@ def test_the_tracker_sends_its_rows_so(hops):
 
 def test_other_threads_write_as_ever():
     run = wandb.init()
-    with Together(run) as together:
+    with RowBatch(run) as together:
         run.log({"mine": 1})
         thread = threading.Thread(target=run.log, args=({"other": 1},))
         thread.start()
@@ -64,7 +64,7 @@ def test_a_client_that_sends_in_another_way_is_left_alone():
     class Run:
         _interface = object()
 
-    with Together(Run()) as together:
+    with RowBatch(Run()) as together:
         pass
     together.send()
     assert len(together) == 0
@@ -78,7 +78,7 @@ def test_rows_that_the_client_refuses_are_counted_and_told(caplog, monkeypatch):
         raise ValueError("not a row")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Together, "send", fail)
+        patched.setattr(RowBatch, "send", fail)
         for number in range(3):
             tracker.submit(tracker.log, {"number": number})
         tracker.flush_rows()

@@ -1,4 +1,4 @@
-"""Rows that the client's log does not have, in a file of our own.
+"""The file that keeps rows which the client's log does not have.
 
 The tracker keeps the numbers of all rows in memory, for checkpoints. They are written to disk when the client's service
 has died or hangs, and when its log turns out to lack rows, as on a full disk; from then on each batch of rows is
@@ -20,7 +20,7 @@ FILE = "tf_hfwb-rows.jsonl"
 
 @dataclass
 class Rescued:
-    """What such files hold.
+    """The content of rescue files.
 
     Attributes:
         rows: The rows.
@@ -33,7 +33,7 @@ class Rescued:
     exit_code: int | None = None
 
 
-class Rescue:
+class RescueFile:
     """The file of one run.
 
     Args:
@@ -60,7 +60,11 @@ class Rescue:
         self._lines.append(json.dumps(facts, default=str) + "\n")
 
     def write(self) -> bool:
-        """Write what was added; whether all that was ever added is on disk."""
+        """Write what was added.
+
+        Returns:
+            Whether everything that was ever added is on disk.
+        """
         if not self._lines:
             return self.error is None
         lines = self._lines
@@ -92,7 +96,7 @@ def _append(path: str | None, lines: list[str]) -> str:
 
 
 def read(paths: Iterable[str]) -> Rescued:
-    """What is in such files; those that are not there are passed over, and so are unfinished lines."""
+    """The content of rescue files; those that do not exist are passed over, and so are unfinished lines."""
     found = Rescued()
     for path in paths:
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:

@@ -1,0 +1,92 @@
+"""The worker threads that write to a run, and an account of what they could not write."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from tf_hfwb.background_worker import Worker
+from tf_hfwb.tracking.row_batching import RowBatch
+from tf_hfwb.tracking.row_rescue import RowRescue
+from tf_hfwb.tracking.wandb_private import is_service_failure
+
+# Seconds for the client's service to take a batch of rows: it needs no server for that.
+_SEND_TIMEOUT = 30.0
+
+_Kind = Literal["rows", "artifacts"]
+_logger = logging.getLogger("tf_hfwb")
+
+
+class RunJobs:
+    """Runs jobs in order on two threads: one for rows, one for artifacts, which take longer.
+
+    The first failure of a kind is reported at once, how many there were by :meth:`report_lost`. When the client's
+    service fails, rows are rescued instead.
+
+    Args:
+        run: The W&B run.
+        rescue: Where rows go when the client's service has failed.
+    """
+
+    def __init__(self, run: Any, rescue: RowRescue) -> None:
+        self.rows = Worker("tf_hfwb-tracking", batch=self._send_together)
+        self.artifacts = Worker("tf_hfwb-artifacts")
+        self._run = run
+        self._rescue = rescue
+        self._lost: collections.Counter[_Kind] = collections.Counter()
+
+    def submit_rows(self, job: Callable[..., Any], *args: Any) -> None:
+        """Run a job that writes rows, after all jobs of this kind before it."""
+        self.rows.submit(self._run_job, "rows", "Writing to the W&B run", job, args)
+
+    def submit_artifact(self, what: str, job: Callable[..., Any], *args: Any) -> None:
+        """Run a job that logs an artifact; ``what`` begins the report of its failure."""
+        self.artifacts.submit(self._run_job, "artifacts", what, job, args)
+
+    def report_lost(self, kind: _Kind) -> None:
+        """Say how many rows or artifacts could not be written since the last time."""
+        count = self._lost.pop(kind, 0)
+        if count:
+            _logger.warning("%d %s could not be written to the W&B run.", count, kind)
+
+    def close(self) -> None:
+        """End the threads; they start again with the next job."""
+        self.rows.close(timeout=1.0)
+        self.artifacts.close(timeout=1.0)
+
+    def _run_job(self, kind: _Kind, what: str, job: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        try:
+            job(*args)
+        except Exception as error:
+            self._handle(kind, 1, what, error)
+
+    @contextlib.contextmanager
+    def _send_together(self) -> Iterator[None]:
+        """Send the rows that the jobs of a batch write in one go."""
+        with RowBatch(self._run) as together:
+            yield
+        if self._rescue.is_active:
+            self._rescue.write()
+            return
+        self.rows.give_way()
+        try:
+            together.send(_SEND_TIMEOUT)
+        except Exception as error:
+            self._handle("rows", len(together), "Writing to the W&B run", error)
+
+    def _handle(self, kind: _Kind, count: int, what: str, error: Exception) -> None:
+        name = type(error).__name__
+        if kind == "rows" and is_service_failure(error):
+            self._rescue.begin(f"{name}: {error}")
+            return
+        if not self._lost[kind]:
+            _logger.warning(
+                "%s failed (%s: %s). Training goes on; what could not be written is counted and reported at the end.",
+                what,
+                name,
+                error,
+            )
+        self._lost[kind] += count
