@@ -234,7 +234,8 @@ def _custom_objects(names: Sequence[str]) -> dict[str, Any] | None:
 def _export_to_pytorch(arguments: argparse.Namespace) -> int:
     from tf_hfwb.errors import SettingError
     from tf_hfwb.models.pytorch_format import save_pytorch_format
-    from tf_hfwb.resume.restore import load_model, load_processing
+    from tf_hfwb.resume.load_model import load_model
+    from tf_hfwb.resume.load_processing import load_processing
 
     for name in _FOR_SERVING:
         if getattr(arguments, name) not in (None, False, []):

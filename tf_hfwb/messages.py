@@ -43,3 +43,8 @@ def _wanted_level() -> int:
     root = logging.getLogger().level
     wish = _logger.level or (logging.NOTSET if root == logging.WARNING else root)
     return max(wish, _logger.manager.disable + 1)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, to be quoted in another one."""
+    return str(error).strip().partition("\n")[0]

@@ -14,7 +14,8 @@ from tf_hfwb.fit.evaluations import EvaluationCallback
 from tf_hfwb.fit.metric_direction import is_higher_better
 from tf_hfwb.fit.metric_names import is_evaluation, named, possible_rows, row_name
 from tf_hfwb.keras_compat import Logs, described, has_callbacks_of_others, number
-from tf_hfwb.resume.training_state import metrics_of, weights_in
+from tf_hfwb.resume.trainer_state import TrainerState
+from tf_hfwb.resume.weight_restoring import match_weights
 from tf_hfwb.tracking.user_runs import summarize_open_run
 from tf_hfwb.validation.argument_checks import whole_number
 
@@ -286,10 +287,10 @@ class EarlyStopping(EvaluationCallback):
         try:
             checkpoint = Checkpoint.open(source.with_name(f"checkpoint-{self.best_step}"))
             checkpoint.verify()
-            value = metrics_of(checkpoint).get(self._row, self.best)
+            value = TrainerState.read(checkpoint).metrics.get(self._row, self.best)
             if value != self.best:
                 raise CheckpointError(f"{checkpoint.path} is another training's: its {self._row} is {value}")
-            self._weights = weights_in(self._host, checkpoint)
+            self._weights = match_weights(self._host, checkpoint)
         except CheckpointError as error:
             _logger.warning(
                 "EarlyStopping goes on from %s, without the weights of the best step %d (%s=%s): %s. Expected its "

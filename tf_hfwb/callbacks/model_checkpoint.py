@@ -36,7 +36,8 @@ from tf_hfwb.keras_compat import (
     write_texts,
 )
 from tf_hfwb.messages import inform
-from tf_hfwb.resume.training_state import StateCapture, TrainingState, load_weights
+from tf_hfwb.resume.training_state import StateCapture, TrainingState
+from tf_hfwb.resume.weight_restoring import load_weights
 from tf_hfwb.settings import LogModel, Settings
 from tf_hfwb.step_policies import EverySteps, Never, Policy, is_better
 from tf_hfwb.tracking import Tracker

@@ -26,9 +26,10 @@ from tf_hfwb.fit.training_totals import TrainingTotals
 from tf_hfwb.keras_compat import PassHooks, has_callbacks_of_others, host_of, number, undisturbed_metrics
 from tf_hfwb.models.pytorch_format import save_pytorch_format
 from tf_hfwb.models.save_pretrained import save_pretrained
-from tf_hfwb.resume.restore import find_checkpoint, go_on, warn_of_other_data
+from tf_hfwb.resume.find_checkpoint import find_checkpoint
+from tf_hfwb.resume.restore import resume_from, warn_of_other_data
 from tf_hfwb.resume.resume_position import Position
-from tf_hfwb.resume.training_state import position_of
+from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.optimizers import check_of_same_keras, create_optimizer, create_schedule
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.trainer_callbacks import callbacks_for, checked_for_trainer, prefixed
@@ -212,7 +213,7 @@ class TFTrainer:
                 run_name=args.run_name,
                 is_tracked="wandb" in (args.report_to or ()),
             )
-        position = Position() if checkpoint is None else position_of(checkpoint)
+        position = Position() if checkpoint is None else TrainerState.read(checkpoint).position
         if args.full_determinism:
             self._host.make_deterministic()
         self._host.keras.utils.set_random_seed(args.seed)
@@ -251,7 +252,7 @@ class TFTrainer:
         self._report(log_freq[args.logging_strategy], facts)
         if checkpoint is not None:
             build_by(self.model, batches)
-            go_on(self.model, checkpoint, position)
+            resume_from(self.model, checkpoint, position)
             warn_of_other_data(checkpoint, self._arguments)
             # If so, the callbacks still do what they do at the end.
             if position.step >= first_step_of(checkpoint) + length.steps:
