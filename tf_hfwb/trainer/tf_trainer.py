@@ -15,9 +15,11 @@ from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
 from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics, MetricsOfPass
-from tf_hfwb.evaluation.prediction_pass import BatchRunner, Pass
-from tf_hfwb.evaluation.text_generation import Generator, load_generation_config
+from tf_hfwb.evaluation.generation_options import load_generation_config
+from tf_hfwb.evaluation.prediction_pass import Pass
+from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.fit.evaluations import EvaluateDuringFit
 from tf_hfwb.fit.signals import SignalWatch
 from tf_hfwb.fit.step_clock import forget_steps
