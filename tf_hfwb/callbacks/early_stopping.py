@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, Literal
 
+from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, SettingError
 from tf_hfwb.fit.evaluations import EvaluationCallback
@@ -285,7 +286,7 @@ class EarlyStopping(EvaluationCallback):
             self._take_weights()
             return
         try:
-            checkpoint = Checkpoint.open(source.with_name(f"checkpoint-{self.best_step}"))
+            checkpoint = Checkpoint.open(source.with_name(checkpoint_name(self.best_step)))
             checkpoint.verify()
             value = TrainerState.read(checkpoint).metrics.get(self._row, self.best)
             if value != self.best:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tf_hfwb.checkpoint.background_writer import BackgroundWriter
+from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
 from tf_hfwb.errors import CheckpointError, SettingError
 from tf_hfwb.fit.best_monitoring import Monitoring
@@ -192,7 +193,7 @@ class WandbModelCheckpoint(StepCallback):
     @property
     def best_checkpoint(self) -> pathlib.Path | None:
         """The directory of the best checkpoint."""
-        return None if self._best_step is None else self._store.path / f"checkpoint-{self._best_step}"
+        return None if self._best_step is None else self._store.path / checkpoint_name(self._best_step)
 
     # -- the fit ---------------------------------------------------------------------------------------------------
 
@@ -490,7 +491,7 @@ class WandbModelCheckpoint(StepCallback):
         is_best = value is not None and is_better(value, self._committed[0], higher=self._higher)
         self._writing = (value, facts["global_step"]) if is_best else self._committed
         facts["best_metric"], facts["best_step"] = state.facts["best_metric"], state.facts["best_step"] = self._writing
-        with self._store.draft(f"checkpoint-{facts['global_step']}", pace) as draft:
+        with self._store.draft(checkpoint_name(facts["global_step"]), pace) as draft:
             if not self._has_looked_for_previous:  # Another process's, whose files may be linked if they are whole.
                 self._has_looked_for_previous = True
                 self._previous = self._store.newest_good()[0]

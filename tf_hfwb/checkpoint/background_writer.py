@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from tf_hfwb.checkpoint.manifest import Pace
+from tf_hfwb.checkpoint.digests import Pace
 from tf_hfwb.checkpoint.pending_writes import begin_writing, end_writing, writing_thread
 
 _logger = logging.getLogger("tf_hfwb")

@@ -11,26 +11,24 @@ import os
 import pathlib
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from tf_hfwb.checkpoint.digests import CHUNK, Pace, digest_of_chunks, digest_of_file, sha256_of
 from tf_hfwb.checkpoint.directory_removal import discard, files_of, kept_aside
 from tf_hfwb.checkpoint.disk_sync import sync_directory
 from tf_hfwb.checkpoint.manifest import (
     MANIFEST,
     Checkpoint,
     FileEntry,
-    Pace,
-    digest_of_file,
     manifest_of,
     sequence_in,
-    sha256_of,
 )
 from tf_hfwb.checkpoint.regular_files import names_in, open_regular, size_of
-from tf_hfwb.checkpoint.safetensors_files import CHUNK, chunks
+from tf_hfwb.checkpoint.safetensors_files import chunks
 from tf_hfwb.checkpoint.temporary_names import REPLACED, beside
 from tf_hfwb.errors import CheckpointWriteError, CorruptCheckpointError, NotACheckpointError
 
@@ -119,10 +117,19 @@ class Draft:
                 f"as they were written. Leave them alone, or use another checkpoint."
             )
 
-    def reuse_same(self, name: str, sha256: str, checkpoint: Checkpoint | None) -> bool:
-        """Take a file over from another checkpoint, if it has one of that name and digest; tells whether it had."""
-        known = None if checkpoint is None else checkpoint.files.get(name)
-        if checkpoint is None or known is None or known.sha256 != sha256:
+    def reuse_same(self, name: str, content: Iterable[Any], checkpoint: Checkpoint | None) -> bool:
+        """Take a file over from another checkpoint, if it has one of that name and content there.
+
+        Args:
+            name: The file's name.
+            content: What the file has to hold, in pieces. It is hashed at the pace at which files are written.
+            checkpoint: The other checkpoint; None if there is none.
+
+        Returns:
+            Whether it was taken over.
+        """
+        entry = None if checkpoint is None else checkpoint.files.get(name)
+        if checkpoint is None or entry is None or digest_of_chunks(content, self._pace)[1] != entry.sha256:
             return False
         try:
             self.reuse(name, checkpoint)

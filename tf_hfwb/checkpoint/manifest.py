@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import io
 import json
 import os
@@ -21,15 +20,17 @@ import pathlib
 import re
 import reprlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.checkpoint import safetensors_files as tensor_files
+from tf_hfwb.checkpoint.digests import digest_of_file, sha256_of
 from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.regular_files import open_regular, size_of
+from tf_hfwb.checkpoint.step_names import paths_with_prefix, step_of
 from tf_hfwb.checkpoint.temporary_names import is_being_replaced
 from tf_hfwb.errors import CheckpointError, CorruptCheckpointError, NotACheckpointError
 from tf_hfwb.validation.relative_paths import all_checked
@@ -42,9 +43,6 @@ LARGEST_MANIFEST = 16 << 20  # Bytes; enough for 100,000 files.
 # How often one looks again, beside a process that saves, and the seconds between.
 LOOKS = 50
 PAUSE = 0.01
-
-# Called with a number of bytes that were written; may rest. True: somebody waits, so take all there is.
-Pace = Callable[[int], bool | None]
 
 
 @dataclass(frozen=True)
@@ -247,32 +245,10 @@ class Checkpoint:
 def sequence_in(directory: pathlib.Path) -> int:
     """The largest sequence of the checkpoints in a directory, whole or not; 0 without one."""
     largest = 0
-    for path in directory.glob("checkpoint-*"):
+    for path in paths_with_prefix(directory):
         with contextlib.suppress(NotACheckpointError, CorruptCheckpointError):
             largest = max(largest, Checkpoint.described(path).sequence)
     return largest
-
-
-def step_of(path: pathlib.Path) -> int | None:
-    """The step of ``checkpoint-{step}``; None for other names."""
-    match = re.fullmatch("checkpoint-([0-9]+)", path.name)
-    return int(match[1]) if match else None
-
-
-def digest_of_file(file: io.FileIO, pace: Pace | None = None) -> tuple[int, str]:
-    """The size of an open file and its SHA-256, hexadecimal."""
-    sha, size = hashlib.sha256(), 0
-    while chunk := file.read(tensor_files.CHUNK):
-        sha.update(chunk)
-        size += len(chunk)
-        if pace is not None:
-            pace(len(chunk))
-    return size, sha.hexdigest()
-
-
-def sha256_of(content: bytes) -> str:
-    """The SHA-256 of some bytes, hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def manifest_of(files: Mapping[str, FileEntry], sequence: int) -> bytes:

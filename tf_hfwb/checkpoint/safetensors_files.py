@@ -7,22 +7,20 @@ wrong with a header is an error of ours then, and the library does not give 8-bi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import reprlib
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from tf_hfwb import json_text
+from tf_hfwb.checkpoint.digests import CHUNK
 from tf_hfwb.errors import CorruptCheckpointError
-
-CHUNK = 4 << 20
 
 _LARGEST_HEADER = 100_000_000  # In bytes; the format's own limit.
 _MOST_DIMENSIONS = 64  # NumPy's.
@@ -81,26 +79,6 @@ def _pieces(value: np.ndarray) -> Iterator[memoryview]:
     flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
     for start in range(0, len(flat), CHUNK):
         yield flat[start : start + CHUNK].data
-
-
-def digest_of(
-    tensors: Mapping[str, np.ndarray],
-    metadata: Mapping[str, str] | None = None,
-    pace: Callable[[int], None] | None = None,
-) -> tuple[int, str]:
-    """Size and SHA-256 of the file that would be written.
-
-    Example:
-        >>> digest_of({"x": np.zeros(2, np.float32)})[0]
-        72
-    """
-    sha, size = hashlib.sha256(), 0
-    for chunk in chunks(tensors, metadata):
-        sha.update(chunk)
-        size += chunk.nbytes
-        if pace is not None:
-            pace(chunk.nbytes)
-    return size, sha.hexdigest()
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:

@@ -28,11 +28,13 @@ from dataclasses import dataclass
 import filelock
 
 from tf_hfwb.checkpoint.checkpoint_draft import RENAMING, Draft
+from tf_hfwb.checkpoint.digests import Pace
 from tf_hfwb.checkpoint.directory_removal import discard
 from tf_hfwb.checkpoint.disk_sync import sync_directory
-from tf_hfwb.checkpoint.manifest import LOOKS, MANIFEST, PAUSE, Checkpoint, FileEntry, Pace, step_of
+from tf_hfwb.checkpoint.manifest import LOOKS, MANIFEST, PAUSE, Checkpoint, FileEntry
 from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.regular_files import size_of
+from tf_hfwb.checkpoint.step_names import step_of
 from tf_hfwb.checkpoint.temporary_names import DRAFT, REMOVED, beside, missing_of, parts_of
 from tf_hfwb.errors import (
     CheckpointError,
@@ -160,14 +162,11 @@ class Store:
 
         Another process may save and remove some meanwhile: these were there at one moment.
         """
-        return self._listed()[0]
+        return self.list_all()[0]
 
-    def rejected(self) -> list[Rejected]:
-        """Directories named so that have a manifest and are damaged all the same."""
-        return self._listed()[1]
-
-    def _listed(self) -> tuple[list[Checkpoint], list[Rejected]]:
-        """Look until nothing came or went meanwhile, so that what is there is not missed while it is renamed."""
+    def list_all(self) -> tuple[list[Checkpoint], list[Rejected]]:
+        """As :meth:`checkpoints`, and the directories of such names that have a manifest and are damaged."""
+        # Look until nothing comes or goes meanwhile: what is being renamed could be missed.
         wait_for_writers(self.path)
         for _ in range(LOOKS):
             before = self._seen()
@@ -229,14 +228,14 @@ class Store:
             DirectoryInUseError: Another process removes each of them before it can be verified.
         """
         for _ in range(LOOKS):
-            good, bad = self._listed()
+            good, bad = self.list_all()
             try:
                 newest, damaged = _first_good(good)
             except NotACheckpointError:
                 continue
             # The newest one of a moment ago will do. To go back further, or to find none, nothing may have come since.
             is_newest = newest is not None and newest == good[-1] and newest.is_there()
-            if is_newest or (good, bad) == self._listed():
+            if is_newest or (good, bad) == self.list_all():
                 oldest = (-1, -1) if newest is None else _order(newest.sequence, newest.path)
                 passed = [one for one in bad if one.sequence is None or _order(one.sequence, one.path) > oldest]
                 return newest, [*damaged, *passed]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from tf_hfwb.data.sample_order import Order
 from tf_hfwb.data.sample_source import Source
 from tf_hfwb.data.tf_data import is_endless, is_tf_data, num_batches, repeated
 from tf_hfwb.errors import DataError
+from tf_hfwb.validation.argument_checks import as_integer
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -263,9 +263,10 @@ def _batches_of_tf_data(stream: tf.data.Dataset, steps_per_epoch: int | None) ->
 
 
 def _integer(name: str, value: int, minimum: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < minimum:
+    number = as_integer(value)
+    if number is None or number < minimum:
         raise DataError(f"{name}={value!r} cannot be used. Expected an integer >= {minimum}. Pass such a number.")
-    return operator.index(value)  # Of NumPy's integers, which JSON does not know.
+    return number
 
 
 def _check_start(start_step: int, num_epochs: int | None, steps_per_epoch: int | None) -> None:

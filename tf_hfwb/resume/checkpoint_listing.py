@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tf_hfwb.checkpoint.manifest import step_of
 from tf_hfwb.checkpoint.pending_writes import wait_for_writers
+from tf_hfwb.checkpoint.step_names import step_of
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import CheckpointError, NotACheckpointError, ServerError
 from tf_hfwb.json_text import number_of
@@ -64,9 +64,9 @@ def checkpoints(source: str | os.PathLike[str]) -> list[Listed]:
     """
     directory = pathlib.Path(source).expanduser()
     if directory.is_dir():
-        store = Store(directory)
-        states, damaged = _read(store.checkpoints())
-        damaged += [_damaged(one.path, one.reason) for one in store.rejected()]
+        found, rejected = Store(directory).list_all()
+        states, damaged = _read(found)
+        damaged += [_damaged(one.path, one.reason) for one in rejected]
         names = dict.fromkeys(filter(None, (_reference(state.run) for _, state in states)))
     else:
         wanted = parse_reference(os.fspath(source))

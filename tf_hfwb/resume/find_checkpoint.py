@@ -9,8 +9,9 @@ import os
 import pathlib
 from collections.abc import Iterable
 
-from tf_hfwb.checkpoint.manifest import MANIFEST, step_of
+from tf_hfwb.checkpoint.manifest import MANIFEST
 from tf_hfwb.checkpoint.pending_writes import wait_for_writers
+from tf_hfwb.checkpoint.step_names import step_of
 from tf_hfwb.checkpoint.store import Checkpoint, Rejected, Store
 from tf_hfwb.errors import ArtifactNotFoundError, CheckpointError, NotACheckpointError, ServerError, SettingError
 from tf_hfwb.resume.trainer_state import FACTS
