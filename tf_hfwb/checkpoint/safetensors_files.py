@@ -1,8 +1,8 @@
 """Files of tensors in the safetensors format, written in chunks.
 
-The safetensors library writes a file in one go. We hash while writing, rest between chunks so that training can go on,
-and sync; so the format, which is a JSON header and the raw buffers, is written here. It is read here, too: whatever is
-wrong with a header is an error of ours then, and the library does not give 8-bit floats to NumPy.
+The safetensors library writes a file in one go. Here a file is hashed while it is written, with rests between chunks so
+that they do not slow down training, and synced. So the format, a JSON header and raw buffers, is written here. It is
+read here, too, because the library does not give 8-bit floats to NumPy, and to have one error for whatever is wrong.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def chunks(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None
 
     Args:
         tensors: Arrays of any shape and order, by name; they are written in this order.
-        metadata: Words about the file.
+        metadata: Facts about the file.
 
     Raises:
         TypeError: A tensor has a type that the format does not know.
@@ -85,10 +85,10 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """All tensors of a file.
 
     Raises:
-        CorruptCheckpointError: The file is missing, cut off or no safetensors file; nothing of the size that it claims
-            has been taken in memory then.
+        CorruptCheckpointError: The file is missing, cut off or not a safetensors file. No memory of the size that it
+            claims has been allocated then.
     """
-    import ml_dtypes  # noqa: F401  NumPy learns bfloat16 and the 8-bit floats from it.
+    import ml_dtypes  # noqa: F401  It teaches NumPy bfloat16 and the 8-bit floats.
 
     try:
         with open(path, "rb") as file:
@@ -105,7 +105,11 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _header(file: BinaryIO, size: int) -> tuple[int, dict[str, tuple[np.dtype[Any], list[int], int]]]:
-    """Where the tensors begin, and the type, the shape and the place after that of each: they fill the file."""
+    """Where the tensors begin, and the type, the shape and the offset from there of each.
+
+    Raises:
+        ValueError: The header cannot be understood, or the tensors do not fill the file without gaps.
+    """
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > min(_LARGEST_HEADER, size - 8):

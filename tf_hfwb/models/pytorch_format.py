@@ -17,7 +17,7 @@ import numpy as np
 from tf_hfwb.checkpoint.manifest import MANIFEST
 from tf_hfwb.errors import SettingError
 from tf_hfwb.masking import mask_json
-from tf_hfwb.validation.new_directory import made
+from tf_hfwb.validation.new_directory import new_directory
 
 WEIGHTS = "model.safetensors"
 
@@ -57,7 +57,7 @@ def save_pytorch_format(model: Any, directory: str | os.PathLike[str], *, proces
 
     # Inside, if it is there: it may be a volume of its own, into which nothing can be renamed.
     place = target if target.exists() else target.parent
-    with made(place), tempfile.TemporaryDirectory(prefix=".tmp-", dir=place) as name:
+    with new_directory(place), tempfile.TemporaryDirectory(prefix=".tmp-", dir=place) as name:
         aside = pathlib.Path(name) / "model"  # With usual permissions, which the directory around it has not.
         aside.mkdir()
         save_file(tensors, aside / WEIGHTS, metadata={"format": "pt"})

@@ -129,7 +129,7 @@ def _warn_of_another_training(checkpoint: Checkpoint, rejected: Iterable[Rejecte
 def _run_id_of(found: Checkpoint | Rejected) -> str | None:
     """The id of the W&B run that wrote a checkpoint; None where that cannot be read."""
     try:
-        run_id = Checkpoint.described(found.path).read_json(FACTS)["run"]["id"]
+        run_id = Checkpoint.read_manifest(found.path).read_json(FACTS)["run"]["id"]
     except (CheckpointError, KeyError, TypeError):
         return None
     return run_id if isinstance(run_id, str) else None

@@ -14,7 +14,7 @@ import filelock
 from tf_hfwb.checkpoint.disk_sync import sync_directory, sync_tree
 from tf_hfwb.errors import SettingError
 from tf_hfwb.validation.argument_checks import whole_number
-from tf_hfwb.validation.new_directory import made
+from tf_hfwb.validation.new_directory import new_directory
 
 _DRAFT = ".being-written-"
 
@@ -46,7 +46,7 @@ def new_version(directory: pathlib.Path, version: int | None) -> Iterator[Draft]
         SettingError: The version is no number from 1, or is there already, or ``directory`` is a file.
     """
     check_version(directory, version)
-    with made(directory):
+    with new_directory(directory):
         _sweep(directory)
         # Servers look for names that are numbers only.
         path = directory / f"{_DRAFT}{uuid.uuid4().hex}"

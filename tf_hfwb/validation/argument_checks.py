@@ -1,4 +1,4 @@
-"""What several constructors ask of an argument."""
+"""Checks of arguments that several constructors take."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def whole_number(name: str, value: Any, *, minimum: int = 1, expected: str = "")
 
 
 def directory(name: str, value: Any) -> str:
-    """The path of a directory as a string, with the user's home in place of ``~``.
+    """Check the path of a directory, and return it as a string, with the user's home in place of ``~``.
 
     Args:
         name: The argument's name.
         value: What was given.
 
     Raises:
-        SettingError: It is no path, is empty, has a NUL byte, or names a user that there is not.
+        SettingError: It is not a path, is empty, has a NUL byte, or names a user who does not exist.
 
     Example:
         >>> import pathlib
@@ -84,7 +84,7 @@ def directory(name: str, value: Any) -> str:
 
 
 def plain(name: str, value: Any) -> Any:
-    """The value as JSON can write it: NumPy's numbers, paths and words of enumerations become plain ones.
+    """The value in types that JSON can write: from NumPy's numbers, paths, members of enumerations and the like.
 
     Args:
         name: The argument's name.
