@@ -52,7 +52,10 @@ class Generator:
         pad_token_id: What follows a sequence that has ended; that of the generation config, else its end token, when
             None.
         seed: For sampling.
-        generate_options: Other options of transformers' ``GenerationConfig``, as ``do_sample=True, top_p=0.9``.
+        generate_options: Other options of transformers' ``GenerationConfig``, such as ``do_sample=True, top_p=0.9``.
+
+    Attributes:
+        lengths: How long prompts and results become.
 
     Raises:
         SettingError: The model cannot generate, or an option is unknown or cannot be used here.
@@ -96,7 +99,7 @@ class Generator:
         self._seed = seed
         options = {**generate_options, "num_beams": num_beams, "pad_token_id": pad_token_id}
         self._config = generation_config_of(model, options)
-        self._lengths = LengthPlan(model, self._config, max_length, max_new_tokens)
+        self.lengths = LengthPlan(model, self._config, max_length, max_new_tokens)
         self._config.max_new_tokens = None  # Each call says how long its result may be.
         self._way = _JIT if getattr(model, "supports_xla_generation", True) else _EAGER
         self._functions: dict[Any, Callable[..., Any]] = {}
@@ -136,7 +139,7 @@ class Generator:
         longest = arrays["input_ids"].shape[1] if "input_ids" in arrays else 0
         failure: Exception | None = None
         for way in range(self._way, _EAGER):
-            lengths = self._lengths.rounded(longest)
+            lengths = self.lengths.rounded(longest)
             try:
                 padded = pad_batch(arrays, lengths.width, self._batch_size, on_left=not self._has_encoder)
                 tokens = self._generate(way, padded, lengths, seed)
@@ -145,7 +148,7 @@ class Generator:
                 continue
             self._settle_for(way, failure)
             return tokens
-        tokens = self._generate(_EAGER, arrays, self._lengths.exact(longest), seed)
+        tokens = self._generate(_EAGER, arrays, self.lengths.exact(longest), seed)
         self._settle_for(_EAGER, failure)
         return tokens
 
