@@ -30,6 +30,7 @@ from tf_hfwb import (
     training_batches,
     wandb_callbacks,
 )
+from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.checkpoint.store import Draft, Store
 from tf_hfwb.errors import (
     ArtifactNotFoundError,
@@ -39,6 +40,7 @@ from tf_hfwb.errors import (
     SettingError,
     StateMismatchError,
 )
+from tf_hfwb.keras_compat import host_of
 
 
 def data(number: int = 20, seed: int = 0):
@@ -430,9 +432,23 @@ def test_stock_keras_opens_a_checkpoint(kind, recwarn):
     assert stock.evaluate(x["x"], y, verbose=0) == model.evaluate(x["x"], y, verbose=0)
 
 
-def test_frozen_weights_are_linked_and_not_written():
+def frozen_bert():
     model = tiny.bert()
     model.bert.trainable = False
+    return model
+
+
+def frozen_keras():
+    import keras
+
+    model = model_of("keras")
+    model.layers[1].trainable = False
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    return model
+
+
+def test_frozen_weights_are_linked_and_not_written():
+    model = frozen_bert()
     model.compile(tf_keras.optimizers.Adam(1e-3))
     batches = training_batches(tiny.classified(), 4, model=model, processing_class=tiny.tokenizer())
     model.fit(
@@ -450,23 +466,37 @@ def test_frozen_weights_are_linked_and_not_written():
     assert os.path.samefile(first / "config.json", second / "config.json")
     stock = transformers.TFAutoModelForSequenceClassification.from_pretrained(second)
     assert same(weights(stock), weights(model))
-    restored = tiny.bert()
-    restored.bert.trainable = False
+    restored = frozen_bert()
     restored.compile(tf_keras.optimizers.Adam(1e-3))
     assert restore(restored, second).step == 9
     assert same(weights(restored), weights(model))
 
 
+@pytest.mark.parametrize(
+    ("make", "shard"),
+    [(frozen_bert, "model-00001-of-00002.safetensors"), (frozen_keras, "model_00000.weights.h5")],
+)
+def test_frozen_weights_are_hashed_with_rests(make, shard, monkeypatch):
+    host = host_of(make())
+    files, store, hashed = host.model_files(), Store("out"), []
+
+    def save(step, previous, pace=None):
+        values = {name: np.asarray(variable) for name, variable in files.variables.items()}
+        with store.draft(checkpoint_name(step), pace) as draft:
+            files.write(draft, values | files.computed(), previous)
+            return draft.commit()
+
+    first = save(1, None)
+    monkeypatch.setattr("tf_hfwb.checkpoint.digests.CHUNK", 256)  # Files that are written count by larger pieces.
+    second = save(2, first, hashed.append)
+    assert os.path.samefile(first.path / shard, second.path / shard)
+    assert sum(hashed) > second.files[shard].size - 256
+
+
 def test_frozen_weights_of_keras_3_are_linked_too():
     import keras
 
-    def frozen():
-        model = model_of("keras")
-        model.layers[1].trainable = False
-        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-        return model
-
-    model = frozen()
+    model = frozen_keras()
     train(model, [WandbModelCheckpoint("out")])
     first, second = (pathlib.Path("out") / f"checkpoint-{step}" for step in (5, 10))
     shards = ["model_00000.weights.h5", "model_00001.weights.h5"]
@@ -476,7 +506,7 @@ def test_frozen_weights_of_keras_3_are_linked_too():
     stock.load_weights(second / "model.weights.json")
     assert same(weights(stock), weights(model))
     assert same(weights(load_model(second)), weights(model))
-    other = frozen()
+    other = frozen_keras()
     assert restore(other, second).step == 10
     assert same(weights(other), weights(model))
 

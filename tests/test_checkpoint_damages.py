@@ -32,8 +32,8 @@ def save(store, step):
 
 def contents(path):
     """What a reader may take from a checkpoint: the manifest's sequence and all files."""
-    files = Checkpoint.described(path).files
-    return Checkpoint.described(path).sequence, {name: (path / name).read_bytes() for name in files}
+    files = Checkpoint.read_manifest(path).files
+    return Checkpoint.read_manifest(path).sequence, {name: (path / name).read_bytes() for name in files}
 
 
 # -- damages of a file -------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tf_hfwb.checkpoint.manifest import FileEntry, manifest_of
+from tf_hfwb.checkpoint.safetensors_files import chunks
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import CheckpointError, CheckpointWriteError, CorruptCheckpointError
 
@@ -38,7 +39,7 @@ def save(store, step, previous=None, name=None, text=""):
 
 def like(checkpoint):
     """For ``save``: link the file that did not change."""
-    return checkpoint.files["frozen.safetensors"].sha256, checkpoint
+    return chunks(FROZEN), checkpoint
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_a_manifest_that_is_no_regular_file_is_refused(store, replace):
     with pytest.raises(CorruptCheckpointError, match=rf"manifest\.json cannot be read: it is {KINDS[replace]}"):
         Checkpoint.open(checkpoint.path)
     assert [one.step for one in store.checkpoints()] == [10]
-    assert [one.path for one in store.rejected()] == [checkpoint.path]
+    assert [one.path for one in store.list_all()[1]] == [checkpoint.path]
     save(store, 20)
     assert [one.step for one in store.checkpoints()] == [10, 20]
 

@@ -27,7 +27,7 @@ import pytest
 from helpers import python
 
 from tf_hfwb import errors
-from tf_hfwb.checkpoint.safetensors_files import CHUNK
+from tf_hfwb.checkpoint.digests import CHUNK
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import (
     CheckpointWriteError,
@@ -122,7 +122,7 @@ def test_what_was_written_is_read_back(store):
 
 def test_making_a_store_and_listing_touch_nothing(store):
     assert store.checkpoints() == []
-    assert store.rejected() == []
+    assert store.list_all()[1] == []
     assert store.newest_good() == (None, [])
     assert store.prune(1) == []
     assert not store.path.exists()
@@ -256,6 +256,24 @@ def test_a_reused_file_is_one_file_on_disk(store):
     assert second.files["copy/notes"] == first.files["deep/er/notes.txt"]
     shutil.rmtree(first.path)
     second.verify()
+
+
+def test_a_file_is_reused_if_it_has_the_same_content_which_is_hashed_with_rests(store):
+    content, seen = b"x" * (3 * CHUNK), []
+    with store.draft("checkpoint-1") as draft:
+        with draft.open("frozen") as file:
+            file.write(content)
+        first = draft.commit()
+    with store.draft("checkpoint-2", pace=seen.append) as draft:
+        assert not draft.reuse_same("frozen", [content[1:]], first)
+        assert draft.reuse_same("frozen", [content], first)
+        assert seen == [CHUNK, CHUNK, CHUNK, CHUNK, CHUNK]
+        not_read = iter([content])
+        assert not draft.reuse_same("frozen", not_read, None)
+        assert not draft.reuse_same("another", not_read, first)
+        assert next(not_read) is content
+        second = draft.commit()
+    assert os.path.samefile(first.path / "frozen", second.path / "frozen")
 
 
 def test_where_links_are_not_possible_a_reused_file_is_a_copy(store, monkeypatch):
@@ -414,7 +432,7 @@ def test_damage_that_shows_in_the_manifest_and_the_sizes(store, damage, message)
         Checkpoint.open(store.path / "checkpoint-20")
     assert isinstance(caught.value, ValueError)
     assert steps(store) == [10]
-    (rejected,) = store.rejected()
+    (rejected,) = store.list_all()[1]
     assert (rejected.path, rejected.reason) == (store.path / "checkpoint-20", str(caught.value))
     assert len(rejected.reason) < 5000
     newest, passed_over = store.newest_good()
@@ -449,7 +467,7 @@ def test_the_newest_good_one_comes_with_those_passed_over_and_no_older_ones(stor
     assert newest.step == 20
     told = {one.path.name: one.sequence for one in passed_over}
     assert told == {"checkpoint-10": None, "checkpoint-30": 4, "checkpoint-40": 5}
-    assert {one.path.name: one.sequence for one in store.rejected() if one.path.name == "checkpoint-5"} == {
+    assert {one.path.name: one.sequence for one in store.list_all()[1] if one.path.name == "checkpoint-5"} == {
         "checkpoint-5": 1
     }
 
@@ -542,7 +560,7 @@ def test_steps_are_ordered_as_numbers_and_other_names_are_not_listed(store):
     (store.path / "checkpoint-500" / "trainer_state.json").write_text("{}")
     (store.path / "checkpoint-600").touch()
     assert steps(store) == [9, 20, 100]
-    assert store.rejected() == []
+    assert store.list_all()[1] == []
     assert Checkpoint.open(store.path / "model").step is None
 
 
@@ -630,7 +648,7 @@ def test_sweeping_removes_our_leftovers_and_nothing_else(store):
 REPLACED = ".tmp-replaced-checkpoint-10-0a1b2c3d"
 
 
-@pytest.mark.parametrize("look", ["checkpoints", "rejected", "newest_good", "sweep"])
+@pytest.mark.parametrize("look", ["checkpoints", "list_all", "newest_good", "sweep"])
 def test_the_old_one_comes_back_when_the_new_one_never_came(store, look):
     old = save(store, 10)
     os.rename(old.path, store.path / REPLACED)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tf_hfwb.checkpoint.safetensors_files import CHUNK, chunks, digest_of, read_tensors
+from tf_hfwb.checkpoint.digests import CHUNK, digest_of_chunks
+from tf_hfwb.checkpoint.safetensors_files import chunks, read_tensors
 from tf_hfwb.errors import CorruptCheckpointError
 
 LIBRARY = [
@@ -96,8 +97,9 @@ def test_the_same_tensors_give_the_same_bytes_and_the_digest_without_writing(tmp
     data = written(tmp_path / "file", tensors, {"format": "tf"}).read_bytes()
     copies = {name: np.array(value, order="F") for name, value in tensors.items()}
     assert written(tmp_path / "again", copies, {"format": "tf"}).read_bytes() == data
-    assert digest_of(tensors, {"format": "tf"}) == (len(data), hashlib.sha256(data).hexdigest())
-    assert digest_of(dict(reversed(tensors.items())), {"format": "tf"})[1] != hashlib.sha256(data).hexdigest()
+    assert digest_of_chunks(chunks(tensors, {"format": "tf"})) == (len(data), hashlib.sha256(data).hexdigest())
+    other_order = chunks(dict(reversed(tensors.items())), {"format": "tf"})
+    assert digest_of_chunks(other_order)[1] != hashlib.sha256(data).hexdigest()
 
 
 def test_large_tensors_come_in_chunks(tmp_path):
@@ -105,8 +107,8 @@ def test_large_tensors_come_in_chunks(tmp_path):
     sizes = [chunk.nbytes for chunk in chunks(tensors)]
     assert sizes[1:] == [CHUNK, CHUNK, 4, 16]
     seen = []
-    size, _ = digest_of(tensors, pace=seen.append)
-    assert seen == sizes
+    size, _ = digest_of_chunks(chunks(tensors), pace=seen.append)
+    assert seen == [sizes[0] + CHUNK, CHUNK]  # Not after each small tensor.
     assert size == sum(sizes)
     assert_same(safetensors.numpy.load_file(written(tmp_path / "file", tensors)), tensors)
 
@@ -114,12 +116,12 @@ def test_large_tensors_come_in_chunks(tmp_path):
 @pytest.mark.parametrize("value", [np.array(["text"]), np.array([None]), np.zeros(2, np.complex128)])
 def test_a_type_that_the_format_does_not_know_is_refused_by_name(value):
     with pytest.raises(TypeError, match=r"^weird has the type .*Expected one of bool, int8.*Cast it first"):
-        digest_of({"weird": value})
+        list(chunks({"weird": value}))
 
 
 def test_the_reserved_name_is_refused():
     with pytest.raises(ValueError, match="__metadata__"):
-        digest_of({"__metadata__": np.ones(1)})
+        list(chunks({"__metadata__": np.ones(1)}))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from helpers import python
 
 from tf_hfwb.checkpoint.background_writer import BackgroundWriter
 from tf_hfwb.checkpoint.store import Checkpoint, Store
-from tf_hfwb.resume.restore import find_model
+from tf_hfwb.resume.find_checkpoint import find_local_path
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_readers_wait_for_what_is_written_where_they_look(writer, tmp_path):
         lambda name: store.newest_good()[0].name,
         lambda name: Store(tmp_path / "work/../work/out").checkpoints()[-1].name,
         lambda name: Checkpoint.open(f"out/{name}").name,
-        lambda name: find_model(f"out/{name}/").resolve().name * os.path.exists(f"out/{name}"),
+        lambda name: find_local_path(f"out/{name}/").resolve().name * os.path.exists(f"out/{name}"),
         lambda name: store.sweep() or Store("out").checkpoints()[-1].name,
     ]
     for number, look in enumerate(looks):
@@ -205,7 +205,7 @@ from helpers import python
 
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.checkpoint.background_writer import BackgroundWriter
-from tf_hfwb.resume.restore import find_model
+from tf_hfwb.resume.find_checkpoint import find_local_path
 
 store, writer, rate = Store("out"), BackgroundWriter("out"), 64 << 20
 

@@ -300,8 +300,8 @@ def test_a_generation_config_of_ones_own(tmp_path):
     for source in (tmp_path, tmp_path / "generation_config.json"):
         trainer = trainer_of(model, None, None, predict_with_generate=True, generation_config=str(source))
         assert model.generation_config.max_length == 9
-        assert trainer._plan_evaluation({}).generator._total == 9
-        assert trainer._plan_evaluation({"max_new_tokens": 3}).generator._total == 4
+        assert trainer._plan_evaluation({}).generator.lengths.exact(5).total == 9
+        assert trainer._plan_evaluation({"max_new_tokens": 3}).generator.lengths.exact(5).total == 4
     with pytest.raises(SettingError, match="generation_config='nowhere'"):
         trainer_of(model, None, None, generation_config="nowhere")
 

@@ -10,7 +10,7 @@ import pytest
 from tf_hfwb import restore
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.errors import NotACheckpointError, StateMismatchError
-from tf_hfwb.resume.restore import find_checkpoint
+from tf_hfwb.resume.find_checkpoint import find_checkpoint
 from tf_hfwb.resume.resume_position import Position
 
 ANOTHER = "Another training may go on than the one that saved last"
@@ -124,14 +124,14 @@ def test_one_that_goes_while_it_is_put_back_is_looked_for_again(monkeypatch):
     save(2)
     seen = []
 
-    def go_on(model, checkpoint):
+    def resume_from(model, checkpoint):
         """As far as reading goes, with another process that removes what is read first."""
         seen.append(checkpoint.step)
         if len(seen) == 1:
             shutil.rmtree(checkpoint.path)
         return Position(step=checkpoint.read_json("trainer_state.json")["global_step"])
 
-    monkeypatch.setattr("tf_hfwb.resume.restore.go_on", go_on)
+    monkeypatch.setattr("tf_hfwb.resume.restore.resume_from", resume_from)
     assert restore(None, True, output_dir="out").step == 1
     assert seen == [2, 1]
     seen.clear()
@@ -144,11 +144,11 @@ def test_one_that_cannot_be_put_back_is_not_tried_again(monkeypatch):
     save(1)
     tried = []
 
-    def go_on(model, checkpoint):
+    def resume_from(model, checkpoint):
         tried.append(checkpoint.step)
         raise StateMismatchError("It does not fit.")
 
-    monkeypatch.setattr("tf_hfwb.resume.restore.go_on", go_on)
+    monkeypatch.setattr("tf_hfwb.resume.restore.resume_from", resume_from)
     with pytest.raises(StateMismatchError):
         restore(None, True, output_dir="out")
     assert tried == [1]

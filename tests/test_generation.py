@@ -12,6 +12,8 @@ from helpers import classifier, nightly
 
 from tf_hfwb import Generator
 from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.evaluation.generation_lengths import LengthPlan
+from tf_hfwb.evaluation.generation_options import generation_config_of
 
 LENGTHS = (3, 7, 5, 8, 2, 4)
 
@@ -122,6 +124,10 @@ def test_what_cannot_be_compiled_runs_eagerly_with_one_warning(gpt2, caplog):
     assert "only implemented for eager execution" in warning
 
 
+def length_plan(model, *, max_length=None, max_new_tokens=None, **options):
+    return LengthPlan(model, generation_config_of(model, options), max_length, max_new_tokens)
+
+
 @pytest.mark.parametrize(
     ("options", "longest", "lengths"),
     [
@@ -137,17 +143,17 @@ def test_what_cannot_be_compiled_runs_eagerly_with_one_warning(gpt2, caplog):
     ],
 )
 def test_lengths_of_decoder_only_models(gpt2, options, longest, lengths):
-    assert Generator(gpt2, **options)._lengths(longest, fixed=True) == lengths
+    assert length_plan(gpt2, **options).rounded(longest) == lengths
 
 
 def test_widths_are_few(gpt2):
-    generator = Generator(gpt2, max_new_tokens=6)
-    assert {generator._lengths(longest, fixed=True)[0] for longest in range(1, 27)} == {8, 16, 26}
+    plan = length_plan(gpt2, max_new_tokens=6)
+    assert {plan.rounded(longest).width for longest in range(1, 27)} == {8, 16, 26}
 
 
 def test_lengths_of_encoder_decoders(t5):
-    assert Generator(t5)._lengths(50, fixed=True) == (64, 20, 20)
-    assert Generator(t5, max_new_tokens=4)._lengths(50, fixed=False) == (50, 5, 5)
+    assert length_plan(t5).rounded(50) == (64, 20, 20)
+    assert length_plan(t5, max_new_tokens=4).exact(50) == (50, 5, 5)
 
 
 def test_a_prompt_that_leaves_no_room(gpt2):

@@ -19,7 +19,7 @@ from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.cli import main
 from tf_hfwb.errors import CorruptCheckpointError, NotACheckpointError, UnsafeModelError, WeightsError
 from tf_hfwb.models.pytorch_format import save_pytorch_format
-from tf_hfwb.resume.restore import load_processing
+from tf_hfwb.resume.load_processing import load_processing
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import transformers
 from helpers import KERASES, samples
 
 from tf_hfwb.data import evaluation_batches
-from tf_hfwb.evaluation.prediction_pass import BatchRunner
+from tf_hfwb.evaluation.batch_runner import BatchRunner
 
 MODELS = {
     "bert": (tiny.bert, tiny.classified),

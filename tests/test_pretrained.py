@@ -45,7 +45,8 @@ from transformers import (
 )
 
 from tf_hfwb.errors import SettingError, WeightsError
-from tf_hfwb.models.pretrained import LazyTensors, from_pretrained
+from tf_hfwb.models.pretrained import from_pretrained
+from tf_hfwb.models.pytorch_weights import LazyTensors
 
 IDS = {"input_ids": tf.constant([[5, 6, 7, 8], [9, 8, 7, 0]]), "attention_mask": tf.constant([[1] * 4, [1, 1, 1, 0]])}
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 24}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tf_hfwb.validation.relative_paths import all_checked, checked
+from tf_hfwb.validation.relative_paths import check_path, check_paths
 
 
 @pytest.mark.parametrize("name", ["a", "a/b.txt", ".hidden", "...", "a..b/c", "größer", "日本/語.txt", "a b:c", "null"])
 def test_a_plain_name_passes_as_it_is(name):
-    assert checked(name) == name
+    assert check_path(name) == name
 
 
 OUTSIDE = "outside of its directory"
@@ -27,15 +27,15 @@ BAD = [
 @pytest.mark.parametrize(("name", "message"), BAD)
 def test_any_other_name_is_refused_and_shown(name, message):
     with pytest.raises(ValueError, match=message) as caught:
-        checked(name)
+        check_path(name)
     assert repr(name) in str(caught.value)
     with pytest.raises(ValueError, match=message):
-        all_checked(["good", name])
+        check_paths(["good", name])
 
 
 def test_a_name_that_no_system_takes_is_refused_and_not_shown():
     with pytest.raises(ValueError, match="a name of 5000 characters"):
-        checked("a/" * 2500)
+        check_path("a/" * 2500)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_a_name_that_no_system_takes_is_refused_and_not_shown():
 )
 def test_two_names_of_one_file_are_refused(names, message):
     with pytest.raises(ValueError, match=message):
-        all_checked(names)
+        check_paths(names)
 
 
 def test_names_of_different_files_pass_in_their_order():
     names = ["b", "a/b", "a/c", "ab", "a.txt"]
-    assert all_checked(iter(names)) == names
+    assert check_paths(iter(names)) == names

@@ -33,7 +33,7 @@ from tf_hfwb.errors import (
 )
 from tf_hfwb.keras_compat import safe_config
 from tf_hfwb.keras_compat.safe_config import check_config
-from tf_hfwb.resume.restore import load_processing
+from tf_hfwb.resume.load_processing import load_processing
 from tf_hfwb.serving.export_source import load_source
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker

@@ -12,8 +12,8 @@ import tiny
 import transformers
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.serving.export import processing_for
 from tf_hfwb.serving.images_in_graph import PicturesInGraph, UnsupportedProcessorError
+from tf_hfwb.serving.processing_in_graph import processing_for
 from tf_hfwb.serving.transformers_servable import Servable
 
 SIZES = [(31, 17), (64, 64), (240, 319), (2, 5), (2, 1), (224, 224), (480, 500)]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tf_hfwb.data import training_batches
     from tf_hfwb.evaluation.text_generation import Generator
     from tf_hfwb.models.pretrained import from_pretrained
-    from tf_hfwb.resume.restore import load_model, restore
+    from tf_hfwb.resume.load_model import load_model
+    from tf_hfwb.resume.restore import restore
     from tf_hfwb.serving.export import export_for_serving
     from tf_hfwb.tracking.registry import link_to_registry
     from tf_hfwb.trainer.tf_trainer import TFTrainer
@@ -48,7 +49,7 @@ _HOMES = {
     "export_for_serving": "tf_hfwb.serving.export",
     "from_pretrained": "tf_hfwb.models.pretrained",
     "link_to_registry": "tf_hfwb.tracking.registry",
-    "load_model": "tf_hfwb.resume.restore",
+    "load_model": "tf_hfwb.resume.load_model",
     "restore": "tf_hfwb.resume.restore",
     "training_batches": "tf_hfwb.data",
     "wandb_callbacks": "tf_hfwb.callbacks.callback_list",

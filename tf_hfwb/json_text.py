@@ -1,7 +1,7 @@
-"""JSON that any reader takes, and nothing but that from others.
+"""JSON that any reader accepts, and a strict reader for that of others.
 
-Python writes NaN and infinity as tokens that are no JSON. Here they are the words by which W&B has them, too; whoever
-knows that a value is a number turns the word back with :func:`number_of`.
+Python writes NaN and infinity as tokens that are not JSON. Here they are written as words, the same as W&B's.
+:func:`number_of` turns the word back where a value must be a number.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_HUGE = 10**300  # More does not go into a float.
+_HUGE = 10**300  # A float cannot hold much more.
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
-    """A value as JSON, with words for numbers that JSON does not have.
+    """Write a value as JSON, with words for the numbers that JSON does not have.
 
     Example:
         >>> dumps({"loss": float("nan"), "best": [float("-inf"), 0.5]})
@@ -24,24 +24,24 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
     """
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
-    except ValueError:  # Rare, so only then is everything looked through.
+    except ValueError:  # Rare, so only then is every value looked at.
         return json.dumps(_in_words(value), indent=indent, allow_nan=False)
 
 
 def line(text: str) -> str:
-    """A line of JSON that Python wrote, as :func:`dumps` would have written it."""
+    """Rewrite a line of JSON that Python wrote as :func:`dumps` would have written it."""
     return dumps(json.loads(text)) if "NaN" in text or "Infinity" in text else text
 
 
 def loads(data: bytes) -> Any:
-    """The value of a JSON text; Python's own tokens for NaN and infinity are read as well.
+    """Read a JSON text; Python's own tokens for NaN and infinity are accepted, too.
 
     Raises:
-        ValueError: It is no JSON in UTF-8, has a key twice, half a surrogate pair or a number of thousands of digits,
+        ValueError: It is not JSON in UTF-8, has a key twice, half a surrogate pair or a number of thousands of digits,
             or is nested too deep.
     """
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_without_doubles)
+        value = json.loads(data.decode(), object_pairs_hook=_refuse_double_keys)
         if b"\\ud" in data or b"\\uD" in data:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -69,11 +69,13 @@ def _in_words(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_in_words(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        if math.isnan(value):
+            return "NaN"
+        return "Infinity" if value > 0 else "-Infinity"
     return value
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_double_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

@@ -45,3 +45,8 @@ def _wanted_level() -> int:
         root_level = logging.getLogger().level
         level = logging.NOTSET if root_level == logging.WARNING else root_level
     return max(level, _logger.manager.disable + 1)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, to be quoted in another one."""
+    return str(error).strip().partition("\n")[0]

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from tf_hfwb.data import evaluation_batches
 from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.evaluation.batch_parts import split_batch
+from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics
-from tf_hfwb.evaluation.prediction_pass import BatchRunner, split_batch
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
 from tf_hfwb.keras_compat import Logs, fit_arguments, host_of, undisturbed_metrics

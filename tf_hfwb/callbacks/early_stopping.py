@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, SettingError
 from tf_hfwb.fit.evaluation_callback import EvaluationCallback
 from tf_hfwb.fit.metric_names import is_evaluation, named, row_name
 from tf_hfwb.keras_compat import Logs, described, has_callbacks_of_others, number
 from tf_hfwb.resume.participants import EARLY_STOPPING, CaptureState
-from tf_hfwb.resume.training_state import metrics_of, weights_in
+from tf_hfwb.resume.trainer_state import TrainerState
+from tf_hfwb.resume.weight_restoring import match_weights
 from tf_hfwb.tracking.user_runs import summarize_open_run
 from tf_hfwb.validation.argument_checks import whole_number
 
@@ -326,12 +328,12 @@ class EarlyStopping(EvaluationCallback):
             self._take_weights()
             return
         try:
-            checkpoint = Checkpoint.open(source.with_name(f"checkpoint-{self.best_step}"))
+            checkpoint = Checkpoint.open(source.with_name(checkpoint_name(self.best_step)))
             checkpoint.verify()
-            value = metrics_of(checkpoint).get(self._row, self.best)
+            value = TrainerState.read(checkpoint).metrics.get(self._row, self.best)
             if value != self.best:
                 raise CheckpointError(f"{checkpoint.path} is another training's: its {self._row} is {value}")
-            self._weights = weights_in(self._host, checkpoint)
+            self._weights = match_weights(self._host, checkpoint)
         except CheckpointError as error:
             _logger.warning(
                 "EarlyStopping goes on from %s, without the weights of the best step %d (%s=%s): %s. Expected its "

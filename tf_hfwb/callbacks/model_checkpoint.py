@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.fit.best_checkpoint import BestCheckpoint
 from tf_hfwb.fit.checkpoint_options import CheckpointOptions, refuse_argument
 from tf_hfwb.fit.checkpoint_saver import CheckpointSaver, Save
@@ -139,7 +140,7 @@ class WandbModelCheckpoint(StepCallback):
     def best_checkpoint(self) -> pathlib.Path | None:
         """The directory of the best checkpoint."""
         step = self._best.taken.step
-        return None if step is None else self._saver.store.path / f"checkpoint-{step}"
+        return None if step is None else self._saver.store.path / checkpoint_name(step)
 
     # -- the fit ---------------------------------------------------------------------------------------------------
 

@@ -1,16 +1,16 @@
-"""One thread that writes checkpoints while training goes on.
+"""One thread that writes checkpoints while the model is trained.
 
 Guarantees:
 
 * Jobs run one after the other, in the order of :meth:`BackgroundWriter.submit`.
 * At most one job waits while another one runs, so that no more than two states are held; a further ``submit`` blocks
   until there is room, and its time is added up.
-* While training goes on the thread keeps out of its way: lowest priority, a rest after every few MiB. When somebody
-  waits for it, it hurries; when only the next job does, it rests no more.
-* An exception ends its job only. It is handed out once by :meth:`BackgroundWriter.take_error`.
-* The thread ends when nothing is left to write, however the fit has ended, and Python waits for it at its own end. What
-  fails then is said at once, as nobody asks any more.
-* A forked child has neither the thread nor its jobs, which are done by the parent: there the writer begins anew.
+* During training the thread has the lowest priority, and rests after every few MiB. When somebody waits for it, it has
+  the normal priority and may use more threads; when only the next job waits, it merely stops resting.
+* An exception ends its job only. :meth:`BackgroundWriter.take_error` returns it, once.
+* The thread ends when nothing is left to write, however the fit has ended, and Python waits for it at exit. An error at
+  that time is logged, as nobody asks for it any more.
+* A forked child has neither the thread nor its jobs, which the parent does: there the writer begins anew.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from tf_hfwb.checkpoint.manifest import Pace
+from tf_hfwb.checkpoint.digests import Pace
 from tf_hfwb.checkpoint.pending_writes import begin_writing, end_writing, writing_thread
 
 _logger = logging.getLogger("tf_hfwb")
 
-_LOWEST = 19  # As nice as can be.
-# Seconds after each chunk. On two busy cores the worst training step takes 1.12 of a calm one with it, 1.25 with a
-# quarter of it, and twice as long without.
+_LOWEST = 19  # The lowest priority, as the number that setpriority takes.
+# Seconds after each chunk. On two busy cores the slowest training step takes 1.12 times as long as without a save,
+# 1.25 times with a quarter of this rest, and twice as long with no rest.
 _REST = 0.02
 
 
@@ -39,7 +39,7 @@ class BackgroundWriter:
     """Runs jobs that write files.
 
     Args:
-        directory: Where they write: readers of it in this process wait for them.
+        directory: The directory that they write into; readers of it in this process wait for them.
 
     Attributes:
         waited: Seconds that :meth:`submit` has waited for room.
@@ -53,6 +53,14 @@ class BackgroundWriter:
         ['written']
     """
 
+    # Made anew by forget.
+    _changed: threading.Condition
+    _jobs: collections.deque[Callable[[Pace], None]]
+    _submitted: int
+    _done: int
+    _thread: threading.Thread | None
+    _waiting: int
+
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._directory = directory
         self._errors: list[Exception] = []
@@ -60,11 +68,11 @@ class BackgroundWriter:
         self.forget()
 
     def forget(self) -> None:
-        """Begin with nothing to write; called in a forked process, whose parent writes what is here."""
+        """Drop all jobs; called in a forked process, whose parent does them."""
         self._changed = threading.Condition()
-        self._jobs: collections.deque[Callable[[Pace], None]] = collections.deque()
+        self._jobs = collections.deque()
         self._submitted = self._done = 0
-        self._thread: threading.Thread | None = None
+        self._thread = None
         self._waiting = 0
 
     def submit(self, job: Callable[[Pace], None]) -> None:
@@ -78,7 +86,7 @@ class BackgroundWriter:
             self._submitted += 1
             if self._thread is None:
                 begin_writing(self, self._directory)
-                # Python waits at its end for a thread that is no daemon.
+                # Python waits at exit for a thread that is not a daemon.
                 self._thread = threading.Thread(target=self._work, name="tf_hfwb-checkpoints", daemon=False)
                 self._thread.start()
 
@@ -88,7 +96,7 @@ class BackgroundWriter:
             self._wait_until(self._submitted)
 
     def take_error(self) -> Exception | None:
-        """The oldest exception that nobody has been told of yet."""
+        """The oldest exception that was not returned yet; None if there is none."""
         return self._errors.pop(0) if self._errors else None
 
     def _wait_until(self, done: int) -> None:
@@ -107,7 +115,7 @@ class BackgroundWriter:
             self._set_priority(_LOWEST)
 
     def _set_priority(self, nice: int) -> None:
-        """On Linux a thread has a priority of its own. Not everybody may raise it again; then it stays low."""
+        """Set the thread's priority, which is its own on Linux. Where it may not be raised again, it stays low."""
         thread = self._thread
         if sys.platform == "linux" and thread is not None and thread.native_id is not None:
             with contextlib.suppress(OSError):

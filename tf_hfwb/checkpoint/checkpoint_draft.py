@@ -1,4 +1,4 @@
-"""A checkpoint that is being written: its files, hashed on the way, and the moment from which it is there."""
+"""A checkpoint that is being written: its files, which are hashed on the way, and its commit."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ import os
 import pathlib
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from tf_hfwb.checkpoint.directory_removal import discard, files_of, kept_aside
+from tf_hfwb.checkpoint.digests import CHUNK, Pace, digest_of_chunks, digest_of_file, sha256_of
+from tf_hfwb.checkpoint.directory_removal import discard, files_of, name_to_keep
 from tf_hfwb.checkpoint.disk_sync import sync_directory
 from tf_hfwb.checkpoint.manifest import (
     MANIFEST,
     Checkpoint,
     FileEntry,
-    Pace,
-    digest_of_file,
     manifest_of,
     sequence_in,
-    sha256_of,
 )
 from tf_hfwb.checkpoint.regular_files import names_in, open_regular, size_of
-from tf_hfwb.checkpoint.safetensors_files import CHUNK, chunks
-from tf_hfwb.checkpoint.temporary_names import REPLACED, beside
+from tf_hfwb.checkpoint.safetensors_files import chunks
+from tf_hfwb.checkpoint.temporary_names import REPLACED, unused_name
 from tf_hfwb.errors import CheckpointWriteError, CorruptCheckpointError, NotACheckpointError
 
-RENAMING = threading.Lock()  # Between the two renames of a replacement nobody brings the old one back.
+RENAMING = threading.Lock()  # Held during the two renames of a replacement, so that nothing undoes the first one.
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -58,9 +56,9 @@ class Draft:
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        """A file to write, once and from front to back; it is hashed on the way and synced at the end.
+        """Open a file for writing, once and from front to back; it is hashed on the way and synced at the end.
 
-        What is written must not be changed before the commit: it may be hashed until then. An error in the block
+        Do not change what was written before the commit: it may be hashed as late as then. An error in the block
         removes the file.
         """
         path = self.path / name
@@ -71,7 +69,7 @@ class Draft:
                 yield file  # type: ignore[misc]
                 os.fsync(raw.fileno())
             except BaseException:
-                path.unlink(missing_ok=True)  # Or commit would take half a file for one that another tool wrote.
+                path.unlink(missing_ok=True)  # Else commit would take half a file for one that another tool wrote.
                 raise
         self._written[name] = file
 
@@ -89,11 +87,16 @@ class Draft:
                 file.write(chunk)
 
     def reuse(self, name: str, checkpoint: Checkpoint, name_there: str | None = None) -> None:
-        """Take a file over from another checkpoint: as a link, or as a copy where links are not possible.
+        """Reuse a file of another checkpoint: as a link, or as a copy where links are not possible.
+
+        Args:
+            name: The name of the file here.
+            checkpoint: The other checkpoint.
+            name_there: Its name there; the same if None.
 
         Raises:
-            CorruptCheckpointError: There it is missing, is no regular file or has another size.
-            NotACheckpointError: That checkpoint has gone meanwhile.
+            CorruptCheckpointError: There it is missing, is not a regular file or has another size.
+            NotACheckpointError: That checkpoint has been removed meanwhile.
         """
         source = name_there or name
         path = self.path / name
@@ -107,11 +110,11 @@ class Draft:
                         file.write(chunk)
             else:
                 self._check_link(name, there.fileno())
-        # Also for a copy: one of a damaged file must not look like a good one.
+        # Also for a copy: that of a damaged file must not look like an undamaged one.
         self._files[name] = checkpoint.files[source]
 
     def _check_link(self, name: str, descriptor: int) -> None:
-        """What was linked is the file that was looked at."""
+        """Refuse a link to another file than the one that was opened."""
         if not os.path.samestat(os.lstat(self.path / name), os.fstat(descriptor)):
             (self.path / name).unlink()
             raise CorruptCheckpointError(
@@ -119,29 +122,38 @@ class Draft:
                 f"as they were written. Leave them alone, or use another checkpoint."
             )
 
-    def reuse_same(self, name: str, sha256: str, checkpoint: Checkpoint | None) -> bool:
-        """Take a file over from another checkpoint, if it has one of that name and digest; tells whether it had."""
-        known = None if checkpoint is None else checkpoint.files.get(name)
-        if checkpoint is None or known is None or known.sha256 != sha256:
+    def reuse_same(self, name: str, content: Iterable[Any], checkpoint: Checkpoint | None) -> bool:
+        """Reuse a file of another checkpoint, if it has one of that name and content.
+
+        Args:
+            name: The file's name.
+            content: What the file has to hold, in pieces. It is hashed at the pace at which files are written.
+            checkpoint: The other checkpoint; None if there is none.
+
+        Returns:
+            Whether it is reused.
+        """
+        entry = None if checkpoint is None else checkpoint.files.get(name)
+        if checkpoint is None or entry is None or digest_of_chunks(content, self._pace)[1] != entry.sha256:
             return False
         try:
             self.reuse(name, checkpoint)
-        except (CorruptCheckpointError, NotACheckpointError):  # It is no longer what was written.
+        except (CorruptCheckpointError, NotACheckpointError):  # It is damaged or gone.
             return False
         return True
 
     def commit(self) -> Checkpoint:
-        """Finish: from here on the checkpoint is there, whatever happens.
+        """Finish the checkpoint: after this it is there, whatever happens.
 
-        A checkpoint of the same name with the same contents is kept; one with others is replaced. What is not ours, or
-        not understood, gets another name.
+        A checkpoint of the same name and contents stays, one with other contents is replaced. Anything else of that
+        name, and what cannot be understood, gets another name.
 
         Raises:
-            CheckpointWriteError: There is something in the draft that no reader would take.
+            CheckpointWriteError: There is something in the draft that no reader would accept.
         """
         for name, file in self._written.items():
             self._files.setdefault(name, FileEntry(file.size, file.digest()))
-        self._take_in_others()
+        self._add_other_files()
         sequence = 1 + sequence_in(self._target.parent)
         text = self._manifest(sequence)
         with open(self.path / MANIFEST, "xb") as manifest:
@@ -158,13 +170,13 @@ class Draft:
         self._take_place()
         return Checkpoint(self._target, dict(self._files), sequence=sequence, digest=sha256_of(text))
 
-    def _take_in_others(self) -> None:
-        """Files that another tool wrote."""
+    def _add_other_files(self) -> None:
+        """Add the files that another tool wrote."""
         for name in names_in(self.path):
             try:
                 size_of(self.path, name)
             except OSError as error:
-                raise self._refused(f"{name} was left there, and {error.strerror}") from error
+                raise self._refusal(f"{name} was left there, and {error.strerror}") from error
             if name not in self._files:
                 with open_regular(self.path, name) as file:
                     self._files[name] = FileEntry(*digest_of_file(file, self._pace))
@@ -174,9 +186,9 @@ class Draft:
         try:
             return manifest_of(self._files, sequence)
         except ValueError as error:
-            raise self._refused(f"its manifest would be refused: {error}") from error
+            raise self._refusal(f"its manifest would be refused: {error}") from error
 
-    def _refused(self, how: str) -> CheckpointWriteError:
+    def _refusal(self, how: str) -> CheckpointWriteError:
         return CheckpointWriteError(
             errno.EINVAL,
             f"{self._target} could not be written: {how}. Expected regular files, whose names can be read on every "
@@ -185,7 +197,7 @@ class Draft:
 
     def _take_place(self) -> None:
         ours = files_of(self._target) is not None
-        aside = beside(self._target, REPLACED) if ours else kept_aside(self._target)
+        aside = unused_name(self._target, REPLACED) if ours else name_to_keep(self._target)
         with RENAMING:
             in_the_way = os.path.lexists(self._target)
             if in_the_way:
@@ -208,10 +220,10 @@ class Draft:
 
 
 class _HashedFile:
-    """What :meth:`Draft.open` gives: enough of a file to write a ``zipfile`` into, too.
+    """The file that :meth:`Draft.open` opens; a ``zipfile`` can be written into it, too.
 
-    When somebody waits, another thread hashes what was written, and nothing waits for it before the commit: hashing
-    takes longer than writing, so it goes on while this file is synced and the next one written, by a thread of its own.
+    Hashing takes longer than writing. So when somebody waits for the checkpoint, a thread of the file's own hashes it,
+    while the file is synced and the next one is written. Nothing waits for that thread before the commit.
     """
 
     def __init__(self, raw: Any, hasher: Executor, pace: Pace) -> None:
@@ -221,14 +233,14 @@ class _HashedFile:
         self._unpaced = 0
         self._hurries = False
         self._sha = hashlib.sha256()
-        self._last: Future[None] | None = None  # Of the hasher, which goes from front to back.
+        self._last: Future[None] | None = None  # The last piece given to the hasher, which keeps their order.
         self.size = 0
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         for start in range(0, len(view), CHUNK):
             piece = view[start : start + CHUNK]
-            if not (self._hurries and self._hashed_elsewhere(piece)):
+            if not (self._hurries and self._hash_on_other_thread(piece)):
                 self._wait_for_hasher()
                 self._sha.update(piece)
             rest = piece
@@ -247,10 +259,10 @@ class _HashedFile:
         self._wait_for_hasher()
         return self._sha.hexdigest()
 
-    def _hashed_elsewhere(self, piece: memoryview) -> bool:
+    def _hash_on_other_thread(self, piece: memoryview) -> bool:
         try:
             self._last = self._hasher.submit(self._sha.update, piece)
-        except RuntimeError:  # Python is ending: its pools of threads take nothing any more.
+        except RuntimeError:  # Python is exiting: its pools of threads accept nothing any more.
             return False
         return True
 
@@ -259,7 +271,7 @@ class _HashedFile:
             self._last.result()
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: the file is not buffered."""
 
     def tell(self) -> int:
         return self.size
@@ -269,10 +281,10 @@ class _HashedFile:
 
 
 def _write_back(descriptor: int) -> None:
-    """Start writing to the disk what a file has in memory, without waiting, and give back what is written already.
+    """Let the system start to write a file's pages to the disk, and free the pages that are written already.
 
-    A few pages are used again and again then. Else a file takes as much fresh memory as it is long, and getting that
-    may take longer than writing, on a virtual machine above all, whose host takes back what is free for some seconds.
+    So a few pages are used again and again. Else a file takes as much new memory as it is long. Getting that may take
+    longer than writing, above all on a virtual machine, whose host takes back memory that is free for some seconds.
     """
     if sys.platform == "linux":
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

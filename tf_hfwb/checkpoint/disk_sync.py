@@ -1,4 +1,4 @@
-"""Have files and directories on the disk, not only in the system's memory."""
+"""Write files and directories to the disk, from the memory in which the system keeps them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pathlib
 
 
 def sync_tree(path: pathlib.Path) -> None:
-    """Have everything in a directory on the disk, as far as it is not there yet."""
+    """Write everything in a directory to the disk."""
     for file in [*path.rglob("*"), path]:
         if file.is_dir():
             sync_directory(file)
@@ -22,9 +22,9 @@ def _sync(path: pathlib.Path) -> None:
 
 
 def sync_directory(path: pathlib.Path) -> None:
-    """Have a directory's names on the disk."""
+    """Write the names in a directory to the disk."""
     if not hasattr(os, "O_DIRECTORY"):
-        return  # Windows has no such thing.
+        return  # Windows cannot open a directory.
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -4,16 +4,15 @@ Guarantees:
 
 * A directory is a checkpoint when it holds ``manifest.json``, which agrees with the digest of itself in it, and every
   file named there has the size given there. :meth:`Checkpoint.verify` compares the digests of the files, too.
-* Nothing outside of the directory is read, whatever the manifest says, and no link within it is followed. Files that
-  the manifest does not name are ignored.
-* Beside a process that saves and removes checkpoints: what has gone while it was read is said to be gone, not damaged.
+* Nothing outside the directory is read, whatever the manifest says, and no link within it is followed. Files that the
+  manifest does not name are ignored.
+* A checkpoint that another process removes while it is read is reported as gone, not as damaged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import io
 import json
 import os
@@ -21,30 +20,29 @@ import pathlib
 import re
 import reprlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.checkpoint import safetensors_files as tensor_files
+from tf_hfwb.checkpoint.digests import digest_of_file, sha256_of
 from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.regular_files import open_regular, size_of
+from tf_hfwb.checkpoint.step_names import paths_with_prefix, step_of
 from tf_hfwb.checkpoint.temporary_names import is_being_replaced
 from tf_hfwb.errors import CheckpointError, CorruptCheckpointError, NotACheckpointError
-from tf_hfwb.validation.relative_paths import all_checked
+from tf_hfwb.validation.relative_paths import check_paths
 
 MANIFEST = "manifest.json"
 FORMAT = "tf_hfwb-checkpoint"
 VERSION = 1
 LARGEST_MANIFEST = 16 << 20  # Bytes; enough for 100,000 files.
 
-# How often one looks again, beside a process that saves, and the seconds between.
+# How often a reader looks again beside a process that saves, and the seconds between.
 LOOKS = 50
 PAUSE = 0.01
-
-# Called with a number of bytes that were written; may rest. True: somebody waits, so take all there is.
-Pace = Callable[[int], bool | None]
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,10 @@ class Checkpoint:
 
     Attributes:
         path: Its directory.
-        files: What it consists of; other files in the directory are none of its.
+        files: The files that belong to it; other files in the directory do not.
         version: The version of the format.
-        sequence: Which of the saves into its output directory it was, from 1; 0 where nobody counted.
-        digest: The SHA-256 of its ``manifest.json``, which no other checkpoint has.
+        sequence: The number of its save into its output directory, from 1; 0 in checkpoints without one.
+        digest: The SHA-256 of its ``manifest.json``, by which it can be told from any other checkpoint.
     """
 
     path: pathlib.Path
@@ -84,19 +82,19 @@ class Checkpoint:
 
         Raises:
             NotACheckpointError: It does not exist or has no manifest.
-            CorruptCheckpointError: The manifest cannot be understood, or a file is missing, is no regular file or has
-                another size.
+            CorruptCheckpointError: The manifest cannot be understood, or a file is missing, is not a regular file or
+                has another size.
         """
         path = pathlib.Path(path)
         for _ in range(LOOKS):
             try:
-                checkpoint = cls.described(path)
+                checkpoint = cls.read_manifest(path)
                 checkpoint.check_sizes()
                 return checkpoint
             except NotACheckpointError as error:
                 problem: CheckpointError = error
                 is_between = is_being_replaced(path)
-                if not is_between and not (path / MANIFEST).exists():  # In this order: it may have come meanwhile.
+                if not is_between and not (path / MANIFEST).exists():  # In this order, as it may have come meanwhile.
                     break
                 time.sleep(PAUSE * is_between)
             except CorruptCheckpointError as error:
@@ -105,8 +103,8 @@ class Checkpoint:
         raise problem
 
     @classmethod
-    def described(cls, path: str | os.PathLike[str]) -> Checkpoint:
-        """What the manifest of a directory describes, whether or not the files are so.
+    def read_manifest(cls, path: str | os.PathLike[str]) -> Checkpoint:
+        """Read the manifest of a directory, without a look at the files.
 
         Raises:
             NotACheckpointError: It does not exist or has no manifest.
@@ -126,7 +124,7 @@ class Checkpoint:
             ) from None
         except OSError as error:
             raise _unreadable(path / MANIFEST, error) from error
-        return cls(path, *_parsed(path / MANIFEST, text), digest=sha256_of(text))
+        return cls(path, *_parse(path / MANIFEST, text), digest=sha256_of(text))
 
     @property
     def name(self) -> str:
@@ -141,7 +139,7 @@ class Checkpoint:
     def is_there(self) -> bool:
         """Whether the directory still has the same manifest: another process may have removed or replaced it."""
         try:
-            return Checkpoint.described(self.path).digest == self.digest
+            return Checkpoint.read_manifest(self.path).digest == self.digest
         except CheckpointError:
             return False
 
@@ -149,8 +147,8 @@ class Checkpoint:
         """Compare the size of every file.
 
         Raises:
-            CorruptCheckpointError: One is missing, is no regular file or has another size.
-            NotACheckpointError: The checkpoint has gone meanwhile.
+            CorruptCheckpointError: One is missing, is not a regular file or has another size.
+            NotACheckpointError: The checkpoint has been removed meanwhile.
         """
         for name, entry in self.files.items():
             size = None
@@ -162,14 +160,14 @@ class Checkpoint:
             except OSError as error:
                 found = error.strerror or str(error)
             if size != entry.size:
-                raise self._damaged(name, _sizes(entry, found))
+                raise self._damage(name, _describe_sizes(entry, found))
 
     def verify(self) -> None:
         """Compare the digest of every file.
 
         Raises:
             CorruptCheckpointError: One differs.
-            NotACheckpointError: The checkpoint has gone meanwhile.
+            NotACheckpointError: The checkpoint has been removed meanwhile.
         """
         for name, entry in self.files.items():
             try:
@@ -178,14 +176,14 @@ class Checkpoint:
             except OSError as error:
                 raise self._problem(name, error) from error
             if found != entry.sha256:
-                raise self._damaged(name, f"its SHA-256 is {found}, and the manifest says {entry.sha256}")
+                raise self._damage(name, f"its SHA-256 is {found}, and the manifest says {entry.sha256}")
 
     def open_file(self, name: str) -> io.FileIO:
         """Open one of its files, unbuffered.
 
         Raises:
-            CorruptCheckpointError: It is missing, is no regular file or has another size.
-            NotACheckpointError: The checkpoint has gone meanwhile.
+            CorruptCheckpointError: It is missing, is not a regular file or has another size.
+            NotACheckpointError: The checkpoint has been removed meanwhile.
         """
         try:
             file = open_regular(self.path, name)
@@ -194,15 +192,15 @@ class Checkpoint:
         size = os.fstat(file.fileno()).st_size
         if size != self.files[name].size:
             file.close()
-            raise self._damaged(name, _sizes(self.files[name], f"the file has {size}"))
+            raise self._damage(name, _describe_sizes(self.files[name], f"the file has {size}"))
         return file
 
     def read_json(self, name: str) -> Any:
         """The contents of a JSON file.
 
         Raises:
-            CorruptCheckpointError: It is missing or no JSON.
-            NotACheckpointError: The checkpoint has gone meanwhile.
+            CorruptCheckpointError: It is missing, or not JSON.
+            NotACheckpointError: The checkpoint has been removed meanwhile.
         """
         try:
             with open_regular(self.path, name) as file:
@@ -215,7 +213,7 @@ class Checkpoint:
 
         Raises:
             CorruptCheckpointError: It is missing or damaged.
-            NotACheckpointError: The checkpoint has gone meanwhile.
+            NotACheckpointError: The checkpoint has been removed meanwhile.
         """
         try:
             size_of(self.path, name)
@@ -223,7 +221,7 @@ class Checkpoint:
         except (OSError, CorruptCheckpointError) as error:
             raise self._problem(name, error) from error
 
-    def _damaged(self, name: str, how: str) -> CheckpointError:
+    def _damage(self, name: str, how: str) -> CheckpointError:
         return self._problem(
             name,
             CorruptCheckpointError(
@@ -232,7 +230,7 @@ class Checkpoint:
         )
 
     def _problem(self, name: str, error: Exception) -> CheckpointError:
-        """What is wrong with a file: something with the file itself, or the whole checkpoint is no longer there."""
+        """The error for a file: something is wrong with it, or the whole checkpoint is no longer there."""
         if not self.is_there():
             return NotACheckpointError(
                 errno.ENOENT,
@@ -247,32 +245,10 @@ class Checkpoint:
 def sequence_in(directory: pathlib.Path) -> int:
     """The largest sequence of the checkpoints in a directory, whole or not; 0 without one."""
     largest = 0
-    for path in directory.glob("checkpoint-*"):
+    for path in paths_with_prefix(directory):
         with contextlib.suppress(NotACheckpointError, CorruptCheckpointError):
-            largest = max(largest, Checkpoint.described(path).sequence)
+            largest = max(largest, Checkpoint.read_manifest(path).sequence)
     return largest
-
-
-def step_of(path: pathlib.Path) -> int | None:
-    """The step of ``checkpoint-{step}``; None for other names."""
-    match = re.fullmatch("checkpoint-([0-9]+)", path.name)
-    return int(match[1]) if match else None
-
-
-def digest_of_file(file: io.FileIO, pace: Pace | None = None) -> tuple[int, str]:
-    """The size of an open file and its SHA-256, hexadecimal."""
-    sha, size = hashlib.sha256(), 0
-    while chunk := file.read(tensor_files.CHUNK):
-        sha.update(chunk)
-        size += len(chunk)
-        if pace is not None:
-            pace(len(chunk))
-    return size, sha.hexdigest()
-
-
-def sha256_of(content: bytes) -> str:
-    """The SHA-256 of some bytes, hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def manifest_of(files: Mapping[str, FileEntry], sequence: int) -> bytes:
@@ -281,7 +257,7 @@ def manifest_of(files: Mapping[str, FileEntry], sequence: int) -> bytes:
     Raises:
         ValueError: A reader would refuse it.
     """
-    all_checked([MANIFEST, *files])
+    check_paths([MANIFEST, *files])
     contents: dict[str, Any] = {"format": FORMAT, "version": VERSION, "sequence": sequence, "digest": ""}
     contents["files"] = {name: {"size": entry.size, "sha256": entry.sha256} for name, entry in sorted(files.items())}
     contents["digest"] = _digest_of(contents)
@@ -292,12 +268,12 @@ def manifest_of(files: Mapping[str, FileEntry], sequence: int) -> bytes:
 
 
 def _digest_of(contents: Mapping[str, Any]) -> str:
-    """The digest of a manifest that is written in it: of everything else, as JSON that can be written in one way."""
+    """The digest that a manifest holds: of everything else in it, as JSON in one canonical form."""
     others = {key: value for key, value in contents.items() if key != "digest"}
     return sha256_of(json.dumps(others, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _parsed(path: pathlib.Path, text: bytes) -> tuple[dict[str, FileEntry], int, int]:
+def _parse(path: pathlib.Path, text: bytes) -> tuple[dict[str, FileEntry], int, int]:
     try:
         if len(text) > LARGEST_MANIFEST:
             raise ValueError(f"it has more than {LARGEST_MANIFEST} bytes")
@@ -305,12 +281,12 @@ def _parsed(path: pathlib.Path, text: bytes) -> tuple[dict[str, FileEntry], int,
         version = manifest["version"]
         if manifest["format"] != FORMAT or type(version) is not int or version < 1:
             raise ValueError(f"its format is {reprlib.repr(manifest['format'])}, version {reprlib.repr(version)}")
-        # Checkpoints of earlier releases have none. A newer version has one, too, and a flipped bit makes no version.
+        # Checkpoints of earlier releases have no digest. It is compared before the version, which may be damaged, too.
         if "digest" in manifest and manifest["digest"] != _digest_of(manifest):
             raise ValueError("it is not what was written: it does not agree with its own digest")
         if version <= VERSION:
-            files = {name: _entry(name, entry) for name, entry in manifest["files"].items()}
-            all_checked([MANIFEST, *files])
+            files = {name: _parse_entry(name, entry) for name, entry in manifest["files"].items()}
+            check_paths([MANIFEST, *files])
             return files, version, _whole_number("sequence", manifest.get("sequence", 0))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         found = error if isinstance(error, ValueError) else repr(error)
@@ -324,11 +300,11 @@ def _parsed(path: pathlib.Path, text: bytes) -> tuple[dict[str, FileEntry], int,
     )
 
 
-def _sizes(entry: FileEntry, found: str) -> str:
+def _describe_sizes(entry: FileEntry, found: str) -> str:
     return f"the manifest gives it {entry.size} bytes, and {found}"
 
 
-def _entry(name: str, entry: Mapping[str, Any]) -> FileEntry:
+def _parse_entry(name: str, entry: Mapping[str, Any]) -> FileEntry:
     sha256 = entry["sha256"]
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(f"the SHA-256 of {reprlib.repr(name)} is {reprlib.repr(sha256)}")

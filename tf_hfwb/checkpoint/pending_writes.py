@@ -1,7 +1,7 @@
 """What this process is still writing, so that its own readers wait for it.
 
-A fit that ends in an exception leaves checkpoints that are being written. Whoever looks into their directory a moment
-later means those too.
+A fit that ends in an exception may leave checkpoints that are still being written. Whoever reads their directory a
+moment later expects to find them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Protocol
 
 
 class Writer(Protocol):
-    """What writes on a thread of its own."""
+    """Writes on a thread of its own."""
 
     def flush(self) -> None:
         """Wait until everything submitted so far is written, or has failed."""
 
     def forget(self) -> None:
-        """In a forked process: what is being written is written by the parent."""
+        """Drop all jobs, in a forked process: the parent writes them."""
 
 
 _writers: dict[Writer, str] = {}
@@ -28,18 +28,18 @@ _this_thread = threading.local()
 
 
 def begin_writing(writer: Writer, directory: str | os.PathLike[str]) -> None:
-    """Something will be written; until :func:`end_writing` readers wait for it."""
+    """Make readers of the directory wait for the writer, until :func:`end_writing`."""
     _writers[writer] = os.path.realpath(directory)
 
 
 def end_writing(writer: Writer) -> None:
-    """Everything is written, or has failed."""
+    """Make no reader wait for the writer any more: everything is written, or has failed."""
     _writers.pop(writer, None)
 
 
 @contextlib.contextmanager
 def writing_thread() -> Iterator[None]:
-    """In here this thread waits for nobody: it may be the one that others wait for."""
+    """Let this thread not wait for writers: it is the one that others wait for."""
     _this_thread.writes = True
     try:
         yield
@@ -48,7 +48,7 @@ def writing_thread() -> Iterator[None]:
 
 
 def wait_for_writers(directory: str | os.PathLike[str] | None = None) -> None:
-    """Wait until what this process has taken so far is on disk, or has failed.
+    """Wait until everything that this process has captured so far is on disk, or has failed.
 
     Args:
         directory: The directory of the checkpoints; None for all.
@@ -68,5 +68,5 @@ def _forget_all() -> None:
         writer.forget()
 
 
-if hasattr(os, "register_at_fork"):  # Windows has no such thing.
+if hasattr(os, "register_at_fork"):  # Windows does not fork.
     os.register_at_fork(after_in_child=_forget_all)

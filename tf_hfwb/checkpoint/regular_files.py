@@ -12,7 +12,7 @@ import os
 import pathlib
 import stat
 
-# Where the platform has them: a link or a FIFO that comes between the look and the opening is found, too.
+# With these, where the platform has them, a link or a FIFO that appears just before the opening is noticed, too.
 _FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
@@ -38,18 +38,18 @@ def size_of(directory: pathlib.Path, name: str) -> int:
         name: Its name, checked, with ``/`` between its parts.
 
     Raises:
-        OSError: It is missing, or is no regular file, or lies beyond a link.
+        OSError: It is missing, is not a regular file, or lies beyond a link.
     """
     path = directory
     for part in name.split("/")[:-1]:
         path /= part
         found = os.lstat(path)
         if not stat.S_ISDIR(found.st_mode):
-            raise _refused(found, path, "a directory")
+            raise _refusal(found, path, "a directory")
     path = directory / name
     found = os.lstat(path)
     if not stat.S_ISREG(found.st_mode):
-        raise _refused(found, path, "a regular file")
+        raise _refusal(found, path, "a regular file")
     return found.st_size
 
 
@@ -69,16 +69,16 @@ def open_regular(directory: pathlib.Path, name: str) -> io.FileIO:
     found = os.fstat(file.fileno())
     if not stat.S_ISREG(found.st_mode):
         file.close()
-        raise _refused(found, path, "a regular file")
+        raise _refusal(found, path, "a regular file")
     return file
 
 
 def names_in(directory: pathlib.Path) -> list[str]:
-    """What is in a directory at any depth and no directory itself, by its path there; no link is followed."""
+    """The relative paths of everything in a directory, at any depth, but directories; no link is followed."""
     found = sorted(path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
     return [path.relative_to(directory).as_posix() for path in found]
 
 
-def _refused(found: os.stat_result, path: pathlib.Path, expected: str) -> OSError:
+def _refusal(found: os.stat_result, path: pathlib.Path, expected: str) -> OSError:
     kind = _KINDS.get(stat.S_IFMT(found.st_mode), "a regular file")
     return OSError(errno.EINVAL, f"it is {kind} and not {expected}", str(path))

@@ -1,28 +1,26 @@
 """Files of tensors in the safetensors format, written in chunks.
 
-The safetensors library writes a file in one go. We hash while writing, rest between chunks so that training can go on,
-and sync; so the format, which is a JSON header and the raw buffers, is written here. It is read here, too: whatever is
-wrong with a header is an error of ours then, and the library does not give 8-bit floats to NumPy.
+The safetensors library writes a file in one go. Here a file is hashed while it is written, with rests between chunks so
+that they do not slow down training, and synced. So the format, a JSON header and raw buffers, is written here. It is
+read here, too, because the library does not give 8-bit floats to NumPy, and to have one error for whatever is wrong.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import reprlib
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from tf_hfwb import json_text
+from tf_hfwb.checkpoint.digests import CHUNK
 from tf_hfwb.errors import CorruptCheckpointError
-
-CHUNK = 4 << 20
 
 _LARGEST_HEADER = 100_000_000  # In bytes; the format's own limit.
 _MOST_DIMENSIONS = 64  # NumPy's.
@@ -51,7 +49,7 @@ def chunks(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None
 
     Args:
         tensors: Arrays of any shape and order, by name; they are written in this order.
-        metadata: Words about the file.
+        metadata: Facts about the file.
 
     Raises:
         TypeError: A tensor has a type that the format does not know.
@@ -83,34 +81,14 @@ def _pieces(value: np.ndarray) -> Iterator[memoryview]:
         yield flat[start : start + CHUNK].data
 
 
-def digest_of(
-    tensors: Mapping[str, np.ndarray],
-    metadata: Mapping[str, str] | None = None,
-    pace: Callable[[int], None] | None = None,
-) -> tuple[int, str]:
-    """Size and SHA-256 of the file that would be written.
-
-    Example:
-        >>> digest_of({"x": np.zeros(2, np.float32)})[0]
-        72
-    """
-    sha, size = hashlib.sha256(), 0
-    for chunk in chunks(tensors, metadata):
-        sha.update(chunk)
-        size += chunk.nbytes
-        if pace is not None:
-            pace(chunk.nbytes)
-    return size, sha.hexdigest()
-
-
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """All tensors of a file.
 
     Raises:
-        CorruptCheckpointError: The file is missing, cut off or no safetensors file; nothing of the size that it claims
-            has been taken in memory then.
+        CorruptCheckpointError: The file is missing, cut off or not a safetensors file. No memory of the size that it
+            claims has been allocated then.
     """
-    import ml_dtypes  # noqa: F401  NumPy learns bfloat16 and the 8-bit floats from it.
+    import ml_dtypes  # noqa: F401  It teaches NumPy bfloat16 and the 8-bit floats.
 
     try:
         with open(path, "rb") as file:
@@ -127,7 +105,11 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _header(file: BinaryIO, size: int) -> tuple[int, dict[str, tuple[np.dtype[Any], list[int], int]]]:
-    """Where the tensors begin, and the type, the shape and the place after that of each: they fill the file."""
+    """Where the tensors begin, and the type, the shape and the offset from there of each.
+
+    Raises:
+        ValueError: The header cannot be understood, or the tensors do not fill the file without gaps.
+    """
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > min(_LARGEST_HEADER, size - 8):

@@ -2,16 +2,16 @@
 
 Guarantees:
 
-* A checkpoint counts when its directory holds ``manifest.json`` and every file that it names has the size given there.
+* A directory is a checkpoint if it holds ``manifest.json`` and every file that it names has the size given there.
   :meth:`Checkpoint.verify` compares the digests too.
-* It is written under a temporary name; every file and directory is synced, the manifest last; then it is renamed and
-  the directory above synced. After a kill or a power cut it is there as a whole, or not at all.
-* One process writes into a directory at a time; readers need no lock. Beside a process that writes they find what was
-  there at one moment, and never nothing where there was always something.
+* It is written under a temporary name; every file and directory is synced, the manifest last; then it is renamed, and
+  the directory above is synced. After a kill or a power cut it is there as a whole, or not at all.
+* One process writes into a directory at a time. Readers need no lock: beside a process that writes they find the
+  checkpoints that were there at one moment, and never none where there was always one.
 * Removing begins with a rename, so a half removed checkpoint does not look like a whole one.
 
 Does not: delete anything that was not written here, such as checkpoints of other libraries, of newer versions of this
-one, or notes within a checkpoint. What is in the way is renamed.
+package, or notes within a checkpoint. What is in the way is renamed.
 ``docs/checkpoint-format.md`` describes the format for others that read it.
 """
 
@@ -28,12 +28,14 @@ from dataclasses import dataclass
 import filelock
 
 from tf_hfwb.checkpoint.checkpoint_draft import RENAMING, Draft
+from tf_hfwb.checkpoint.digests import Pace
 from tf_hfwb.checkpoint.directory_removal import discard
 from tf_hfwb.checkpoint.disk_sync import sync_directory
-from tf_hfwb.checkpoint.manifest import LOOKS, MANIFEST, PAUSE, Checkpoint, FileEntry, Pace, step_of
+from tf_hfwb.checkpoint.manifest import LOOKS, MANIFEST, PAUSE, Checkpoint, FileEntry
 from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.regular_files import size_of
-from tf_hfwb.checkpoint.temporary_names import DRAFT, REMOVED, beside, missing_of, parts_of
+from tf_hfwb.checkpoint.step_names import step_of
+from tf_hfwb.checkpoint.temporary_names import DRAFT, REMOVED, find_interrupted, parse_temporary_name, unused_name
 from tf_hfwb.errors import (
     CheckpointError,
     CheckpointWriteError,
@@ -50,12 +52,12 @@ _LOCK = ".tf_hfwb.lock"
 
 @dataclass(frozen=True)
 class Rejected:
-    """A directory that is named as a checkpoint, has a manifest, and is no good all the same.
+    """A directory with the name of a checkpoint and a manifest that cannot be used.
 
     Attributes:
         path: The directory.
         reason: What is wrong with it.
-        sequence: Which of the saves it was; None where the manifest does not tell.
+        sequence: The number of its save; None where the manifest does not tell it.
     """
 
     path: pathlib.Path
@@ -85,21 +87,21 @@ class Store:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep other processes from writing here; a process that dies lets go. Within a process it may be nested.
+        """Keep other processes from writing here, until the block or the process ends. Blocks may be nested.
 
         Raises:
-            DirectoryInUseError: Another process has it.
+            DirectoryInUseError: Another process writes here.
             CheckpointWriteError: The directory cannot be made or written.
         """
-        with _explained(self.path):
+        with _explain_errors(self.path):
             _make_directory(self.path)
-        with _explained(self.path / _LOCK):
+        with _explain_errors(self.path / _LOCK):
             directory = self.path.resolve()
             with contextlib.suppress(FileNotFoundError):
-                size_of(directory, _LOCK)  # Not every release of filelock refuses a link, whose target it empties.
-            # One lock for all threads, however the path is spelt.
+                size_of(directory, _LOCK)  # Some releases of filelock follow a link, and empty its target.
+            # One lock for all threads, whatever way the path is written.
             lock = filelock.FileLock(directory / _LOCK, is_singleton=True, thread_local=False)
-            taken = _taken(lock)
+            taken = _acquire(lock)
         if not taken:
             raise DirectoryInUseError(
                 f"Another process saves its checkpoints into {self.path}. Expected to be the only one: they would "
@@ -112,7 +114,7 @@ class Store:
 
     @contextlib.contextmanager
     def draft(self, name: str, pace: Pace | None = None) -> Iterator[Draft]:
-        """Write a checkpoint; without :meth:`Draft.commit` in the block it is thrown away.
+        """Write a checkpoint; without :meth:`Draft.commit` in the block it is discarded.
 
         Args:
             name: The directory's name, such as ``checkpoint-30``.
@@ -121,9 +123,9 @@ class Store:
         Raises:
             CheckpointWriteError: Something could not be written, on a full disk for example.
         """
-        path = beside(self.path / name, DRAFT)
+        path = unused_name(self.path / name, DRAFT)
         try:
-            with _explained(self.path / name):
+            with _explain_errors(self.path / name):
                 _make_directory(self.path)
                 path.mkdir()
                 with contextlib.ExitStack() as hashers:
@@ -132,24 +134,24 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what killed processes left; only while holding :meth:`exclusive`.
+        """Remove what killed processes left; call it only within :meth:`exclusive`.
 
-        That is what lies under our own temporary names. A directory that merely lacks a manifest may be another
-        library's checkpoint: it is never read, and never removed.
+        Only directories with temporary names of this package are removed. A directory that merely lacks a manifest may
+        be another library's checkpoint: it is never read, and never removed.
         """
-        wait_for_writers(self.path)  # A fit of this process that ended in an exception may have a draft there.
-        self._bring_back()
+        wait_for_writers(self.path)  # A fit of this process that ended in an exception may still be writing a draft.
+        self._restore_replaced()
         for path in [*self.path.glob(".tmp-*")]:
-            kind = parts_of(path.name)
+            kind = parse_temporary_name(path.name)
             if kind is not None and kind[0] == DRAFT:
                 shutil.rmtree(path, ignore_errors=True)
             elif kind is not None:
                 discard(path)
 
-    def _bring_back(self) -> None:
-        """After a kill between the two renames of a replacement the old one is still the one that counts."""
+    def _restore_replaced(self) -> None:
+        """Give checkpoints their names back whose replacement was interrupted between its two renames."""
         with RENAMING:
-            for name, replaced in missing_of(self._seen()[1]).items():
+            for name, replaced in find_interrupted(self._snapshot()[1]).items():
                 with contextlib.suppress(NotACheckpointError, CorruptCheckpointError, OSError):
                     Checkpoint.open(self.path / replaced)
                     os.rename(self.path / replaced, self.path / name)
@@ -158,57 +160,54 @@ class Store:
     def checkpoints(self) -> list[Checkpoint]:
         """The committed checkpoints named ``checkpoint-{step}``, in the order of saving; digests are not compared.
 
-        Another process may save and remove some meanwhile: these were there at one moment.
+        Another process may save and remove some meanwhile: these were all there at one moment.
         """
-        return self._listed()[0]
+        return self.list_all()[0]
 
-    def rejected(self) -> list[Rejected]:
-        """Directories named so that have a manifest and are damaged all the same."""
-        return self._listed()[1]
-
-    def _listed(self) -> tuple[list[Checkpoint], list[Rejected]]:
-        """Look until nothing came or went meanwhile, so that what is there is not missed while it is renamed."""
+    def list_all(self) -> tuple[list[Checkpoint], list[Rejected]]:
+        """As :meth:`checkpoints`, and the directories of such names that have a manifest and are damaged."""
+        # Look until nothing comes or goes meanwhile: what is being renamed could be missed.
         wait_for_writers(self.path)
         for _ in range(LOOKS):
-            before = self._seen()
-            good, bad, is_whole = self._look(before[1])
-            if is_whole and before == self._seen():
+            before = self._snapshot()
+            good, bad, is_whole = self._inspect(before[1])
+            if is_whole and before == self._snapshot():
                 break
             time.sleep(PAUSE)
         return sorted(good, key=lambda checkpoint: _order(checkpoint.sequence, checkpoint.path)), bad
 
-    def _look(self, names: Collection[str]) -> tuple[list[Checkpoint], list[Rejected], bool]:
-        """What is good and bad of the directories of these names, and whether each of them was still there."""
+    def _inspect(self, names: Collection[str]) -> tuple[list[Checkpoint], list[Rejected], bool]:
+        """The usable and the damaged checkpoints of these names, and whether each name was still there."""
         good: list[Checkpoint] = []
         bad: list[Rejected] = []
-        is_whole = not missing_of(names) or self._has_brought_back()
+        is_whole = not find_interrupted(names) or self._has_restored_replaced()
         for path in (self.path / name for name in names):
             if step_of(path) is None:
                 continue
             sequence = None
             try:
-                checkpoint = Checkpoint.described(path)
+                checkpoint = Checkpoint.read_manifest(path)
                 sequence = checkpoint.sequence
                 checkpoint.check_sizes()
                 good.append(checkpoint)
             except NotACheckpointError:
-                # It has none, unless it has gone, or come back with one, since it was seen.
+                # Either it has no manifest, or the directory has changed since the names were listed.
                 is_whole = is_whole and sequence is None and os.path.lexists(path) and not (path / MANIFEST).exists()
             except CorruptCheckpointError as error:
                 bad.append(Rejected(path, str(error), sequence))
         return good, bad, is_whole
 
-    def _has_brought_back(self) -> bool:
-        """Also where there was nothing to bring back; but not when a living process may still be replacing it."""
+    def _has_restored_replaced(self) -> bool:
+        """Finish interrupted replacements; False if another process may still be at work on them."""
         try:
             with self.exclusive():
-                self._bring_back()
+                self._restore_replaced()
         except (DirectoryInUseError, CheckpointWriteError):
             return False
         return True
 
-    def _seen(self) -> tuple[int, list[str]]:
-        """What differs when something came or went: the time of the last change, and the names."""
+    def _snapshot(self) -> tuple[int, list[str]]:
+        """What changes when something comes or goes: the time of the last change, and the names."""
         try:
             return os.stat(self.path).st_mtime_ns, sorted(os.listdir(self.path))
         except (FileNotFoundError, NotADirectoryError):
@@ -220,23 +219,23 @@ class Store:
             ) from error
 
     def newest_good(self) -> tuple[Checkpoint | None, list[Rejected]]:
-        """The newest checkpoint all of whose digests agree, and those that were passed over for it.
+        """The newest checkpoint whose digests all agree, and the rejected ones that may be newer.
 
-        They are passed over that were saved later, whatever their step, and those of which nobody knows when they were
-        saved. What comes or goes while it is verified is looked at again.
+        A rejected one may be newer if it was saved later, whatever its step, or if its manifest does not tell when it
+        was saved. Where something comes or goes meanwhile, everything is looked at again.
 
         Raises:
             DirectoryInUseError: Another process removes each of them before it can be verified.
         """
         for _ in range(LOOKS):
-            good, bad = self._listed()
+            good, bad = self.list_all()
             try:
                 newest, damaged = _first_good(good)
             except NotACheckpointError:
                 continue
-            # The newest one of a moment ago will do. To go back further, or to find none, nothing may have come since.
+            # The newest one of a moment ago will do. An older one, or none, only counts if nothing has come since.
             is_newest = newest is not None and newest == good[-1] and newest.is_there()
-            if is_newest or (good, bad) == self._listed():
+            if is_newest or (good, bad) == self.list_all():
                 oldest = (-1, -1) if newest is None else _order(newest.sequence, newest.path)
                 passed = [one for one in bad if one.sequence is None or _order(one.sequence, one.path) > oldest]
                 return newest, [*damaged, *passed]
@@ -248,33 +247,37 @@ class Store:
     def prune(self, limit: int, keep: Collection[int] = ()) -> list[pathlib.Path]:
         """Remove the oldest checkpoints beyond ``limit``.
 
-        The newest one and those of the steps in ``keep`` stay, and count; so with a limit of 1 there may be more.
-        Files in them that are not ours are kept, in a directory ``not-ours-...``.
+        The newest one and those of the steps in ``keep`` stay, and count, so with a limit of 1 there may be more.
+        Files in them that this package did not write are kept, in a directory ``not-ours-...``.
+
+        Args:
+            limit: The number of checkpoints to retain.
+            keep: Steps whose checkpoints are retained in any case.
 
         Returns:
-            The directories that are gone.
+            The directories that were removed.
         """
         renamed: dict[pathlib.Path, pathlib.Path] = {}
-        with _explained(self.path):
+        with _explain_errors(self.path):
             there = self.checkpoints()
             removable = [checkpoint for checkpoint in there[:-1] if checkpoint.step not in keep]
             for checkpoint in removable[: max(0, len(there) - limit)]:
-                removed = beside(checkpoint.path, REMOVED)
-                with contextlib.suppress(FileNotFoundError):  # Somebody was faster.
+                removed = unused_name(checkpoint.path, REMOVED)
+                with contextlib.suppress(FileNotFoundError):  # Another process has removed it.
                     os.rename(checkpoint.path, removed)
                     renamed[checkpoint.path] = removed
             if renamed:
-                sync_directory(self.path)  # Or a power cut could undo the rename, and not the removal.
+                sync_directory(self.path)  # Else a power cut could undo the rename, and not the removal.
         for path in renamed.values():
             discard(path)
         return list(renamed)
 
 
 def _first_good(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint | None, list[Rejected]]:
-    """The last one that can be verified, and those behind it.
+    """The last one that can be verified, and the damaged ones after it.
 
     Raises:
-        NotACheckpointError: One has gone meanwhile.
+        NotACheckpointError: One has been removed meanwhile.
     """
     damaged: list[Rejected] = []
     for checkpoint in reversed(checkpoints):
@@ -287,12 +290,12 @@ def _first_good(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint | None, l
 
 
 def _order(sequence: int, path: pathlib.Path) -> tuple[int, int]:
-    """What was saved last is the newest; where nobody counted, what has the largest step."""
+    """A key to sort by: what was saved last is the newest; without numbers of saves, what has the largest step."""
     return sequence, step_of(path) or 0
 
 
 @contextlib.contextmanager
-def _explained(path: pathlib.Path) -> Iterator[None]:
+def _explain_errors(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except TFHFWBError:  # Some of them are OSErrors.
@@ -308,7 +311,7 @@ def _explained(path: pathlib.Path) -> Iterator[None]:
         ) from error
 
 
-def _taken(lock: filelock.BaseFileLock) -> bool:
+def _acquire(lock: filelock.BaseFileLock) -> bool:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:  # Which is an OSError.

@@ -100,7 +100,8 @@ def _export_for_serving(arguments: argparse.Namespace) -> int:
 
 def _export_to_pytorch(arguments: argparse.Namespace) -> int:
     from tf_hfwb.models.pytorch_format import save_pytorch_format
-    from tf_hfwb.resume.restore import load_model, load_processing
+    from tf_hfwb.resume.load_model import load_model
+    from tf_hfwb.resume.load_processing import load_processing
 
     for name in _FOR_SERVING:
         value = getattr(arguments, name)

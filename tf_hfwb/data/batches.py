@@ -1,8 +1,7 @@
-"""The public functions: any supported data to a ``tf.data.Dataset`` for Keras."""
+"""``training_batches`` and ``evaluation_batches``: any supported data as a ``tf.data.Dataset`` for Keras."""
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from tf_hfwb.data.sample_order import Order
 from tf_hfwb.data.sample_source import Source
 from tf_hfwb.data.tf_data import is_endless, is_tf_data, num_batches, repeated
 from tf_hfwb.errors import DataError
+from tf_hfwb.validation.argument_checks import as_integer
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -55,11 +55,11 @@ def training_batches(
     remove_unused_columns: bool = True,
     pad_to_multiple_of: int | None = None,
 ) -> Batches:
-    """Make shuffled batches that can start at any step, for ``model.fit``.
+    """Make shuffled batches for ``model.fit`` that can start at any step.
 
     The epochs follow each other in one stream of steps, so call
-    ``model.fit(batches.dataset, steps_per_epoch=batches.steps_per_epoch, epochs=...)``. The order is computed, not
-    drawn: starting at step 1,000,000 takes as long as starting at 0, in a new process too.
+    ``model.fit(batches.dataset, steps_per_epoch=batches.steps_per_epoch, epochs=...)``. The order is computed from the
+    seed: starting at step 1,000,000 takes as long as starting at 0, in a new process too.
 
     Guarantees: every sample once in each epoch (without ``drop_remainder``); another order in each epoch; the same
     order for the same seed, number of samples and batch size; padding as transformers' data collators do it.
@@ -106,8 +106,8 @@ def training_batches(
         num_epochs: Length of the stream, >= 1. None: endless.
         start_step: Batches to leave out at the start, >= 0, counted over all epochs.
         label_names: The label columns. Default: those of the transformers model, else ``labels``, ``start_positions``
-            and ``end_positions``. One label column is handed out as a tensor, several as a dict.
-        remove_unused_columns: Leave out columns that are neither inputs nor labels. False: hand out all.
+            and ``end_positions``. One label column is given to the model as a tensor, several as a dict.
+        remove_unused_columns: Leave out columns that are neither inputs nor labels. False: keep all.
         pad_to_multiple_of: Round padded widths up to a multiple of this.
 
     Returns:
@@ -244,12 +244,13 @@ def _batches(source: Source, order: Order, steps: tf.data.Dataset) -> Batches:
     def batch(step: tf.Tensor) -> Any:
         return source.gather(order.indices(step))
 
-    # Python collators run one after the other: threads would only contend for the interpreter and mix up randomness.
+    # A Python collator runs for one batch at a time: threads would only contend for the interpreter, and change the
+    # order of its random numbers.
     dataset = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE if source.is_graph else None)
     options = tf.data.Options()
     options.deterministic = True
-    # There is nothing to tune, and a fit whose data tunes itself may return late, by as much as it took: TensorFlow
-    # waits for the tuning thread, which sleeps for ever longer and is not woken.
+    # There is nothing to tune. With autotuning, a fit may take twice as long to return: TensorFlow waits for the tuning
+    # thread, which sleeps for longer and longer times and is not woken.
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     dataset = dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
@@ -263,9 +264,10 @@ def _batches_of_tf_data(stream: tf.data.Dataset, steps_per_epoch: int | None) ->
 
 
 def _integer(name: str, value: int, minimum: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < minimum:
+    number = as_integer(value)
+    if number is None or number < minimum:
         raise DataError(f"{name}={value!r} cannot be used. Expected an integer >= {minimum}. Pass such a number.")
-    return operator.index(value)  # Of NumPy's integers, which JSON does not know.
+    return number
 
 
 def _check_start(start_step: int, num_epochs: int | None, steps_per_epoch: int | None) -> None:

@@ -1,4 +1,4 @@
-"""A ``datasets.Dataset`` whose rows a Python function puts together."""
+"""A ``datasets.Dataset`` whose rows a Python function joins to batches, as a source."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLED_ROWS = 8
 
 
 def collated_source(dataset: datasets.Dataset, roles: Roles, data_collator: Collator) -> Source:
-    """Fetch rows by index and hand them to ``data_collator``, one batch at a time and in the order of the steps.
+    """Fetch rows by index and give them to ``data_collator``, one batch at a time and in the order of the steps.
 
     The collator is called twice on a few rows beforehand, to learn the names, types and shapes of its batches.
 
@@ -74,7 +74,7 @@ def _gatherer(
 def _collate_samples(
     collate: Callable[[Array], dict[str, Array]], num_samples: int, columns: list[str]
 ) -> list[dict[str, Array]]:
-    """Two batches of different rows and sizes, so that axes which vary have a chance to show it."""
+    """Two batches of different rows and sizes, to find axes whose size varies."""
     rows = np.unique(np.linspace(0, num_samples - 1, SAMPLED_ROWS, dtype=np.int64))
     try:
         return [collate(rows[:1]), collate(rows)]

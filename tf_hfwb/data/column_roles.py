@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tf_hfwb.errors import DataError
-from tf_hfwb.keras_compat import is_of_transformers, label_arguments
+from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.keras_compat import NotAKerasModelError, host_of, is_of_transformers, label_arguments
 
 LABEL_ALIASES = ("label", "label_ids")
 DEFAULT_LABELS = ("labels", "start_positions", "end_positions")
@@ -25,7 +25,7 @@ class Selection:
     Attributes:
         inputs: Input columns.
         labels: Label columns, with the name under which the model knows each.
-        is_bare: Hand out a single input as a tensor instead of a dict of one.
+        is_bare: Give a single input to the model as a tensor instead of a dict of one.
     """
 
     inputs: tuple[str, ...]
@@ -45,13 +45,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class Roles:
-    """What the model and the user say about columns.
+    """Which columns the model and the user take for inputs and labels.
 
     Attributes:
         inputs: Names of the model's inputs, None when the model does not tell.
         labels: Names of label columns.
         needs_all: Every input must be present (Keras functional models).
-        is_bare: A single input is handed out as a tensor.
+        is_bare: A single input is given to the model as a tensor.
         removes_unused: Columns that are neither input nor label are left out.
     """
 
@@ -71,7 +71,7 @@ class Roles:
         else:
             inputs = tuple(tensor.name for tensor in getattr(model, "inputs", None) or ()) or None
             labels = tuple(name for name in DEFAULT_LABELS if name not in (inputs or ()))
-            is_sequential = is_instance_of(model, "Sequential")
+            is_sequential = _is_sequential(model)
             needs_all = inputs is not None and not is_sequential
             is_bare = is_sequential or (needs_all and len(inputs or ()) == 1 and not isinstance(model.input, dict))
         if label_names is not None:
@@ -79,7 +79,7 @@ class Roles:
         return cls(inputs, labels, needs_all, is_bare, remove_unused_columns)
 
     def accepts(self, name: str) -> bool:
-        """Whether a column of that name may be made up for the model."""
+        """Whether a column of that name may be added for the model."""
         return name in self.inputs if self.inputs is not None else not self.is_bare
 
     def columns_for_collator(self, columns: Mapping[str, bool]) -> list[str]:
@@ -87,7 +87,7 @@ class Roles:
         if not self.removes_unused or self.is_bare:
             return list(columns)
         labels = self.label_columns(columns)
-        # Not a model input, but DataCollatorForLanguageModeling reads it to spare the special tokens.
+        # It is not an input, but DataCollatorForLanguageModeling reads it, and does not mask special tokens.
         known = (*self.inputs, "special_tokens_mask") if self.inputs is not None else columns
         inputs = [name for name, is_numeric in columns.items() if name in known and name not in labels and is_numeric]
         if not inputs:
@@ -125,7 +125,7 @@ class Roles:
     def _match(self, inputs: tuple[str, ...], others: Mapping[str, bool]) -> tuple[str, ...]:
         matched = tuple(name for name in others if name in inputs)
         if not matched and self.is_bare:
-            # Keras makes up the name of a lone input ("keras_tensor_3"), so a lone column is meant for it.
+            # Keras invents the name of a single input ("keras_tensor_3"), so a single column is meant for it.
             matched = tuple(name for name, is_numeric in others.items() if is_numeric)
             if len(matched) > 1:
                 raise DataError(
@@ -168,6 +168,9 @@ def _named_inputs(model: Any, labels: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.name not in labels and "bool" not in str(p.annotation))
 
 
-def is_instance_of(model: Any, class_name: str) -> bool:
-    """Whether its class or one above is called so; importing both Keras and transformers to ask costs seconds."""
-    return any(base.__name__ == class_name for base in type(model).__mro__)
+def _is_sequential(model: Any) -> bool:
+    try:
+        keras = host_of(model).keras
+    except (NotAKerasModelError, SettingError):
+        return False
+    return isinstance(model, keras.Sequential)

@@ -1,4 +1,4 @@
-"""A ``datasets.Dataset`` without Python in the loop: columns in memory, gathered and padded in the graph."""
+"""A ``datasets.Dataset`` as a source without Python in the loop: columns in memory, gathered in the graph."""
 
 from __future__ import annotations
 
@@ -39,7 +39,15 @@ def columns_source(
     pad_to_multiple_of: int | None,
     is_for_loss: bool = True,
 ) -> Source:
-    """Read the columns once and gather batches from memory; labels are what the model's loss takes, if they must be.
+    """Read the columns once and gather batches from memory.
+
+    Args:
+        dataset: The dataset.
+        model: The model that the columns must fit.
+        roles: Which columns are inputs and labels.
+        processing_class: The tokenizer, whose pad values are used.
+        pad_to_multiple_of: Round padded widths up to a multiple of this.
+        is_for_loss: Whether the labels must be what the model's loss takes.
 
     Raises:
         DataError: The dataset computes rows on access, or a column cannot be used or does not fit the model.

@@ -1,4 +1,4 @@
-"""Whether data fits the model, as far as that shows before the first step, where TensorFlow's own words are few."""
+"""Checks before the first step that data fits the model, with better messages than TensorFlow's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tf_hfwb.data.column_roles import is_instance_of
 from tf_hfwb.data.input_length import longest_input
 from tf_hfwb.errors import DataError
 from tf_hfwb.keras_compat import is_of_transformers
@@ -29,7 +28,7 @@ def check_width(model: Any, name: str, width: int) -> None:
     """
     if name not in ("input_ids", "decoder_input_ids") or not (is_of_transformers(model) and model.built):
         return
-    # With relative positions max_position_embeddings is no limit.
+    # With relative positions max_position_embeddings is not a limit.
     has_positions = any(
         ("position" in weight.name or "/wpe/" in weight.name)
         and weight.shape.rank == 2
@@ -53,7 +52,7 @@ def check_classes(model: Any, name: str, labels: Array) -> None:
         labels: All of them, or of rows of unequal length the flat values.
 
     Raises:
-        DataError: There is a label beyond the model's classes, or labels are no classes.
+        DataError: A label is beyond the model's classes, or the labels are not classes.
     """
     found = _classes_of(model)
     if found is None or labels.size == 0 or labels.dtype.kind not in "biuf":
@@ -83,14 +82,16 @@ def check_classes(model: Any, name: str, labels: Array) -> None:
 def _classes_of(model: Any) -> tuple[int, int | None, tuple[int, ...], str] | None:
     """The number of classes that a loss chooses from, the axes of its labels, and labels that it leaves out."""
     if is_of_transformers(model):
-        if not getattr(model, "_using_dummy_loss", False):  # It was compiled with another loss, or is not yet.
+        if not getattr(model, "_using_dummy_loss", False):  # It has another loss, or is not compiled.
             return None
+        from transformers import modeling_tf_utils as losses
+
         advice = "Count from 0, with dataset.class_encode_column for example, or load the model with more num_labels."
-        if is_instance_of(model, "TFSequenceClassificationLoss"):
+        if isinstance(model, losses.TFSequenceClassificationLoss):
             return (model.config.num_labels, 1, (), advice) if model.config.num_labels > 1 else None
-        if is_instance_of(model, "TFTokenClassificationLoss"):
+        if isinstance(model, losses.TFTokenClassificationLoss):
             return model.config.num_labels, None, (-100, -1), advice
-        if is_instance_of(model, "TFCausalLanguageModelingLoss"):  # That of masked words is one, too.
+        if isinstance(model, losses.TFCausalLanguageModelingLoss):  # The loss of masked words is a subclass.
             advice = "Use the model's own tokenizer, or call model.resize_token_embeddings(len(tokenizer))."
             return model.config.vocab_size, None, (-100,), advice
         return None
@@ -105,7 +106,7 @@ def _classes_of(model: Any) -> tuple[int, int | None, tuple[int, ...], str] | No
 
 
 def check_arrays(model: Any, data: Any, is_for_loss: bool = True) -> None:
-    """The same for arrays ``(x, y)``.
+    """Check arrays ``(x, y)`` as :func:`check_width` and :func:`check_classes` do.
 
     Args:
         model: The model.
@@ -119,7 +120,7 @@ def check_arrays(model: Any, data: Any, is_for_loss: bool = True) -> None:
         return
     if isinstance(data[0], Mapping):
         for name, values in data[0].items():
-            # A model's input may be a structure of arrays, too: no ids of words.
+            # An input may also be a structure of arrays, which holds no token ids.
             if not isinstance(values, (Mapping, list, tuple)) and len(values.shape) == 2:
                 check_width(model, name, int(values.shape[1]))
     if is_for_loss and len(data) > 1 and not isinstance(data[1], (Mapping, tuple)):

@@ -1,4 +1,4 @@
-"""What every kind of data is turned into: samples that can be fetched by index."""
+"""The form into which every kind of data is brought: samples that can be fetched by index."""
 
 from __future__ import annotations
 

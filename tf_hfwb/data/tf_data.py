@@ -1,4 +1,4 @@
-"""A ``tf.data.Dataset`` of batches, taken as the user made it."""
+"""A ``tf.data.Dataset`` of batches, used as the user made it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Length(enum.Enum):
-    """What data tells of its length."""
+    """What is known about the length of data."""
 
     KNOWN = "known"
     UNKNOWN = "unknown"
@@ -27,39 +27,39 @@ def is_tf_data(data: Any) -> bool:
 
 
 def length_of(data: Any) -> Length:
-    """What data tells of its length; other data than a ``tf.data.Dataset`` has one."""
+    """What is known about the length of data; it is known unless it is a ``tf.data.Dataset``."""
     if not is_tf_data(data) or int(data.cardinality()) >= 0:
         return Length.KNOWN
     return Length.ENDLESS if is_endless(data) else Length.UNKNOWN
 
 
 def count(data: tf.data.Dataset) -> int:
-    """The batches of one pass, which is read for that."""
+    """Count the batches of one pass, by reading it."""
     import tensorflow as tf
 
     return int(data.reduce(tf.constant(0, tf.int64), lambda number, _: number + 1))
 
 
 def passes_from(data: tf.data.Dataset, batch: int) -> tf.data.Dataset:
-    """Endless passes, the first one without so many batches."""
+    """Endless passes, of which the first one begins at that batch."""
     return data.skip(batch).concatenate(data.repeat())
 
 
 def batch_size_of(data: tf.data.Dataset) -> int | None:
-    """The samples of a batch; None if the dataset does not tell."""
+    """The number of samples in a batch; None if the dataset does not tell."""
     import tensorflow as tf
 
     for component in tf.nest.flatten(data.element_spec):
         if isinstance(component, tf.TensorSpec) and component.shape.rank and component.shape[0] is not None:
             return int(component.shape[0])
-    # Nor does the shape where the last batch may be smaller, but the step that has made the batches does.
+    # Where the last batch may be smaller, the shape does not tell. The transformation that made the batches does.
     while type(data).__name__.lstrip("_") in _SAME_BATCHES:
         data = data._input_dataset
     size = getattr(data, "_batch_size", None)
     return None if size is None or not tf.is_tensor(size) else int(size)
 
 
-# Steps of tf.data behind which the batches are as large as before.
+# Transformations of tf.data that leave the size of batches as it is.
 _SAME_BATCHES = (
     *("PrefetchDataset", "RepeatDataset", "TakeDataset", "SkipDataset", "ShuffleDataset", "CacheDataset"),
     *("OptionsDataset", "ShardDataset", "AssertCardinalityDataset"),

@@ -1,7 +1,7 @@
 """Metrics that need Python: a user's ``compute_metrics``, on all predictions of a pass or batch by batch.
 
-What it returns may be nested, as seqeval's results and ``classification_report(output_dict=True)`` are: each number
-gets a name of its own, ``overall_f1`` for ``{"overall": {"f1": ...}}``.
+Its result may be nested, as those of seqeval and ``classification_report(output_dict=True)`` are. Each number then has
+a name made of all keys: ``overall_f1`` for ``{"overall": {"f1": ...}}``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class ComputedMetrics:
     Args:
         compute_metrics: From an ``EvalPrediction`` to a dict of metrics; None for predictions only.
         preprocess: From the predictions and labels of a batch, as arrays or tuples of them, to what is kept.
-        by_batches: Call ``compute_metrics(prediction, compute_result=...)`` with each batch instead of with all of
-            them; what it returns counts with the last one, when ``compute_result`` is True.
+        by_batches: Call ``compute_metrics(prediction, compute_result=...)`` with each batch instead of once with all of
+            them. ``compute_result`` is True for the last batch, and only that result counts.
         include: What else an ``EvalPrediction`` holds: ``"inputs"``, ``"loss"``.
-        told: The names of what is no number, of which the user knows already; more are added.
+        told: Names of results that are not numbers, about which the user was warned already; more are added.
 
     Raises:
-        SettingError: ``by_batches`` with a function that takes no ``compute_result``, or what is no function.
+        SettingError: ``by_batches`` with a function that takes no ``compute_result``, or an argument is not a function.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class MetricsOfPass:
     """The metrics of one pass.
 
     Attributes:
-        gathering: What the pass has to do with its predictions.
+        gathering: What the pass must do with its predictions.
     """
 
     def __init__(self, metrics: ComputedMetrics, generate: Callable[[Any], np.ndarray] | None, *, keeps: bool) -> None:
@@ -84,40 +84,40 @@ class MetricsOfPass:
         self.gathering = Gathering(
             generate=generate,
             preprocess=metrics.preprocess,
-            each=self._take if by_batches else None,
+            each=self._add_batch if by_batches else None,
             keeps=keeps or not by_batches,
             with_inputs="inputs" in metrics.include,
         )
 
-    def _take(self, batch: Pass) -> None:
-        """Hand on the batch before: which one is the last shows when no other comes."""
+    def _add_batch(self, batch: Pass) -> None:
+        """Compute the batch before: only when no other follows is it known to be the last."""
         if self._held is not None:
             self._compute(self._held, compute_result=False)
         self._held = batch if batch.labels is not None else None
 
     def results(self, done: Pass) -> dict[str, Any]:
-        """What ``compute_metrics`` returns, without nesting, numbers as floats; nothing where there are no labels.
+        """The result of ``compute_metrics`` without nesting, numbers as floats; empty where there are no labels.
 
-        What is no single number stays as it is, and is told of once.
+        What is not a single number stays as it is, with one warning.
 
         Args:
             done: The whole pass.
 
         Raises:
-            SettingError: It returned something else than a dict of metrics by name, or two of one name.
+            SettingError: The result is not a dict of metrics by name, or has two of one name.
         """
         if self._metrics.compute is None:
             return {}
         if self._metrics.by_batches:
-            return {} if self._held is None else self._flat(self._compute(self._held, compute_result=True))
-        return {} if done.labels is None else self._flat(self._compute(done))
+            return {} if self._held is None else self._flatten(self._compute(self._held, compute_result=True))
+        return {} if done.labels is None else self._flatten(self._compute(done))
 
-    def _flat(self, results: Any) -> dict[str, Any]:
+    def _flatten(self, results: Any) -> dict[str, Any]:
         flat: dict[str, Any] = {}
-        for name, value in _leaves(_checked(results)):
+        for name, value in _leaves(_check_results(results)):
             if name in flat:
                 raise SettingError("compute_metrics(prediction)", results, expected=f"one metric of the name {name!r}")
-            single = _single(value)
+            single = _as_number(value)
             flat[name] = value if single is None else single
         others = [name for name, value in flat.items() if not isinstance(value, float)]
         if not self._metrics.told.issuperset(others):
@@ -147,7 +147,7 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def _checked(results: Any) -> dict[str, Any]:
+def _check_results(results: Any) -> dict[str, Any]:
     if not isinstance(results, Mapping) or not all(isinstance(name, str) for name in results):
         raise SettingError(
             "compute_metrics(prediction)",
@@ -158,22 +158,22 @@ def _checked(results: Any) -> dict[str, Any]:
     return dict(results)
 
 
-def _leaves(results: Mapping[Any, Any], room: str = "") -> Iterator[tuple[str, Any]]:
-    """What is in a nested dict, by all its names on the way."""
+def _leaves(results: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested dict, by names made of all keys."""
     for name, value in results.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{room}{name}_")
+            yield from _leaves(value, f"{prefix}{name}_")
         else:
-            yield f"{room}{name}", value
+            yield f"{prefix}{name}", value
 
 
-def _single(value: Any) -> float | None:
+def _as_number(value: Any) -> float | None:
     """The number that a number, a NumPy scalar, a tensor or an array of one element is; None for anything else."""
     if value is None or isinstance(value, (str, bytes)):
         return None
     try:
         array = np.asarray(value)
-    except Exception:  # Whatever a user's own type raises.
+    except Exception:  # A user's own type may raise anything.
         return None
     return number(array.reshape(())) if array.size == 1 and array.dtype.kind != "O" else None
 

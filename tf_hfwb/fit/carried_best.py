@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
+from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import CheckpointError
 from tf_hfwb.resume.trainer_state import TrainerState
@@ -24,7 +25,7 @@ def carry_over(store: Store, source: pathlib.Path, step: int, metric: str | None
     """
     if metric is None:
         return False
-    target = store.path / f"checkpoint-{step}"
+    target = store.path / checkpoint_name(step)
     for path in (target, source, source.with_name(target.name)):
         try:
             best = Checkpoint.open(path)

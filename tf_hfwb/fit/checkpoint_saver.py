@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.checkpoint.background_writer import BackgroundWriter
+from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
 from tf_hfwb.errors import CheckpointError
 from tf_hfwb.fit.best_checkpoint import Best, BestCheckpoint
@@ -22,7 +23,8 @@ from tf_hfwb.fit.checkpoint_options import CheckpointOptions
 from tf_hfwb.fit.session import FitSession
 from tf_hfwb.fit.training_artifacts import ModelArtifacts
 from tf_hfwb.keras_compat import texts_of_processing, write_texts
-from tf_hfwb.resume.training_state import StateCapture, TrainingState, load_weights
+from tf_hfwb.resume.training_state import StateCapture, TrainingState
+from tf_hfwb.resume.weight_restoring import load_weights
 from tf_hfwb.settings import LogModel
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.user_runs import running_tracker
@@ -169,7 +171,7 @@ class CheckpointSaver:
         is_best = self._best.beats(save.value, self._best.committed)
         save.best = Best(save.value, save.step) if is_best else self._best.committed
         state.facts["best_metric"], state.facts["best_step"] = save.best
-        with self.store.draft(f"checkpoint-{save.step}", pace) as draft:
+        with self.store.draft(checkpoint_name(save.step), pace) as draft:
             if not self._has_looked_for_previous:  # Another process's, whose files may be linked if they are whole.
                 self._has_looked_for_previous = True
                 self.previous = self.store.newest_good()[0]
@@ -222,7 +224,7 @@ class CheckpointSaver:
             )
             return False
         try:
-            checkpoint = Checkpoint.open(self.store.path / f"checkpoint-{step}")
+            checkpoint = Checkpoint.open(self.store.path / checkpoint_name(step))
             checkpoint.verify()
             load_weights(session.host, checkpoint)
         except CheckpointError as error:

@@ -12,7 +12,6 @@ another one, with all that Keras's own ``save`` would write but the optimizer:
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -136,7 +135,7 @@ class KerasFiles:
                 files = places.setdefault("/" + _group_of(name), [])
                 files += [] if shard in files else [shard]
             weights = _as_h5(tensors)
-            if tensors is trained or not draft.reuse_same(shard, hashlib.sha256(weights).hexdigest(), previous):
+            if tensors is trained or not draft.reuse_same(shard, [weights], previous):
                 with draft.open(shard) as file:
                     file.write(weights)
         size = sum(value.nbytes for value in values.values())

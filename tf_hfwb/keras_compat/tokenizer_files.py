@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
 import tempfile
 from collections.abc import Callable, Mapping
@@ -43,6 +42,6 @@ def texts_of_processing(processing_class: Any) -> Mapping[str, bytes]:
 def write_texts(draft: Draft, texts: Mapping[str, bytes], previous: Checkpoint | None) -> None:
     """Write them into a draft, or link those that an earlier checkpoint has alike."""
     for name, content in texts.items():
-        if not draft.reuse_same(name, hashlib.sha256(content).hexdigest(), previous):
+        if not draft.reuse_same(name, [content], previous):
             with draft.open(name) as file:
                 file.write(content)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.checkpoint.safetensors_files import digest_of, read_tensors
+from tf_hfwb.checkpoint.safetensors_files import chunks, read_tensors
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat.tokenizer_files import texts_of, write_texts
@@ -68,7 +68,7 @@ class TransformersFiles:
             return
         shards = {"model-00001-of-00002.safetensors": frozen, "model-00002-of-00002.safetensors": trained}
         for file, tensors in shards.items():
-            if tensors is trained or not draft.reuse_same(file, digest_of(tensors, metadata)[1], previous):
+            if tensors is trained or not draft.reuse_same(file, chunks(tensors, metadata), previous):
                 draft.write_tensors(file, tensors, metadata)
         size = sum(value.nbytes for value in values.values())
         files = {name: file for file, tensors in shards.items() for name in tensors}

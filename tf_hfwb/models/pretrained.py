@@ -1,4 +1,4 @@
-"""Load pretrained weights, whatever their format, into a TensorFlow model of transformers.
+"""``from_pretrained``: a TensorFlow model of transformers with pretrained weights of any format.
 
 transformers 4.57 reads TensorFlow weights but fails on PyTorch-format safetensors, which is what the hub mostly holds
 (``'builtins.safe_open' object is not iterable``, transformers issue 40028). Those files are read here; all others are
@@ -8,24 +8,18 @@ left to transformers.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
-from tf_hfwb.errors import CorruptCheckpointError, SettingError, UnsafeModelError, WeightsError
-from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
-from tf_hfwb.validation.referenced_files import shards_of
+from tf_hfwb.errors import WeightsError
+from tf_hfwb.models.pretrained_config import check_model_class, concrete_class, load_config
+from tf_hfwb.models.pytorch_weights import LazyTensors, is_in_pytorch_format, load_pytorch_weights
+from tf_hfwb.models.weight_files import check_tensorflow_weights, no_weights, open_safetensors, safetensors_files
 
 # The arguments of transformers that say where to look for a file.
-HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
-DTYPE_ARGUMENTS = ("dtype", "torch_dtype")
-
-# An input embedding, and the tensors that PyTorch models tie to it: heads (when the configuration says so) and the
-# embeddings of an encoder and a decoder that share theirs.
-INPUT_EMBEDDING = re.compile(r"(\w+\.)?(shared|wte|embeddings\.word_embeddings)\.weight")
-TIED_HEAD = re.compile(r"(lm_head|lm_head\.decoder|cls\.predictions\.decoder)\.weight")
-SHARED_EMBEDDING = re.compile(r"(\w+\.)?(encoder|decoder)\.embed_tokens\.weight")
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
 def from_pretrained(
@@ -60,7 +54,7 @@ def from_pretrained(
         **kwargs: As in transformers: ``config``; ``cache_dir``, ``force_download``, ``local_files_only``, ``proxies``,
             ``revision``, ``subfolder`` and ``token`` say where to look; ``use_safetensors``, ``from_pt``,
             ``ignore_mismatched_sizes``, ``output_loading_info``, ``tf_to_pt_weight_rename`` and ``trust_remote_code``
-            (nobody is asked: code that comes with a model is run with True alone). With ``from_pt=True`` a
+            (code that comes with a model is run only with True; the user is not asked). With ``from_pt=True`` a
             ``pytorch_model.bin`` is read, which PyTorch unpickles with nothing but tensors allowed.
             ``dtype`` is noted in the configuration and does not change the weights, whose dtype is up to Keras. What
             remains (``num_labels``, ``id2label``...) overrides the configuration, or goes to the model's constructor
@@ -79,323 +73,110 @@ def from_pretrained(
     Follows ``TFPreTrainedModel.from_pretrained`` (transformers/modeling_tf_utils.py) and
     ``_BaseAutoModelClass.from_pretrained`` (transformers/models/auto/auto_factory.py) of transformers 4.57.
     """
-    _check_model_class(model_class)
+    check_model_class(model_class)
     name = os.fspath(pretrained_model_name_or_path)
-    rest = dict(kwargs)
-    hub = {key: rest.pop(key) for key in HUB_ARGUMENTS if key in rest}
-    config = rest.pop("config", None)
-    from_pt = rest.pop("from_pt", False)
-    use_safetensors = rest.pop("use_safetensors", None)
-    ignore_mismatched_sizes = rest.pop("ignore_mismatched_sizes", False)
-    output_loading_info = rest.pop("output_loading_info", False)
-    rename = rest.pop("tf_to_pt_weight_rename", None)
-    trust_remote_code = bool(rest.pop("trust_remote_code", False))  # None would ask on the terminal.
-
-    config, model_kwargs = _load_config(model_class, name, config, hub, rest, trust_remote_code)
-    if trust_remote_code and model_class.__name__ in (getattr(config, "auto_map", None) or {}):
+    options = _Options.take_from(kwargs)
+    config, model_kwargs = load_config(
+        model_class, name, options.config, options.hub, options.others, options.trust_remote_code
+    )
+    if options.trust_remote_code and model_class.__name__ in (getattr(config, "auto_map", None) or {}):
         # The class is code in the checkpoint's repository, which transformers fetches, registers and runs.
         return model_class.from_pretrained(name, *model_args, **kwargs)
-    concrete_class = _concrete_class(model_class, config)
-
-    files = [] if use_safetensors is False else _safetensors_files(name, hub, config)
+    tf_class = concrete_class(model_class, config)
+    files = [] if options.use_safetensors is False else safetensors_files(name, options.hub, config)
     with ExitStack() as stack:
-        shards = [stack.enter_context(_open_safetensors(file)) for file in files]
-        if shards and _in_pytorch_format(shards):
-            config.name_or_path = name
-            model = concrete_class(config, *model_args, **model_kwargs)
-            loading_info = _load_pytorch_weights(model, LazyTensors(shards), rename)
+        shards = [stack.enter_context(open_safetensors(file)) for file in files]
+        if shards and is_in_pytorch_format(shards):
             layout = "PyTorch"
+            config.name_or_path = name
+            model = tf_class(config, *model_args, **model_kwargs)
+            loading_info = load_pytorch_weights(model, LazyTensors(shards), options.rename)
         else:
-            if not (files or from_pt):
-                _check_tensorflow_weights(name, hub, config)
+            layout = "PyTorch" if options.from_pt else "TensorFlow"
             model, loading_info = _load_with_transformers(
-                concrete_class,
-                _source(name, hub.get("subfolder"), [] if from_pt else files),
-                *model_args,
-                config=config,
-                from_pt=from_pt,
-                use_safetensors=use_safetensors,
-                ignore_mismatched_sizes=True,  # They are collected, and raised below with all their names.
-                tf_to_pt_weight_rename=rename,
-                **hub,
-                **model_kwargs,
+                tf_class, name, files, options, model_args, {**model_kwargs, "config": config}
             )
-            model.config.name_or_path = model.name_or_path = name
-            layout = "PyTorch" if from_pt else "TensorFlow"
-        if loading_info["mismatched_keys"] and not ignore_mismatched_sizes:
-            raise _shapes_differ(name, model, loading_info["mismatched_keys"], layout)
-
+    if loading_info["mismatched_keys"] and not options.ignore_mismatched_sizes:
+        raise _shapes_differ(name, model, loading_info["mismatched_keys"], layout)
     if model.can_generate():
-        _load_generation_config(model, name, hub, rest)
-    return (model, loading_info) if output_loading_info else model
+        _load_generation_config(model, name, options)
+    return (model, loading_info) if options.output_loading_info else model
 
 
-class LazyTensors(Mapping[str, Any]):
-    """The tensors of all shards by name, each read from its file when it is asked for."""
+@dataclass(frozen=True)
+class _Options:
+    """The keyword arguments of :func:`from_pretrained`.
 
-    def __init__(self, shards: Sequence[Any]):
-        self._shard_of = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118 - not a mapping
+    Attributes:
+        hub: The arguments that say where to look on the hub.
+        rename: ``tf_to_pt_weight_rename``.
+        others: The arguments that override the configuration, or go to the model's constructor.
+    """
 
-    def __getitem__(self, name: str) -> Any:
-        return self._shard_of[name].get_tensor(name)
+    hub: Mapping[str, Any]
+    config: Any
+    from_pt: bool
+    use_safetensors: bool | None
+    ignore_mismatched_sizes: bool
+    output_loading_info: bool
+    rename: Callable[[str], Sequence[str]] | None
+    trust_remote_code: bool
+    others: Mapping[str, Any]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._shard_of)
-
-    def __len__(self) -> int:
-        return len(self._shard_of)
-
-
-def _check_model_class(model_class: Any) -> None:
-    from transformers import TFPreTrainedModel
-
-    if isinstance(model_class, type):
-        if _is_auto_class(model_class) and model_class.__name__.startswith("TF"):
-            return
-        if issubclass(model_class, TFPreTrainedModel) and model_class is not TFPreTrainedModel:
-            return
-    raise SettingError(
-        "model_class",
-        model_class,
-        expected="a TensorFlow class of transformers, such as TFAutoModel or TFBertForSequenceClassification",
-        advice="Pass the class itself; where a PyTorch class has a TensorFlow twin, its name starts with TF.",
-    )
-
-
-def _is_auto_class(model_class: type) -> bool:
-    from transformers.models.auto.auto_factory import _BaseAutoModelClass
-
-    return issubclass(model_class, _BaseAutoModelClass)
-
-
-def _load_config(
-    model_class: type[Any],
-    name: str,
-    config: Any,
-    hub: Mapping[str, Any],
-    overrides: Mapping[str, Any],
-    trust_remote_code: bool,
-) -> tuple[Any, dict[str, Any]]:
-    """The configuration, and the arguments that are left for the model's constructor."""
-    from transformers import AutoConfig, PretrainedConfig
-
-    # The configuration shall not say "auto", which is no dtype.
-    overrides = {key: value for key, value in overrides.items() if key not in DTYPE_ARGUMENTS or value != "auto"}
-    if isinstance(config, PretrainedConfig):
-        model_kwargs = overrides
-    else:
-        source = name if config is None else os.fspath(config)
-        _check_has_config(source, hub)
-        try:
-            if _is_auto_class(model_class):
-                overrides["trust_remote_code"] = trust_remote_code
-                config_class = AutoConfig
-            else:
-                config_class = model_class.config_class
-            config, model_kwargs = config_class.from_pretrained(source, return_unused_kwargs=True, **hub, **overrides)
-        except OSError as error:
-            raise _no_config(source, error) from error
-        except ValueError as error:
-            refused = remote_code_refused(source, error)
-            if refused is None:
-                raise
-            raise refused from error
-    # Keras would take a dtype as the policy of the outermost layer alone: it would round float inputs, and all weights
-    # would stay as they are.
-    return config, {key: value for key, value in model_kwargs.items() if key not in DTYPE_ARGUMENTS}
-
-
-def remote_code_refused(source: str, error: Exception) -> UnsafeModelError | None:
-    """What to raise when transformers does not run code that comes with a model; None for other errors of its."""
-    if "trust_remote_code" not in str(error):
-        return None
-    return UnsafeModelError(
-        f"{source} is not loaded: it is of a class of its own, whose code comes with it (auto_map). Expected a class "
-        "of transformers. If you trust whoever made it, pass trust_remote_code=True, which runs that code."
-    )
-
-
-def _check_has_config(source: str, hub: Mapping[str, Any]) -> None:
-    """Without this check, a configuration class that finds no file silently describes its default model."""
-    from huggingface_hub.errors import HFValidationError
-    from transformers.utils import CONFIG_NAME, cached_file
-
-    if os.path.isfile(source):
-        return
-    try:
-        found = cached_file(source, CONFIG_NAME, **hub)
-    except HFValidationError as error:
-        raise _no_config(source, f"there is no such directory, and it cannot be a model's name: {error}") from error
-    except OSError as error:
-        raise _no_config(source, error) from error
-    if found is None:
-        raise _no_config(source, f"it has no {CONFIG_NAME}")
-
-
-def _no_config(source: str, reason: object) -> WeightsError:
-    return WeightsError(
-        f"Cannot load a model's configuration from {source!r}: {reason}\n"
-        "Expected an existing directory that holds config.json and weights, or a model's name on the Hugging Face hub. "
-        "Check the path or name and, for the hub, the connection, revision, subfolder and token."
-    )
-
-
-def _concrete_class(model_class: Any, config: Any) -> type[Any]:
-    from transformers.models.auto.auto_factory import _get_model_class
-
-    if not _is_auto_class(model_class):
-        return model_class
-    mapping = model_class._model_mapping
-    if type(config) not in mapping:
-        raise SettingError(
-            "model_class",
-            model_class,
-            expected=f"a class that has a TensorFlow model of type {config.model_type!r}",
-            advice="Choose another TFAutoModelFor... class, or a checkpoint of another type.",
+    @classmethod
+    def take_from(cls, kwargs: Mapping[str, Any]) -> _Options:
+        others = dict(kwargs)
+        return cls(
+            hub={name: others.pop(name) for name in _HUB_ARGUMENTS if name in others},
+            config=others.pop("config", None),
+            from_pt=others.pop("from_pt", False),
+            use_safetensors=others.pop("use_safetensors", None),
+            ignore_mismatched_sizes=others.pop("ignore_mismatched_sizes", False),
+            output_loading_info=others.pop("output_loading_info", False),
+            rename=others.pop("tf_to_pt_weight_rename", None),
+            # None would ask on the terminal.
+            trust_remote_code=bool(others.pop("trust_remote_code", False)),
+            others=others,
         )
-    return _get_model_class(config, mapping)
 
 
-def _safetensors_files(name: str, hub: Mapping[str, Any], config: Any) -> list[str]:
-    """The safetensors files of a checkpoint; none when it has weights of another kind."""
-    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
-
-    if os.path.isfile(name):
-        return [name] if name.endswith(".safetensors") else []
-    # The commit that the configuration came from: all files are then of one version, and no request is made for those
-    # in the cache.
-    where = {**hub, "_commit_hash": getattr(config, "_commit_hash", None)}
-    optional = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_gated_repo": False}
+def _load_with_transformers(
+    tf_class: type[Any],
+    name: str,
+    files: Sequence[str],
+    options: _Options,
+    model_args: Sequence[Any],
+    model_kwargs: Mapping[str, Any],
+) -> tuple[Any, dict[str, Any]]:
+    """Load weights that are not safetensors in PyTorch's format; also returns the loading info."""
+    if not (files or options.from_pt):
+        check_tensorflow_weights(name, options.hub, model_kwargs["config"])
+    source = _source(name, options.hub.get("subfolder"), [] if options.from_pt else files)
     try:
-        file = cached_file(name, SAFE_WEIGHTS_NAME, **where, **optional)
-        index_file = None if file else cached_file(name, SAFE_WEIGHTS_INDEX_NAME, **where, **optional)
+        model, loading_info = tf_class.from_pretrained(
+            source,
+            *model_args,
+            from_pt=options.from_pt,
+            use_safetensors=options.use_safetensors,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # The caller raises for all of them, with their names.
+            tf_to_pt_weight_rename=options.rename,
+            **options.hub,
+            **model_kwargs,
+        )
     except OSError as error:
-        raise _no_weights(name, error) from error
-    if file:
-        return [file]
-    return _shard_files(name, index_file, where) if index_file else []
+        raise no_weights(source, error) from error
+    model.config.name_or_path = model.name_or_path = name
+    return model, loading_info
 
 
-def _check_tensorflow_weights(name: str, hub: Mapping[str, Any], config: Any) -> None:
-    """Refuse HDF5 that reaches for other files, which transformers would read.
-
-    Raises:
-        WeightsError: It does so, or is damaged; or an index names files that do not lie beside it.
-    """
-    from transformers.utils import TF2_WEIGHTS_INDEX_NAME, TF2_WEIGHTS_NAME, cached_file
-
-    where = {**hub, "_commit_hash": getattr(config, "_commit_hash", None)}
-    optional = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_gated_repo": False}
-    if os.path.isfile(name):
-        files = [name] if name.endswith((".h5", ".hdf5")) else []
-    else:
-        try:
-            file = cached_file(name, TF2_WEIGHTS_NAME, **where, **optional)
-            index_file = None if file else cached_file(name, TF2_WEIGHTS_INDEX_NAME, **where, **optional)
-        except OSError as error:
-            raise _no_weights(name, error) from error
-        files = [file] if file else _shard_files(name, index_file, where) if index_file else []
-    for file in files:
-        try:
-            check_hdf5(file)
-        except CorruptCheckpointError as error:
-            raise _no_weights(name, error) from error
-
-
-def _shard_files(name: str, index_file: str, where: Mapping[str, Any]) -> list[str]:
-    # Not get_checkpoint_shard_files: it fails on an index without "metadata", and does not say which shard is missing.
-    from transformers.utils.hub import cached_files
-
-    shard_names = shards_of(index_file)
-    try:
-        return list(cached_files(name, shard_names, **where))
-    except OSError as error:
-        folder = os.path.dirname(index_file)
-        missing = [shard for shard in shard_names if not os.path.isfile(os.path.join(folder, shard))]
-        raise WeightsError(
-            f"{index_file} names files that cannot be found: {', '.join(missing)}. Expected every shard beside its "
-            "index. Download or copy the missing files."
-        ) from error
-
-
-def _open_safetensors(file: str) -> Any:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        # "tf" and not "np": the loader transposes with TensorFlow and knows a wrong shape by TensorFlow's error.
-        return safe_open(file, framework="tf")
-    except (SafetensorError, OSError) as error:
-        if _is_git_lfs_pointer(file):
-            raise WeightsError(
-                f"{file} is a git-lfs pointer and holds no weights. Expected a safetensors file. "
-                "Run `git lfs install` and `git lfs pull` in its repository, or load the model by its hub name."
-            ) from error
-        raise WeightsError(
-            f"{file} cannot be read: {error}. Expected a complete safetensors file. "
-            "Save or download it again (force_download=True for a model of the hub)."
-        ) from error
-
-
-def _is_git_lfs_pointer(file: str) -> bool:
-    start = b"version https://git-lfs"
-    if not os.path.isfile(file):
-        return False
-    with open(file, "rb") as stream:
-        return stream.read(len(start)) == start
-
-
-def _in_pytorch_format(shards: Sequence[Any]) -> bool:
-    written_by = (shards[0].metadata() or {}).get("format")
-    if written_by in ("pt", "tf", "flax", "mlx"):
-        return bool(written_by == "pt")
-    # Converters that call safetensors.torch.save_file themselves often leave the format out, and transformers refuses
-    # their files. But names tell: "bert.pooler.dense.bias" is PyTorch's way, "bert/pooler/dense/bias:0" TensorFlow's.
-    names = list(LazyTensors(shards))
-    return any("." in name for name in names) and not any("/" in name for name in names)
-
-
-def _load_pytorch_weights(
-    model: Any, tensors: LazyTensors, rename: Callable[[str], Sequence[str]] | None
-) -> dict[str, Any]:
-    from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
-
-    model.build_in_name_scope()
-    _, loading_info = load_pytorch_state_dict_in_tf2_model(
-        model,
-        tensors,
-        tf_inputs=False,  # It is built, and needs no call to become so.
-        allow_missing_keys=True,
-        output_loading_info=True,
-        tf_to_pt_weight_rename=_with_tied_names(
-            rename or getattr(model, "tf_to_pt_weight_rename", None), tensors, model.config
-        ),
-        # Where this is False, transformers means to raise InvalidArgumentError and raises TypeError for the missing
-        # arguments of that; so mismatches are collected, and the caller raises.
-        ignore_mismatched_sizes=True,
-    )
-    return dict(loading_info)
-
-
-def _with_tied_names(
-    rename: Callable[[str], Sequence[str]] | None, checkpoint_names: Iterable[str], config: Any
-) -> Callable[[str], tuple[str, ...]]:
-    """Let a tied tensor stand for the input embedding where the checkpoint has only one of the two.
-
-    A safetensors file holds a tied tensor once. save_pretrained keeps the embedding's name, but accelerate and
-    safetensors' save_model keep the first in alphabetical order, such as lm_head.weight. PyTorch does not notice, for
-    all names are one parameter there; in TensorFlow the variable is the embedding's.
-    """
-    tied = tuple(
-        name
-        for name in checkpoint_names
-        if SHARED_EMBEDDING.fullmatch(name) or (config.tie_word_embeddings and TIED_HEAD.fullmatch(name))
-    )
-
-    def names_of(name: str) -> tuple[str, ...]:
-        names = tuple(rename(name)) if rename else (name,)
-        return names + tied if INPUT_EMBEDDING.fullmatch(name) else names
-
-    return names_of
+def _source(name: str, subfolder: str | None, files: Sequence[str]) -> str:
+    """Where transformers has to look: it ignores a directory's subfolder, and loads no safetensors shards by name."""
+    if os.path.isdir(name):
+        return os.path.join(name, subfolder) if subfolder else name
+    if files and not os.path.isfile(name):
+        return os.path.dirname(files[0])
+    return name
 
 
 def _shapes_differ(name: str, model: Any, mismatched: Collection[tuple[str, Any, Any]], layout: str) -> WeightsError:
@@ -412,37 +193,11 @@ def _shapes_differ(name: str, model: Any, mismatched: Collection[tuple[str, Any,
     )
 
 
-def _source(name: str, subfolder: str | None, files: Sequence[str]) -> str:
-    """Where transformers shall look: it ignores a directory's subfolder, and loads no safetensors shards by name."""
-    if os.path.isdir(name):
-        return os.path.join(name, subfolder) if subfolder else name
-    if files and not os.path.isfile(name):
-        return os.path.dirname(files[0])
-    return name
-
-
-def _load_with_transformers(
-    concrete_class: type[Any], source: str, *model_args: Any, **kwargs: Any
-) -> tuple[Any, dict[str, Any]]:
-    try:
-        return concrete_class.from_pretrained(source, *model_args, output_loading_info=True, **kwargs)
-    except OSError as error:
-        raise _no_weights(source, error) from error
-
-
-def _no_weights(source: str, reason: object) -> WeightsError:
-    return WeightsError(
-        f"Cannot load weights from {source!r}: {reason}\n"
-        "Expected model.safetensors (or model.safetensors.index.json and its shards), tf_model.h5 or, with PyTorch "
-        "installed and from_pt=True, pytorch_model.bin. Check that the files are there and complete."
-    )
-
-
-def _load_generation_config(model: Any, name: str, hub: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+def _load_generation_config(model: Any, name: str, options: _Options) -> None:
     from transformers import GenerationConfig
 
     try:
-        model.generation_config = GenerationConfig.from_pretrained(name, **hub, **overrides)
+        model.generation_config = GenerationConfig.from_pretrained(name, **options.hub, **options.others)
     except OSError:
-        # Most checkpoints have none. The model made its own from its configuration.
+        # Most checkpoints have none. The model has made its own from its configuration.
         return

@@ -1,7 +1,7 @@
-"""A transformers TF model as a directory of PyTorch's format, for transformers 5 and everything that reads it.
+"""A transformers TF model written as a directory in PyTorch's format, for transformers 5 and other tools.
 
-transformers 4.57 writes TensorFlow's names and layouts into its safetensors, and its way to PyTorch needs PyTorch. The
-weights are the same: their names have another scheme, kernels are transposed, and what PyTorch ties is there once.
+transformers 4.57 writes TensorFlow's names and layouts into safetensors, and needs PyTorch to convert them. The weights
+are the same in both formats, but their names differ, kernels are transposed, and tied weights are there once.
 """
 
 from __future__ import annotations
@@ -17,35 +17,43 @@ import numpy as np
 from tf_hfwb.checkpoint.manifest import MANIFEST
 from tf_hfwb.errors import SettingError
 from tf_hfwb.masking import mask_json
-from tf_hfwb.validation.new_directory import made
+from tf_hfwb.validation.new_directory import new_directory
 
 WEIGHTS = "model.safetensors"
 
-# Batch normalisation's names, which transformers translates on the way from PyTorch only.
+# The names of batch normalisation, which transformers translates from PyTorch to TensorFlow only.
 BATCH_STATISTICS = {"moving_mean": "running_mean", "moving_variance": "running_var"}
 
 
 def save_pytorch_format(model: Any, directory: str | os.PathLike[str], *, processing_class: Any = None) -> pathlib.Path:
     """Write a directory that ``AutoModel...from_pretrained`` of transformers loads into PyTorch.
 
-    The files are written aside. When all of them are there, they become the directory; in one that was there they
-    replace what they must, weights first and the configuration last, and files of other names stay.
+    All files are first written under a temporary name. A new directory appears whole or not at all. In an existing one,
+    they replace files of the same names, weights first and the configuration last.
 
     Args:
         model: A TF model of transformers, built.
-        directory: Made if it is not there. Not a checkpoint: it could not be resumed from any more.
+        directory: Created if it does not exist. It must not be a checkpoint, which could not be resumed any more.
         processing_class: The tokenizer or processor, written beside the model.
 
     Returns:
         The directory.
 
     Raises:
-        SettingError: The model is none of transformers' own classes, of which PyTorch has a counterpart; or the
-            directory is a file or a checkpoint.
+        SettingError: The model is not of a class of transformers, of which PyTorch has a counterpart; or the directory
+            is a file or a checkpoint.
 
     Example:
-        >>> # save_pytorch_format(model, "for-pytorch", processing_class=tokenizer)
-        >>> # In another environment: AutoModelForSequenceClassification.from_pretrained("for-pytorch")
+        In an environment with PyTorch, ``AutoModel.from_pretrained`` loads what this writes:
+
+        >>> import tempfile
+        >>> from transformers import BertConfig, TFBertModel
+        >>> model = TFBertModel(BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1))
+        >>> model.build_in_name_scope()
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     saved = save_pytorch_format(model, f"{directory}/for-pytorch")
+        ...     sorted(path.name for path in saved.iterdir())
+        ['config.json', 'model.safetensors']
 
     Follows ``load_tf2_model_in_pytorch_model`` of transformers.
     """
@@ -55,41 +63,48 @@ def save_pytorch_format(model: Any, directory: str | os.PathLike[str], *, proces
     tensors = pytorch_tensors(model)
     from safetensors.numpy import save_file
 
-    # Inside, if it is there: it may be a volume of its own, into which nothing can be renamed.
+    # Within an existing directory, as it may be a volume of its own, into which nothing can be renamed.
     place = target if target.exists() else target.parent
-    with made(place), tempfile.TemporaryDirectory(prefix=".tmp-", dir=place) as name:
-        aside = pathlib.Path(name) / "model"  # With usual permissions, which the directory around it has not.
-        aside.mkdir()
-        save_file(tensors, aside / WEIGHTS, metadata={"format": "pt"})
-        configuration = copy.deepcopy(model.config)
-        configuration.architectures = [architecture]
-        # TensorFlow takes no notice of the dtype noted here, PyTorch computes in it.
-        configuration.dtype = str(next(iter(tensors.values())).dtype)
-        if model.can_generate():
-            # Not its save_pretrained, which refuses what generate takes, as a temperature without do_sample.
-            model.generation_config.to_json_file(aside / "generation_config.json")
+    with new_directory(place), tempfile.TemporaryDirectory(prefix=".tmp-", dir=place) as name:
+        draft = pathlib.Path(name) / "model"  # With the usual permissions, unlike the temporary directory.
+        draft.mkdir()
+        save_file(tensors, draft / WEIGHTS, metadata={"format": "pt"})
         if processing_class is not None:
-            processing_class.save_pretrained(aside)
-        configuration.save_pretrained(aside)
-        mask_json(aside / "config.json")
-        if not target.exists():
-            aside.rename(target)
-            return target
-        files = sorted(aside.iterdir(), key=lambda path: (path.name == "config.json", path.name != WEIGHTS))
-        for file in files:
-            file.replace(target / file.name)
+            processing_class.save_pretrained(draft)
+        # TensorFlow ignores the dtype of a configuration; PyTorch computes in it.
+        _save_configuration(model, architecture, str(next(iter(tensors.values())).dtype), draft)
+        _publish(draft, target)
     return target
+
+
+def _save_configuration(model: Any, architecture: str, dtype: str, directory: pathlib.Path) -> None:
+    configuration = copy.deepcopy(model.config)
+    configuration.architectures = [architecture]
+    configuration.dtype = dtype
+    configuration.save_pretrained(directory)
+    mask_json(directory / "config.json")
+    if model.can_generate():
+        # Not its save_pretrained, which refuses what generate takes, such as a temperature without do_sample.
+        model.generation_config.to_json_file(directory / "generation_config.json")
+
+
+def _publish(draft: pathlib.Path, target: pathlib.Path) -> None:
+    if not target.exists():
+        draft.rename(target)
+        return
+    for file in sorted(draft.iterdir(), key=lambda path: (path.name == "config.json", path.name != WEIGHTS)):
+        file.replace(target / file.name)
 
 
 def pytorch_tensors(model: Any) -> dict[str, np.ndarray]:
     """The weights by their names in PyTorch, in its layout."""
     from transformers.modeling_tf_pytorch_utils import apply_transpose, convert_tf_weight_name_to_pt_weight_name
 
-    # PyTorch has the weights of a model without a head at the top, TensorFlow below a name.
+    # In PyTorch the weights of a model without a head have no prefix, in TensorFlow they have one.
     prefix = f"{model.base_model_prefix}." if _has_no_head(model) else ""
     tensors: dict[str, np.ndarray] = {}
     for weight in [*model.trainable_weights, *model.non_trainable_weights]:
-        # A model that another model called first has that one's name before its own.
+        # If another model called this one first, the weights have that model's name in front of its own.
         _, own, below = f"/{weight.name}".partition(f"/{model.name}/")
         name, transpose = convert_tf_weight_name_to_pt_weight_name(
             f"{model.name}/{below}" if own else weight.name, prefix, weight.shape
@@ -100,7 +115,7 @@ def pytorch_tensors(model: Any) -> dict[str, np.ndarray]:
             name = model.tf_to_pt_weight_rename(name)[0]
         array = apply_transpose(transpose, weight.numpy(), None, pt_to_tf=False)
         if name.endswith(".bias") and array.ndim == 2:
-            array = array[0]  # The bias of TensorFlow's GPT-2 Conv1D has an axis more.
+            array = array[0]  # The bias of TensorFlow's GPT-2 Conv1D has one axis more.
         tensors[name] = np.ascontiguousarray(array)
     return tensors
 
@@ -111,8 +126,10 @@ def _has_no_head(model: Any) -> bool:
         TF_MODEL_MAPPING_NAMES,
     )
 
-    groups = [*TF_MODEL_MAPPING_NAMES.values(), *TF_MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.values()]
-    return type(model).__name__ in {name for group in groups for name in ([group] if isinstance(group, str) else group)}
+    names: set[str] = set()
+    for group in (*TF_MODEL_MAPPING_NAMES.values(), *TF_MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.values()):
+        names.update([group] if isinstance(group, str) else group)
+    return type(model).__name__ in names
 
 
 def _architecture(model: Any) -> str:
@@ -122,7 +139,7 @@ def _architecture(model: Any) -> str:
         SettingError: There is none, or the model has no weights yet.
     """
     name = type(model).__name__
-    # A layer, such as TFBertMainLayer, has a name like that too and cannot be saved.
+    # A layer, such as TFBertMainLayer, also has such a name, and cannot be saved.
     is_model = hasattr(model, "save_pretrained")
     if not (is_model and type(model).__module__.startswith("transformers.models.") and name.startswith("TF")):
         raise SettingError(

@@ -1,4 +1,4 @@
-"""A model in a directory that stock tools open, outside of checkpoints."""
+"""``save_pretrained``: a model written, outside of checkpoints, into a directory that stock tools open."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def save_pretrained(model: Any, directory: pathlib.Path, processing_class: Any =
 
     Args:
         model: The model, built.
-        directory: For a transformers model what ``from_pretrained`` takes, else one with ``model.keras``.
+        directory: The directory: for a transformers model as ``from_pretrained`` reads it, else with ``model.keras``.
         processing_class: The tokenizer or processor.
 
     Raises:
-        SettingError: Something that belongs to them cannot be written as JSON; nothing has been written then.
+        SettingError: A part of their configuration cannot be written as JSON. Nothing has been written then.
     """
     texts = texts_of_processing(processing_class)
     if not host_of(model).is_transformers:
@@ -29,7 +29,7 @@ def save_pretrained(model: Any, directory: pathlib.Path, processing_class: Any =
         directory.mkdir(parents=True, exist_ok=True)
         own = getattr(model, "generation_config", None)
         try:
-            # Its save_pretrained refuses what generate takes, as a temperature without do_sample.
+            # Its save_pretrained refuses what generate takes, such as a temperature without do_sample.
             model.generation_config = None if own is None else type(own)()
             model.save_pretrained(directory, safe_serialization=True)
             mask_json(directory / "config.json")

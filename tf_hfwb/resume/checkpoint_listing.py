@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tf_hfwb.checkpoint.manifest import step_of
 from tf_hfwb.checkpoint.pending_writes import wait_for_writers
+from tf_hfwb.checkpoint.step_names import step_of
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import CheckpointError, NotACheckpointError, ServerError
 from tf_hfwb.json_text import number_of
@@ -31,14 +31,14 @@ class Listed:
 
     Attributes:
         step: The global step.
-        epoch: The epoch, with its fraction; None if nobody knows.
+        epoch: The epoch, with its fraction; None if it is not known.
         metrics: What was measured at that step, without runtimes and rates.
         size: In bytes.
-        aliases: The aliases of the version, or what is known offline.
+        aliases: The aliases of the version; offline, what is known of them.
         path: The directory on this machine; None without one.
         version: The version on W&B, ``entity/project/name:v3``; None without one.
         run_id: The run that wrote it.
-        damage: Why the directory on this machine cannot be used; None when nothing of it has been found to be wrong.
+        damage: Why the directory on this machine cannot be used; None if nothing was found to be wrong with it.
     """
 
     step: int
@@ -59,25 +59,25 @@ def checkpoints(source: str | os.PathLike[str]) -> list[Listed]:
         source: A directory of checkpoints, or an artifact's name, ``checkpoint-my-run`` or with ``entity/project/``.
 
     Raises:
-        NotACheckpointError: There are none, neither here nor on W&B.
+        NotACheckpointError: There are none, neither on this machine nor on W&B.
         SettingError: The name is not of that form.
     """
     directory = pathlib.Path(source).expanduser()
     if directory.is_dir():
-        store = Store(directory)
-        states, damaged = _read(store.checkpoints())
-        damaged += [_damaged(one.path, one.reason) for one in store.rejected()]
+        found, rejected = Store(directory).list_all()
+        states, damaged = _read(found)
+        damaged += [_list_damaged(one.path, one.reason) for one in rejected]
         names = dict.fromkeys(filter(None, (_reference(state.run) for _, state in states)))
     else:
         wanted = parse_reference(os.fspath(source))
         wait_for_writers()
         known = [entry for entry in artifact_journal.entries(runs_folder()) if entry.name == wanted.name]
         paths = dict.fromkeys(entry.path for entry in known if artifact_journal.is_there(entry))
-        found, unopened = _opened(paths)
+        found, unopened = _open(paths)
         states, damaged = _read(sorted(found, key=lambda checkpoint: checkpoint.step or 0))
         damaged += unopened
         names = {wanted: None}
-    listed = _merged(_described(states), [version for name in names for version in _on_server(name)])
+    listed = _merge(_list_readable(states), [version for name in names for version in _on_server(name)])
     if not listed and not damaged:
         raise NotACheckpointError(
             f"There is no checkpoint in or under {os.fspath(source)!r}. Expected a directory with checkpoint-STEP in "
@@ -86,13 +86,13 @@ def checkpoints(source: str | os.PathLike[str]) -> list[Listed]:
     return sorted([*listed, *damaged], key=lambda one: (one.step, one.run_id or ""))
 
 
-def _opened(paths: Iterable[str]) -> tuple[list[Checkpoint], list[Listed]]:
+def _open(paths: Iterable[str]) -> tuple[list[Checkpoint], list[Listed]]:
     found, damaged = [], []
     for path in paths:
         try:
             found.append(Checkpoint.open(path))
         except CheckpointError as error:
-            damaged.append(_damaged(pathlib.Path(path), str(error)))
+            damaged.append(_list_damaged(pathlib.Path(path), str(error)))
     return found, damaged
 
 
@@ -101,30 +101,30 @@ def _read(found: Iterable[Checkpoint]) -> tuple[list[tuple[Checkpoint, TrainerSt
     for checkpoint in found:
         try:
             states.append((checkpoint, TrainerState.read(checkpoint)))
-        except NotACheckpointError:  # A training that saves there removes older ones.
+        except NotACheckpointError:  # A training that saves there has removed it.
             continue
         except CheckpointError as error:
-            damaged.append(_damaged(checkpoint.path, str(error)))
+            damaged.append(_list_damaged(checkpoint.path, str(error)))
     return states, damaged
 
 
-def _damaged(path: pathlib.Path, reason: str) -> Listed:
+def _list_damaged(path: pathlib.Path, reason: str) -> Listed:
     return Listed(step=step_of(path) or 0, path=os.path.abspath(path), damage=reason)
 
 
 def _reference(run: Mapping[str, str]) -> ArtifactReference | None:
-    """The artifact as which the checkpoint's run logs it."""
+    """The artifact under which the checkpoint's run logs its checkpoints."""
     if not run.get("id"):
         return None
     name = artifact_name("checkpoint", run.get("name"), run["id"])
     return ArtifactReference(run.get("entity"), run.get("project"), name)
 
 
-def _described(states: Iterable[tuple[Checkpoint, TrainerState]]) -> list[Listed]:
+def _list_readable(states: Iterable[tuple[Checkpoint, TrainerState]]) -> list[Listed]:
     described, best = [], {}
     for checkpoint, state in states:
         run_id = state.run.get("id")
-        best[run_id] = state.best_step  # As the newest one says.
+        best[run_id] = state.best_step  # The newest checkpoint of a run counts.
         described.append(
             Listed(
                 step=state.global_step,
@@ -146,15 +146,15 @@ def _on_server(reference: ArtifactReference) -> list[Listed]:
     if not is_online():
         return []
     try:
-        found = [_of_version(version) for version in versions(reference)]
+        found = [_list_version(version) for version in versions(reference)]
     except ServerError as error:
         _logger.warning("Only what is on this machine is listed. %s", error)
         return []
     return [one for one in found if one is not None]
 
 
-def _of_version(version: Any) -> Listed | None:
-    """None for a version that is no checkpoint of ours."""
+def _list_version(version: Any) -> Listed | None:
+    """The listing of a version on W&B; None if this package did not write it as a checkpoint."""
     known = {name: number_of(value) for name, value in version.metadata.items()}
     step = known.get("global_step")
     if step is None or not math.isfinite(step):
@@ -171,8 +171,8 @@ def _of_version(version: Any) -> Listed | None:
     )
 
 
-def _merged(here: Iterable[Listed], there: Iterable[Listed]) -> list[Listed]:
-    """Each checkpoint once; the aliases of one that is on W&B are those that it has there."""
+def _merge(here: Iterable[Listed], there: Iterable[Listed]) -> list[Listed]:
+    """List each checkpoint once; one that is on W&B has its aliases from there."""
     found = {(one.run_id, one.step): one for one in there}
     for one in here:
         same = found.get((one.run_id, one.step))

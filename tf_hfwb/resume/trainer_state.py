@@ -1,7 +1,7 @@
-"""``trainer_state.json`` as a value: whoever uses the file reads it through here, and knows then what it has.
+"""``trainer_state.json`` as a value. Everything that uses the file reads it here.
 
-A checkpoint may be damaged, or come from somebody else. So all that anybody uses of it, a callback's state included, is
-looked at when it is read: before anything has been changed.
+A checkpoint may be damaged, or come from somebody else. So everything that is used of it, the states of callbacks
+included, is checked when the file is read: before anything has been changed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _STEP = "train/global_step"
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What a checkpoint knows besides its tensors.
+    """The facts in a checkpoint besides its tensors.
 
     Attributes:
         global_step: Optimizer updates since the very first start.
@@ -49,9 +49,11 @@ class TrainerState:
         best_step: The step of the best checkpoint; None without one.
         run: ``id``, ``project``, ``entity`` and ``name`` of the W&B run, as far as they are known.
         arguments: What the training was started with.
-        numpy: What NumPy's generator has besides its keys: algorithm, position, whether a number is left over, which.
-        python: The same of Python's: version, and the number that is left over.
-        learned: Digests of what layers have learned outside weights, as vocabularies; None in older checkpoints.
+        numpy: The state of NumPy's generator without its keys: algorithm, position, whether a number is left over, and
+            that number.
+        python: The state of Python's generator without its keys: version, and the number that is left over.
+        learned: Digests of what layers have learned outside their weights, such as vocabularies; None in older
+            checkpoints.
         callbacks: The state of each callback by its name; the logger's has the rows logged so far as ``log_history``.
     """
 
@@ -72,8 +74,8 @@ class TrainerState:
         """Read the file of a checkpoint.
 
         Raises:
-            CorruptCheckpointError: It is missing or no JSON, or a value is not of the kind that is written there.
-            NotACheckpointError: The checkpoint has gone meanwhile.
+            CorruptCheckpointError: It is missing or not JSON, or a value is not of the kind that a save writes.
+            NotACheckpointError: The checkpoint has been removed meanwhile.
         """
         path = checkpoint.path / FACTS
         try:
@@ -95,7 +97,7 @@ class TrainerState:
 
     @classmethod
     def _of(cls, facts: Any) -> TrainerState:
-        # Of a newer format nothing else is known.
+        # The format is checked first: in a newer one everything else may be different.
         record({"format": _format})(facts, "")
         found = _FACTS(facts, "")
         callbacks = dict(found["callbacks"])
@@ -123,7 +125,7 @@ def _format(value: Any, place: str) -> int:
 
 
 def _run_id(value: Any, place: str) -> str:
-    # As W&B has it. It becomes part of paths.
+    # As W&B allows it. The id becomes part of paths, so it must not lead out of them.
     if not isinstance(value, str) or not re.fullmatch(r"[^/\\#?%:\0]{1,128}", value) or value in (".", ".."):
         raise unexpected(value, place, "the id of a W&B run")
     return value

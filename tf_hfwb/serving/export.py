@@ -10,18 +10,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tf_hfwb.data.input_length import longest_input
 from tf_hfwb.errors import ExportError, SettingError, TFHFWBError
 from tf_hfwb.keras_compat import is_of_transformers
 from tf_hfwb.messages import inform
 from tf_hfwb.serving.export_check import TOLERANCE, checker
 from tf_hfwb.serving.export_source import load_source
-from tf_hfwb.serving.images_in_graph import PicturesInGraph, UnsupportedProcessorError, sides_of
+from tf_hfwb.serving.images_in_graph import PicturesInGraph
 from tf_hfwb.serving.keras_servable import PlainServable
-from tf_hfwb.serving.served_outputs import is_ended_by_padding
+from tf_hfwb.serving.processing_in_graph import processing_for
 from tf_hfwb.serving.tokenizers.texts_in_graph import TextsInGraph
 from tf_hfwb.serving.tokenizers.tokenizer_agreement import agreement
-from tf_hfwb.serving.tokenizers.unsupported import UnsupportedTokenizerError
 from tf_hfwb.serving.transformers_servable import Servable
 from tf_hfwb.serving.version_folders import check_version, new_version
 from tf_hfwb.serving.warmup import write_warmup
@@ -31,6 +29,7 @@ from tf_hfwb.tracking.artifact_logging import log_directory
 from tf_hfwb.tracking.artifact_names import check_alias, check_artifact_name
 from tf_hfwb.tracking.registry import link_logged, registry_path
 from tf_hfwb.tracking.wandb_server import record_pending_uses
+from tf_hfwb.validation.argument_checks import whole_number
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -99,63 +98,37 @@ def export_for_serving(
         ArtifactNotFoundError: There is no artifact of that name.
 
     Example:
-        >>> # export_for_serving("model-my-run:best", "servables/my-model")
+        >>> import tempfile
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> directory = tempfile.TemporaryDirectory()
+        >>> export_for_serving(model, directory.name).name
+        '1'
+        >>> directory.cleanup()
     """
     started = time.monotonic()
     directory = pathlib.Path(directory).expanduser()
     check_version(directory, version)
-    _check_number("max_length", max_length, least=1)
     _check_texts(sample_texts)
-    if isinstance(aliases, str):
-        raise SettingError("aliases", aliases, expected="a list", advice="Write [alias] for a single one.")
-    aliases = [check_alias(alias) for alias in aliases]
-    if artifact_name is not None:
-        check_artifact_name(f"servable-{artifact_name}")
-    elif aliases:
-        raise SettingError(
-            "aliases", aliases, expected="none without an artifact", advice="Pass artifact_name too: they are its own."
+    _check_artifact(artifact_name, aliases, link_to_registry)
+    if max_length is not None:
+        max_length = whole_number("max_length", max_length, expected="a whole number from 1, or None")
+    if max_new_tokens is not None:
+        max_new_tokens = whole_number(
+            "max_new_tokens", max_new_tokens, minimum=0, expected="a whole number from 0, or None"
         )
-    if link_to_registry is not None:
-        registry_path(link_to_registry)
-        if artifact_name is None:
-            raise SettingError(
-                "link_to_registry",
-                link_to_registry,
-                expected="None without an artifact",
-                advice="Pass artifact_name too: the registry holds artifacts.",
-            )
-    _check_number("max_new_tokens", max_new_tokens, least=0)
     with checker() as other_process:
         model, tokenizer = load_source(
             model_or_artifact_or_dir, processing_class, safe_mode=safe_mode, custom_objects=custom_objects
         )
-        is_plain = not is_of_transformers(model)
-        _check_takes_texts(model, max_length=max_length, sample_texts=sample_texts)
-        if is_plain and processing_class is not None:
-            raise SettingError(
-                "processing_class",
-                type(processing_class).__name__,
-                expected="None with a plain Keras model, whose graph is exported as it is",
-                advice="Put the preparation into the model, as a layer such as TextVectorization.",
-            )
-        processing = None if is_plain else processing_for(model, tokenizer, max_length)
+        _check_options(model, processing_class, max_length=max_length, sample_texts=sample_texts)
+        processing = None
+        if is_of_transformers(model):
+            processing = processing_for(model, tokenizer, max_length)
         if isinstance(processing, TextsInGraph):
             agreement(processing, tokenizer, sample_texts, is_accepted=accept_tokenizer_differences)
         with new_version(directory, version) as draft:
-            try:
-                if is_plain:
-                    servable: PlainServable | Servable = PlainServable(model)
-                else:
-                    servable = Servable(model, processing, tokenizer, max_new_tokens)
-                servable.save(draft.path)
-                _warm_up(draft.path, directory.resolve().name, servable)
-            except TFHFWBError:
-                raise
-            except Exception as error:  # Of TensorFlow, or the model's own code.
-                raise ExportError(
-                    f"{type(model).__name__} cannot be exported: {type(error).__name__}: {error}. Expected a model "
-                    "that a tf.function can run on batches of any size. Nothing was published."
-                ) from error
+            servable = _save(model, processing, tokenizer, max_new_tokens, draft.path, directory.resolve().name)
             difference = other_process.check(draft.path, servable.examples)
     inform(
         "%s is at %s, with the signatures %s. In a process of its own with TensorFlow alone it gives what the Python "
@@ -173,10 +146,56 @@ def export_for_serving(
     return draft.published
 
 
+def _save(
+    model: Any,
+    processing: TextsInGraph | PicturesInGraph | None,
+    tokenizer: Any,
+    max_new_tokens: int | None,
+    path: pathlib.Path,
+    served_name: str,
+) -> PlainServable | Servable:
+    """Write the SavedModel of a model, with warm-up requests.
+
+    Args:
+        model: The model.
+        processing: Its tokenizer or image processor, in the graph.
+        tokenizer: The tokenizer itself.
+        max_new_tokens: As in :func:`export_for_serving`.
+        path: The directory of the SavedModel.
+        served_name: The name by which a server knows the model.
+
+    Raises:
+        ExportError: The model cannot be exported.
+    """
+    try:
+        servable: PlainServable | Servable
+        if is_of_transformers(model):
+            servable = Servable(model, processing, tokenizer, max_new_tokens)
+        else:
+            servable = PlainServable(model)
+        servable.save(path)
+        _write_warmup(path, served_name, servable)
+    except TFHFWBError:
+        raise
+    except Exception as error:  # Of TensorFlow, or the model's own code.
+        raise ExportError(
+            f"{type(model).__name__} cannot be exported: {type(error).__name__}: {error}. Expected a model "
+            "that a tf.function can run on batches of any size. Nothing was published."
+        ) from error
+    return servable
+
+
+def _write_warmup(path: pathlib.Path, served_name: str, servable: Servable | PlainServable) -> None:
+    try:
+        write_warmup(path, served_name, servable.examples)
+    except ImportError:
+        _logger.warning("There are no warm-up requests, for which tensorflow-serving-api is missing: tf_hfwb[serving].")
+
+
 def _log(path: pathlib.Path, name: str, aliases: Sequence[str], collection: str | None, source: Any) -> None:
-    """Log a version as an artifact."""
+    """Log a version as an artifact, and put it into a collection of the registry."""
     tracker = open_tracker(Settings.resolve(), name=name)
-    record_pending_uses(tracker)  # What it was made from: its lineage.
+    record_pending_uses(tracker)  # The lineage: the artifact that the model came from.
     metadata = {"version": int(path.name), "source": str(source) if isinstance(source, (str, os.PathLike)) else None}
     then = None
     if collection is not None:
@@ -184,86 +203,54 @@ def _log(path: pathlib.Path, name: str, aliases: Sequence[str], collection: str 
     log_directory(tracker, path, name=name, aliases=aliases, metadata=metadata, then=then)
 
 
+def _check_artifact(artifact_name: str | None, aliases: Sequence[str], link_to_registry: str | None) -> None:
+    """Refuse names that W&B would refuse after the export, and what is only for an artifact where there is none."""
+    if isinstance(aliases, str):
+        raise SettingError("aliases", aliases, expected="a list", advice="Write [alias] for a single one.")
+    for alias in aliases:
+        check_alias(alias)
+    if artifact_name is not None:
+        check_artifact_name(f"servable-{artifact_name}")
+    elif aliases:
+        raise SettingError(
+            "aliases",
+            list(aliases),
+            expected="none without an artifact",
+            advice="Pass artifact_name too: they are its own.",
+        )
+    if link_to_registry is None:
+        return
+    registry_path(link_to_registry)
+    if artifact_name is None:
+        raise SettingError(
+            "link_to_registry",
+            link_to_registry,
+            expected="None without an artifact",
+            advice="Pass artifact_name too: the registry holds artifacts.",
+        )
+
+
 def _check_texts(texts: Any) -> None:
     if isinstance(texts, (str, bytes)) or not all(isinstance(text, str) for text in texts):
         raise SettingError("sample_texts", texts, expected="a list of texts", advice="Write [text] for a single one.")
 
 
-def _check_takes_texts(model: Any, **options: Any) -> None:
-    """Options about texts mean nothing for other models.
-
-    Raises:
-        SettingError: One is given all the same.
-    """
-    if is_of_transformers(model) and model.main_input_name == "input_ids":
-        return
-    for name, value in options.items():
-        if value:
-            raise SettingError(
-                name,
-                value,
-                expected=f"nothing for {type(model).__name__}, which is no model of transformers that takes texts",
-                advice="Leave it out.",
-            )
-
-
-def _check_number(name: str, value: Any, *, least: int) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-        raise SettingError(name, value, expected=f"a whole number from {least}, or None")
-
-
-def _warm_up(path: pathlib.Path, name: str, servable: Servable | PlainServable) -> None:
-    try:
-        write_warmup(path, name, servable.examples)
-    except ImportError:
-        _logger.warning("There are no warm-up requests, for which tensorflow-serving-api is missing: tf_hfwb[serving].")
-
-
-def processing_for(model: Any, processor: Any, max_length: int | None = None) -> TextsInGraph | PicturesInGraph | None:
-    """The tokenizer or image processor in the graph; None, said in a line, where there is none.
-
-    Raises:
-        SettingError: The options or the processor do not fit the model.
-    """
-    longest = longest_input(model, processor)
-    if max_length is not None and longest is not None and max_length > longest:
-        raise SettingError("max_length", max_length, expected=f"at most {longest}, which the model has positions for")
-    takes_texts = model.main_input_name == "input_ids"
-    if not takes_texts and model.main_input_name != "pixel_values":
-        return None
-    is_ended = is_ended_by_padding(model)
-    name = "tokenizer" if takes_texts else "image processor"
-    without = "takes token ids and no texts" if takes_texts else "takes pixels and no pictures"
-    if processor is None:
-        _logger.warning("There is no %s, so the SavedModel %s. Pass processing_class.", name, without)
-        return None
-    try:
-        if not takes_texts:
-            return _fitting(model, PicturesInGraph(processor))
-        padding: dict[str, Any] = {}
-        if is_ended:  # On the right: what stands behind a text makes no difference to a decoder.
-            padding = {"pad_token_id": model.config.pad_token_id, "is_left": False}
-        elif getattr(processor, "pad_token_id", None) is None:
-            padding = {"pad_token_id": model.config.pad_token_id}
-        return TextsInGraph(processor, max_length or longest, **padding)
-    except (UnsupportedTokenizerError, UnsupportedProcessorError) as error:
-        _logger.warning("The %s cannot be in the graph: %s. The SavedModel %s.", name, error, without)
-        return None
-
-
-def _fitting(model: Any, pictures: PicturesInGraph) -> PicturesInGraph:
-    """The image processor in the graph, if its pictures have the size that the model is made for.
-
-    Raises:
-        SettingError: They have another one.
-    """
-    size = sides_of(model)
-    if size is not None and size != pictures.sides:
+def _check_options(model: Any, processing_class: Any, **text_options: Any) -> None:
+    """Refuse options that have no meaning for the model."""
+    is_plain = not is_of_transformers(model)
+    if is_plain or model.main_input_name != "input_ids":
+        for name, value in text_options.items():
+            if value:
+                raise SettingError(
+                    name,
+                    value,
+                    expected=f"nothing for {type(model).__name__}, which is no model of transformers that takes texts",
+                    advice="Leave it out.",
+                )
+    if is_plain and processing_class is not None:
         raise SettingError(
             "processing_class",
-            "x".join(map(str, pictures.sides)),
-            expected=f"an image processor that makes pictures of {'x'.join(map(str, size))}, which "
-            f"{type(model).__name__} takes (image_size in its configuration)",
-            advice="Set size (and crop_size) of the image processor as it was in training.",
+            type(processing_class).__name__,
+            expected="None with a plain Keras model, whose graph is exported as it is",
+            advice="Put the preparation into the model, as a layer such as TextVectorization.",
         )
-    return pictures

@@ -8,7 +8,9 @@ from typing import Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import host_of, is_of_transformers
-from tf_hfwb.resume.restore import find_model, load_model, load_processing
+from tf_hfwb.resume.find_checkpoint import find_local_path
+from tf_hfwb.resume.load_model import load_model
+from tf_hfwb.resume.load_processing import load_processing
 
 
 def load_source(
@@ -35,7 +37,7 @@ def load_source(
         ArtifactNotFoundError: There is no artifact of that name.
     """
     if isinstance(source, (str, os.PathLike)):
-        path = find_model(source)
+        path = find_local_path(source)
         options = {} if custom_objects is None else {"custom_objects": custom_objects}
         return load_model(path, safe_mode=safe_mode, **options), processing_class or load_processing(path)
     if not safe_mode:

@@ -11,7 +11,9 @@ import numpy as np
 
 from tf_hfwb.data.input_length import longest_input
 from tf_hfwb.errors import SettingError
-from tf_hfwb.evaluation.text_generation import bounds_of, configured, positions_of, without_false_alarms
+from tf_hfwb.evaluation.generation_lengths import length_limits, num_positions
+from tf_hfwb.evaluation.generation_options import generation_config_of
+from tf_hfwb.evaluation.text_generation import without_padding_warning
 from tf_hfwb.messages import inform
 from tf_hfwb.serving.tokenizers.byte_level import byte_characters
 
@@ -37,9 +39,9 @@ class Continuation:
 
     def __init__(self, model: Any, max_new_tokens: int | None) -> None:
         self._model = model
-        self._config = configured(model, {"num_beams": 1, "do_sample": False, "num_return_sequences": 1})
+        self._config = generation_config_of(model, {"num_beams": 1, "do_sample": False, "num_return_sequences": 1})
         self._has_encoder = bool(model.config.is_encoder_decoder)
-        last = positions_of(model, "max_target_positions", "max_decoder_position_embeddings")
+        last = num_positions(model, "max_target_positions", "max_decoder_position_embeddings")
         if not self._has_encoder:
             last = min(last, longest_input(model, None) or last)
         if max_new_tokens is not None and max_new_tokens >= last:
@@ -48,7 +50,7 @@ class Continuation:
                 max_new_tokens,
                 expected=f"less than {last}, the model's positions, so that there is room for a prompt",
             )
-        total, self._new = bounds_of(self._config, None, max_new_tokens, is_whole=self._has_encoder)
+        total, self._new = length_limits(self._config, None, max_new_tokens, has_encoder=self._has_encoder)
         self._total = min(total or last, last)
         if self._new is not None and self._new >= last:
             self._new = max(1, last // 2)
@@ -92,7 +94,7 @@ class Continuation:
         import tensorflow as tf
 
         def generate(ids: Any, mask: Any) -> Any:
-            with without_false_alarms():
+            with without_padding_warning():
                 made = self._model.generate(ids, attention_mask=mask, generation_config=self._config, max_length=total)
             return made[:, width:]
 

@@ -13,7 +13,8 @@ import filelock
 
 from tf_hfwb.checkpoint.disk_sync import sync_directory, sync_tree
 from tf_hfwb.errors import SettingError
-from tf_hfwb.validation.new_directory import made
+from tf_hfwb.validation.argument_checks import whole_number
+from tf_hfwb.validation.new_directory import new_directory
 
 _DRAFT = ".being-written-"
 
@@ -45,7 +46,7 @@ def new_version(directory: pathlib.Path, version: int | None) -> Iterator[Draft]
         SettingError: The version is no number from 1, or is there already, or ``directory`` is a file.
     """
     check_version(directory, version)
-    with made(directory):
+    with new_directory(directory):
         _sweep(directory)
         # Servers look for names that are numbers only.
         path = directory / f"{_DRAFT}{uuid.uuid4().hex}"
@@ -85,8 +86,7 @@ def check_version(directory: pathlib.Path, version: int | None) -> None:
         raise SettingError("directory", str(directory), expected="a directory, or a path where one can be made")
     if version is None:
         return
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise SettingError("version", version, expected="a whole number from 1, or None for the next free one")
+    whole_number("version", version, expected="a whole number from 1, or None for the next free one")
     if (directory / str(version)).exists():
         raise SettingError(
             "version",

@@ -21,7 +21,7 @@ from typing import Any
 from tf_hfwb.errors import UnsafeArtifactError
 from tf_hfwb.masking import cause
 from tf_hfwb.tracking.wandb_server import server_request
-from tf_hfwb.validation.relative_paths import all_checked
+from tf_hfwb.validation.relative_paths import check_paths
 
 PART = ".part"  # At the end of a file's name while it is downloaded.
 _MAX_FILES = 100_000  # W&B takes no more in one artifact.
@@ -51,7 +51,7 @@ def check_entries(artifact: Any) -> Mapping[str, Any]:
     if len(entries) > _MAX_FILES:
         raise _unsafe(what, f"it names {len(entries)} files, more than {_MAX_FILES}")
     try:
-        names = all_checked(entries)
+        names = check_paths(entries)
     except ValueError as error:
         raise _unsafe(what, str(error)) from None
     for name in names:

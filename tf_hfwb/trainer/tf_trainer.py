@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.data import Batches
 from tf_hfwb.errors import DataError, SettingError
-from tf_hfwb.evaluation.text_generation import load_generation_config
+from tf_hfwb.evaluation.generation_options import load_generation_config
 from tf_hfwb.fit.signals import SignalWatch
 from tf_hfwb.fit.stop_after_steps import EpochsOfAnyLength
 from tf_hfwb.fit.training_totals import TrainingTotals
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import Position
-from tf_hfwb.resume.training_state import position_of
+from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.constructor_checks import check_args_class, check_eval_dataset, check_loss, check_optimizers
 from tf_hfwb.trainer.model_directory import write_model_directory
 from tf_hfwb.trainer.optimizers import create_optimizer, create_schedule
@@ -193,7 +193,7 @@ class TFTrainer:
             host.make_deterministic()
         host.keras.utils.set_random_seed(args.seed)
         is_built = host.build()
-        position = Position() if checkpoint is None else position_of(checkpoint)
+        position = Position() if checkpoint is None else TrainerState.read(checkpoint).position
         remaining = remaining_data(self.train_dataset, position)
         batches = batch_factory.training(self.train_dataset, remaining)
         evaluations = batch_factory.evaluations(self.eval_dataset) if args.eval_strategy != "no" else {}

@@ -9,7 +9,7 @@ from typing import Any
 
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
 from tf_hfwb.errors import DataError
-from tf_hfwb.evaluation.prediction_pass import BatchRunner
+from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.training_length import RemainingData

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data import Batches
 from tf_hfwb.errors import SettingError
+from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics
-from tf_hfwb.evaluation.prediction_pass import BatchRunner
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.keras_compat import PassHooks, number, undisturbed_metrics
 from tf_hfwb.trainer.training_arguments import TFTrainingArguments

@@ -8,7 +8,8 @@ from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.fit.stop_after_steps import first_step_of
-from tf_hfwb.resume.restore import find_checkpoint, go_on, warn_of_other_data
+from tf_hfwb.resume.find_checkpoint import find_checkpoint
+from tf_hfwb.resume.restore import resume_from, warn_of_other_data
 from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.training_plan import TrainingPlan
 from tf_hfwb.trainer.weight_building import build_weights
@@ -59,7 +60,7 @@ def restore_training(model: Any, checkpoint: Checkpoint, plan: TrainingPlan) -> 
     """
     start = plan.length.start
     build_weights(model, plan.batches)
-    go_on(model, checkpoint, start)
+    resume_from(model, checkpoint, start)
     warn_of_other_data(checkpoint, plan.checkpoint_arguments)
     # With all steps done, the fit ends before its first step, and the callbacks still do what they do at the end.
     if start.step >= first_step_of(checkpoint) + plan.length.steps:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.data import Batches
-from tf_hfwb.evaluation.prediction_pass import split_batch
+from tf_hfwb.evaluation.batch_parts import split_batch
 from tf_hfwb.keras_compat import host_of
 
 

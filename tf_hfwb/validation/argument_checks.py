@@ -1,4 +1,4 @@
-"""What several constructors ask of an argument."""
+"""Checks of arguments that several constructors take."""
 
 from __future__ import annotations
 
@@ -13,8 +13,24 @@ import numpy as np
 from tf_hfwb.errors import SettingError
 
 
+def as_integer(value: Any) -> int | None:
+    """The value as an ``int``, if it is one or one of NumPy's; else None. ``True`` is not a number.
+
+    Example:
+        >>> import numpy as np
+        >>> as_integer(np.int64(3)), as_integer(True), as_integer(3.0)
+        (3, None, None)
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
 def whole_number(name: str, value: Any, *, minimum: int = 1, expected: str = "") -> int:
-    """The argument as an ``int``, also of NumPy's integers.
+    """Check that an argument is a whole number, and return it as an ``int``.
 
     Args:
         name: The argument's name.
@@ -23,31 +39,28 @@ def whole_number(name: str, value: Any, *, minimum: int = 1, expected: str = "")
         expected: What is expected, for the message.
 
     Raises:
-        SettingError: It is no integer (``True`` is none), or too small.
+        SettingError: It is not an integer (``True`` is not one), or too small.
 
     Example:
         >>> import numpy as np
         >>> whole_number("patience", np.int64(3))
         3
     """
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
+    number = as_integer(value)
     if number is None or number < minimum:
         raise SettingError(name, value, expected=expected or f"a whole number, {minimum} or more")
     return number
 
 
 def directory(name: str, value: Any) -> str:
-    """The path of a directory as a string, with the user's home in place of ``~``.
+    """Check the path of a directory, and return it as a string, with the user's home in place of ``~``.
 
     Args:
         name: The argument's name.
         value: What was given.
 
     Raises:
-        SettingError: It is no path, is empty, has a NUL byte, or names a user that there is not.
+        SettingError: It is not a path, is empty, has a NUL byte, or names a user who does not exist.
 
     Example:
         >>> import pathlib
@@ -71,7 +84,7 @@ def directory(name: str, value: Any) -> str:
 
 
 def plain(name: str, value: Any) -> Any:
-    """The value as JSON can write it: NumPy's numbers, paths and words of enumerations become plain ones.
+    """The value in types that JSON can write: from NumPy's numbers, paths, members of enumerations and the like.
 
     Args:
         name: The argument's name.

@@ -1,7 +1,7 @@
-"""What the values of a JSON file must be, said once for the whole file, and looked at before any of it is used.
+"""Checks of the values of a JSON file, declared once for the whole file, and made before any of it is used.
 
-A check takes a value and its place in the file, for messages, and returns the value: NaN and infinity as floats,
-whichever way they are written, and None or an empty dict where a key that may be missing is.
+A check takes a value and its place in the file, for messages. It returns the value, with NaN and infinity as floats,
+whichever way they are written.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Check = Callable[[Any, str], Any]
 
 
 class UnexpectedValueError(ValueError):
-    """A value is not what it must be; the message says which, what was expected, and no more."""
+    """A value is not what it must be. The message says which one, and what was expected."""
 
     def __init__(self, found: str, expected: str) -> None:
         super().__init__(f"{found}. Expected {expected}.")
 
 
 def unexpected(value: Any, place: str, expected: str) -> UnexpectedValueError:
-    """What to raise for a value at a place."""
+    """The error for a value at a place."""
     return UnexpectedValueError(f"{place or 'it'} is {reprlib.repr(value)}", expected)
 
 
@@ -54,43 +54,43 @@ def text(value: Any, place: str) -> str:
 
 
 def optional(check: Check) -> Check:
-    """What ``check`` takes, or null."""
+    """What ``check`` accepts, or null."""
     return lambda value, place: None if value is None else check(value, place)
 
 
 def series(check: Check) -> Check:
     """A list of any length."""
 
-    def checked(value: Any, place: str) -> list[Any]:
+    def check_value(value: Any, place: str) -> list[Any]:
         if not isinstance(value, list):
             raise unexpected(value, place, "a list")
         return [check(inner, f"{place}[{index}]") for index, inner in enumerate(value)]
 
-    return checked
+    return check_value
 
 
 def parts(*checks: Check) -> Check:
     """A list of exactly so many values."""
 
-    def checked(value: Any, place: str) -> list[Any]:
+    def check_value(value: Any, place: str) -> list[Any]:
         if not isinstance(value, list) or len(value) != len(checks):
             raise unexpected(value, place, f"a list of {len(checks)}")
         return [check(inner, f"{place}[{n}]") for n, (check, inner) in enumerate(zip(checks, value, strict=True))]
 
-    return checked
+    return check_value
 
 
 def table(check: Check) -> Check:
     """An object with any keys."""
 
-    def checked(value: Any, place: str) -> dict[str, Any]:
+    def check_value(value: Any, place: str) -> dict[str, Any]:
         return {name: check(inner, _inside(place, name)) for name, inner in _object(value, place).items()}
 
-    return checked
+    return check_value
 
 
 def anything(value: Any, place: str) -> Any:
-    """Whatever it is; nothing of it is used."""
+    """Any value; nothing of it is used."""
     return value
 
 
@@ -98,13 +98,13 @@ def record(required: Mapping[str, Check], may_have: Mapping[str, Check] | None =
     """An object with known keys.
 
     Args:
-        required: The keys that it has.
-        may_have: Those that it may have, too.
-        exact: Whether other keys are refused; else they are kept.
+        required: The keys that it must have.
+        may_have: The keys that it may have, too.
+        exact: Whether other keys are refused. If not, they are kept.
     """
     checks = {**required, **(may_have or {})}
 
-    def checked(value: Any, place: str) -> dict[str, Any]:
+    def check_value(value: Any, place: str) -> dict[str, Any]:
         found = _object(value, place)
         missing = sorted(required.keys() - found.keys())
         if missing or (exact and found.keys() - checks.keys()):
@@ -116,7 +116,7 @@ def record(required: Mapping[str, Check], may_have: Mapping[str, Check] | None =
             for name, inner in found.items()
         }
 
-    return checked
+    return check_value
 
 
 def one_of(values: Sequence[Any]) -> Check:

@@ -1,4 +1,4 @@
-"""Directories that are made for something, and gone again if it fails."""
+"""A directory that is created for a purpose, and removed if that fails."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def made(directory: pathlib.Path) -> Iterator[None]:
-    """Make a directory, with those above it; what was made is removed when the block fails, unless it holds something.
+def new_directory(directory: pathlib.Path) -> Iterator[None]:
+    """Create a directory, with those above it; if the block fails, they are removed, as far as they are empty.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as name:
         ...     try:
-        ...         with made(pathlib.Path(name, "a", "b")):
+        ...         with new_directory(pathlib.Path(name, "a", "b")):
         ...             raise RuntimeError
         ...     except RuntimeError:
         ...         print(list(pathlib.Path(name).iterdir()))

@@ -1,6 +1,6 @@
-"""Files that the JSON of a model of transformers names: they lie beside it.
+"""Checks that the files that the JSON of a transformers model names lie beside it.
 
-transformers opens whatever is named, wherever it is: a tokenizer's vocabulary, the shards of weights.
+transformers opens whatever file is named, wherever it is: a tokenizer's vocabulary, a shard of the weights.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from typing import Any
 
 from tf_hfwb.errors import UnsafeModelError, WeightsError
 
-# What a tokenizer or image processor is told to open. What save_pretrained writes has no such names.
+# Keys whose values a tokenizer or image processor opens. save_pretrained does not write such keys.
 _ENDINGS = ("_file", "_spm")
 _KEYS = ("vocab", "merges")
 _UNUSED = ("special_tokens_map_file", "added_tokens_file")
-# Lists of files, of which that for the version of transformers is taken.
+# Keys of lists of files, of which the one for the version of transformers is opened.
 _VERSIONS = ("fast_tokenizer_files", "configuration_files")
 
 
 def is_beside(name: Any) -> bool:
-    """Whether it is the name of a file alone, without a way to it."""
+    """Whether it is the name of a file, without a path in front of it."""
     return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def shards_of(index_file: str) -> list[str]:
-    """The files that an index of weights names, which lie beside it.
+    """The files that an index of weights names.
 
     Raises:
-        WeightsError: It is no index, or names others.
+        WeightsError: It is not an index, or names a file that does not lie beside it.
     """
     try:
         with open(index_file, encoding="utf-8") as stream:
@@ -49,21 +49,21 @@ def shards_of(index_file: str) -> list[str]:
 
 
 def check_processing(path: pathlib.Path) -> None:
-    """Refuse a tokenizer or image processor that is to open files which do not lie beside it.
+    """Refuse a tokenizer or image processor that would open files which do not lie beside it.
 
     Args:
         path: The directory.
 
     Raises:
         UnsafeModelError: One of its JSON files names such a file.
-        ValueError: One is no JSON.
+        ValueError: One is not JSON.
     """
     for file in ("tokenizer_config.json", "preprocessor_config.json", "config.json"):
         if not (path / file).is_file():
             continue
         values = json.loads((path / file).read_text(encoding="utf-8"))
         if isinstance(values, dict):
-            for key, name in _named(values, file, has_fast_tokenizer=(path / "tokenizer.json").is_file()):
+            for key, name in _files_elsewhere(values, file, has_fast_tokenizer=(path / "tokenizer.json").is_file()):
                 raise UnsafeModelError(
                     f"{path / file} names the file {name!r} as its {key}. Expected the files of a tokenizer or image "
                     f"processor beside it, as save_pretrained writes them. Take {key} out of it; or, if you trust "
@@ -71,8 +71,8 @@ def check_processing(path: pathlib.Path) -> None:
                 )
 
 
-def _named(values: Mapping[str, Any], file: str, *, has_fast_tokenizer: bool) -> list[tuple[str, Any]]:
-    """What would be opened somewhere else, by the keys."""
+def _files_elsewhere(values: Mapping[str, Any], file: str, *, has_fast_tokenizer: bool) -> list[tuple[str, Any]]:
+    """The files that would be opened elsewhere, with their keys."""
     found: list[tuple[str, Any]] = []
     for key, value in values.items():
         if key in _VERSIONS:

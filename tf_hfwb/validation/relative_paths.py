@@ -1,11 +1,11 @@
-"""Names of files that come from outside, such as a manifest's, before they are joined to a directory.
+"""Checks of file names from outside, such as a manifest's, before they are joined to a directory.
 
 Guarantees:
 
 * A name that passes, joined to a directory, is a path within it, on every operating system.
-* There is one way to write a path: no two names that pass are the same path.
+* A path is written in one way: no two names that pass are the same path.
 
-Does not: look at the disk. A link there may still lead out; whoever opens the file looks for that.
+Does not: look at the disk. A link there may still lead outside: ``regular_files.py`` finds it when a file is opened.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-_LONGEST = 4096  # More than any system takes.
+_LONGEST = 4096  # More than any system accepts.
 _DRIVE = re.compile("[A-Za-z]:")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # NUL, which the system refuses, and what a terminal obeys.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # NUL, which the system refuses, and what controls a terminal.
 
 
-def checked(name: object) -> str:
-    """The name as it is, if it is a safe path within a directory, with ``/`` between its parts.
+def check_path(name: object) -> str:
+    """Check that a name is a safe path within a directory, with ``/`` between its parts, and return it.
 
     Args:
-        name: What came from outside, of whatever type.
+        name: The name, of any type.
 
     Raises:
-        ValueError: It is not; says why in a few words with the name.
+        ValueError: It is not; the message is a clause with the name in it.
 
     Example:
-        >>> checked("assets/vocab.txt")
+        >>> check_path("assets/vocab.txt")
         'assets/vocab.txt'
-        >>> checked("../vocab.txt")
+        >>> check_path("../vocab.txt")
         Traceback (most recent call last):
             ...
         ValueError: it names a file outside of its directory, '../vocab.txt'
@@ -51,8 +51,8 @@ def checked(name: object) -> str:
     return name
 
 
-def all_checked(names: Iterable[object]) -> list[str]:
-    """The names as they are, if each of them is safe and each of them is another file on every file system.
+def check_paths(names: Iterable[object]) -> list[str]:
+    """Check that each name is safe, and is another file than the others on every file system; return them.
 
     Some file systems do not tell ``A`` from ``a``, or the two spellings of ``é`` in Unicode.
 
@@ -60,18 +60,18 @@ def all_checked(names: Iterable[object]) -> list[str]:
         ValueError: One is not safe, or two are one file, or one is a directory for another.
 
     Example:
-        >>> all_checked(["a", "A"])
+        >>> check_paths(["a", "A"])
         Traceback (most recent call last):
             ...
         ValueError: it names one file twice, 'a' and 'A'
     """
     found: dict[str, str] = {}
-    for name in map(checked, names):
+    for name in map(check_path, names):
         folded = _folded(name)
         if folded in found:
             raise ValueError(f"it names one file twice, {found[folded]!r} and {name!r}")
         found[folded] = name
-    in_order = sorted(found, key=lambda folded: folded.split("/"))  # A directory stands right before what is in it.
+    in_order = sorted(found, key=lambda folded: folded.split("/"))  # So a directory is right before its contents.
     for above, below in itertools.pairwise(in_order):
         if below.startswith(f"{above}/"):
             raise ValueError(f"it names a file within a file, {found[above]!r} and {found[below]!r}")
@@ -79,7 +79,7 @@ def all_checked(names: Iterable[object]) -> list[str]:
 
 
 def _is_encodable(name: str) -> bool:
-    """Not with half of a pair of surrogates."""
+    """Whether it has no half of a pair of surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -12,7 +12,7 @@ import numpy as np
 from tf_hfwb.data import evaluation_batches
 from tf_hfwb.data.padding import IGNORED_LABEL
 from tf_hfwb.errors import DataError
-from tf_hfwb.evaluation.prediction_pass import split_batch
+from tf_hfwb.evaluation.batch_parts import split_batch
 from tf_hfwb.evaluation.tables.classification import Classification, MultiLabel, Regression
 from tf_hfwb.evaluation.tables.keras_models import Arrays
 from tf_hfwb.evaluation.tables.label_values import as_sets, is_missing

@@ -1,0 +1,60 @@
+"""The parts of a batch and of a model's outputs: inputs, labels, weights, and the tensors that metrics take."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.keras_compat import is_of_transformers, label_arguments
+
+
+def split_batch(model: Any, batch: Any) -> tuple[Any, Any, Any]:
+    """Inputs, labels and sample weights of a batch, or of the specification of one.
+
+    The labels of a transformers model may be among its inputs, where ``to_tf_dataset`` may put them.
+    """
+    if isinstance(batch, tuple):
+        inputs, labels, weights = (*batch, None, None)[:3]
+        return inputs, labels, weights
+    if not (is_of_transformers(model) and isinstance(batch, Mapping)):
+        return batch, None, None
+    names = [name for name in label_arguments(model) if name in batch]
+    inputs = {name: value for name, value in batch.items() if name not in names}
+    if len(names) == 1:
+        return inputs, batch[names[0]], None
+    return inputs, {name: batch[name] for name in names} or None, None
+
+
+def main_input(model: Any, inputs: Any) -> Any:
+    """What a tokenizer or feature extractor made for the model; all inputs if the model does not name its main one."""
+    if not isinstance(inputs, Mapping):
+        return inputs
+    return inputs.get(getattr(model, "main_input_name", None), inputs)
+
+
+def ignored_outputs(model: Any) -> set[str]:
+    """The names of outputs that are not predictions."""
+    return {"loss", *getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", ())}
+
+
+def tensors_in(outputs: Any, ignored: Collection[str] = ()) -> list[Any]:
+    """The outputs that are tensors: tuples in them are hidden states or caches of layers, which no metric takes."""
+    if isinstance(outputs, Mapping):
+        outputs = [value for name, value in outputs.items() if name not in ignored]
+    elif not isinstance(outputs, (list, tuple)):
+        outputs = [outputs]
+    return [value for value in outputs if value is not None and not isinstance(value, (list, tuple))]
+
+
+def to_arrays(tensors: Collection[Any]) -> tuple[np.ndarray, ...]:
+    """The tensors as arrays."""
+    return tuple(map(np.asarray, tensors))
+
+
+def num_samples(inputs: Any) -> int:
+    """The number of samples in a batch of inputs."""
+    import tensorflow as tf
+
+    return int(tf.nest.flatten(inputs)[0].shape[0])
