@@ -17,6 +17,7 @@ def test_a_few_sequences(machine):
     run_state_machine_as_test(machine, settings=settings(12))
 
 
+@pytest.mark.hours
 @pytest.mark.parametrize("machine", [nightly(machine) for machine in MACHINES])
 def test_many_sequences(machine):
     run_state_machine_as_test(machine, settings=settings(2_500, shrinks=True))
