@@ -11,6 +11,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 
+pytest_plugins = ("time_limit",)
+
 gc.set_threshold(10_000)  # Graphs of TensorFlow are many objects, which stay.
 
 

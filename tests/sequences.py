@@ -7,24 +7,28 @@ given what it was itself when that checkpoint was taken, and the rest of the dat
 from __future__ import annotations
 
 import contextlib
-import gc
-import glob
-import importlib
 import itertools
-import os
-import pathlib
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
-import hypothesis
 import numpy as np
 import tensorflow as tf
-import wandb
-from helpers import history, samples
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import precondition, rule
+from machines import (
+    BATCH_SIZE,
+    PER_EPOCH,
+    WAYS,
+    Machine,
+    MineError,
+    X,
+    Y,
+    assert_one_sentence,
+    batches_done,
+    checkpoints_in,
+    ending_callback,
+    model_variables,
+)
 
 from tf_hfwb import (
     ComputeMetrics,
@@ -35,73 +39,11 @@ from tf_hfwb import (
     WandbWatch,
     restore,
 )
-from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.errors import SettingError, StateMismatchError, TFHFWBError
-
-BATCH_SIZE, PER_EPOCH = 4, 3
-X, Y = samples(BATCH_SIZE * PER_EPOCH)
-NEVER = 100  # An epoch that never comes.
-
-
-def settings(number: int, *, shrinks: bool = False) -> hypothesis.settings:
-    """So many sequences, the same every time. A failing one is printed; making it shorter takes minutes."""
-    phases = [hypothesis.Phase.generate, *([hypothesis.Phase.shrink] if shrinks else [])]
-    return hypothesis.settings(
-        max_examples=number,
-        stateful_step_count=8,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(hypothesis.HealthCheck),
-        phases=phases,
-        report_multiple_bugs=False,
-        print_blob=False,
-    )
-
-
-class MineError(ArithmeticError):
-    """A user's."""
-
-
-WAYS = {"raise": MineError, "interrupt": KeyboardInterrupt, "exit": SystemExit}
-
-
-def ends(keras: Any, way: str, at: int, where: str):
-    """A callback of the user's that ends a fit: at a call of a batch's end, 0 before the first, or at an epoch's."""
-
-    class Ends(keras.callbacks.Callback):
-        calls = 0
-
-        def end(self):
-            if way == "stop":
-                self.model.stop_training = True
-            elif way in WAYS:
-                raise WAYS[way]("mine")
-
-        def on_train_batch_begin(self, batch, logs=None):
-            if at == 0 and where == "batch" and self.calls == 0:
-                self.end()
-
-        def on_train_batch_end(self, batch, logs=None):
-            self.calls += 1
-            if self.calls == at and where == "batch":
-                self.end()
-
-        def on_epoch_end(self, epoch, logs=None):
-            if where == "epoch":
-                self.end()
-
-    return Ends()
-
-
-def small_model(keras: Any) -> Any:
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    return keras.Sequential([layers.Input((4,)), layers.Dense(4, activation="tanh"), layers.Dense(3)])
 
 
 def state_of(model: Any) -> list[np.ndarray]:
-    return [variable.numpy() for variable in [*model.weights, *model.optimizer.variables]]
+    return [variable.numpy() for variable in [*model_variables(model), *model.optimizer.variables]]
 
 
 def assert_same(left: list[np.ndarray], right: list[np.ndarray]) -> None:
@@ -109,29 +51,6 @@ def assert_same(left: list[np.ndarray], right: list[np.ndarray]) -> None:
     for one, other in itertools.zip_longest(left, right):
         one = np.zeros_like(other) if one is None else one
         np.testing.assert_array_equal(one, np.zeros_like(one) if other is None else other)
-
-
-def assert_one_sentence(error: TFHFWBError) -> None:
-    said = str(error)
-    assert said, repr(error)
-    assert "\n" not in said
-    assert said.rstrip().endswith((".", ")")), said
-
-
-def run_folders_here() -> set[str]:
-    """Those in the working directory, in which the client stays."""
-    return set(glob.glob("wandb/offline-run-*"))
-
-
-def check_rows(folders: set[str]) -> set[int]:
-    """Each step once and in order in each run, with all folders of one that went on; returns the steps of all."""
-    runs: dict[str, list[int]] = {}
-    for folder in sorted(folders):
-        steps = [row["train/global_step"] for row in history(folder) if "train/loss" in row]
-        runs.setdefault(folder.rsplit("-", 1)[1], []).extend(steps)
-    for steps in runs.values():
-        assert steps == sorted(set(steps)), runs
-    return {step for steps in runs.values() for step in steps}
 
 
 @dataclass
@@ -152,16 +71,6 @@ class Bare:
     raised: type[BaseException] | None = None
 
 
-def checkpoints_in(directory: str) -> dict[int, tuple[int, int]]:
-    """Of each checkpoint what tells one that was written from one that was there."""
-    Store(directory).checkpoints()  # Waits for those that are being written.
-    found = {}
-    for path in pathlib.Path(directory).glob("checkpoint-*/manifest.json"):
-        facts = path.stat()
-        found[int(path.parent.name.split("-")[1])] = facts.st_ino, facts.st_mtime_ns
-    return found
-
-
 FITS = {
     "callbacks": st.sets(
         st.sampled_from(["logger", "checkpoint", "stopping", "metrics", "table", "watch"]), max_size=2
@@ -179,40 +88,20 @@ FITS = {
 }
 
 
-class OnAModel(RuleBasedStateMachine):
-    """Of one of the Kerases, and its twin."""
-
-    kind = "keras"
+class OnAModel(Machine):
+    """Calls on a model itself."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.keras = importlib.import_module(self.kind)
-        self.stack = contextlib.ExitStack()
-        self.place = self.stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-        self.runs_before = run_folders_here()
-        self.saved: dict[str, dict[int, Saved]] = {f"{self.place}/{name}": {} for name in "ab"}
-        self.newest: dict[str, int | None] = dict.fromkeys(self.saved)
+        self.saved: dict[str, dict[int, Saved]] = {output_dir: {} for output_dir in self.newest}
         self.pending: Saved | None = None
         self.is_compiled_since = False
         self.pool: dict[str, Any] = {}
         self.counted, self.uncounted = 0, 0
-        self.promised: set[int] = set()
         self.frozen = False, False  # As it is set, and as it is compiled.
 
-    # -- making both -----------------------------------------------------------------------------------------------
-
-    @initialize(is_tracked=st.booleans())
-    def make(self, is_tracked):
-        self.is_tracked = is_tracked
-        mode = "offline" if is_tracked else "disabled"
-        before = os.environ.get("WANDB_MODE")
-        os.environ["WANDB_MODE"] = mode
-        self.stack.callback(os.environ.__setitem__, "WANDB_MODE", before or "offline")
-        self.ours, self.twin = small_model(self.keras), small_model(self.keras)
+    def prepare(self) -> None:
         self.compile()
-
-    def each(self):
-        return self.ours, self.twin
 
     def check(self):
         assert_same(state_of(self.ours), state_of(self.twin))
@@ -224,14 +113,15 @@ class OnAModel(RuleBasedStateMachine):
         if self.pending is not None and "stopping" in callbacks:
             callbacks = callbacks - {"stopping"}  # It goes on with the count that it had.
         own, bare_own = self.callbacks(sorted(callbacks), are_old, **options)
-        ending = ends(self.keras, way, at, where)
+        ending = ending_callback(self.keras, way, at, where)
         own = [ending, *own] if is_first else [*own, ending]
-        bare_own = [*bare_own, ends(self.keras, way, at, where)]
+        bare_own = [*bare_own, ending_callback(self.keras, way, at, where)]
         output_dir = self.pool["checkpoint"][2] if "checkpoint" in callbacks else None
         there = {} if output_dir is None else checkpoints_in(output_dir)
         validation = {"validation_data": (X, Y)} if {"stopping", "metrics"} & callbacks else {}
         before = state_of(self.ours)
 
+        self.reset_executions()
         raised: BaseException | None = None
         fitted = None
         try:
@@ -264,7 +154,7 @@ class OnAModel(RuleBasedStateMachine):
         if output_dir is not None:
             self.see_checkpoints(output_dir, there, begin, bare)
         if "logger" in callbacks and self.pool["logger"][2] == 1 and raised is None:
-            self.promised |= {*range(begin + 1, begin + trained + 1)}
+            self.promised |= {begin + batches for batches, _ in bare.states[1:]}
         if is_counted:
             self.counted, self.uncounted = begin + trained, 0
         else:
@@ -314,14 +204,14 @@ class OnAModel(RuleBasedStateMachine):
         done = Bare([(0, state_of(self.twin))])
         twin = self.twin
 
-        class Sees(self.keras.callbacks.Callback):
-            def on_train_batch_begin(self, batch, logs=None):
-                self.first = batch
-
-            def on_train_batch_end(self, batch, logs=None):
-                done.states.append((done.states[-1][0] + batch + 1 - self.first, state_of(twin)))
-
         _, epoch, batch = (0, 0, 0) if self.pending is None else self.pending.position
+        begin = epoch * PER_EPOCH + batch
+        ahead = iter(batches_done(self.steps_per_execution, begin, epochs * PER_EPOCH))
+
+        class Sees(self.keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                done.states.append((next(ahead) - begin, state_of(twin)))
+
         options = {"batch_size": BATCH_SIZE, "shuffle": False, "verbose": 0, "callbacks": [Sees(), *callbacks]}
         options |= validation
         try:
@@ -341,20 +231,13 @@ class OnAModel(RuleBasedStateMachine):
         """Those of this fit hold what the twin was; all are whole, and the newest is the last that was saved."""
         _, epoch, batch = (0, 0, 0) if self.pending is None else self.pending.position
         states = dict(bare.states)
-        now = checkpoints_in(output_dir)
-        fresh = sorted(step for step, facts in now.items() if there.get(step) != facts)
+        fresh = self.written_since(output_dir, there)
         for step in fresh:
             assert step - begin in states, (step, begin, [*states])
             batches = epoch * PER_EPOCH + batch + step - begin
             position = step, *divmod(batches, PER_EPOCH)
             self.saved[output_dir][step] = Saved(states[step - begin], position, self.frozen)
-        listed = Store(output_dir).checkpoints()
-        assert {checkpoint.step for checkpoint in listed} == now.keys()
-        for checkpoint in listed:
-            checkpoint.verify()
-        self.newest[output_dir] = fresh[-1] if fresh else self.newest[output_dir]
-        assert (listed[-1].step if listed else None) == self.newest[output_dir]
-        for step in self.saved[output_dir].keys() - now.keys():
+        for step in self.saved[output_dir].keys() - checkpoints_in(output_dir).keys():
             del self.saved[output_dir][step]
 
     @precondition(lambda self: any(self.saved.values()))
@@ -384,10 +267,11 @@ class OnAModel(RuleBasedStateMachine):
         """Make the twin what it was."""
         with contextlib.suppress(ValueError):
             self.twin.optimizer.build(self.twin.trainable_variables)
-        variables = [*self.twin.weights, *self.twin.optimizer.variables]
+        variables = [*model_variables(self.twin), *self.twin.optimizer.variables]
         for variable, value in itertools.zip_longest(variables, state):
             variable.assign(np.zeros(variable.shape) if value is None else value)
 
+    @precondition(lambda self: self.steps_per_execution == 1)  # tf_keras asks for as many batches.
     @rule()
     def train_on_batch(self):
         assert len({str(model.train_on_batch(X[:4], Y[:4])) for model in self.each()}) == 1
@@ -411,6 +295,7 @@ class OnAModel(RuleBasedStateMachine):
                 self.keras.optimizers.SGD(0.1, momentum=0.9),
                 self.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
                 metrics=["accuracy"],
+                steps_per_execution=self.steps_per_execution,
             )
         self.frozen = self.frozen[0], self.frozen[0]
         self.uncounted = 0
@@ -434,37 +319,6 @@ class OnAModel(RuleBasedStateMachine):
         for model in self.each():
             model.set_weights([factor * values for values in model.get_weights()])
         self.check()
-
-    # -- the run ---------------------------------------------------------------------------------------------------
-
-    @precondition(lambda self: wandb.run is None)
-    @rule()
-    def open_run(self):
-        wandb.init(project="mine")
-
-    @precondition(lambda self: wandb.run is not None)
-    @rule()
-    def log(self):
-        wandb.log({"mine": 1})
-
-    @precondition(lambda self: wandb.run is not None)
-    @rule()
-    def finish_run(self):
-        wandb.finish()
-
-    def teardown(self):
-        try:
-            if wandb.run is not None:
-                wandb.finish()
-            if hasattr(self, "is_tracked") and self.is_tracked:
-                logged = check_rows(run_folders_here() - self.runs_before)
-                assert self.promised <= logged, (self.promised, logged)
-        finally:
-            for folder in run_folders_here() - self.runs_before:
-                shutil.rmtree(folder, ignore_errors=True)
-            self.stack.close()
-            self.keras.backend.clear_session()
-            gc.collect()
 
 
 class OnTfKeras(OnAModel):

@@ -5,25 +5,18 @@ from __future__ import annotations
 import importlib
 
 import pytest
-from helpers import KERASES, classifier, nightly, samples
-from hypothesis.stateful import run_state_machine_as_test
-from sequences import MineError, OnKeras, OnTfKeras, ends, settings
+from helpers import KERASES, classifier, samples
+from machines import FEW, HOURS, MANY, MineError, ending_callback, run_sequences
+from sequences import OnKeras, OnTfKeras
 
 from tf_hfwb import WandbModelCheckpoint
 from tf_hfwb.checkpoint.store import Store
 
-MACHINES = OnTfKeras, OnKeras
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("machine", MACHINES)
-def test_a_few_sequences(machine):
-    run_state_machine_as_test(machine, settings=settings(12))
-
-
-@pytest.mark.parametrize("machine", [nightly(machine) for machine in MACHINES])
-def test_many_sequences(machine):
-    run_state_machine_as_test(machine, settings=settings(2_500, shrinks=True))
+@pytest.mark.parametrize("machine", [OnTfKeras, OnKeras])
+@pytest.mark.parametrize(("seed", "number"), [*FEW, *MANY, *HOURS])
+def test_sequences(machine, seed, number):
+    run_sequences(machine, seed, number)
 
 
 @pytest.mark.parametrize("kind", KERASES)
@@ -31,7 +24,7 @@ def test_steps_go_on_after_an_exception_and_compile(kind):
     x, y = samples(12)
     model = classifier(kind)
     for way in ("raise", ""):
-        ending = ends(importlib.import_module(kind), way, 3, "batch")
+        ending = ending_callback(importlib.import_module(kind), way, 3, "batch")
         try:
             model.fit(x, y, batch_size=4, verbose=0, callbacks=[WandbModelCheckpoint("out", save_freq=1), ending])
         except MineError:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from helpers import nightly
-from hypothesis.stateful import run_state_machine_as_test
-from sequences import settings
+from machines import FEW, HOURS, MANY, run_sequences
 from trainer_sequences import OnAKerasTrainer, OnATfKerasTrainer
 
-MACHINES = OnATfKerasTrainer, OnAKerasTrainer
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("machine", MACHINES)
-def test_a_few_sequences(machine):
-    run_state_machine_as_test(machine, settings=settings(12))
-
-
-@pytest.mark.parametrize("machine", [nightly(machine) for machine in MACHINES])
-def test_many_sequences(machine):
-    run_state_machine_as_test(machine, settings=settings(2_500, shrinks=True))
+@pytest.mark.parametrize("machine", [OnATfKerasTrainer, OnAKerasTrainer])
+@pytest.mark.parametrize(("seed", "number"), [*FEW, *MANY, *HOURS])
+def test_sequences(machine, seed, number):
+    run_sequences(machine, seed, number)

@@ -1,0 +1,66 @@
+"""``--until``, in a small run of pytest of its own."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+TESTS = """
+import time
+import pytest
+
+@pytest.fixture
+def costly(pytestconfig):
+    assert time.time() < pytestconfig.option.until
+
+def test_during_which_the_time_ends(costly, pytestconfig):
+    pytestconfig.option.until = time.time()
+
+@pytest.mark.parametrize("number", range(3))
+def test_that_fails(costly, number):
+    raise AssertionError
+
+def test_that_is_skipped_anyway():
+    pytest.skip("for a reason of its own")
+"""
+REASON = "not started: the time given to this run is over"
+
+
+@pytest.fixture(params=[[], ["-n", "1"]], ids=["alone", "xdist"])
+def run(request, tmp_path):
+    """Runs the tests above; gives their end."""
+    (tmp_path / "test_some.py").write_text(TESTS)
+    environment = {"PYTHONPATH": str(pathlib.Path(__file__).parent)}
+
+    def run(until: float, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pytest", "-p", "time_limit", "-ra", "--until", str(until)]
+        return subprocess.run(
+            [*command, *request.param, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    return run
+
+
+def test_no_test_is_started_after_the_time(run):
+    ended = run(time.time() + 600)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "1 passed, 4 skipped" in ended.stdout
+    assert REASON in ended.stdout
+    assert "1 tests were run, 4 were not started in the time given" in ended.stdout
+
+
+def test_a_time_that_is_over(run):
+    ended = run(0)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "0 tests were run, 5 were not started in the time given" in ended.stdout
+
+
+def test_in_time_tests_fail_as_ever(run):
+    ended = run(time.time() + 600, "-k", "fails or anyway")
+    assert ended.returncode == 1
+    assert "3 failed, 1 skipped" in ended.stdout
+    assert "3 tests were run, 0 were not started in the time given" in ended.stdout
