@@ -8,13 +8,16 @@
 * ``gradient_observer.py``, ``histogram_bins.py``: the gradients of a step, summed up in the training graph.
 * ``training_variables.py``, ``variable_snapshot.py``: what training changes besides weights, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``tokenizer_files.py``: a model in the directory of a checkpoint;
-  ``keras_layout.py``: what Keras would write of it, and where.
+  ``keras_layout.py``, ``archive_texts.py``: what Keras would write of it, and where.
 * ``keras_loading.py``: a plain model from its files; ``safe_config.py``, ``archive_safety.py``, ``hdf5_safety.py``:
   what may be in them.
 * ``fit_arguments.py``: what the running ``fit`` was called with; ``preserved_metrics.py``: an evaluation in the middle
   of it; ``evaluation_hooks.py``: the hooks of an evaluation that a trainer runs.
 * ``transformers_models.py``: whether a model is one of transformers, and computes its loss itself.
 * ``mixed_precision.py``: a model that computes in float32; ``keras_export.py``: a plain one as a SavedModel.
+* ``tf_keras_private.py``, ``keras3_private.py``, ``common_private.py`` (what both share), ``tensorflow_private.py``,
+  ``transformers_private.py``: the only files that use names which a library does not promise; ``private_names.py``: the
+  error when a version lacks one.
 * ``mid_epoch_start.py``: begin the next training in the middle of an epoch; ``epoch_lengths.py``: epochs of different
   lengths.
 """

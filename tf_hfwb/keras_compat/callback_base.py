@@ -14,21 +14,12 @@ What is asked for, and by whom:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping
+from typing import Any, Self
+
+from tf_hfwb.keras_compat.common_private import is_default, mark_as_default
 
 Logs = Mapping[str, Any]
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _default(hook: _F) -> _F:
-    """Mark a batch hook that does nothing, so that neither Keras calls it."""
-    hook._is_default = True  # type: ignore[attr-defined]
-    return hook
-
-
-def _overridden(hook: Callable[..., Any]) -> bool:
-    return not getattr(hook, "_is_default", False)
 
 
 class Callback:
@@ -104,44 +95,44 @@ class Callback:
     def on_predict_end(self, logs: Logs | None = None) -> None:
         """A prediction ends."""
 
-    @_default
+    @mark_as_default
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """The old name of ``on_train_batch_begin``."""
 
-    @_default
+    @mark_as_default
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """The old name of ``on_train_batch_end``."""
 
-    @_default
+    @mark_as_default
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """A training step begins."""
 
-    @_default
+    @mark_as_default
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """A training step has ended; under ``steps_per_execution=k`` called once for k steps."""
 
-    @_default
+    @mark_as_default
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """An evaluation step begins."""
 
-    @_default
+    @mark_as_default
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """An evaluation step has ended."""
 
-    @_default
+    @mark_as_default
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """A prediction step begins."""
 
-    @_default
+    @mark_as_default
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """A prediction step has ended."""
 
     def _implements_train_batch_hooks(self) -> bool:
         hooks = (self.on_train_batch_begin, self.on_train_batch_end, self.on_batch_begin, self.on_batch_end)
-        return any(map(_overridden, hooks))
+        return not all(map(is_default, hooks))
 
     def _implements_test_batch_hooks(self) -> bool:
-        return _overridden(self.on_test_batch_begin) or _overridden(self.on_test_batch_end)
+        return not (is_default(self.on_test_batch_begin) and is_default(self.on_test_batch_end))
 
     def _implements_predict_batch_hooks(self) -> bool:
-        return _overridden(self.on_predict_batch_begin) or _overridden(self.on_predict_batch_end)
+        return not (is_default(self.on_predict_batch_begin) and is_default(self.on_predict_batch_end))

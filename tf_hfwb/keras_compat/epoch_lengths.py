@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tf_hfwb.keras_compat import keras3_private, tf_keras_private
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 
 
@@ -15,6 +16,6 @@ def forget_epoch_length(model: Any) -> None:
     """
     loop = fit_arguments(model)
     if "data_handler" in loop:  # tf_keras
-        loop["data_handler"]._inferred_steps = None
+        tf_keras_private.forget_number_of_batches(loop["data_handler"])
     if "epoch_iterator" in loop:  # Keras 3
-        loop["epoch_iterator"]._num_batches = None
+        keras3_private.forget_number_of_batches(loop["epoch_iterator"])

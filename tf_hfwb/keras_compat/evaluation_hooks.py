@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_hfwb.keras_compat.callback_base import Callback, Logs
+from tf_hfwb.keras_compat.common_private import is_default
 
 
 class PassHooks:
@@ -45,7 +46,7 @@ class PassHooks:
         events = [f"on_{self.kind}_batch_{event}" for event in ("begin", "end")]
         hooks = [getattr(callback, event) for callback in self._callbacks for event in events]
         # A hook that does nothing makes every batch wait for its numbers.
-        are_called = any(not getattr(hook, "_is_default", False) for hook in hooks)
+        are_called = not all(map(is_default, hooks))
         return [_RelayOfBatches(self) if are_called else _Relay(self)] if self._callbacks else []
 
 

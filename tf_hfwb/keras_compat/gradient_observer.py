@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.keras_compat import keras3_private, tensorflow_private
+from tf_hfwb.keras_compat.common_private import names_of_gradient_methods
 from tf_hfwb.keras_compat.histogram_bins import SIZE, Distribution, in_jax, in_tensorflow, of_vector
 from tf_hfwb.keras_compat.loss_recorder import read, trace_again
 
@@ -120,14 +122,15 @@ def _attach(model: Any, optimizer: Any, make: Callable[[Sequence[Any]], Gradient
     if observer is not None and {id(v) for v in variables} <= {id(v) for v in observer.variables}:
         return observer
     for old in () if observer is None else observer.own_variables:
-        optimizer._untrack_variable(old)
+        keras3_private.untrack_variable(optimizer)(old)
     observer = make(variables)
-    if hasattr(optimizer, "_transform_gradients"):
-        _replace(optimizer, "_transform_gradients", observer, _transforming)
-    else:
-        passed: list[Any] = []
-        _replace(optimizer, "_clip_gradients", observer, functools.partial(_clipping, passed))
-        _replace(optimizer, "_apply_weight_decay", observer, functools.partial(_decaying, passed))
+    match names_of_gradient_methods(optimizer):
+        case (transform,):
+            _replace(optimizer, transform, observer, _transforming)
+        case (clip, decay):
+            passed: list[Any] = []
+            _replace(optimizer, clip, observer, functools.partial(_clipping, passed))
+            _replace(optimizer, decay, observer, functools.partial(_decaying, passed))
     if observer.own_variables:
         for saved in {id(saved): saved for saved in (model.optimizer, optimizer)}.values():
             for name in ("save_own_variables", "load_own_variables"):
@@ -138,11 +141,8 @@ def _attach(model: Any, optimizer: Any, make: Callable[[Sequence[Any]], Gradient
 
 def observer_of(optimizer: Any) -> GradientObserver | None:
     """The observer of an innermost optimizer; None without one."""
-    for name in ("_clip_gradients", "_transform_gradients"):
-        observer: GradientObserver | None = getattr(getattr(optimizer, name, None), "observer", None)
-        if observer is not None:
-            return observer
-    return None
+    first = getattr(optimizer, names_of_gradient_methods(optimizer)[0], None)
+    return getattr(first, "observer", None)
 
 
 def _replace(optimizer: Any, name: str, observer: GradientObserver, wrap: Callable[..., Any]) -> None:
@@ -174,12 +174,13 @@ def _decaying(passed: list[Any], observer: GradientObserver, original: Any, vari
 
 def _without_own_variables(optimizer: Any, observer: GradientObserver, original: Any, store: Any) -> Any:
     own = {id(variable) for variable in observer.own_variables}
-    everything = optimizer._variables[:]
-    optimizer._variables[:] = [variable for variable in everything if id(variable) not in own]
+    variables = keras3_private.variables_of_optimizer(optimizer)
+    everything = variables[:]
+    variables[:] = [variable for variable in everything if id(variable) not in own]
     try:
         return original(store)
     finally:
-        optimizer._variables[:] = everything
+        variables[:] = everything
 
 
 class _TensorFlowObserver(GradientObserver):
@@ -257,8 +258,8 @@ class _TensorFlowObserver(GradientObserver):
             return tf.constant(True)
 
         if not tf.executing_eagerly():
-            # One operation. What stands in a branch itself is passed by one operation after the other.
-            write = tf.function(write, autograph=False, experimental_attributes={"_noinline": True})
+            # What stands in a branch itself is passed by one operation after the other.
+            write = tensorflow_private.as_one_operation(write)
         is_due = (window[0] <= counter) & (counter <= window[1])
         tf.cond(is_due, lambda: write(counter, [*placed.values()]), lambda: tf.constant(False))
 
@@ -282,7 +283,7 @@ class _JAXObserver(GradientObserver):
     def __init__(self, variables: Sequence[Any], optimizer: Any, model: Any) -> None:
         super().__init__(variables)
         self._model = weakref.ref(model)
-        self._counter = optimizer._iterations
+        self._counter = keras3_private.iterations(optimizer)
         self._accumulation = optimizer.gradient_accumulation_steps or 1
         record = _empty_record(len(self.variables))
         self._record = optimizer.add_variable(record.shape, dtype="float32", name="tf_hfwb_gradients")
@@ -306,7 +307,7 @@ class _JAXObserver(GradientObserver):
 
     def capture(self) -> Any:
         model: Any = self._model()
-        state = None if model._jax_state_synced else model._jax_state
+        state = keras3_private.carried_state(model)
         # The buffer is given away to the next step: copy.
         return np.array(state["optimizer_variables"][self._place(self._record)] if state else self._record)
 

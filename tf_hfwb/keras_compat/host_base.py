@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.keras_compat import training_variables
+from tf_hfwb.keras_compat.common_private import direction_of_metric, function_of_metric, print_message
 from tf_hfwb.keras_compat.compiled_loss import CompiledLoss
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.keras_files import KerasFiles
@@ -264,10 +265,10 @@ class Host(abc.ABC):
             one for one in compiled if metric.endswith(f"_{one.name}")
         ]
         for one in found:
-            direction = getattr(one, "_direction", None)
+            direction = direction_of_metric(one)
             if direction in ("up", "down"):
                 return direction == "up"
-            made_of = getattr(one, "_fn", None) or type(one)
+            made_of = function_of_metric(one) or type(one)
             if not higher_is_better(getattr(made_of, "__name__", "")):
                 return False
         return None
@@ -278,7 +279,7 @@ class Host(abc.ABC):
 
     def say(self, message: str) -> None:
         """Print a line as Keras prints its own: to standard output, or into the log where that is switched off."""
-        importlib.import_module(f"{self.package}.src.utils.io_utils").print_msg(message)
+        print_message(self.package, message)
 
     # -- going on ------------------------------------------------------------------------------------------------
 

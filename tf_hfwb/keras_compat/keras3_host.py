@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat import gradient_observer, keras_files, loss_recorder, training_variables
+from tf_hfwb.keras_compat import archive_texts, gradient_observer, keras3_private, loss_recorder, training_variables
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.host_base import Host, innermost
 from tf_hfwb.keras_compat.keras_files import KerasFiles
@@ -51,7 +51,7 @@ class Keras3Host(Host):
         return innermost(self.optimizer) is not self.optimizer
 
     def _iterations_of(self, optimizer: Any) -> int:
-        return int(np.asarray(self._value(innermost(optimizer)._iterations)))
+        return int(np.asarray(self._value(keras3_private.iterations(innermost(optimizer)))))
 
     def record_steps(self) -> StepRecorder:
         return loss_recorder.attach(
@@ -70,10 +70,11 @@ class Keras3Host(Host):
         if self.num_replicas > 1 and not (is_mirrored and self.model.built):
             return None
 
+        iterations = keras3_private.iterations(optimizer)
         return gradient_observer.attach_on_tensorflow(
             self.model,
             optimizer,
-            lambda: optimizer._iterations.value,
+            lambda: iterations.value,
             strategy=self._strategy,
             is_compiled=lambda: bool(self.model.jit_compile),
             is_local=True,
@@ -95,10 +96,10 @@ class Keras3Host(Host):
         return training_variables.keras3_global(make=make)
 
     def model_files(self) -> KerasFiles:
-        frozen = frozen_variables(self.model._flatten_layers())
+        frozen = frozen_variables(keras3_private.all_layers(self.model), keras3_private.own_variables)
         synchronize = self._show_carried_weights if _backend() == "jax" else None
         layout = lay_out_keras3(self.model, self.weights)
-        return KerasFiles(self.model, keras_files.describe_keras3, layout, frozen, synchronize)
+        return KerasFiles(self.model, archive_texts.describe_keras3, layout, frozen, synchronize)
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         if _backend() == "tensorflow":
@@ -122,7 +123,7 @@ class Keras3Host(Host):
     def _carried_state(self) -> dict[int, Any]:
         """On JAX: the values that ``fit`` carries outside the variables, by the identity of the variable."""
         model = self.model
-        state = None if getattr(model, "_jax_state_synced", True) else getattr(model, "_jax_state", None)
+        state = keras3_private.carried_state(model)
         if not state:
             return {}
         owners = {
@@ -135,21 +136,21 @@ class Keras3Host(Host):
         return {id(variable): value for variable, value in pairs}
 
     def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
-        for layer in self.model._flatten_layers():
+        for layer in keras3_private.all_layers(self.model):
             if isinstance(layer, self.keras.layers.Normalization):
                 yield layer, [layer.mean, layer.variance]
 
     def _rate_in_graph(self) -> Any:
         optimizer = innermost(self.model.optimizer)
-        rate = optimizer._learning_rate
+        rate = keras3_private.learning_rate(optimizer)
         if hasattr(rate, "path"):
             return rate.value
-        return rate(optimizer._iterations - 1) if _takes_step(rate) else rate()
+        return rate(keras3_private.iterations(optimizer) - 1) if _takes_step(rate) else rate()
 
     def learning_rate(self, iterations: int) -> Any:
         if self.optimizer is None:
             return None
-        rate = innermost(self.optimizer)._learning_rate
+        rate = keras3_private.learning_rate(innermost(self.optimizer))
         if hasattr(rate, "path"):  # A variable. Keras's own LearningRateScheduler assigns to it.
             return self._value(rate)
         if _takes_step(rate):

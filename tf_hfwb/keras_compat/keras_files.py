@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import re
 import zipfile
@@ -203,28 +202,3 @@ def _of_h5(file: Any) -> Arrays:
 
     file.visititems(take)
     return arrays
-
-
-# -- the structure, as each library describes it -----------------------------------------------------------------------
-
-
-def describe_tf_keras(model: Any) -> tuple[str, str]:
-    """The configuration and the metadata of a tf_keras archive."""
-    import tf_keras
-    from tf_keras.src.saving import saving_lib, serialization_lib
-
-    before = getattr(saving_lib._SAVING_V3_ENABLED, "value", False)
-    saving_lib._SAVING_V3_ENABLED.value = True
-    try:
-        with serialization_lib.ObjectSharingScope():
-            config = serialization_lib.serialize_keras_object(model)
-    finally:
-        saving_lib._SAVING_V3_ENABLED.value = before
-    return json.dumps(config), json.dumps({"keras_version": tf_keras.__version__})
-
-
-def describe_keras3(model: Any) -> tuple[str, str]:
-    """The configuration and the metadata of a Keras 3 archive."""
-    from keras.src.saving.saving_lib import _serialize_model_as_json
-
-    return _serialize_model_as_json(model)

@@ -19,6 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.keras_compat import keras3_private, tf_keras_private
+from tf_hfwb.keras_compat.common_private import SavingLibrary
+
 Arrays = dict[str, np.ndarray]
 
 _ASSETS = "assets"  # Of the archive.
@@ -64,7 +67,6 @@ class Layout:
 def lay_out_tf_keras(model: Any, weights: Sequence[Any]) -> Layout:
     """What tf_keras would write."""
     import tf_keras
-    from tf_keras.src.saving import saving_lib
 
     layer = tf_keras.layers.Layer
     layers = [one for one in [model, *model.submodules] if isinstance(one, layer)]
@@ -72,37 +74,37 @@ def lay_out_tf_keras(model: Any, weights: Sequence[Any]) -> Layout:
     def variables_of(one: Any) -> list[Any] | None:
         # It writes values, which do not tell whose they are.
         is_its_own = type(one).save_own_variables is not layer.save_own_variables
-        return None if is_its_own else [*one._trainable_weights, *one._non_trainable_weights]
+        return None if is_its_own else tf_keras_private.own_variables(one)
 
-    return _lay_out(tf_keras, saving_lib, model, weights, layers, variables_of)
+    return _lay_out(tf_keras, tf_keras_private.saving_library(), model, weights, layers, variables_of)
 
 
 def lay_out_keras3(model: Any, weights: Sequence[Any]) -> Layout:
     """What Keras 3 would write."""
     import keras
-    from keras.src.saving import saving_lib
 
-    return _lay_out(keras, saving_lib, model, weights, model._flatten_layers(), lambda one: None)
+    layers = keras3_private.all_layers(model)
+    return _lay_out(keras, keras3_private.saving_library(), model, weights, layers, lambda one: None)
 
 
 def _lay_out(
     keras: Any,
-    library: Any,
+    library: SavingLibrary,
     model: Any,
     weights: Sequence[Any],
     layers: Iterable[Any],
     variables_of: Callable[[Any], list[Any] | None],
 ) -> Layout:
-    class Places(_Places, library.H5IOStore):  # type: ignore[misc]  # Keras 3 asks for one of its own classes.
+    class Places(_Places, library.weights_store):  # type: ignore[name-defined, misc]  # Keras 3 asks for one of its own classes.
         pass
 
     places = Places()
     visited = _Visited(places)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        assets = library.DiskIOStore(_ASSETS, archive=archive, mode="w")
+        assets = library.assets_store(_ASSETS, archive=archive, mode="w")
         try:
-            library._save_state(model, places, assets, "", visited)
+            library.save_state(model, places, assets, "", visited)
         finally:
             assets.close()
     with zipfile.ZipFile(content) as archive:

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.keras_compat import keras3_private, tf_keras_private
 from tf_hfwb.keras_compat.fit import Fit
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 
@@ -312,14 +313,14 @@ class _JAXRecorder(StepRecorder):
 
         super().__init__(model, size, rate)
         self._keras = keras
-        self._variable = model._loss_tracker.add_variable(
+        self._variable = keras3_private.loss_tracker(model).add_variable(
             (_FIRST + size,), initializer="zeros", dtype="float32", name="tf_hfwb_steps"
         )
 
     def capture(self) -> Any:
         model: Any = self._model()
         # The state is outside the model during fit, and its buffers are donated to the next step: copy.
-        state = None if model._jax_state_synced else getattr(model, "_jax_state", None)
+        state = keras3_private.carried_state(model)
         if state:
             index = next(i for i, v in enumerate(model.metrics_variables) if v is self._variable)
             return np.array(state["metrics_variables"][index])
@@ -344,9 +345,7 @@ class _JAXRecorder(StepRecorder):
         return logs
 
     def _show_state(self, state: Any) -> None:
-        kinds = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
-        model: Any = self._model()
-        model._jax_state = dict(zip(kinds, state, strict=True))  # Copies the lists.
+        keras3_private.show_carried_state(self._model(), state)
         self.carried = state
 
     def _outputs_of_no_step(self, args: tuple[Any, ...]) -> Any:
@@ -448,7 +447,7 @@ def attach(
     watched = all(getattr(tracker.update_state, "recorder", None) is recorder for tracker in trackers)
     if recorder is None or not watched or recorder.size < 2 * steps_per_execution:
         size = max(_MINIMUM_SIZE, 2 * steps_per_execution)
-        recorder = (_JAXRecorder if hasattr(model, "_jax_state_synced") else _TensorFlowRecorder)(model, size, rate)
+        recorder = (_JAXRecorder if keras3 and _is_on_jax() else _TensorFlowRecorder)(model, size, rate)
         for tracker in trackers:
             tracker.update_state = recorder.watch_tracker(_unwrapped(tracker.update_state))
         model.train_step = recorder.watch_step(_unwrapped(model.train_step), "train")
@@ -463,6 +462,12 @@ def attach(
     return recorder
 
 
+def _is_on_jax() -> bool:
+    import keras
+
+    return keras.backend.backend() == "jax"
+
+
 def trace_again(model: Any) -> None:
     """Forget the traced train function, in the middle of a fit's begin too: the fit's listeners stay."""
     if model.train_function is not None:
@@ -474,10 +479,10 @@ def trace_again(model: Any) -> None:
 
 def _loss_trackers(model: Any, keras3: bool) -> list[Any]:
     """The metrics that may receive the loss of a step; which of them does shows when the step is traced."""
-    trackers = [model._loss_tracker] if keras3 else []
+    trackers = [keras3_private.loss_tracker(model)] if keras3 else []
     compiled_loss = getattr(model, "compiled_loss", None)
     if compiled_loss is not None and not keras3:
-        trackers.append(compiled_loss._total_loss_mean)
+        trackers.append(tf_keras_private.loss_tracker(compiled_loss))
     for metric in model.metrics:
         if metric.name == "loss" and all(metric is not tracker for tracker in trackers):
             trackers.append(metric)

@@ -3,8 +3,8 @@
 ``fit`` runs a loop over epochs and one over an epoch's steps. Both loops are told at one point where they begin, and
 that point can be reached on the model's own instance:
 
-* tf_keras asks ``_maybe_load_initial_counters_from_ckpt`` for (epoch, step), after the callbacks' ``on_train_begin``;
-* Keras 3 takes the epoch from ``_initial_epoch`` at the same moment; its epoch iterator then enumerates a shorter first
+* tf_keras asks its method of initial counters for (epoch, step), after the callbacks' ``on_train_begin``;
+* Keras 3 takes the epoch from the model at the same moment; its epoch iterator then enumerates a shorter first
   epoch.
 
 Between now and then the model has nothing but another ``fit``, which sets the rest up and takes it away again. It stays
@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import keras3_private, tf_keras_private
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 
 _logger = logging.getLogger("tf_hfwb")
@@ -129,7 +130,7 @@ def in_tf_keras(model: Any, start: Start) -> Iterator[None]:
         arguments = fit_arguments(model)
         _check_length(start, steps_per_epoch, arguments)
         handler = arguments["data_handler"]
-        adapter = handler._adapter
+        adapter = tf_keras_private.data_adapter(handler)
         size = adapter.get_size()  # None of a dataset or a generator, which cannot be shuffled by Keras either.
         # An array is one pass after the other, whatever an epoch is.
         skipped = start.batch if adapter.should_recreate_iterator() else start.batches % size if size else 0
@@ -140,11 +141,12 @@ def in_tf_keras(model: Any, start: Start) -> Iterator[None]:
             _replace(model, "train_function", _first_step(model, start.restore_metrics))
         return start.epoch, start.batch
 
-    _replace(model, "_maybe_load_initial_counters_from_ckpt", counters)
+    name = tf_keras_private.name_of_initial_counters(model)
+    _replace(model, name, counters)
     try:
         yield
     finally:
-        _put_back(model, "_maybe_load_initial_counters_from_ckpt")
+        _put_back(model, name)
         _put_back(model, "train_function")
 
 
@@ -192,7 +194,9 @@ def in_keras3(model: Any, start: Start) -> Iterator[None]:
         skipped = start.batch if is_one_pass else start.batches % size if is_stored and size else 0
         _check_order(start, skipped if is_stored else 0, arguments)
         if skipped or start.batch:
-            iterator._enumerate_iterator = functools.partial(_shorter, iterator, start.batch, skipped)
+            keras3_private.replace_enumerate_epoch(
+                iterator, functools.partial(_shorter, iterator, start.batch, skipped)
+            )
         if start.batch:
             _build_metrics(model, iterator)
             _replace(model, "reset_metrics", reset_and_restore)
@@ -203,11 +207,11 @@ def in_keras3(model: Any, start: Start) -> Iterator[None]:
         _put_back(model, "reset_metrics")
         start.restore_metrics()
 
-    model._initial_epoch = _Epoch(first_epoch)
+    keras3_private.set_initial_epoch(model, _Epoch(first_epoch))
     try:
         yield
     finally:
-        model._initial_epoch = None
+        keras3_private.set_initial_epoch(model, None)
         _put_back(model, "reset_metrics")
 
 
@@ -223,26 +227,26 @@ class _Epoch:
 
 def _build_metrics(model: Any, iterator: Any) -> None:
     """On TensorFlow without a distribution strategy Keras 3 makes the metrics in the first step; on JAX it has now."""
-    if hasattr(model, "_jax_state_synced"):
-        return
     import keras
 
+    if keras.backend.backend() == "jax":
+        return
     spec = iterator.data_adapter.get_tf_dataset().element_spec
     batch = keras.tree.map_structure(lambda leaf: keras.KerasTensor(tuple(leaf.shape), leaf.dtype.name), spec)
     with model.distribute_strategy.scope():
-        model._symbolic_build(data_batch=batch)
+        keras3_private.symbolic_build(model)(data_batch=batch)
 
 
 def _shorter(iterator: Any, batch: int, skipped: int) -> Iterator[Any]:
     """The first epoch, of which ``batch`` batches have been; ``skipped`` are in front of the rest."""
-    del iterator._enumerate_iterator
+    keras3_private.put_back_enumerate_epoch(iterator)
     steps = iterator.steps_per_epoch
     iterator.steps_per_epoch = iterator.num_batches - batch
     try:
-        for begin, end, data in iterator._enumerate_iterator():
+        for begin, end, data in keras3_private.enumerate_epoch(iterator)():
             _skip(data, skipped)
             if steps is not None:  # Then the iterator stays when the epoch ends, and must know where it is.
-                iterator._steps_seen += skipped
+                keras3_private.add_steps_seen(iterator, skipped)
             skipped = 0
             yield begin + batch, end + batch, data
     finally:

@@ -11,6 +11,8 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+from tf_hfwb.keras_compat import keras3_private
+
 _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
@@ -39,10 +41,10 @@ def plain_in_float32(model: Any) -> Any:
     It goes through a file, in which its layers are told to compute in float32: so everything that Keras saves is
     copied, vocabularies and statistics of layers that were adapted among it.
     """
-    layers = list(model._flatten_layers())
+    package = next(name for cls in type(model).__mro__ if (name := cls.__module__.partition(".")[0]).endswith("keras"))
+    layers = keras3_private.all_layers(model) if package == "keras" else [model, *model.submodules]
     if not any(getattr(layer, "compute_dtype", None) in _HALF for layer in layers):
         return model
-    package = next(name for cls in type(model).__mro__ if (name := cls.__module__.partition(".")[0]).endswith("keras"))
     keras = importlib.import_module(package)
     with tempfile.TemporaryDirectory() as name:
         file, changed = pathlib.Path(name, "model.keras"), pathlib.Path(name, "float32.keras")

@@ -22,6 +22,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tf_hfwb.errors import UnsafeModelError
+from tf_hfwb.keras_compat import keras3_private, tensorflow_private, tf_keras_private
+from tf_hfwb.keras_compat.tensorflow_private import is_dispatched
 
 # Classes that are refused: what they do is not in the configuration, but in a file or a program that it brings along.
 _PROGRAMS = ("TFSMLayer", "TensorFlowOpLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
@@ -196,17 +198,13 @@ class _Names:
 
 def _registered(keras: str) -> Mapping[str, Any]:
     """What users and libraries have registered, and the scopes that are open."""
-    return dict(importlib.import_module(keras).saving.get_custom_objects()) | _in_scope(keras)
+    return dict(importlib.import_module(keras).saving.get_custom_objects()) | dict(_in_scope(keras))
 
 
-def _in_scope(keras: str) -> dict[str, Any]:
+def _in_scope(keras: str) -> Mapping[str, Any]:
     if keras == "keras":
-        from keras.src.backend.common import global_state
-
-        return dict(global_state.get_global_attribute("custom_objects_scope_dict", {}))
-    from tf_keras.src.saving import object_registration
-
-    return dict(object_registration._THREAD_LOCAL_CUSTOM_OBJECTS.__dict__)
+        return keras3_private.custom_objects_in_scope()
+    return tf_keras_private.custom_objects_in_scope()
 
 
 @functools.cache
@@ -278,7 +276,7 @@ def _functions(keras: str) -> frozenset[str]:
         and not isinstance(value, type)
         and name.split(".")[1] in _OF_FUNCTIONS
         and name.rpartition(".")[2] not in _OF_CONFIGURATIONS
-        and (name.split(".")[1] != "backend" or _is_dispatched(value))
+        and (name.split(".")[1] != "backend" or is_dispatched(value))
     )
 
 
@@ -333,7 +331,6 @@ _NO_OPERATIONS = ("print", "py_function", "numpy_function")
 def _is_operation(name: Any) -> bool:
     """Whether it names one of TensorFlow's functions on tensors: none that reads, writes, prints or calls Python."""
     import tensorflow as tf
-    from tensorflow.python.util.tf_export import get_symbol_from_name
 
     if not isinstance(name, str):
         return False
@@ -344,23 +341,15 @@ def _is_operation(name: Any) -> bool:
             return False
     elif not (_OF_OPERATIONS.fullmatch(name) or _OF_INPUT.fullmatch(name)):
         return False
-    return _is_dispatched(get_symbol_from_name(name))
-
-
-def _is_dispatched(function: Any) -> bool:
-    """Whether Keras can make a layer of it, when it is called with a symbolic tensor."""
-    return hasattr(function, "_tf_fallback_dispatchers")
+    return is_dispatched(tensorflow_private.symbol_lookup()(name))
 
 
 def _is_attribute(name: Any) -> bool:
     """Whether it is one that symbolic ragged and sparse tensors look up later, in the values."""
-    from tf_keras.src.engine import keras_tensor
-
-    own = vars(keras_tensor.KerasTensor)
-    kinds = (keras_tensor.RaggedKerasTensor, keras_tensor.SparseKerasTensor)
-    return (
-        isinstance(name, str) and not name.startswith("_") and any(name in vars(k) and name not in own for k in kinds)
-    )
+    if not isinstance(name, str) or name.startswith("_"):
+        return False
+    symbolic, kinds = tf_keras_private.symbolic_tensor_classes()
+    return any(name in vars(kind) and name not in vars(symbolic) for kind in kinds)
 
 
 def _is_method_of_class(config: Mapping[str, Any]) -> bool:

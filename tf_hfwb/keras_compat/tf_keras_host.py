@@ -6,7 +6,14 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from tf_hfwb.keras_compat import gradient_observer, keras_files, loss_recorder, training_variables
+from tf_hfwb.keras_compat import (
+    archive_texts,
+    gradient_observer,
+    loss_recorder,
+    tensorflow_private,
+    tf_keras_private,
+    training_variables,
+)
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.host_base import Host, innermost
 from tf_hfwb.keras_compat.keras_files import KerasFiles
@@ -30,14 +37,14 @@ class TFKerasHost(Host):
 
     @property
     def is_compiled(self) -> bool:
-        return bool(self.model._is_compiled)
+        return tf_keras_private.is_compiled(self.model)
 
     def _scaling_loss(self, optimizer: Any) -> Any:
-        return self.model._get_optimizer(optimizer)
+        return tf_keras_private.optimizer_wrapper(self.model)(optimizer)
 
     @property
     def steps_per_execution(self) -> int:
-        steps = self.model._steps_per_execution
+        steps = tf_keras_private.steps_per_execution(self.model)
         return 1 if steps is None else int(steps.numpy())
 
     def _compiled_metrics(self) -> list[Any]:
@@ -48,7 +55,7 @@ class TFKerasHost(Host):
         if number == 1:
             return super().predict_on_batch(inputs)
         self.model.make_predict_function()  # With as many steps as the user wants: it stays the model's.
-        steps = self.model._steps_per_execution
+        steps = tf_keras_private.steps_per_execution(self.model)
         steps.assign(1)  # Else it draws several batches, and there is one.
         try:
             return super().predict_on_batch(inputs)
@@ -75,7 +82,7 @@ class TFKerasHost(Host):
             optimizer,
             lambda: optimizer.iterations,
             strategy=self._strategy,
-            is_compiled=lambda: bool(self.model._jit_compile) or self._is_on_tpu,
+            is_compiled=lambda: tf_keras_private.is_compiled_by_xla(self.model) or self._is_on_tpu,
             is_local=False,
         )
 
@@ -98,14 +105,13 @@ class TFKerasHost(Host):
     def model_files(self) -> TransformersFiles | KerasFiles:
         if self.is_transformers:
             return TransformersFiles(self.model)
-        return KerasFiles(self.model, keras_files.describe_tf_keras, lay_out_tf_keras(self.model, self.weights))
+        return KerasFiles(self.model, archive_texts.describe_tf_keras, lay_out_tf_keras(self.model, self.weights))
 
     @property
     def weights(self) -> list[Any]:
         # Lookup layers have an object among them that only looks like a weight to TensorFlow's oldest formats.
-        from tf_keras.src.engine.base_layer_utils import TrackableWeightHandler
-
-        return [weight for weight in self.model.weights if not isinstance(weight, TrackableWeightHandler)]
+        handler = tf_keras_private.weight_handler_class()
+        return [weight for weight in self.model.weights if not isinstance(weight, handler)]
 
     def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
         layers = self.keras.layers
@@ -140,5 +146,5 @@ def _rate_of(optimizer: Any) -> Any:
     native = training_variables.native_optimizer(optimizer)
     if native is None:
         return optimizer.learning_rate
-    rate = getattr(native, "_lr", getattr(native, "_learning_rate", None))  # As each of them calls it.
+    rate = tensorflow_private.rate_of_native_optimizer(native)
     return None if callable(rate) else rate

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import random
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.keras_compat import keras3_private, tensorflow_private, tf_keras_private
 from tf_hfwb.keras_compat.gradient_observer import observer_of
 
 Variables = dict[str, Any]
@@ -55,20 +55,18 @@ def tf_keras_optimizer(model: Any) -> Variables:
     native = native_optimizer(optimizer)
     with model.distribute_strategy.scope():
         if native is not None:
-            native._create_slots(model.trainable_variables)
+            tensorflow_private.slot_maker(native)(model.trainable_variables)
             variables = [optimizer.iterations, *native.variables()]
-        elif hasattr(inner, "_create_all_weights"):  # A legacy optimizer, as transformers' own are.
+        elif (make_slots := tf_keras_private.legacy_slot_maker(inner)) is not None:  # As transformers' own are.
             _ = inner.iterations
-            inner._create_all_weights(model.trainable_variables)
-            hyper = [value for _, value in sorted(inner._hyper.items()) if hasattr(value, "assign")]
+            make_slots(model.trainable_variables)
+            parameters = tf_keras_private.legacy_hyperparameters(inner)
+            hyper = [value for _, value in sorted(parameters.items()) if hasattr(value, "assign")]
             variables = [*inner.weights, *hyper]
         else:
             inner.build(model.trainable_variables)
-            rates = [getattr(inner, name, None) for name in ("_learning_rate", "_current_learning_rate")]
-            variables = [*inner.variables, *(rate for rate in rates if hasattr(rate, "assign"))]
-    scale: Any = getattr(optimizer, "_loss_scale", None)
-    if hasattr(scale, "_weights"):
-        variables += [scale.current_loss_scale, scale.counter]
+            variables = [*inner.variables, *tf_keras_private.learning_rate_variables(inner)]
+    variables += tf_keras_private.loss_scale_variables(optimizer)
     return named("optimizer", variables, parts=3)
 
 
@@ -86,8 +84,8 @@ def native_optimizer(optimizer: Any) -> Any:
 def tf_keras_generators(model: Any) -> Iterator[tuple[Any, Any]]:
     """Each layer that draws random numbers, with its generator."""
     for layer in model.submodules:
-        generator = getattr(layer, "_random_generator", None)
-        if generator is not None and hasattr(generator, "_rng_type"):
+        generator = tf_keras_private.generator_of(layer)
+        if generator is not None:
             yield layer, generator
 
 
@@ -107,19 +105,19 @@ def keep_random_state(model: Any) -> bool:
 
     changed = False
     for index, (layer, generator) in enumerate(tf_keras_generators(model)):
-        if generator._rng_type != generator.RNG_LEGACY_STATEFUL:
-            generator._maybe_init()
+        if not tf_keras_private.keeps_state_in_operations(generator):
+            tf_keras_private.initializer(generator)()
             continue
-        own_seed = generator._seed
+        own_seed = tf_keras_private.own_seed(generator)
         seed = own_seed
         if seed is None:
             named_seed = zlib.crc32(f"{index}/{_plain_name(layer)}".encode())
             # The random numbers that Keras draws seeds from are the user's too.
-            seed = (_without_a_trace(generator._create_seed)(None) * 1_000_003 + named_seed) % 2**31
-        generator._rng_type, generator._seed, generator._built = generator.RNG_STATEFUL, seed, False
+            seed = (_without_a_trace(tf_keras_private.seed_maker(generator))(None) * 1_000_003 + named_seed) % 2**31
+        tf_keras_private.seed_statefully(generator, seed)
         with model.distribute_strategy.scope(), tf.init_scope():
-            generator._maybe_init()
-        generator._seed = own_seed
+            tf_keras_private.initializer(generator)()
+        tf_keras_private.set_own_seed(generator, own_seed)
         if model.distribute_strategy.num_replicas_in_sync == 1:
             _draw_as_before(generator)
         changed = True
@@ -134,7 +132,7 @@ def _draw_as_before(generator: Any) -> None:
     """
     import tensorflow as tf
 
-    stateful = generator._generator
+    stateful = tf_keras_private.stateful_generator(generator)
     untouched = stateful.state.numpy()
 
     def seeded(draw: Any) -> Any:
@@ -162,9 +160,7 @@ def _without_a_trace(draw: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function that draws Python's random numbers leave the generator as it was."""
 
     def drawn(*args: Any) -> Any:
-        from tf_keras.src import backend
-
-        shared = getattr(backend._SEED_GENERATOR, "generator", None) or random
+        shared = tf_keras_private.generator_of_seeds()
         before = shared.getstate()
         try:
             return draw(*args)
@@ -176,19 +172,19 @@ def _without_a_trace(draw: Callable[..., Any]) -> Callable[..., Any]:
 
 def tf_keras_random(model: Any) -> Variables:
     """The states of the layers' generators."""
-    states = [generator._generator.state for _, generator in tf_keras_generators(model) if generator._generator]
+    generators = [tf_keras_private.stateful_generator(generator) for _, generator in tf_keras_generators(model)]
+    states = [generator.state for generator in generators if generator]
     return named("random", [state for variable in states for state in _each_replica(variable)])
 
 
 def tf_keras_global(*, make: bool) -> Any:
     """The state of TensorFlow's global generator; None if nobody has used it, and it shall not be made."""
     import tensorflow as tf
-    from tensorflow.python.ops import stateful_random_ops
 
-    if stateful_random_ops.global_generator is None and make:
+    if tensorflow_private.global_generator() is None and make:
         # Not by get_global_generator, which is forbidden when operations are deterministic.
         tf.random.set_global_generator(tf.random.Generator.from_seed(0))
-    generator = stateful_random_ops.global_generator
+    generator = tensorflow_private.global_generator()
     return None if generator is None else generator.state
 
 
@@ -220,23 +216,22 @@ def keras3_random(model: Any) -> Variables:
 
 def keras3_global(*, make: bool) -> Any:
     """The state of Keras's global seed generator; None if nobody has used it, and it shall not be made."""
-    from keras.src.backend.common import global_state
-    from keras.src.random import seed_generator
-
-    if make:
-        return seed_generator.global_seed_generator().state
-    generator = global_state.get_global_attribute("global_seed_generator")  # A name that Keras exports only lately.
+    generator = keras3_private.global_seed_generator(make=make)
     return None if generator is None else generator.state
 
 
 # -- both --------------------------------------------------------------------------------------------------------------
 
 
-def frozen_variables(layers: Iterable[Any]) -> set[int]:
-    """The identities of the variables of layers that are not trained; statistics of a trained layer are not of them."""
-    owned = ("_trainable_weights", "_non_trainable_weights", "_trainable_variables", "_non_trainable_variables")
-    frozen = [layer for layer in layers if getattr(layer, "trainable", True) is False]
-    return {id(variable) for layer in frozen for name in owned for variable in getattr(layer, name, ())}
+def frozen_variables(layers: Iterable[Any], own_variables: Callable[[Any], Iterable[Any]]) -> set[int]:
+    """The identities of the variables of frozen layers; statistics of a trained layer are not among them.
+
+    Args:
+        layers: All layers of a model.
+        own_variables: Gives the variables of one of them, without those of layers within it.
+    """
+    frozen = [layer for layer in layers if not layer.trainable]
+    return {id(variable) for layer in frozen for variable in own_variables(layer)}
 
 
 def metric_variables(model: Any, *, without: Any = None) -> Variables:

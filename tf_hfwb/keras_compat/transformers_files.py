@@ -17,6 +17,7 @@ import numpy as np
 from tf_hfwb.checkpoint.safetensors_files import digest_of, read_tensors
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError
+from tf_hfwb.keras_compat import tf_keras_private, transformers_private
 from tf_hfwb.keras_compat.tokenizer_files import texts_of, write_texts
 from tf_hfwb.keras_compat.training_variables import frozen_variables
 from tf_hfwb.masking import mask_json
@@ -39,10 +40,12 @@ class TransformersFiles:
     """
 
     def __init__(self, model: Any) -> None:
-        from transformers.modeling_tf_utils import strip_model_name_and_prefix
+        import tf_keras
 
-        self.variables: dict[str, Any] = {strip_model_name_and_prefix(v.name): v for v in model.weights}
-        frozen = frozen_variables(model.submodules)
+        name_in_files = transformers_private.name_in_files()
+        self.variables: dict[str, Any] = {name_in_files(variable.name): variable for variable in model.weights}
+        layers = [module for module in model.submodules if isinstance(module, tf_keras.layers.Layer)]
+        frozen = frozen_variables(layers, tf_keras_private.own_variables)
         self._frozen = [name for name, variable in self.variables.items() if id(variable) in frozen]
         self.digests: dict[str, str] = {}
         self._texts = texts_of(functools.partial(_save_configuration, model))
@@ -141,7 +144,7 @@ def _save_configuration(model: Any, directory: pathlib.Path) -> None:
 
     plain_configuration(model)
     model.config.architectures = [type(model).__name__.removeprefix("TF")]
-    if model._auto_class is not None:
+    if transformers_private.auto_class(model) is not None:
         custom_object_save(model, directory, config=model.config)
     model.config.save_pretrained(directory)
     if model.can_generate():
