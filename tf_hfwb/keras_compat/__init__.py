@@ -3,9 +3,12 @@
 * ``callback_base.py``: the callback base class that both accept.
 * ``host_base.py``: what callbacks need to know of a model; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras
   tells; ``host_lookup.py``: which of them it is. ``compiled_loss.py``: the model's loss, sample by sample.
-* ``loss_recorder.py``: the loss of every step, recorded in the training graph; ``fit.py``: what callbacks of a fit
+* ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``: the loss of every step, recorded in
+  the training graph; ``step_seams.py``: where the recorder is put into a model; ``fit.py``: what callbacks of a fit
   share.
-* ``gradient_observer.py``, ``histogram_bins.py``: the gradients of a step, summed up in the training graph.
+* ``gradient_observer.py``, ``tensorflow_gradient_observer.py``, ``jax_gradient_observer.py``: the gradients of a step,
+  summed up in the training graph by ``histogram_bins.py``; ``optimizer_seams.py``: where the observer is put into an
+  optimizer.
 * ``training_variables.py``, ``variable_snapshot.py``: what training changes besides weights, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``tokenizer_files.py``: a model in the directory of a checkpoint;
   ``keras_layout.py``, ``archive_texts.py``: what Keras would write of it, and where.

@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+from tf_hfwb.keras_compat.private_names import looks_up
+
 _Hook = TypeVar("_Hook", bound=Callable[..., Any])
 
 
@@ -42,7 +44,15 @@ def names_of_gradient_methods(optimizer: Any) -> tuple[str, ...]:
     """
     if hasattr(optimizer, "_transform_gradients"):
         return ("_transform_gradients",)
-    return "_clip_gradients", "_apply_weight_decay"
+    packages = {ancestor.__module__.partition(".")[0] for ancestor in type(optimizer).__mro__}
+
+    @looks_up("keras" if "keras" in packages else "tf_keras")
+    def names_of_two() -> tuple[str, str]:
+        """The methods of an optimizer through which the gradients of each real update pass."""
+        _ = optimizer._clip_gradients, optimizer._apply_weight_decay
+        return "_clip_gradients", "_apply_weight_decay"
+
+    return names_of_two()
 
 
 def function_of_metric(metric: Any) -> Any:

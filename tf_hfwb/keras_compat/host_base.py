@@ -20,8 +20,9 @@ from tf_hfwb.keras_compat.common_private import direction_of_metric, function_of
 from tf_hfwb.keras_compat.compiled_loss import CompiledLoss
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.keras_files import KerasFiles
-from tf_hfwb.keras_compat.loss_recorder import StepRecorder, trace_again
+from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
+from tf_hfwb.keras_compat.step_seams import trace_again
 from tf_hfwb.keras_compat.training_variables import Variables
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.transformers_models import computes_loss, is_of_transformers

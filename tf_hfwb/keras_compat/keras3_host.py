@@ -7,15 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat import archive_texts, gradient_observer, keras3_private, loss_recorder, training_variables
+from tf_hfwb.keras_compat import archive_texts, keras3_private, training_variables
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.host_base import Host, innermost
+from tf_hfwb.keras_compat.jax_gradient_observer import attach_on_jax
+from tf_hfwb.keras_compat.jax_loss_recorder import JAXRecorder
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.keras_layout import lay_out_keras3
-from tf_hfwb.keras_compat.loss_recorder import StepRecorder, read
+from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at, in_keras3
+from tf_hfwb.keras_compat.step_seams import put_recorder_into
+from tf_hfwb.keras_compat.tensorflow_gradient_observer import attach_on_tensorflow
+from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
 from tf_hfwb.keras_compat.training_variables import Variables, frozen_variables
-from tf_hfwb.keras_compat.variable_snapshot import snapshot
+from tf_hfwb.keras_compat.variable_snapshot import read, snapshot
 
 
 class Keras3Host(Host):
@@ -54,8 +59,12 @@ class Keras3Host(Host):
         return int(np.asarray(self._value(keras3_private.iterations(innermost(optimizer)))))
 
     def record_steps(self) -> StepRecorder:
-        return loss_recorder.attach(
-            self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_to_hand_out
+        return put_recorder_into(
+            self.model,
+            JAXRecorder if _backend() == "jax" else TensorFlowRecorder,
+            tracker=keras3_private.loss_tracker(self.model),
+            steps_per_execution=self.steps_per_execution,
+            rate=self._rate_to_hand_out,
         )
 
     def _compiled_metrics(self) -> list[Any]:
@@ -64,14 +73,14 @@ class Keras3Host(Host):
     def observe_gradients(self) -> GradientObserver | None:
         optimizer = innermost(self.model.optimizer)
         if _backend() == "jax":
-            return gradient_observer.attach_on_jax(self.model, optimizer)
+            return attach_on_jax(self.model, optimizer)
         # Keras 3 clips what each replica has. Only replicas of one process can add theirs under a condition.
         is_mirrored = type(self._strategy).__name__ == "MirroredStrategy"
         if self.num_replicas > 1 and not (is_mirrored and self.model.built):
             return None
 
         iterations = keras3_private.iterations(optimizer)
-        return gradient_observer.attach_on_tensorflow(
+        return attach_on_tensorflow(
             self.model,
             optimizer,
             lambda: iterations.value,

@@ -8,8 +8,6 @@ from typing import Any
 
 from tf_hfwb.keras_compat import (
     archive_texts,
-    gradient_observer,
-    loss_recorder,
     tensorflow_private,
     tf_keras_private,
     training_variables,
@@ -18,10 +16,14 @@ from tf_hfwb.keras_compat.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.host_base import Host, innermost
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.keras_layout import lay_out_tf_keras
-from tf_hfwb.keras_compat.loss_recorder import StepRecorder, read
+from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at, in_tf_keras
+from tf_hfwb.keras_compat.step_seams import put_recorder_into, trace_again
+from tf_hfwb.keras_compat.tensorflow_gradient_observer import attach_on_tensorflow
+from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
 from tf_hfwb.keras_compat.training_variables import Variables
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
+from tf_hfwb.keras_compat.variable_snapshot import read
 
 
 class TFKerasHost(Host):
@@ -66,8 +68,13 @@ class TFKerasHost(Host):
         return int(read(optimizer.iterations).numpy())
 
     def record_steps(self) -> StepRecorder:
-        return loss_recorder.attach(
-            self.model, keras3=False, steps_per_execution=self.steps_per_execution, rate=self._rate_to_hand_out
+        compiled_loss = getattr(self.model, "compiled_loss", None)
+        return put_recorder_into(
+            self.model,
+            TensorFlowRecorder,
+            tracker=None if compiled_loss is None else tf_keras_private.loss_tracker(compiled_loss),
+            steps_per_execution=self.steps_per_execution,
+            rate=self._rate_to_hand_out,
         )
 
     def observe_gradients(self) -> GradientObserver | None:
@@ -77,7 +84,7 @@ class TFKerasHost(Host):
         ):
             return None
 
-        return gradient_observer.attach_on_tensorflow(
+        return attach_on_tensorflow(
             self.model,
             optimizer,
             lambda: optimizer.iterations,
@@ -88,7 +95,7 @@ class TFKerasHost(Host):
 
     def keep_random_state(self) -> None:
         if training_variables.keep_random_state(self.model):
-            loss_recorder.trace_again(self.model)
+            trace_again(self.model)
 
     def begin_next_fit_at(self, start: Start) -> None:
         begin_next_fit_at(self.model, start, in_tf_keras)

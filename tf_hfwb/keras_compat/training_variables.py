@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.keras_compat import keras3_private, tensorflow_private, tf_keras_private
-from tf_hfwb.keras_compat.gradient_observer import observer_of
+from tf_hfwb.keras_compat.optimizer_seams import observer_of
 
 Variables = dict[str, Any]
 
