@@ -13,7 +13,7 @@ from tf_hfwb.errors import CheckpointError, SettingError
 from tf_hfwb.fit.evaluations import EvaluationCallback
 from tf_hfwb.fit.metric_direction import is_higher_better
 from tf_hfwb.fit.metric_names import is_evaluation, named, possible_rows, row_name
-from tf_hfwb.keras_compat import Logs, described, has_callbacks_of_others, number
+from tf_hfwb.keras_compat import Logs, describe_value, has_callbacks_of_others, to_float
 from tf_hfwb.resume.training_state import metrics_of, weights_in
 from tf_hfwb.tracking.user_runs import summarize_open_run
 from tf_hfwb.validation.argument_checks import whole_number
@@ -194,13 +194,13 @@ class EarlyStopping(EvaluationCallback):
         if row not in found:
             self._miss(step, metrics)
             return
-        value, self._missing = number(found[row]), None
+        value, self._missing = to_float(found[row]), None
         if value is None:
             self._warn(
                 "EarlyStopping monitors %r, which is %s. Expected one number, or an array of one element. Monitor "
                 "another metric, or reduce this one, as by its mean. Training goes on; this is said once.",
                 self.monitor,
-                described(found[row]),
+                describe_value(found[row]),
             )
             return
         if self._counted == (self._epoch, step):
@@ -339,5 +339,5 @@ class EarlyStopping(EvaluationCallback):
 
 
 def _is_finite(value: Any) -> bool:
-    found = number(value)
+    found = to_float(value)
     return found is not None and math.isfinite(found)

@@ -15,7 +15,7 @@ from tf_hfwb.fit.metric_names import added_metrics, evaluation_name
 from tf_hfwb.fit.metric_rows import Evaluation, EvaluationRows, Moment, Streak, TrainRows
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.fit.step_clock import StepClock
-from tf_hfwb.keras_compat import Logs, host_of, number
+from tf_hfwb.keras_compat import Logs, host_of, to_float
 from tf_hfwb.settings import Settings
 from tf_hfwb.step_policies import EverySteps, Never, Once, Policy
 from tf_hfwb.tracking import Tracker
@@ -356,7 +356,7 @@ class WandbMetricsLogger(StepCallback):
         named = {
             evaluation_name(name) or f"eval/{name}": value
             for name, value in metrics.items()
-            if number(value) is not None
+            if to_float(value) is not None
         }
         if self._training:
             self._evaluating += seconds

@@ -28,11 +28,11 @@ from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.fit.training_artifacts import ModelArtifacts
 from tf_hfwb.keras_compat import (
     Logs,
-    described,
+    describe_value,
     has_callbacks_of_others,
     host_of,
-    number,
     texts_of_processing,
+    to_float,
     write_texts,
 )
 from tf_hfwb.messages import inform
@@ -454,11 +454,11 @@ class WandbModelCheckpoint(StepCallback):
         if evaluated is not None and evaluated[0] == self._clock.step:
             known |= evaluated[1]
         values = named(known, reported)
-        numbers = {name: number(value) for name, value in values.items()}
+        numbers = {name: to_float(value) for name, value in values.items()}
         if self._monitored is not None:
             self._monitor = self._monitoring.metric = row_name(self._monitored, reported)
             if self._monitor in numbers and numbers[self._monitor] is None:
-                self._monitoring.see_no_number(self._clock.step, described(values[self._monitor]))
+                self._monitoring.see_no_number(self._clock.step, describe_value(values[self._monitor]))
         return {name: value for name, value in numbers.items() if value is not None}
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tf_hfwb.fit.step_callback import StepCallback
-from tf_hfwb.keras_compat import Callback, Logs, number
+from tf_hfwb.keras_compat import Callback, Logs, to_float
 from tf_hfwb.resume.resume_position import warn_of_dropped
 
 # What each of them counts. Weights that EarlyStopping(restore_best_weights=True) holds are not among it.
@@ -51,7 +51,7 @@ class GuestStates(StepCallback):
     def _state(self) -> Function[[], dict[str, dict[str, float | None]]]:
         states = {
             name: {
-                attribute: number(getattr(guest, attribute))
+                attribute: to_float(getattr(guest, attribute))
                 for attribute in _COUNTS[type(guest).__name__]
                 if hasattr(guest, attribute)
             }

@@ -26,23 +26,23 @@
 """
 
 from tf_hfwb.keras_compat.callback_base import Callback, Logs
-from tf_hfwb.keras_compat.compiled_loss import only
+from tf_hfwb.keras_compat.compiled_loss import unwrap_single
 from tf_hfwb.keras_compat.epoch_lengths import forget_epoch_length
 from tf_hfwb.keras_compat.evaluation_hooks import PassHooks
 from tf_hfwb.keras_compat.fit import Fit
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments, has_callbacks_of_others
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver, distributions
-from tf_hfwb.keras_compat.histogram_bins import Distribution, of_array
-from tf_hfwb.keras_compat.host_base import Host, described, number
+from tf_hfwb.keras_compat.histogram_bins import Distribution, distribution_of_array
+from tf_hfwb.keras_compat.host_base import Host, describe_value, to_float
 from tf_hfwb.keras_compat.host_lookup import NotAKerasModelError, host_of
 from tf_hfwb.keras_compat.keras_export import export_plain, structure_of_inputs
 from tf_hfwb.keras_compat.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.mid_epoch_start import Start
-from tf_hfwb.keras_compat.mixed_precision import in_float32, plain_in_float32
-from tf_hfwb.keras_compat.preserved_metrics import undisturbed_metrics
+from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
+from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
 from tf_hfwb.keras_compat.tokenizer_files import texts_of_processing, write_texts
-from tf_hfwb.keras_compat.training_variables import named
+from tf_hfwb.keras_compat.training_variables import name_variables
 from tf_hfwb.keras_compat.transformers_files import plain_configuration
 from tf_hfwb.keras_compat.transformers_models import (
     call_arguments,
@@ -66,7 +66,7 @@ __all__ = [
     "PassHooks",
     "Start",
     "StepRecorder",
-    "described",
+    "describe_value",
     "difference",
     "distributions",
     "fit_arguments",
@@ -74,18 +74,18 @@ __all__ = [
     "export_plain",
     "has_callbacks_of_others",
     "host_of",
-    "in_float32",
+    "to_float32",
     "load_archive",
     "load_shards",
-    "named",
-    "number",
-    "of_array",
-    "only",
+    "name_variables",
+    "to_float",
+    "distribution_of_array",
+    "unwrap_single",
     "plain_configuration",
-    "plain_in_float32",
+    "plain_to_float32",
     "rate_of",
     "structure_of_inputs",
     "texts_of_processing",
-    "undisturbed_metrics",
+    "preserve_metrics",
     "write_texts",
 ]

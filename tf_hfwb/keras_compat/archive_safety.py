@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tf_hfwb.errors import CorruptCheckpointError, TFHFWBError
-from tf_hfwb.keras_compat.hdf5_safety import opened_hdf5
+from tf_hfwb.keras_compat.hdf5_safety import open_hdf5
 
 WEIGHTS = "model.weights.h5"
 
@@ -108,7 +108,7 @@ def _weights(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> Iterator
     if entry.compress_type != zipfile.ZIP_STORED:
         # Each seek of h5py's would decompress it again from the front.
         raise ValueError(f"{WEIGHTS} in it is compressed, which Keras does not do")
-    with open(path, "rb") as raw, opened_hdf5(_Part(raw, entry), f"{WEIGHTS} in {os.fspath(path)}") as file:
+    with open(path, "rb") as raw, open_hdf5(_Part(raw, entry), f"{WEIGHTS} in {os.fspath(path)}") as file:
         yield file
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def only(part: Any) -> Any:
+def unwrap_single(part: Any) -> Any:
     """What a dict or a list of one holds; anything else as it is."""
     while isinstance(part, (Mapping, list, tuple)) and len(part) == 1:
         (part,) = part.values() if isinstance(part, Mapping) else part
@@ -28,7 +28,7 @@ class CompiledLoss:
     """
 
     def __init__(self, keras: Any, model: Any) -> None:
-        loss = only(getattr(model, "loss", None))
+        loss = unwrap_single(getattr(model, "loss", None))
         self._function = keras.losses.get(loss) if isinstance(loss, str) or callable(loss) else None
         function = self._function
         self.name = "" if function is None else getattr(function, "__name__", type(function).__name__).lower()

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat.histogram_bins import SIZE, Distribution, of_vector
+from tf_hfwb.keras_compat.histogram_bins import SIZE, Distribution, distribution_of_vector
 
 MODULUS = 1 << 23  # The counter is written as float32, which counts exactly until there.
 
@@ -78,7 +78,7 @@ def distributions(record: np.ndarray, first: int, last: int) -> dict[int, Distri
     written = int(record[-1, 0])
     if written < 0 or (written - first) % MODULUS > last - first:
         return {}
-    return {place: of_vector(row) for place, row in enumerate(record[:-1]) if not row[0] < 0}
+    return {place: distribution_of_vector(row) for place, row in enumerate(record[:-1]) if not row[0] < 0}
 
 
 def empty_record(number: int) -> np.ndarray:

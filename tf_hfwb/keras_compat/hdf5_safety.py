@@ -34,12 +34,12 @@ def check_hdf5(source: str | os.PathLike[str] | IO[bytes] | Any, name: str | Non
     """
     if name is None:
         name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else str(getattr(source, "filename", "file"))
-    with opened_hdf5(source, name):
+    with open_hdf5(source, name):
         pass
 
 
 @contextlib.contextmanager
-def opened_hdf5(source: str | os.PathLike[str] | IO[bytes] | Any, name: str) -> Iterator[Any]:
+def open_hdf5(source: str | os.PathLike[str] | IO[bytes] | Any, name: str) -> Iterator[Any]:
     """An ``h5py.File`` that has been checked; see :func:`check_hdf5`.
 
     Raises:

@@ -48,17 +48,17 @@ class Distribution:
         return np.linspace(self.low - margin, self.high + margin, BINS + 1)
 
 
-def of_vector(vector: np.ndarray) -> Distribution:
+def distribution_of_vector(vector: np.ndarray) -> Distribution:
     """What a graph has computed."""
     counts = np.rint(vector[3:]).astype(np.int64)
     return Distribution(float(vector[0]), float(vector[1]), float(vector[2]), counts[:BINS], int(counts[BINS]))
 
 
-def of_array(array: np.ndarray) -> Distribution:
+def distribution_of_array(array: np.ndarray) -> Distribution:
     """The distribution of an array, in float32 as in a graph.
 
     Example:
-        >>> distribution = of_array(np.array([0.0, 3.0, 4.0, np.nan]))
+        >>> distribution = distribution_of_array(np.array([0.0, 3.0, 4.0, np.nan]))
         >>> distribution.high, int(distribution.counts[-1]), distribution.nonfinite
         (4.0, 1, 1)
     """
@@ -92,7 +92,7 @@ def of_array(array: np.ndarray) -> Distribution:
     return Distribution(float(np.sqrt(squares)), low, high, counts, nonfinite)
 
 
-def in_tensorflow(tensor: Any, *, compiled: bool) -> Any:
+def vector_in_tensorflow(tensor: Any, *, compiled: bool) -> Any:
     """The vector of a dense tensor.
 
     Args:
@@ -128,7 +128,7 @@ def _tensorflow_function(compiled: bool) -> Any:
     return tf.function(vector, input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
 
 
-def in_jax(tensor: Any) -> Any:
+def vector_in_jax(tensor: Any) -> Any:
     """The vector of a JAX array."""
     from jax import numpy as jnp
 

@@ -292,7 +292,7 @@ class Host(abc.ABC):
 
     @abc.abstractmethod
     def learning_rate(self, iterations: int) -> Any:
-        """The rate used by the last update, as something that :func:`number` turns into a float later.
+        """The rate used by the last update, as something that :func:`to_float` turns into a float later.
 
         Args:
             iterations: The optimizer's counter after that update.
@@ -353,7 +353,7 @@ class Host(abc.ABC):
         return facts
 
 
-def number(value: Any) -> float | None:
+def to_float(value: Any) -> float | None:
     """A float from what a hook was handed: a number, a tensor or array of one element, or a function that gives one.
 
     Returns:
@@ -361,7 +361,7 @@ def number(value: Any) -> float | None:
 
     Example:
         >>> import numpy as np
-        >>> number(np.array([0.5])), number(np.array([0.5, 0.25])), number(10**400)
+        >>> to_float(np.array([0.5])), to_float(np.array([0.5, 0.25])), to_float(10**400)
         (0.5, None, inf)
     """
     if callable(value):
@@ -375,7 +375,7 @@ def number(value: Any) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
-def described(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """What a value is that is no single number, for a message."""
     shape = getattr(value, "shape", None)
     return f"of type {type(value).__name__}" if shape is None else f"an array of the shape {tuple(shape)}"
@@ -413,5 +413,5 @@ def _plain(value: Any) -> Any:
         return value
     if hasattr(value, "get_config"):
         return {"class_name": type(value).__name__, "config": _plain(value.get_config())}
-    plain = number(value) if not callable(value) else None
+    plain = to_float(value) if not callable(value) else None
     return plain if plain is not None else str(value)

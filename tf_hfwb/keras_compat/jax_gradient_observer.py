@@ -10,7 +10,7 @@ import numpy as np
 
 from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.gradient_observer import MODULUS, GradientObserver, empty_record
-from tf_hfwb.keras_compat.histogram_bins import SIZE, in_jax
+from tf_hfwb.keras_compat.histogram_bins import SIZE, vector_in_jax
 from tf_hfwb.keras_compat.optimizer_seams import put_observer_into
 
 
@@ -68,7 +68,7 @@ class JAXObserver(GradientObserver):
         def write() -> Any:
             rows = [jnp.full([SIZE], -1.0)] * len(self.variables)
             for place, gradient in placed.items():
-                rows[place] = in_jax(gradient)
+                rows[place] = vector_in_jax(gradient)
             return jnp.stack([*rows, jnp.full([SIZE], counter % MODULUS, "float32")])
 
         is_due = is_update & (window[0] <= counter) & (counter <= window[1])

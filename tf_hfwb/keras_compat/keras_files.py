@@ -25,7 +25,7 @@ import numpy as np
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat.archive_safety import weights_of_archive
-from tf_hfwb.keras_compat.hdf5_safety import opened_hdf5
+from tf_hfwb.keras_compat.hdf5_safety import open_hdf5
 from tf_hfwb.keras_compat.keras_layout import Arrays, Layout
 from tf_hfwb.keras_compat.tokenizer_files import write_texts
 
@@ -158,7 +158,7 @@ class KerasFiles:
             )
         arrays: Arrays = {}
         for name in shards or ["model.weights.h5"]:
-            with opened_hdf5(checkpoint.path / name, f"{checkpoint.path / name}") as file:
+            with open_hdf5(checkpoint.path / name, f"{checkpoint.path / name}") as file:
                 arrays |= _of_h5(file)
         return self._without_computed(arrays)
 

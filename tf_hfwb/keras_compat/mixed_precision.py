@@ -16,7 +16,7 @@ from tf_hfwb.keras_compat import keras3_private
 _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
-def in_float32(model: Any) -> Any:
+def to_float32(model: Any) -> Any:
     """The same TF model of transformers, computing in float32; the model itself if it does so already.
 
     The weights are float32 in any case. They are copied, since layers cannot change what they compute in.
@@ -35,8 +35,8 @@ def in_float32(model: Any) -> Any:
     return twin
 
 
-def plain_in_float32(model: Any) -> Any:
-    """The same plain model of either Keras, as :func:`in_float32`.
+def plain_to_float32(model: Any) -> Any:
+    """The same plain model of either Keras, as :func:`to_float32`.
 
     It goes through a file, in which its layers are told to compute in float32: so everything that Keras saves is
     copied, vocabularies and statistics of layers that were adapted among it.

@@ -10,7 +10,7 @@ import numpy as np
 
 
 @contextlib.contextmanager
-def undisturbed_metrics(model: Any) -> Iterator[None]:
+def preserve_metrics(model: Any) -> Iterator[None]:
     """Evaluate in the middle of ``fit`` without a trace: metric values, history and the stop flag are put back."""
     variables = [variable for metric in model.metrics for variable in metric.variables]
     if hasattr(model, "jax_state_sync"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_hfwb.keras_compat import tensorflow_private
 from tf_hfwb.keras_compat.gradient_observer import MODULUS, GradientObserver, empty_record
-from tf_hfwb.keras_compat.histogram_bins import SIZE, in_tensorflow
+from tf_hfwb.keras_compat.histogram_bins import SIZE, vector_in_tensorflow
 from tf_hfwb.keras_compat.optimizer_seams import put_observer_into
 from tf_hfwb.keras_compat.variable_snapshot import read
 
@@ -108,7 +108,7 @@ class TensorFlowObserver(GradientObserver):
             missing = tf.fill([SIZE], -1.0)
             rows = [missing] * len(self.variables)
             for place, gradient in zip(placed, gradients, strict=True):
-                rows[place] = in_tensorflow(self._whole(place, gradient), compiled=self._is_compiled())
+                rows[place] = vector_in_tensorflow(self._whole(place, gradient), compiled=self._is_compiled())
             when = tf.fill([SIZE], tf.cast(tf.math.floormod(counter, MODULUS), tf.float32))
             self._record.assign(tf.stack([*rows, when]))
             return tf.constant(True)

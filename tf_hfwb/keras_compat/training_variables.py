@@ -22,7 +22,7 @@ from tf_hfwb.keras_compat.optimizer_seams import observer_of
 Variables = dict[str, Any]
 
 
-def named(group: str, variables: Sequence[Any], parts: int | None = None) -> Variables:
+def name_variables(group: str, variables: Sequence[Any], parts: int | None = None) -> Variables:
     """The variables under ``{group}/{index}/{name}``.
 
     Args:
@@ -33,7 +33,7 @@ def named(group: str, variables: Sequence[Any], parts: int | None = None) -> Var
 
     Example:
         >>> import types
-        >>> list(named("optimizer", [types.SimpleNamespace(name="Adam/m/dense_3/kernel:0")]))
+        >>> list(name_variables("optimizer", [types.SimpleNamespace(name="Adam/m/dense_3/kernel:0")]))
         ['optimizer/0000/Adam/m/dense/kernel']
     """
     names = ("/".join(_plain_name(variable).split("/")[-(parts or 99) :]) for variable in variables)
@@ -67,7 +67,7 @@ def tf_keras_optimizer(model: Any) -> Variables:
             inner.build(model.trainable_variables)
             variables = [*inner.variables, *tf_keras_private.learning_rate_variables(inner)]
     variables += tf_keras_private.loss_scale_variables(optimizer)
-    return named("optimizer", variables, parts=3)
+    return name_variables("optimizer", variables, parts=3)
 
 
 def native_optimizer(optimizer: Any) -> Any:
@@ -174,7 +174,7 @@ def tf_keras_random(model: Any) -> Variables:
     """The states of the layers' generators."""
     generators = [tf_keras_private.stateful_generator(generator) for _, generator in tf_keras_generators(model)]
     states = [generator.state for generator in generators if generator]
-    return named("random", [state for variable in states for state in _each_replica(variable)])
+    return name_variables("random", [state for variable in states for state in _each_replica(variable)])
 
 
 def tf_keras_global(*, make: bool) -> Any:
@@ -204,14 +204,14 @@ def keras3_optimizer(model: Any) -> Variables:
             model.optimizer.build(model.trainable_variables)
     observer = observer_of(getattr(model.optimizer, "inner_optimizer", model.optimizer))
     foreign = set() if observer is None else {id(variable) for variable in observer.own_variables}
-    return named("optimizer", [v for v in model.optimizer.variables if id(v) not in foreign], parts=1)
+    return name_variables("optimizer", [v for v in model.optimizer.variables if id(v) not in foreign], parts=1)
 
 
 def keras3_random(model: Any) -> Variables:
     """The states of the layers' seed generators."""
     others = {id(variable) for variable in [*model.weights, *model.metrics_variables]}
     states = [variable for variable in model.variables if id(variable) not in others]
-    return named("random", states)
+    return name_variables("random", states)
 
 
 def keras3_global(*, make: bool) -> Any:
@@ -237,4 +237,4 @@ def frozen_variables(layers: Iterable[Any], own_variables: Callable[[Any], Itera
 def metric_variables(model: Any, *, without: Any = None) -> Variables:
     """The accumulators of the running epoch, but for the step recorder's variable."""
     variables = [variable for metric in model.metrics for variable in metric.variables]
-    return named("metrics", [variable for variable in variables if variable is not without])
+    return name_variables("metrics", [variable for variable in variables if variable is not without])

@@ -21,7 +21,7 @@ import numpy as np
 from tf_hfwb import json_text
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError, SettingError, StateMismatchError
-from tf_hfwb.keras_compat import Host, Start, named
+from tf_hfwb.keras_compat import Host, Start, name_variables
 from tf_hfwb.masking import masked
 from tf_hfwb.resume.resume_position import Position, Resumption, clear_resumption, set_resumption
 from tf_hfwb.resume.trainer_state import FACTS, FORMAT, TrainerState
@@ -317,7 +317,7 @@ def _unsaved_weights(host: Host, files: Any) -> dict[str, Any]:
     """Weights that the model's own files leave out."""
     known = {id(variable) for variable in files.variables.values()}
     missing = [variable for variable in host.weights if id(variable) not in known]
-    return named("weights", missing)
+    return name_variables("weights", missing)
 
 
 def _compare_learned(where: str, found: Mapping[str, str] | None, known: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ from tf_hfwb.fit.signals import SignalWatch
 from tf_hfwb.fit.step_clock import forget_steps
 from tf_hfwb.fit.stop_after_steps import EpochsOfAnyLength, first_step_of
 from tf_hfwb.fit.training_totals import TrainingTotals
-from tf_hfwb.keras_compat import PassHooks, has_callbacks_of_others, host_of, number, undisturbed_metrics
+from tf_hfwb.keras_compat import PassHooks, has_callbacks_of_others, host_of, preserve_metrics, to_float
 from tf_hfwb.models.pytorch_format import save_pytorch_format
 from tf_hfwb.models.save_pretrained import save_pretrained
 from tf_hfwb.resume.restore import find_checkpoint, go_on, warn_of_other_data
@@ -369,7 +369,7 @@ class TFTrainer:
             prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
             began = time.time()
             computed = self._computed_metrics().begin(generator)
-            with undisturbed_metrics(self.model):
+            with preserve_metrics(self.model):
                 predict = self.compute_metrics is not None
                 done = self._runner.evaluate(
                     batches.dataset, predict=predict, gathering=computed.gathering, hooks=self._hooks("test", batches)
@@ -408,7 +408,7 @@ class TFTrainer:
         if self._logger is not None:
             self._logger.on_predict_begin()
         began = time.time()
-        with undisturbed_metrics(self.model):
+        with preserve_metrics(self.model):
             done = self._runner.predict(batches.dataset, computed.gathering, self._hooks("predict", batches))
         metrics = self._metrics(done, computed, metric_key_prefix, began, batches)
         if self._logger is not None:
@@ -549,7 +549,7 @@ def _named(data: Any) -> Mapping[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A float, or the value itself when it is no single number, as a confusion matrix."""
-    plain = number(value)
+    plain = to_float(value)
     return value if plain is None else plain
 
 
