@@ -548,7 +548,7 @@ class WandbModelCheckpoint(StepCallback):
         values = {
             name: np.asarray(v) for name, v in zip(weights, self._host.snapshot([*weights.values()]), strict=True)
         }
-        values |= capture.files.computed()
+        values |= capture.files.compute_values()
         facts = {"global_step": self._clock.step, "epoch": float(self._epoch), "metrics": {}}
         is_best = self._has_loaded_best
         if is_best:

@@ -11,7 +11,8 @@
   optimizer.
 * ``training_variables.py``, ``variable_snapshot.py``: what training changes besides weights, and its values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``tokenizer_files.py``: a model in the directory of a checkpoint;
-  ``keras_layout.py``, ``archive_texts.py``: what Keras would write of it, and where.
+  ``keras_layout.py``, ``archive_texts.py``: what Keras would write of it, and where; ``keras_archive.py``: a plain
+  model that only Keras itself can write.
 * ``keras_loading.py``: a plain model from its files; ``safe_config.py``, ``archive_safety.py``, ``hdf5_safety.py``:
   what may be in them.
 * ``fit_arguments.py``: what the running ``fit`` was called with; ``preserved_metrics.py``: an evaluation in the middle

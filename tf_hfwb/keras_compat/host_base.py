@@ -19,7 +19,9 @@ from tf_hfwb.keras_compat import training_variables
 from tf_hfwb.keras_compat.common_private import direction_of_metric, function_of_metric, print_message
 from tf_hfwb.keras_compat.compiled_loss import CompiledLoss
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.keras_files import KerasFiles
+from tf_hfwb.keras_compat.keras_layout import Layout
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
 from tf_hfwb.keras_compat.step_seams import trace_again
@@ -222,8 +224,23 @@ class Host(abc.ABC):
         return training_variables.metric_variables(self.model, without=self.record_steps().in_metrics)
 
     @abc.abstractmethod
-    def model_files(self) -> TransformersFiles | KerasFiles:
+    def model_files(self) -> TransformersFiles | KerasFiles | KerasArchive:
         """How the weights lie in a directory that stock tools open."""
+
+    def _lay_out(self, lay_out: Callable[[Any, Sequence[Any]], Layout]) -> Layout | None:
+        """What Keras would write of a plain model, and where; None where only Keras itself can write it."""
+        try:
+            return lay_out(self.model, self.weights)
+        except Exception as error:  # Of the user's layers, which may do with a file of Keras's what they want.
+            _logger.warning(
+                "%s is saved by the model.save of its Keras, on the training thread, and larger and slower than "
+                "otherwise: what its layers write could not be looked up (%s: %s). Expected layers whose "
+                "save_own_variables assigns arrays of numbers to the keys of its store, and does nothing else with it.",
+                type(self.model).__name__,
+                type(error).__name__,
+                error,
+            )
+            return None
 
     @property
     def weights(self) -> list[Any]:

@@ -12,6 +12,7 @@ from tf_hfwb.keras_compat.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.host_base import Host, innermost
 from tf_hfwb.keras_compat.jax_gradient_observer import attach_on_jax
 from tf_hfwb.keras_compat.jax_loss_recorder import JAXRecorder
+from tf_hfwb.keras_compat.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.keras_layout import lay_out_keras3
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
@@ -104,11 +105,12 @@ class Keras3Host(Host):
     def global_random_variable(self, *, make: bool = False) -> Any:
         return training_variables.keras3_global(make=make)
 
-    def model_files(self) -> KerasFiles:
+    def model_files(self) -> KerasFiles | KerasArchive:
         frozen = frozen_variables(keras3_private.all_layers(self.model), keras3_private.own_variables)
-        synchronize = self._show_carried_weights if _backend() == "jax" else None
-        layout = lay_out_keras3(self.model, self.weights)
-        return KerasFiles(self.model, archive_texts.describe_keras3, layout, frozen, synchronize)
+        layout = self._lay_out(lay_out_keras3)
+        if layout is None:
+            return KerasArchive(self.model, self.weights, self._show_all_carried_values)
+        return KerasFiles(self.model, archive_texts.describe_keras3, layout, frozen, self._show_carried_weights)
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         if _backend() == "tensorflow":
@@ -122,10 +124,20 @@ class Keras3Host(Host):
         return values
 
     def _show_carried_weights(self) -> None:
+        self._show_carried_values(self.model.weights)
+
+    def _show_all_carried_values(self) -> None:
+        model = self.model
+        self._show_carried_values([*model.variables, *model.metrics_variables, *model.optimizer.variables])
+
+    def _show_carried_values(self, variables: Iterable[Any]) -> None:
+        """Put what ``fit`` carries on JAX into the variables."""
+        if _backend() != "jax":
+            return
         # Not by jax_state_sync: a save may come just before a step to which these buffers are donated, and behind it
         # Keras would take the weights for the newest.
         carried = self._carried_state()
-        for variable in self.model.weights:
+        for variable in variables:
             if id(variable) in carried:
                 variable.assign(carried[id(variable)])
 

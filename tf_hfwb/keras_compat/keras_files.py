@@ -63,13 +63,13 @@ class KerasFiles:
         self._frozen = [
             name
             for name, variable in self.variables.items()
-            if id(variable) in frozen and name.rpartition("/")[0] not in layout.writers
+            if id(variable) in frozen and layout.groups[name] not in layout.writers
         ]
-        if layout.number_left_out:
+        if layout.num_left_out:
             _logger.warning(
                 "%d weights of %s are in layers that Keras leaves out when it saves: they are in the training state, "
                 "and not in model.keras. restore takes both; a model loaded for use lacks them.",
-                layout.number_left_out,
+                layout.num_left_out,
                 type(model).__name__,
             )
         if layout.texts:
@@ -91,11 +91,11 @@ class KerasFiles:
                 error,
             )
 
-    def computed(self) -> Arrays:
+    def compute_values(self) -> Arrays:
         """What layers compute when they are saved, as of now, by its place in the archive; on the training thread."""
         if self._layout.writers and self._synchronize is not None:
             self._synchronize()
-        return self._layout.computed()
+        return self._layout.compute_values()
 
     def write(self, draft: Draft, values: Arrays, previous: Checkpoint | None) -> None:
         """Write the model.
@@ -132,7 +132,7 @@ class KerasFiles:
         places: dict[str, list[str]] = {}
         for shard, tensors in (("model_00000.weights.h5", frozen), ("model_00001.weights.h5", trained)):
             for name in tensors:
-                files = places.setdefault("/" + _group_of(name), [])
+                files = places.setdefault("/" + self._layout.groups[name], [])
                 files += [] if shard in files else [shard]
             weights = _as_h5(tensors)
             if tensors is trained or not draft.reuse_same(shard, hashlib.sha256(weights).hexdigest(), previous):
@@ -166,20 +166,15 @@ class KerasFiles:
         return {name: value for name, value in arrays.items() if not self._layout.is_computed(name)}
 
 
-def _group_of(name: str) -> str:
-    """Where Keras looks for the variables of a layer."""
-    return f"{name.rpartition('/')[0]}/vars".lstrip("/")
-
-
 def _as_h5(values: Arrays) -> memoryview:
-    """The weights as Keras lays them out: a group ``{path}/vars`` for each layer."""
+    """The weights as Keras lays them out, each at its place."""
     import h5py
 
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.create_group("vars")  # Of the model itself; tf_keras looks for it even when it is empty.
+        file.require_group("vars")  # Of the model itself; tf_keras looks for it even when it is empty.
         for name, value in values.items():
-            dataset = file.create_dataset(f"{_group_of(name)}/{name.rpartition('/')[2]}", data=value)
+            dataset = file.create_dataset(name, data=value)
             if value.dtype.name == "bfloat16":
                 dataset.attrs["dtype"] = "bfloat16"
     return buffer.getbuffer()
@@ -197,8 +192,7 @@ def _of_h5(file: Any) -> Arrays:
             value = np.array(item)
             if item.attrs.get("dtype") == "bfloat16":
                 value = value.view(ml_dtypes.bfloat16)
-            path, _, key = place.rpartition("/")
-            arrays[f"{path.removesuffix('vars').removesuffix('/')}/{key}"] = value
+            arrays[place] = value
 
     file.visititems(take)
     return arrays

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,37 +31,43 @@ _ASSETS = "assets"  # Of the archive.
 class Layout:
     """What Keras would write.
 
+    A place is the name of an array in the file of weights: ``{path of the layer}/vars/{key}``. A layer of the user's
+    may take any key, with slashes in it too.
+
     Attributes:
-        variables: Each variable by its place, ``{path of the layer}/{key}``.
-        writers: Layers by their paths, which write something else than their variables.
+        variables: Each variable by its place.
+        groups: The group of the layer that writes there, by the place.
+        writers: Layers by their groups, which write something else than their variables.
         assets: The content of each file by its name in the archive.
         digests: What the layers have learned outside variables, such as vocabularies: a digest by the layer's path.
-        texts: The places where a layer writes what is no number, which no reader of this package takes.
-        number_left_out: The number of weights that Keras would not write, in any form.
+        texts: The places where a layer writes what is not a number, which no reader of this package takes.
+        num_left_out: The number of weights that Keras would not write, in any form.
     """
 
     variables: dict[str, Any] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
     writers: dict[str, Any] = field(default_factory=dict)
     assets: dict[str, bytes] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
-    number_left_out: int = 0
+    num_left_out: int = 0
 
-    def computed(self) -> Arrays:
+    def compute_values(self) -> Arrays:
         """What the writers write now, besides variables, by its place."""
         found: Arrays = {}
-        for path, layer in self.writers.items():
+        for group, layer in self.writers.items():
             written: dict[str, Any] = {}
             layer.save_own_variables(written)
             for key, value in written.items():
-                place = f"{path}/{key}"
+                place = f"{group}/{key}"
                 if place not in self.variables and _is_numeric(value):
+                    self.groups[place] = group
                     found[place] = np.array(np.asarray(value))
         return found
 
     def is_computed(self, place: str) -> bool:
-        """Whether a writer writes there what is no variable."""
-        return place.rpartition("/")[0] in self.writers and place not in self.variables
+        """Whether a writer writes there what is not a variable."""
+        return place not in self.variables and any(place.startswith(f"{group}/") for group in self.writers)
 
 
 def lay_out_tf_keras(model: Any, weights: Sequence[Any]) -> Layout:
@@ -95,7 +101,35 @@ def _lay_out(
     layers: Iterable[Any],
     variables_of: Callable[[Any], list[Any] | None],
 ) -> Layout:
-    class Places(_Places, library.weights_store):  # type: ignore[name-defined, misc]  # Keras 3 asks for one of its own classes.
+    found, assets = _walk(library, model)
+    layout = Layout(assets=assets)
+    known, identities = {id(layer): layer for layer in layers}, {id(variable) for variable in weights}
+    for identity, path, written in found:
+        layer = known.get(identity)  # None of an optimizer, whose state is kept elsewhere.
+        own = None if layer is None else variables_of(layer)
+        if own is not None:
+            written = dict(zip(written, own, strict=True))
+        group = f"{path}/vars".lstrip("/")
+        others = _add_variables(layout, group, written, identities)
+        if layer is None or isinstance(layer, keras.metrics.Metric):
+            continue
+        if others:
+            layout.writers[group] = layer
+            layout.texts += [f"{path}/{key}" for key, value in others.items() if not _is_numeric(value)]
+        learned = _learned(keras, layer)
+        if learned is not None:
+            layout.digests[path] = hashlib.sha256(learned.encode()).hexdigest()
+    written_by = [*layout.variables.values(), *(one for writer in layout.writers.values() for one in writer.weights)]
+    layout.num_left_out = len(identities - {id(variable) for variable in written_by})
+    layout.digests |= {name: hashlib.sha256(asset).hexdigest() for name, asset in layout.assets.items()}
+    return layout
+
+
+def _walk(library: SavingLibrary, model: Any) -> tuple[list[tuple[int, str, dict[str, Any]]], dict[str, bytes]]:
+    """What Keras writes of each part of a model, with the part's identity and path; and the files beside it."""
+
+    # Keras 3 asks for one of its own classes.
+    class Places(_Places, library.weights_store):  # type: ignore[name-defined, misc]
         pass
 
     places = Places()
@@ -108,28 +142,19 @@ def _lay_out(
         finally:
             assets.close()
     with zipfile.ZipFile(content) as archive:
-        layout = Layout(assets={name: archive.read(name) for name in archive.namelist()})
-    known, identities = {id(layer): layer for layer in layers}, {id(variable) for variable in weights}
-    for identity, path, written in visited.found:
-        layer = known.get(identity)  # None of an optimizer, whose state is kept elsewhere.
-        own = None if layer is None else variables_of(layer)
-        if own is not None:
-            written = dict(zip(written, own, strict=True))
-        variables = {f"{path}/{key}": value for key, value in written.items() if id(value) in identities}
-        layout.variables |= variables
-        if layer is None or isinstance(layer, keras.metrics.Metric):
-            continue
-        if len(variables) < len(written):
-            layout.writers[path] = layer
-            others = {f"{path}/{key}": value for key, value in written.items() if id(value) not in identities}
-            layout.texts += [place for place, value in others.items() if not _is_numeric(value)]
-        learned = _learned(keras, layer)
-        if learned is not None:
-            layout.digests[path] = hashlib.sha256(learned.encode()).hexdigest()
-    written_by = [*layout.variables.values(), *(one for writer in layout.writers.values() for one in writer.weights)]
-    layout.number_left_out = len(identities - {id(variable) for variable in written_by})
-    layout.digests |= {name: hashlib.sha256(asset).hexdigest() for name, asset in layout.assets.items()}
-    return layout
+        return visited.found, {name: archive.read(name) for name in archive.namelist()}
+
+
+def _add_variables(layout: Layout, group: str, written: Mapping[str, Any], weights: Collection[int]) -> dict[str, Any]:
+    """Put those of the model's weights that a layer has written into the layout; what else it has written is left."""
+    others: dict[str, Any] = {}
+    for key, value in written.items():
+        if id(value) in weights:
+            layout.variables[f"{group}/{key}"] = value
+            layout.groups[f"{group}/{key}"] = group
+        else:
+            others[key] = value
+    return others
 
 
 def _is_numeric(value: Any) -> bool:

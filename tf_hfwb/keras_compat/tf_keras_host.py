@@ -14,6 +14,7 @@ from tf_hfwb.keras_compat import (
 )
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.host_base import Host, innermost
+from tf_hfwb.keras_compat.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.keras_layout import lay_out_tf_keras
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
@@ -109,10 +110,13 @@ class TFKerasHost(Host):
     def global_random_variable(self, *, make: bool = False) -> Any:
         return training_variables.tf_keras_global(make=make)
 
-    def model_files(self) -> TransformersFiles | KerasFiles:
+    def model_files(self) -> TransformersFiles | KerasFiles | KerasArchive:
         if self.is_transformers:
             return TransformersFiles(self.model)
-        return KerasFiles(self.model, archive_texts.describe_tf_keras, lay_out_tf_keras(self.model, self.weights))
+        layout = self._lay_out(lay_out_tf_keras)
+        if layout is None:
+            return KerasArchive(self.model, self.weights)
+        return KerasFiles(self.model, archive_texts.describe_tf_keras, layout)
 
     @property
     def weights(self) -> list[Any]:

@@ -50,7 +50,7 @@ class TransformersFiles:
         self.digests: dict[str, str] = {}
         self._texts = texts_of(functools.partial(_save_configuration, model))
 
-    def computed(self) -> Arrays:
+    def compute_values(self) -> Arrays:
         """Nothing: their layers write their weights alone."""
         return {}
 

@@ -118,7 +118,7 @@ class StateCapture:
         drawn = {"numpy": [algorithm, place, has_gauss, gauss], "python": [version, gauss_next]}
         return TrainingState(
             files=self.files,
-            weights=dict(zip(weights, values, strict=False)) | self.files.computed(),
+            weights=dict(zip(weights, values, strict=False)) | self.files.compute_values(),
             others=others,
             facts={"format": FORMAT, **facts, "random": drawn, "learned": self.files.digests},
             callbacks={name: state() for name, state in recorder.fit.participants.items()},
