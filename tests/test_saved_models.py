@@ -335,6 +335,30 @@ again = make()
 restore(again, "out/checkpoint-6")  # Taken in the middle of an epoch, when the weights are outside of the model.
 loaded = load_model("out/checkpoint-6")
 np.testing.assert_allclose(loaded.predict(x, verbose=0), again.predict(x, verbose=0), rtol=1e-5)
+
+class WritesByItself(keras.layers.Dense):
+    def save_own_variables(self, store):
+        store.h5_file.create_dataset("kernel", data=np.asarray(self.kernel))
+
+    def load_own_variables(self, store):
+        self.kernel.assign(np.asarray(store.h5_file["kernel"]))
+
+def make_other():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), WritesByItself(3, use_bias=False)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+model, bare = make_other(), make_other()
+bare.fit(x, y, **options)
+model.fit(x, y, **options, callbacks=[WandbModelCheckpoint("other", save_freq=3)])
+assert np.array_equal(model.predict(x, verbose=0), bare.predict(x, verbose=0))
+again = make_other()
+restore(again, "other/checkpoint-6")
+loaded = load_model("other/checkpoint-6", custom_objects={"WritesByItself": WritesByItself})
+np.testing.assert_array_equal(loaded.predict(x, verbose=0), again.predict(x, verbose=0))
+again.fit(x, y, **options)
+np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
 print(keras.backend.backend())
 """
 
