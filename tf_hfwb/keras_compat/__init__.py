@@ -17,7 +17,7 @@
   what may be in them.
 * ``fit_arguments.py``: what the running ``fit`` was called with; ``preserved_metrics.py``: an evaluation in the middle
   of it; ``evaluation_hooks.py``: the hooks of an evaluation that a trainer runs.
-* ``transformers_models.py``: whether a model is one of transformers, and computes its loss itself.
+* ``transformers_models.py``: whether a model is one of transformers (asked nowhere else), and computes its loss itself.
 * ``mixed_precision.py``: a model that computes in float32; ``keras_export.py``: a plain one as a SavedModel.
 * ``tf_keras_private.py``, ``keras3_private.py``, ``common_private.py`` (what both share), ``tensorflow_private.py``,
   ``transformers_private.py``: the only files that use names which a library does not promise; ``private_names.py``: the
@@ -48,6 +48,8 @@ from tf_hfwb.keras_compat.transformers_files import plain_configuration
 from tf_hfwb.keras_compat.transformers_models import (
     call_arguments,
     can_return_loss,
+    is_model_class,
+    is_of_own_class,
     is_of_transformers,
     label_arguments,
 )
@@ -56,6 +58,8 @@ __all__ = [
     "Callback",
     "call_arguments",
     "can_return_loss",
+    "is_model_class",
+    "is_of_own_class",
     "is_of_transformers",
     "label_arguments",
     "Fit",

@@ -27,7 +27,7 @@ from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
 from tf_hfwb.keras_compat.step_seams import trace_again
 from tf_hfwb.keras_compat.training_variables import Variables
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
-from tf_hfwb.keras_compat.transformers_models import computes_loss, is_of_transformers
+from tf_hfwb.keras_compat.transformers_models import computes_loss, is_of_own_class, is_of_transformers
 from tf_hfwb.keras_compat.variable_snapshot import snapshot
 from tf_hfwb.step_policies import higher_is_better
 
@@ -68,25 +68,19 @@ class Host(abc.ABC):
 
         A subclass of a transformers class may have layers that this one, which says ``built``, does not know.
         """
-        is_subclass = self.is_transformers and not type(self.model).__module__.startswith("transformers.")
-        return self.model.built and not is_subclass
+        return self.model.built and (is_of_own_class(self.model) or not is_of_transformers(self.model))
 
     def build(self) -> bool:
         """Make the weights of a transformers model that has none yet; whether it is known to have all of them now."""
-        if not self.model.built and self.is_transformers:
+        if not self.model.built and is_of_transformers(self.model):
             with self.scope():
                 self.model.build_in_name_scope()
         return self.is_built
 
     @property
-    def is_transformers(self) -> bool:
-        """Whether the model is one of transformers' TF classes, or of a subclass."""
-        return is_of_transformers(self.model)
-
-    @property
     def computes_loss(self) -> bool:
         """Whether the model can be trained without a loss that it is compiled with."""
-        return self.is_transformers and computes_loss(self.model)
+        return computes_loss(self.model)
 
     @property
     @abc.abstractmethod
@@ -356,7 +350,7 @@ class Host(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """The model, its optimizer, the versions and the distribution, for the run's config."""
         facts: dict[str, Any] = {}
-        if self.is_transformers:
+        if is_of_transformers(self.model):
             facts.update(self.model.config.to_dict())
         facts["model/class"] = type(self.model).__name__
         if self.model.built:

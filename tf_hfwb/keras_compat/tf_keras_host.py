@@ -24,6 +24,7 @@ from tf_hfwb.keras_compat.tensorflow_gradient_observer import attach_on_tensorfl
 from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
 from tf_hfwb.keras_compat.training_variables import Variables
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
+from tf_hfwb.keras_compat.transformers_models import is_of_transformers
 from tf_hfwb.keras_compat.variable_snapshot import read
 
 
@@ -111,7 +112,7 @@ class TFKerasHost(Host):
         return training_variables.tf_keras_global(make=make)
 
     def model_files(self) -> TransformersFiles | KerasFiles | KerasArchive:
-        if self.is_transformers:
+        if is_of_transformers(self.model):
             return TransformersFiles(self.model)
         layout = self._lay_out(lay_out_tf_keras)
         if layout is None:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from tf_hfwb.errors import CorruptCheckpointError, SettingError, UnsafeModelError, WeightsError
+from tf_hfwb.keras_compat import is_model_class
 from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
 from tf_hfwb.validation.referenced_files import shards_of
 
@@ -147,13 +148,10 @@ class LazyTensors(Mapping[str, Any]):
 
 
 def _check_model_class(model_class: Any) -> None:
-    from transformers import TFPreTrainedModel
-
-    if isinstance(model_class, type):
-        if _is_auto_class(model_class) and model_class.__name__.startswith("TF"):
-            return
-        if issubclass(model_class, TFPreTrainedModel) and model_class is not TFPreTrainedModel:
-            return
+    if is_model_class(model_class):
+        return
+    if isinstance(model_class, type) and _is_auto_class(model_class) and model_class.__name__.startswith("TF"):
+        return
     raise SettingError(
         "model_class",
         model_class,

@@ -25,7 +25,7 @@ from tf_hfwb.errors import (
     UnsafeModelError,
     WeightsError,
 )
-from tf_hfwb.keras_compat import host_of, load_archive, load_shards
+from tf_hfwb.keras_compat import host_of, is_model_class, load_archive, load_shards
 from tf_hfwb.messages import inform
 from tf_hfwb.models.pretrained import from_pretrained, remote_code_refused
 from tf_hfwb.resume.resume_position import Position
@@ -444,8 +444,7 @@ def _class_of(path: pathlib.Path) -> Any:
         ) from error
     first = names[0] if isinstance(names, list) and names else None
     found = getattr(transformers, f"TF{first}", None) if isinstance(first, str) else None
-    base = transformers.TFPreTrainedModel
-    if isinstance(found, type) and issubclass(found, base) and found is not base:
+    if is_model_class(found):
         return found
     if auto_map:
         raise UnsafeModelError(

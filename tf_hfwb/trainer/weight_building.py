@@ -6,7 +6,7 @@ from typing import Any
 
 from tf_hfwb.data import Batches
 from tf_hfwb.evaluation.prediction_pass import split_batch
-from tf_hfwb.keras_compat import host_of
+from tf_hfwb.keras_compat import host_of, is_of_transformers
 
 
 def build_by(model: Any, batches: Batches | None) -> None:
@@ -21,7 +21,7 @@ def build_by(model: Any, batches: Batches | None) -> None:
         return
     if batches is not None:
         inputs = split_batch(model, next(iter(batches.dataset.take(1))))[0]
-    elif host.is_transformers:
+    elif is_of_transformers(model):
         inputs = model.dummy_inputs
     else:
         return
