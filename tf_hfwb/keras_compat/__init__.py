@@ -2,7 +2,8 @@
 
 * ``callback_base.py``: the callback base class that both accept.
 * ``host_base.py``: what callbacks need to know of a model; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras
-  tells; ``host_lookup.py``: which of them it is. ``compiled_loss.py``: the model's loss, sample by sample.
+  tells; ``host_lookup.py``: which of them it is. ``model_facts.py``: what a run's configuration tells of it;
+  ``scalar_values.py``: numbers that hooks are handed. ``compiled_loss.py``: the model's loss, sample by sample.
 * ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``: the loss of every step, recorded in
   the training graph; ``step_seams.py``: where the recorder is put into a model; ``fit.py``: what callbacks of a fit
   share.
@@ -34,7 +35,7 @@ from tf_hfwb.keras_compat.fit import Fit
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments, has_callbacks_of_others
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.histogram_bins import Distribution, distribution_of_array
-from tf_hfwb.keras_compat.host_base import Host, describe_value, to_float
+from tf_hfwb.keras_compat.host_base import Host
 from tf_hfwb.keras_compat.host_lookup import NotAKerasModelError, host_of
 from tf_hfwb.keras_compat.keras_export import export_plain, structure_of_inputs
 from tf_hfwb.keras_compat.keras_loading import load_archive, load_shards
@@ -42,6 +43,7 @@ from tf_hfwb.keras_compat.loss_recorder import StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
+from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
 from tf_hfwb.keras_compat.tokenizer_files import texts_of_processing, write_texts
 from tf_hfwb.keras_compat.training_variables import name_variables
 from tf_hfwb.keras_compat.transformers_files import plain_configuration

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import functools
 import importlib
-import importlib.metadata
 import logging
-import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -24,6 +21,7 @@ from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.keras_layout import Layout
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
+from tf_hfwb.keras_compat.model_facts import facts_of
 from tf_hfwb.keras_compat.step_seams import trace_again
 from tf_hfwb.keras_compat.training_variables import Variables
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
@@ -349,47 +347,11 @@ class Host(abc.ABC):
 
     def describe(self) -> dict[str, Any]:
         """The model, its optimizer, the versions and the distribution, for the run's config."""
-        facts: dict[str, Any] = {}
-        if is_of_transformers(self.model):
-            facts.update(self.model.config.to_dict())
-        facts["model/class"] = type(self.model).__name__
-        if self.model.built:
-            facts["model/num_parameters"] = int(self.model.count_params())
         optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is not None:
-            facts["optimizer"] = _plain(self._config_of(optimizer))
-        facts |= _versions()
+        facts = facts_of(self.model, None if optimizer is None else self._config_of(optimizer))
         facts["distribution/strategy"] = type(self._strategy).__name__ if self._strategy is not None else "none"
         facts["distribution/num_replicas"] = self.num_replicas
         return facts
-
-
-def to_float(value: Any) -> float | None:
-    """A float from what a hook was handed: a number, a tensor or array of one element, or a function that gives one.
-
-    Returns:
-        None for what is no single number.
-
-    Example:
-        >>> import numpy as np
-        >>> to_float(np.array([0.5])), to_float(np.array([0.5, 0.25])), to_float(10**400)
-        (0.5, None, inf)
-    """
-    if callable(value):
-        value = value()
-    try:
-        # NumPy refuses the float of an array with a dimension, even of one element.
-        return float(np.asarray(value).reshape(())[()] if getattr(value, "shape", ()) else value)
-    except (TypeError, ValueError):
-        return None
-    except OverflowError:  # An integer beyond all floats.
-        return math.inf if value > 0 else -math.inf
-
-
-def describe_value(value: Any) -> str:
-    """What a value is that is no single number, for a message."""
-    shape = getattr(value, "shape", None)
-    return f"of type {type(value).__name__}" if shape is None else f"an array of the shape {tuple(shape)}"
 
 
 def _is_of_library(owner: type, method: str) -> bool:
@@ -403,26 +365,3 @@ def _is_of_library(owner: type, method: str) -> bool:
 def innermost(optimizer: Any) -> Any:
     """The optimizer inside the one that scales the loss, if it is one that does."""
     return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-@functools.cache  # Reading them takes milliseconds.
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in ("keras", "tf_keras", "tensorflow", "transformers"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[f"versions/{package}"] = importlib.metadata.version(package)
-    return versions
-
-
-def _plain(value: Any) -> Any:
-    """Numbers, words, lists and dicts only: what W&B can show."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if hasattr(value, "get_config"):
-        return {"class_name": type(value).__name__, "config": _plain(value.get_config())}
-    plain = to_float(value) if not callable(value) else None
-    return plain if plain is not None else str(value)
