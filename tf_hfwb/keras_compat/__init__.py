@@ -23,7 +23,8 @@
 * ``tf_keras_private.py``, ``keras3_private.py``, ``common_private.py`` (what both share), ``tensorflow_private.py``,
   ``transformers_private.py``: the only files that use names which a library does not promise; ``private_names.py``: the
   error when a version lacks one.
-* ``mid_epoch_start.py``: begin the next training in the middle of an epoch; ``epoch_lengths.py``: epochs of different
+* ``mid_epoch_start.py``, ``tf_keras_start.py``, ``keras3_start.py``: begin the next training in the middle of an epoch;
+  ``epoch_lengths.py``: epochs of different
   lengths.
 """
 

@@ -291,7 +291,7 @@ class Host(abc.ABC):
         """Print a line as Keras prints its own: to standard output, or into the log where that is switched off."""
         print_message(self.package, message)
 
-    # -- going on ------------------------------------------------------------------------------------------------
+    # -- resuming ------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
     def begin_next_fit_at(self, start: Start) -> None:
@@ -336,7 +336,10 @@ class Host(abc.ABC):
 
     @property
     def _is_on_tpu(self) -> bool:
-        return "TPU" in type(self._strategy).__name__
+        import tensorflow as tf
+
+        strategies = (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy)
+        return isinstance(self._strategy, strategies)
 
     @property
     def _strategy(self) -> Any:

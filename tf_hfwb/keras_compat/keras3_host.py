@@ -12,11 +12,12 @@ from tf_hfwb.keras_compat.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.host_base import Host, innermost
 from tf_hfwb.keras_compat.jax_gradient_observer import attach_on_jax
 from tf_hfwb.keras_compat.jax_loss_recorder import JAXRecorder
+from tf_hfwb.keras_compat.keras3_start import begin_in_keras3
 from tf_hfwb.keras_compat.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.keras_layout import lay_out_keras3
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
-from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at, in_keras3
+from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
 from tf_hfwb.keras_compat.step_seams import put_recorder_into
 from tf_hfwb.keras_compat.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
@@ -75,9 +76,7 @@ class Keras3Host(Host):
         optimizer = innermost(self.model.optimizer)
         if _backend() == "jax":
             return attach_on_jax(self.model, optimizer)
-        # Keras 3 clips what each replica has. Only replicas of one process can add theirs under a condition.
-        is_mirrored = type(self._strategy).__name__ == "MirroredStrategy"
-        if self.num_replicas > 1 and not (is_mirrored and self.model.built):
+        if self.num_replicas > 1 and not (self._is_mirrored and self.model.built):
             return None
 
         iterations = keras3_private.iterations(optimizer)
@@ -90,11 +89,18 @@ class Keras3Host(Host):
             is_local=True,
         )
 
+    @property
+    def _is_mirrored(self) -> bool:
+        """Whether all replicas are in this process: only then they can add their gradients under a condition."""
+        import tensorflow as tf
+
+        return type(self._strategy) is tf.distribute.MirroredStrategy
+
     def keep_random_state(self) -> None:
         """It is in variables of the layers already."""
 
     def begin_next_fit_at(self, start: Start) -> None:
-        begin_next_fit_at(self.model, start, in_keras3)
+        begin_next_fit_at(self.model, start, begin_in_keras3)
 
     def optimizer_variables(self) -> Variables:
         return training_variables.keras3_optimizer(self.model)

@@ -141,6 +141,15 @@ def add_steps_seen(epoch_iterator: Any, number: int) -> None:
     epoch_iterator._steps_seen += number
 
 
+@_looks_up
+def reads_stored_batches(data_adapter: Any) -> bool:
+    """Whether the data of a ``fit`` are arrays or a PyDataset, of which any batch can be read again."""
+    from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+    return isinstance(data_adapter, (ArrayDataAdapter, PyDatasetAdapter))
+
+
 # -- what has no name in the documentation -----------------------------------------------------------------------------
 
 

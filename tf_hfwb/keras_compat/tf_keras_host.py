@@ -18,10 +18,11 @@ from tf_hfwb.keras_compat.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.keras_files import KerasFiles
 from tf_hfwb.keras_compat.keras_layout import lay_out_tf_keras
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
-from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at, in_tf_keras
+from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
 from tf_hfwb.keras_compat.step_seams import put_recorder_into, trace_again
 from tf_hfwb.keras_compat.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
+from tf_hfwb.keras_compat.tf_keras_start import begin_in_tf_keras
 from tf_hfwb.keras_compat.training_variables import Variables
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.transformers_models import is_of_transformers
@@ -100,7 +101,7 @@ class TFKerasHost(Host):
             trace_again(self.model)
 
     def begin_next_fit_at(self, start: Start) -> None:
-        begin_next_fit_at(self.model, start, in_tf_keras)
+        begin_next_fit_at(self.model, start, begin_in_tf_keras)
 
     def optimizer_variables(self) -> Variables:
         return training_variables.tf_keras_optimizer(self.model)
