@@ -10,12 +10,13 @@
 * ``gradient_observer.py``, ``tensorflow_gradient_observer.py``, ``jax_gradient_observer.py``: the gradients of a step,
   summed up in the training graph by ``histogram_bins.py``; ``optimizer_seams.py``: where the observer is put into an
   optimizer.
-* ``training_variables.py``, ``variable_snapshot.py``: what training changes besides weights, and its values as of now.
+* ``training_variables.py``, ``tf_keras_variables.py``, ``keras3_variables.py``: what training changes besides weights;
+  ``tf_keras_generators.py``: layers that draw random numbers; ``variable_snapshot.py``: values as of now.
 * ``transformers_files.py``, ``keras_files.py``, ``tokenizer_files.py``: a model in the directory of a checkpoint;
   ``keras_layout.py``, ``archive_texts.py``: what Keras would write of it, and where; ``keras_archive.py``: a plain
   model that only Keras itself can write.
 * ``keras_loading.py``: a plain model from its files; ``safe_config.py``, ``archive_safety.py``, ``hdf5_safety.py``:
-  what may be in them.
+  what may be in them, which ``keras_parts.py`` and ``tensorflow_operations.py`` list.
 * ``fit_arguments.py``: what the running ``fit`` was called with; ``preserved_metrics.py``: an evaluation in the middle
   of it; ``evaluation_hooks.py``: the hooks of an evaluation that a trainer runs.
 * ``transformers_models.py``: whether a model is one of transformers (asked nowhere else), and computes its loss itself.

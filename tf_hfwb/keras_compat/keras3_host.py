@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat import archive_texts, keras3_private, training_variables
+from tf_hfwb.keras_compat import archive_texts, keras3_private, keras3_variables
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.host_base import Host, innermost
 from tf_hfwb.keras_compat.jax_gradient_observer import attach_on_jax
@@ -103,13 +103,13 @@ class Keras3Host(Host):
         begin_next_fit_at(self.model, start, begin_in_keras3)
 
     def optimizer_variables(self) -> Variables:
-        return training_variables.keras3_optimizer(self.model)
+        return keras3_variables.optimizer_variables(self.model)
 
     def random_variables(self) -> Variables:
-        return training_variables.keras3_random(self.model)
+        return keras3_variables.random_variables(self.model)
 
     def global_random_variable(self, *, make: bool = False) -> Any:
-        return training_variables.keras3_global(make=make)
+        return keras3_variables.global_random_variable(make=make)
 
     def model_files(self) -> KerasFiles | KerasArchive:
         frozen = frozen_variables(keras3_private.all_layers(self.model), keras3_private.own_variables)

@@ -15,7 +15,8 @@ from tf_hfwb.errors import CorruptCheckpointError, WeightsError
 from tf_hfwb.keras_compat.archive_safety import check_archive
 from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
 from tf_hfwb.keras_compat.host_lookup import host_of
-from tf_hfwb.keras_compat.safe_config import check_config, transformers_classes
+from tf_hfwb.keras_compat.keras_parts import transformers_classes
+from tf_hfwb.keras_compat.safe_config import check_config
 from tf_hfwb.validation.referenced_files import is_beside
 
 _INDEX = "model.weights.json"

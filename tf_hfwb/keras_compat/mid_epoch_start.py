@@ -8,8 +8,8 @@ Until then only the model's ``fit`` is replaced, by one that sets the rest up an
 next. ``evaluate``, ``predict`` and ``train_on_batch`` are not touched.
 
 Where Keras makes one pass over the data in each epoch, and with arrays, the right number of batches is skipped. A
-stream that ``steps_per_epoch`` cuts into epochs must be started at the right place by the user. Data that Keras shuffles is
-refused: the order of the interrupted epoch is lost.
+stream that ``steps_per_epoch`` cuts into epochs must be started at the right place by the user. Data that Keras
+shuffles is refused: the order of the interrupted epoch is lost.
 
 Callbacks may find in their ``on_train_begin`` that nothing is left to train, for example after early stopping. Then
 neither loop runs, because Keras 3 cannot end an epoch without a step.

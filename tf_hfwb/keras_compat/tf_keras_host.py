@@ -10,7 +10,7 @@ from tf_hfwb.keras_compat import (
     archive_texts,
     tensorflow_private,
     tf_keras_private,
-    training_variables,
+    tf_keras_variables,
 )
 from tf_hfwb.keras_compat.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.host_base import Host, innermost
@@ -22,6 +22,7 @@ from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
 from tf_hfwb.keras_compat.step_seams import put_recorder_into, trace_again
 from tf_hfwb.keras_compat.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
+from tf_hfwb.keras_compat.tf_keras_generators import keep_random_state
 from tf_hfwb.keras_compat.tf_keras_start import begin_in_tf_keras
 from tf_hfwb.keras_compat.training_variables import Variables
 from tf_hfwb.keras_compat.transformers_files import TransformersFiles
@@ -82,7 +83,7 @@ class TFKerasHost(Host):
 
     def observe_gradients(self) -> GradientObserver | None:
         optimizer = innermost(self.model.optimizer)
-        if training_variables.native_optimizer(optimizer) is not None or (
+        if tf_keras_variables.native_optimizer(optimizer) is not None or (
             self.num_replicas > 1 and not self.model.built
         ):
             return None
@@ -97,20 +98,20 @@ class TFKerasHost(Host):
         )
 
     def keep_random_state(self) -> None:
-        if training_variables.keep_random_state(self.model):
+        if keep_random_state(self.model):
             trace_again(self.model)
 
     def begin_next_fit_at(self, start: Start) -> None:
         begin_next_fit_at(self.model, start, begin_in_tf_keras)
 
     def optimizer_variables(self) -> Variables:
-        return training_variables.tf_keras_optimizer(self.model)
+        return tf_keras_variables.optimizer_variables(self.model)
 
     def random_variables(self) -> Variables:
-        return training_variables.tf_keras_random(self.model)
+        return tf_keras_variables.random_variables(self.model)
 
     def global_random_variable(self, *, make: bool = False) -> Any:
-        return training_variables.tf_keras_global(make=make)
+        return tf_keras_variables.global_random_variable(make=make)
 
     def model_files(self) -> TransformersFiles | KerasFiles | KerasArchive:
         if is_of_transformers(self.model):
@@ -151,12 +152,12 @@ class TFKerasHost(Host):
         return (lambda: rate(iterations - 1)) if callable(rate) else rate
 
     def _config_of(self, optimizer: Any) -> Any:
-        native = training_variables.native_optimizer(optimizer)
+        native = tf_keras_variables.native_optimizer(optimizer)
         return super()._config_of(optimizer) if native is None else {"name": type(native).__name__}
 
 
 def _rate_of(optimizer: Any) -> Any:
-    native = training_variables.native_optimizer(optimizer)
+    native = tf_keras_variables.native_optimizer(optimizer)
     if native is None:
         return optimizer.learning_rate
     rate = tensorflow_private.rate_of_native_optimizer(native)
