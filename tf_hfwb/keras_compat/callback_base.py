@@ -1,9 +1,9 @@
-"""A callback base class that is a guest in both Kerases.
+"""A callback base class for both Kerases.
 
 tf_keras and Keras 3 never test the class of a callback: they call its methods and read a few attributes. This base
-offers what both ask for and derives from neither, so one instance works in either and importing it imports neither.
+class offers what both need and derives from neither. So one instance works in either, and importing it imports neither.
 
-What is asked for, and by whom:
+What is needed, and by whom:
 
 * tf_keras's ``CallbackList`` calls ``_implements_{train,test,predict}_batch_hooks()`` and reads ``_supports_tf_logs``
   (tensors instead of numbers in ``logs``; one callback without it makes every step of the fit synchronise).
@@ -41,7 +41,7 @@ class Callback:
     _chief_worker_only = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Remember what the callback is made with, for copies."""
+        """Remember the arguments of the callback, for copies."""
         made = super().__new__(cls)
         made._made_with = args, kwargs
         return made
@@ -54,11 +54,11 @@ class Callback:
         self.validation_data: Any = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A fresh callback, made as this one was.
+        """A new callback with the same arguments.
 
         KerasTuner copies the callbacks for each of its trials. Threads and locks cannot be copied, and what a callback
-        has seen of one fit means nothing in another. The arguments are shared: data may be large, and nobody changes
-        it.
+        has seen of one fit means nothing in another. The arguments are shared, because data may be large and is not
+        changed.
         """
         args, kwargs = self._made_with
         return type(self)(*args, **kwargs)

@@ -1,16 +1,16 @@
-"""The gradients of a step, summed up by the training graph in the steps that are asked for.
+"""The gradients of a step, summarized in the training graph at the steps that are asked for.
 
-Seen are the gradients that the optimizer gets to use: of the whole batch over all replicas, averaged over accumulated
+The gradients are those that the optimizer uses: of the whole batch over all replicas, averaged over accumulated
 batches, without the loss scale, and not clipped yet. :mod:`~tf_hfwb.keras_compat.optimizer_seams` lets an optimizer
 show them.
 
-Two small variables: the *window*, the optimizer's counter at the first and the last update to look at, which the
-training thread sets ahead; and the *record*, a vector of :mod:`~tf_hfwb.keras_compat.histogram_bins` for each trained
-variable, and the counter at which it was written. Outside the window a step compares its counter with it, and that is
-all. A window passes by itself, so a fit that nobody observes is not slowed down by one that was observed before.
+There are two small variables. The *window* holds the optimizer's counter at the first and the last update to look at;
+the training thread sets it in advance. The *record* holds a vector of :mod:`~tf_hfwb.keras_compat.histogram_bins` for
+each trained variable, and the counter at which it was written. Outside the window a step only compares its counter with
+the window. A window passes by itself, so a fit without an observer is not slowed down by an observed one before it.
 
-On TensorFlow the two variables belong to nobody, so nothing is saved with them. On JAX only what belongs to the
-optimizer is carried from step to step; there they are left out of what the optimizer saves.
+On TensorFlow the two variables belong to the observer, so they are never saved. On JAX only variables of the optimizer
+are carried from step to step. There they are left out of what the optimizer saves.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class GradientObserver(abc.ABC):
 
     @property
     def own_variables(self) -> tuple[Any, ...]:
-        """Those of the optimizer's variables that are not its own but this observer's."""
+        """The variables of this observer that are among the optimizer's."""
         return ()
 
     @abc.abstractmethod
@@ -47,7 +47,7 @@ class GradientObserver(abc.ABC):
         """Write the record at each update between two values of the optimizer's counter, both included."""
 
     def look_away(self) -> None:
-        """Write no record any more."""
+        """Stop writing the record."""
         self.look_at(-1, -1)
 
     @abc.abstractmethod
@@ -56,7 +56,7 @@ class GradientObserver(abc.ABC):
 
     @abc.abstractmethod
     def observe(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
-        """Inside the graph: write the record if it is time."""
+        """Inside the graph: write the record if the update is in the window."""
 
     def _placed(self, gradients: Sequence[Any], variables: Sequence[Any]) -> dict[int, Any]:
         """The gradients by the place of their variable."""
@@ -66,14 +66,14 @@ class GradientObserver(abc.ABC):
 
 
 def distributions(record: np.ndarray, first: int, last: int) -> dict[int, Distribution]:
-    """The distribution of each variable's gradient by the variable's place; empty if none was seen in the window.
+    """The distribution of each variable's gradient, by the variable's index; empty if none was seen in the window.
 
-    A step that is skipped, as one whose scaled loss overflows, has no gradients.
+    A step that is skipped, for example because its scaled loss overflows, has no gradients.
 
     Args:
         record: What :meth:`GradientObserver.capture` gave.
-        first: The window's begin.
-        last: And its end.
+        first: The beginning of the window.
+        last: The end of the window.
     """
     written = int(record[-1, 0])
     if written < 0 or (written - first) % MODULUS > last - first:

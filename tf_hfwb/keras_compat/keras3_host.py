@@ -26,7 +26,7 @@ from tf_hfwb.keras_compat.variable_snapshot import read, snapshot
 
 
 class Keras3Host(Host):
-    """On JAX ``fit`` carries the state outside the model, from step to step."""
+    """On JAX ``fit`` carries the values of all variables outside the model, from step to step."""
 
     package = "keras"
 
@@ -125,7 +125,7 @@ class Keras3Host(Host):
 
         values = []
         for variable in variables:
-            carried_value = carried.get(id(variable))  # Where there is one, the variable itself may have none.
+            carried_value = carried.get(id(variable))  # Where there is one, the variable's own may be deleted.
             values.append(np.array(variable.value if carried_value is None else carried_value))
         return values
 
@@ -140,8 +140,8 @@ class Keras3Host(Host):
         """Put what ``fit`` carries on JAX into the variables."""
         if _backend() != "jax":
             return
-        # Not by jax_state_sync: a save may come just before a step to which these buffers are donated, and behind it
-        # Keras would take the weights for the newest.
+        # Not by jax_state_sync, after which Keras takes the variables for the newest values: the next step may be about
+        # to run, and their buffers are donated to it.
         carried = self._carried_state()
         for variable in variables:
             if id(variable) in carried:
@@ -178,7 +178,7 @@ class Keras3Host(Host):
         if self.optimizer is None:
             return None
         rate = keras3_private.learning_rate(innermost(self.optimizer))
-        if hasattr(rate, "path"):  # A variable. Keras's own LearningRateScheduler assigns to it.
+        if hasattr(rate, "path"):  # A variable, to which Keras's own LearningRateScheduler assigns.
             return self._value(rate)
         if _takes_step(rate):
             # Keras 3 evaluates its schedule before it counts the step.

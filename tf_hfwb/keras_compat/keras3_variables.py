@@ -11,7 +11,7 @@ from tf_hfwb.keras_compat.training_variables import Variables, name_variables
 
 
 def optimizer_variables(model: Any) -> Variables:
-    """All of the optimizer's variables, the loss scale and the moving averages among them; made if not there yet."""
+    """All of the optimizer's variables, including loss scale and moving averages; created if necessary."""
     if not model.optimizer.built:
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
@@ -29,6 +29,6 @@ def random_variables(model: Any) -> Variables:
 
 
 def global_random_variable(*, make: bool) -> Any:
-    """The state of Keras's global seed generator; None if nobody has used it, and it shall not be made."""
+    """The state of Keras's global seed generator; None if it does not exist yet and ``make`` is False."""
     generator = keras3_private.global_seed_generator(make=make)
     return None if generator is None else generator.state

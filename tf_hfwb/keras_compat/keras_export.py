@@ -10,7 +10,7 @@ from tf_hfwb.keras_compat import keras3_private, tf_keras_private
 
 
 def export_plain(model: Any, path: pathlib.Path) -> None:
-    """Write a plain model of either Keras; nothing is printed."""
+    """Write a plain model of either Keras without printing anything."""
     if "verbose" in inspect.signature(model.export).parameters:
         model.export(str(path), verbose=False)
         return
@@ -26,6 +26,6 @@ def export_plain(model: Any, path: pathlib.Path) -> None:
 
 
 def structure_of_inputs(model: Any) -> Any:
-    """The inputs that a functional model was made with, as they are nested; None when that is not known."""
+    """The nested structure of a functional model's inputs; None when it is not known."""
     structure = keras3_private.structure_of_inputs(model)
     return tf_keras_private.structure_of_inputs(model) if structure is None else structure

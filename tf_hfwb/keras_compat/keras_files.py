@@ -1,13 +1,13 @@
 """A plain model of tf_keras or Keras 3 in a checkpoint, written from values that were taken earlier.
 
-Keras cannot write a model from anything but its variables as they are now. So the structure (the configuration, which
-variable lies where, and the assets) is looked up once, on the training thread, and the files are written later on
-another one, with all that Keras's own ``save`` would write but the optimizer:
+Keras can only write a model with the values that its variables have now. So the structure (the configuration, the
+places of variables, and the assets) is looked up once, on the training thread. The files are written later, on another
+thread. They hold all that Keras's own ``save`` would write, except the optimizer:
 
 * ``model.keras``, the archive that ``keras.models.load_model`` opens;
 * for a Keras 3 model with frozen layers, Keras's sharded weights: ``config.json`` for ``keras.models.model_from_json``
   and ``model.weights.json`` for ``load_weights``. The shard of what is frozen does not change from checkpoint to
-  checkpoint, and is linked instead of written. An archive cannot share its parts.
+  checkpoint, so it is linked instead of written. Parts of an archive cannot be shared.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class KerasFiles:
 
     Attributes:
         variables: Each weight by its place in the archive.
-        digests: What the model's layers have learned outside weights, as digests.
+        digests: Digests of what the model's layers have learned outside weights.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class KerasFiles:
         self._synchronize = synchronize
         self.variables: dict[str, Any] = layout.variables
         self.digests: dict[str, str] = layout.digests
-        # The shard of what is frozen has no place for values that a layer computes anew.
+        # Values that a layer computes at each save do not belong into the shard that never changes.
         self._frozen = [
             name
             for name, variable in self.variables.items()
@@ -74,8 +74,8 @@ class KerasFiles:
             )
         if layout.texts:
             _logger.warning(
-                "Layers of %s save what is no number (%s): checkpoints leave it out, and load_model cannot give it to "
-                "them. Expected numbers. Save texts as files, in save_assets.",
+                "Layers of %s save something that is not a number (%s): checkpoints leave it out, and load_model "
+                "cannot give it to them. Expected numbers. Save texts as files, in save_assets.",
                 type(model).__name__,
                 ", ".join(layout.texts[:3]),
             )
@@ -92,7 +92,7 @@ class KerasFiles:
             )
 
     def compute_values(self) -> Arrays:
-        """What layers compute when they are saved, as of now, by its place in the archive; on the training thread."""
+        """What layers compute at a save, by its place in the archive; call it on the training thread."""
         if self._layout.writers and self._synchronize is not None:
             self._synchronize()
         return self._layout.compute_values()
@@ -102,10 +102,10 @@ class KerasFiles:
 
         Args:
             draft: Where to.
-            values: Each weight by its place in the archive, and what was computed.
+            values: Each weight by its place in the archive, and what :meth:`compute_values` gave.
             previous: An earlier checkpoint, whose files may be linked.
         """
-        # Shards have no place for assets.
+        # Sharded weights cannot have assets beside them.
         if self._configuration is not None and not self._layout.assets and 0 < len(self._frozen) < len(values):
             self._write_shards(draft, values, previous, *self._configuration)
             return
@@ -167,7 +167,7 @@ class KerasFiles:
 
 
 def _as_h5(values: Arrays) -> memoryview:
-    """The weights as Keras lays them out, each at its place."""
+    """The file of weights as Keras lays it out."""
     import h5py
 
     buffer = io.BytesIO()

@@ -1,11 +1,11 @@
-"""What Keras would write of a plain model, and where: looked up once, and written later from values that were taken.
+"""What Keras would write of a plain model, and where: looked up once, for files that are written later.
 
-Keras's own ``save`` walks through the model here, so everything is where it would put it. It writes
+Keras's own ``save`` walks through the model here, so everything is in the place that Keras gives it. It writes
 
 * variables, whose values can be taken at any step without asking the layer again;
-* what a layer computes when it is saved, as LoRA's merged kernels and the weights of ``tf_idf``: the layer is asked at
-  each step that is saved;
-* assets, as vocabularies: files that training does not change.
+* what a layer computes when it is saved, such as LoRA's merged kernels and the weights of ``tf_idf``: the layer is
+  asked at each step that is saved;
+* assets, such as vocabularies: files that training does not change.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _ASSETS = "assets"  # Of the archive.
 class Layout:
     """What Keras would write.
 
-    A place is the name of an array in the file of weights: ``{path of the layer}/vars/{key}``. A layer of the user's
-    may take any key, with slashes in it too.
+    A place is the name of an array in the file of weights: ``{path of the layer}/vars/{key}``. Keys of the user's
+    layers may contain slashes.
 
     Attributes:
         variables: Each variable by its place.
-        groups: The group of the layer that writes there, by the place.
-        writers: Layers by their groups, which write something else than their variables.
+        groups: The group in which the layer writes, by the place.
+        writers: Layers that write something else than their variables, by their groups.
         assets: The content of each file by its name in the archive.
         digests: What the layers have learned outside variables, such as vocabularies: a digest by the layer's path.
         texts: The places where a layer writes what is not a number, which no reader of this package takes.
@@ -78,7 +78,7 @@ def lay_out_tf_keras(model: Any, weights: Sequence[Any]) -> Layout:
     layers = [one for one in [model, *model.submodules] if isinstance(one, layer)]
 
     def variables_of(one: Any) -> list[Any] | None:
-        # It writes values, which do not tell whose they are.
+        # tf_keras writes values, which do not show the variables that they come from.
         is_its_own = type(one).save_own_variables is not layer.save_own_variables
         return None if is_its_own else tf_keras_private.own_variables(one)
 
@@ -105,7 +105,7 @@ def _lay_out(
     layout = Layout(assets=assets)
     known, identities = {id(layer): layer for layer in layers}, {id(variable) for variable in weights}
     for identity, path, written in found:
-        layer = known.get(identity)  # None of an optimizer, whose state is kept elsewhere.
+        layer = known.get(identity)  # None for an optimizer, whose state is kept elsewhere.
         own = None if layer is None else variables_of(layer)
         if own is not None:
             written = dict(zip(written, own, strict=True))
@@ -162,7 +162,7 @@ def _is_numeric(value: Any) -> bool:
 
 
 def _learned(keras: Any, layer: Any) -> str | None:
-    """What a layer of Keras's own knows besides weights, by ``adapt`` or as it was made; None for all others."""
+    """What one of Keras's own layers has learned besides weights, or was given; None for all other layers."""
     if isinstance(layer, (keras.layers.StringLookup, keras.layers.IntegerLookup)):
         words = [str(word) for word in layer.get_vocabulary()]
         return repr((words, _rounded(layer.idf_weights) if layer.output_mode == "tf_idf" else None))
@@ -170,12 +170,12 @@ def _learned(keras: Any, layer: Any) -> str | None:
 
 
 def _rounded(values: Any) -> list[str]:
-    # The last digits of a sum depend on the machine.
+    # Other machines may compute other last digits.
     return [] if values is None else [f"{value:.4g}" for value in np.asarray(values).astype(np.float64)]
 
 
 class _Places:
-    """Looks to Keras like a file that is open for writing; only remembers what would be written where."""
+    """A stand-in for a file that is open for writing, which remembers what would be written where."""
 
     def __init__(self) -> None:
         self.last: tuple[str, dict[str, Any]] | None = None
@@ -190,7 +190,7 @@ class _Places:
 
 
 class _Visited(set[int]):
-    """What Keras has walked through, with what it wrote of each."""
+    """The parts of a model that Keras has visited, with what it wrote of each."""
 
     def __init__(self, places: _Places) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class _Visited(set[int]):
         self._places = places
 
     def add(self, identity: int) -> None:
-        """Called when something has been written."""
+        """Called by Keras when it has written a part."""
         super().add(identity)
         if self._places.last is not None:
             self.found.append((identity, *self._places.last))

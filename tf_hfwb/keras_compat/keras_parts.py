@@ -13,21 +13,21 @@ from typing import Any
 from tf_hfwb.keras_compat import keras3_private, tf_keras_private
 from tf_hfwb.keras_compat.tensorflow_private import is_dispatched
 
-# Classes that are refused: what they do is not in the configuration, but in a file or a program that it brings along.
+# Classes that are refused: what they do is not in the configuration, but in a file or program that comes with it.
 _PROGRAMS = ("TFSMLayer", "TensorFlowOpLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 
-# Functions in these are on tensors, but for those that deal with configurations.
+# Functions in these modules work on tensors, except those that deal with configurations.
 _OF_FUNCTIONS = ("activations", "losses", "metrics", "ops", "random", "backend")
 _OF_CONFIGURATIONS = ("get", "serialize", "deserialize")
 
-# Where Keras looks for a function of which the configuration has only the name.
+# Where Keras looks for a function that the configuration names without a module.
 _BUILTIN = ("activations", "constraints", "initializers", "losses", "metrics", "optimizers", "regularizers")
 
 TRANSFORMERS_MODULE = re.compile(r"transformers\.models\.\w+\.modeling_tf_\w+")
 
 
 def registered_objects(keras: str) -> Mapping[str, Any]:
-    """What users and libraries have registered, and the scopes that are open."""
+    """What users and libraries have registered, and what is in the open scopes."""
     return dict(importlib.import_module(keras).saving.get_custom_objects()) | dict(_in_scope(keras))
 
 
@@ -39,7 +39,7 @@ def _in_scope(keras: str) -> Mapping[str, Any]:
 
 @functools.cache
 def public_names(keras: str) -> dict[str, Any]:
-    """Everything that a Keras exports, by its full name."""
+    """Everything that a Keras exports, by full name."""
     found: dict[str, Any] = {}
     modules = [("keras", importlib.import_module(keras))]
     seen = set()
@@ -60,9 +60,9 @@ def public_names(keras: str) -> dict[str, Any]:
 
 @functools.cache
 def classes_of(keras: str) -> dict[str, type]:
-    """A model's parts, by the names that configurations have for them.
+    """The classes of a model's parts, by their names in configurations.
 
-    They are the public classes that are made from a configuration, and what is of their families inside Keras.
+    They are the public classes that can be made from a configuration, and their relatives inside Keras.
     """
     found = {name: value for name, value in public_names(keras).items() if isinstance(value, type)}
     found = {name: value for name, value in found.items() if hasattr(value, "from_config")}
@@ -75,7 +75,7 @@ def classes_of(keras: str) -> dict[str, type]:
     if keras == "tf_keras":
         from tf_keras import mixed_precision
 
-        # It makes objects of two other classes, whose names configurations do not have.
+        # It instantiates two other classes, which configurations do not name.
         found["keras.mixed_precision.LossScaleOptimizer"] = mixed_precision.LossScaleOptimizer
     return {name: part for name, part in found.items() if name.rpartition(".")[2] not in _PROGRAMS}
 
@@ -99,7 +99,7 @@ def classes_by_name(keras: str) -> dict[str, type]:
 
 @functools.cache
 def functions_of(keras: str) -> frozenset[str]:
-    """Keras's functions on tensors, by the names that configurations have for them."""
+    """Keras's functions on tensors, by their names in configurations."""
     return frozenset(
         name
         for name, value in public_names(keras).items()
@@ -123,7 +123,7 @@ def is_of_keras(part: Any) -> bool:
 
 
 def transformers_layer(module: str, name: str) -> Any:
-    """A layer of transformers that such a module defines; importing it runs nothing but transformers."""
+    """The layer of that name in a module of transformers; importing it runs only code of transformers."""
     import tf_keras
 
     try:
@@ -137,7 +137,7 @@ def transformers_layer(module: str, name: str) -> Any:
 def transformers_classes(config: Any) -> dict[str, Any]:
     """The TF classes of transformers that a configuration of tf_keras names, by name.
 
-    tf_keras does not look up those of layers within a model by their modules; it has to be given them.
+    tf_keras does not find those of layers within a model by itself.
     """
     found: dict[str, Any] = {}
     rest = [config]

@@ -1,8 +1,8 @@
-"""The loss of every single step, kept by the training graph for whoever reads it later.
+"""The loss of every single step, recorded by the training graph to be read later.
 
-Keras reports running means of the epoch. Differencing them in float32 loses digits with every step (about 3e-4 after
-5,000 steps), a NaN poisons the rest of the epoch, and an evaluation resets them. So one small variable records the
-steps themselves: it is updated inside the train step by a few scalar operations.
+Keras reports running means of the epoch. Their differences in float32 lose digits with every step (about 3e-4 after
+5,000 steps), a NaN stays in them for the rest of the epoch, and an evaluation resets them. So one small variable
+records the steps themselves: it is updated inside the train step by a few scalar operations.
 
 The variable holds four counters and the losses of the last ``size`` training steps, newest last::
 
@@ -11,9 +11,9 @@ The variable holds four counters and the losses of the last ``size`` training st
 Counters run modulo 2**23, where float32 still counts exactly; only differences are used. Under a distribution
 strategy every replica keeps its own and reading sums them, as for Keras's metrics.
 
-On TensorFlow with one replica the train function hands the variable's value out with each step, the learning rate of
-that step in front: then nothing has to be read at all, and a read costs the training thread more than all the rest.
-Otherwise the rate is -1, and the variable is read when a row is due.
+On TensorFlow with one replica the train function returns the variable's value with each step, with the learning rate of
+that step in front. This saves the read, which would cost the training thread more than all the rest. Otherwise the rate
+is -1, and the variable is read when a row is due.
 
 What a recorder has in common on both backends is here; :mod:`~tf_hfwb.keras_compat.step_seams` puts it into a model.
 """
@@ -64,7 +64,7 @@ def difference(before: np.ndarray, after: np.ndarray, replicas: int) -> Reading:
         after: The later value.
         replicas: The number of replicas that both are summed over.
     """
-    # Four numbers are counted faster without NumPy, and this is done for every row.
+    # For four numbers plain Python is faster than NumPy, and this runs for every row.
     modulus = MODULUS * replicas
     counts = [
         round((later - earlier) % modulus)
@@ -124,7 +124,7 @@ class StepRecorder(abc.ABC):
         return None
 
     def restore(self, value: np.ndarray) -> None:
-        """Go on from a captured value; the oldest losses are left out when that recorder kept more of them."""
+        """Continue from a captured value; the oldest losses are left out if that recorder kept more of them."""
         losses = value[FIRST_LOSS:][-self.size :]
         padding = np.zeros(self.size - len(losses), np.float32)
         self._assign(np.concatenate([[-1.0], value[1:FIRST_LOSS], padding, losses]).astype(np.float32))
@@ -161,7 +161,7 @@ class StepRecorder(abc.ABC):
     def _record(self, loss: Any, samples: Any, *, training: bool) -> None: ...
 
     def _handed_out(self) -> Any:
-        """The value to hand out with a step, inside the graph; None where it must be read."""
+        """The value to return with a step, inside the graph; None where it must be read later."""
         return None
 
     @abc.abstractmethod
@@ -247,11 +247,11 @@ class StepRecorder(abc.ABC):
         return self._last_logs
 
     def _watches_function(self) -> bool:
-        """Whether the train function that is being traced is one that takes the value out again."""
+        """Whether the train function that is being traced takes the value out of the logs again."""
         return getattr(getattr(self._model(), "train_function", None), "recorder", None) is self
 
     def _record_reported(self, outputs: Any) -> None:
-        """A custom step without a tracker named "loss": take the loss that it reports."""
+        """Record the loss that a custom step without a loss tracker reports."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else None
         if loss is not None:
             self._recorded = True

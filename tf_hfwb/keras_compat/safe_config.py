@@ -4,11 +4,13 @@ A configuration names the classes and functions that Keras makes the model of. t
 that ``os.system`` can be a layer's function. Keras 3 takes any function that it exports itself. Both run Python
 bytecode when they are told to, and have layers that read a file or run a TensorFlow program.
 
-So a configuration is looked through before any Keras sees it. Everything that it names, at any depth, must be one of
+So a configuration is checked before any Keras sees it. Everything that it names, at any depth, must be one of
 
 * Keras's layers, losses, metrics, optimizers and the like, and functions on tensors;
-* what is registered with Keras, or given as ``custom_objects``: it is there since the user imported it;
+* what is registered with Keras, or given as ``custom_objects``: the user has imported it;
 * transformers' TF models and layers, which bring no code of their own.
+
+``keras_parts.py`` and ``tensorflow_operations.py`` list them.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ _VALUES = {
 
 
 def check_config(config: Any, keras: str, custom_objects: Mapping[str, Any] | None, source: str) -> None:
-    """Refuse a configuration that names anything but what may be in a model; nothing is imported for that.
+    """Refuse a configuration that names anything else than parts of a model, without importing what it names.
 
     Args:
         config: What ``config.json`` holds.
@@ -69,17 +71,17 @@ def check_config(config: Any, keras: str, custom_objects: Mapping[str, Any] | No
 
 
 class _Names:
-    """The names that a configuration may have in it."""
+    """The names that a configuration may contain."""
 
     def __init__(self, keras: str, custom_objects: Mapping[str, Any]) -> None:
         self._keras = keras
         self._known = {**registered_objects(keras), **custom_objects}
 
     def find_refused(self, node: Mapping[str, Any]) -> str | None:
-        """What cannot be allowed about a part of the configuration, in words; None if there is nothing."""
+        """What is not allowed in a part of the configuration, in words; None if everything is."""
         name = node.get("class_name")
         if not isinstance(name, str):
-            return None  # Data: Keras makes objects of names alone.
+            return None  # Only data: Keras makes no object without a name.
         config = node.get("config")
         if name in _VALUES[self._keras]:
             return None
@@ -95,7 +97,7 @@ class _Names:
         return self._find_refused_arguments(found, config) if isinstance(config, Mapping) else None
 
     def _find_refused_function(self, node: Mapping[str, Any]) -> str | None:
-        """What is wrong with a function: Keras looks for it by either of its names."""
+        """What is wrong with a function, which Keras may look up by either of its names."""
         names = {node.get("config"), node.get("registered_name")} - {None, "function"}
         for name in names or {None}:
             if not (isinstance(name, str) and (name in self._known or self._is_function(node.get("module"), name))):
@@ -108,12 +110,12 @@ class _Names:
         if module == "builtins":
             if name in builtin_functions(self._keras):
                 return True
-            # Keras 3.6 and before wrote only the last part of a registered name. tf_keras would take Python's own.
+            # Up to 3.6, Keras 3 wrote only the last part of a registered name. tf_keras would take Python's builtin.
             return self._keras == "keras" and any(known.endswith(f">{name}") for known in self._known)
         return isinstance(module, str) and self._name_in_keras(f"{module}.{name}") in functions_of(self._keras)
 
     def _class_of(self, node: Mapping[str, Any]) -> Any:
-        """The class that Keras will make, if it is one that may be made."""
+        """The class that Keras will instantiate, if that is allowed."""
         name, module = node["class_name"], node.get("module")
         if "module" not in node:  # As Keras before 2.12 wrote it.
             return self._known.get(name) or classes_by_name(self._keras).get(name)
@@ -131,10 +133,10 @@ class _Names:
 
     @staticmethod
     def _find_refused_arguments(found: Any, config: Mapping[str, Any]) -> str | None:
-        """What is wrong with what a class is made with."""
+        """What is wrong with the arguments of a class."""
         if str(getattr(found, "__module__", "")).startswith("transformers.") and _has_key(config, "auto_map"):
             return f"code that comes with a model (auto_map), for {found.__name__} of transformers"
-        # A class of the user's makes its arguments what the class of Keras does that it derives from.
+        # A class of the user's treats its arguments as the Keras class that it derives from does.
         kinds = {base.__name__ for base in getattr(found, "__mro__", ()) if is_of_keras(base)}
         if kinds & {"Lambda", "_RNNCellWrapper"}:
             for key, value in config.items():
@@ -161,7 +163,7 @@ class _Names:
         return (node.get("module"), node.get("spec_name")) in specs
 
     def _name_in_keras(self, name: str) -> str:
-        """The name with which Keras begins the names of its parts; tf_keras has two, and takes the shorter for both."""
+        """A full name as Keras writes it; tf_keras writes ``keras`` where its own package is called ``tf_keras``."""
         return name.removeprefix("tf_") if self._keras == "tf_keras" and name.startswith("tf_keras.") else name
 
     @staticmethod

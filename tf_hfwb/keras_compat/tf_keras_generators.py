@@ -24,14 +24,16 @@ def generators_of(model: Any) -> Iterator[tuple[Any, Any]]:
 def keep_random_state(model: Any) -> bool:
     """Let every layer of a tf_keras model draw from a generator whose state can be saved.
 
-    By default they draw from operations that keep their state to themselves, each with seeds that it gets when it is
-    traced. With those the layer's new generator draws the same numbers; where there are none, because nobody has set
-    TensorFlow's seed, it is seeded from Keras's seed and the layer's place in the model. A layer that is called several
-    times in a step has one generator here, and an operation for each call there: only the first call draws the same. A
-    layer with a seed of its own counts it up each time it is traced, which happens more often without us.
+    By default layers draw by operations whose state cannot be saved, each with seeds that it gets when it is traced.
+    With the same seeds the layer's new generator draws the same numbers. Where there are no seeds, because
+    TensorFlow's seed is not set, it is seeded from Keras's seed and the layer's place in the model.
+
+    The numbers differ in two cases. A layer that is called several times in a step has one generator here, and one
+    operation for each call there: only the first call draws the same. A layer with a seed of its own increments it each
+    time it is traced, which happens more often without this function.
 
     Returns:
-        Whether anything had to be changed; functions that were traced before must then be made again.
+        Whether anything was changed. Functions that were traced before must then be traced again.
     """
     import tensorflow as tf
 
@@ -44,7 +46,7 @@ def keep_random_state(model: Any) -> bool:
         seed = own_seed
         if seed is None:
             named_seed = zlib.crc32(f"{index}/{plain_name(layer)}".encode())
-            # The random numbers that Keras draws seeds from are the user's too.
+            # Keras draws seeds from random numbers that the user draws from as well.
             seed = (_without_a_trace(tf_keras_private.seed_maker(generator))(None) * 1_000_003 + named_seed) % 2**31
         tf_keras_private.seed_statefully(generator, seed)
         with model.distribute_strategy.scope(), tf.init_scope():
@@ -57,10 +59,10 @@ def keep_random_state(model: Any) -> bool:
 
 
 def _draw_as_before(generator: Any) -> None:
-    """Give a stateful generator the seeds of the operation that would stand in its place, when that would be traced.
+    """Give a stateful generator, when it is traced, the seeds of the operation that it replaces.
 
-    TensorFlow's operations with a state of their own and those with a variable draw by the same algorithm (Philox, with
-    the first seed as key and the second in the upper half of the counter).
+    TensorFlow's operations with hidden state and those with a variable use the same algorithm (Philox, with the first
+    seed as key and the second one in the upper half of the counter).
     """
     import tensorflow as tf
 
@@ -73,10 +75,10 @@ def _draw_as_before(generator: Any) -> None:
         def draw_seeded(*args: Any, **kwargs: Any) -> Any:
             nonlocal untouched
             if not tf.executing_eagerly():
-                # Also where the seeds are not used: those of the operations behind depend on how many were asked for.
+                # Also where the seeds are not used, because those of later operations depend on the number of calls.
                 key, counter = tf.compat.v1.random.get_seed(generator.make_legacy_seed())
                 with tf.init_scope():
-                    # TensorFlow may trace twice before the first step. What was drawn from, or restored, stays.
+                    # TensorFlow may trace twice before the first step. A state that was used or restored is kept.
                     if key is not None and np.array_equal(stateful.state.numpy(), untouched):
                         untouched = np.array([0, counter, key], np.int64)
                         stateful.state.assign(untouched)
@@ -89,7 +91,7 @@ def _draw_as_before(generator: Any) -> None:
 
 
 def _without_a_trace(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function that draws Python's random numbers leave the generator as it was."""
+    """Let a function that draws Python's random numbers put the state of the generator back."""
 
     def drawn(*args: Any) -> Any:
         shared = tf_keras_private.generator_of_seeds()

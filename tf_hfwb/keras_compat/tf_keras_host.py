@@ -31,7 +31,7 @@ from tf_hfwb.keras_compat.variable_snapshot import read
 
 
 class TFKerasHost(Host):
-    """Its counters and its rate are variables of TensorFlow; under ``steps_per_execution`` it draws several batches."""
+    """Counters and rate are variables of TensorFlow; with ``steps_per_execution`` a step draws several batches."""
 
     package = "tf_keras"
 
@@ -60,9 +60,9 @@ class TFKerasHost(Host):
         number = self.steps_per_execution
         if number == 1:
             return super().predict_on_batch(inputs)
-        self.model.make_predict_function()  # With as many steps as the user wants: it stays the model's.
+        self.model.make_predict_function()  # With the user's number of steps, because the model keeps it.
         steps = tf_keras_private.steps_per_execution(self.model)
-        steps.assign(1)  # Else it draws several batches, and there is one.
+        steps.assign(1)  # There is one batch, and it would draw several.
         try:
             return super().predict_on_batch(inputs)
         finally:
@@ -123,7 +123,7 @@ class TFKerasHost(Host):
 
     @property
     def weights(self) -> list[Any]:
-        # Lookup layers have an object among them that only looks like a weight to TensorFlow's oldest formats.
+        # Lookup layers have an object among their weights that is not a variable, for TensorFlow's oldest formats.
         handler = tf_keras_private.weight_handler_class()
         return [weight for weight in self.model.weights if not isinstance(weight, handler)]
 
@@ -138,7 +138,7 @@ class TFKerasHost(Host):
     def _rate_in_graph(self) -> Any:
         rate = _rate_of(self.model.optimizer)
         if rate is None:
-            return -1.0  # As where it is not handed out.
+            return -1.0  # Unknown, as where no rate is handed out.
         if hasattr(rate, "read_value"):
             return rate.read_value()
         return rate(self.model.optimizer.iterations - 1) if callable(rate) else rate
@@ -147,7 +147,7 @@ class TFKerasHost(Host):
         if self.optimizer is None:
             return None
         rate = _rate_of(self.optimizer)
-        if hasattr(rate, "read_value"):  # It is constant, or a schedule's of a new optimizer, which keeps what it used.
+        if hasattr(rate, "read_value"):  # Constant, or the value that a new optimizer keeps of its schedule.
             return read(rate)
         return (lambda: rate(iterations - 1)) if callable(rate) else rate
 

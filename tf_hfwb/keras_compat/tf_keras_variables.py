@@ -10,7 +10,7 @@ from tf_hfwb.keras_compat.training_variables import Variables, name_variables
 
 
 def optimizer_variables(model: Any) -> Variables:
-    """Iterations, slots, moving averages, changeable hyperparameters and the loss scale; made if not there yet."""
+    """Iterations, slots, moving averages, changeable hyperparameters and the loss scale; created if necessary."""
     optimizer = model.optimizer
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     native = native_optimizer(optimizer)
@@ -32,9 +32,9 @@ def optimizer_variables(model: Any) -> Variables:
 
 
 def native_optimizer(optimizer: Any) -> Any:
-    """The one of ``tf.compat.v1.train`` in what tf_keras wraps around it; None for all others.
+    """The optimizer of ``tf.compat.v1.train`` that tf_keras has wrapped; None for all other optimizers.
 
-    The wrapper has nothing of what Keras's optimizers have but the counter.
+    Of all that Keras's optimizers have, the wrapper has only the counter.
     """
     import tensorflow as tf
 
@@ -50,11 +50,11 @@ def random_variables(model: Any) -> Variables:
 
 
 def global_random_variable(*, make: bool) -> Any:
-    """The state of TensorFlow's global generator; None if nobody has used it, and it shall not be made."""
+    """The state of TensorFlow's global generator; None if it does not exist yet and ``make`` is False."""
     import tensorflow as tf
 
     if tensorflow_private.global_generator() is None and make:
-        # Not by get_global_generator, which is forbidden when operations are deterministic.
+        # get_global_generator is forbidden when operations are deterministic.
         tf.random.set_global_generator(tf.random.Generator.from_seed(0))
     generator = tensorflow_private.global_generator()
     return None if generator is None else generator.state

@@ -1,7 +1,7 @@
 """A TF model of transformers in a checkpoint: ``config.json`` and safetensors, as ``from_pretrained`` opens them.
 
-When some layers are frozen there are two shards, first what is frozen and then what is trained. The first one does not
-change from checkpoint to checkpoint, and is linked instead of written.
+When some layers are frozen there are two shards: first the frozen weights, then the trained ones. The first one does
+not change from checkpoint to checkpoint, so it is linked instead of written.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TransformersFiles:
 
     Attributes:
         variables: Each weight by its name in the files.
-        digests: None: what these models know is in their weights.
+        digests: Empty, because these models have learned nothing outside their weights.
     """
 
     def __init__(self, model: Any) -> None:
@@ -51,7 +51,7 @@ class TransformersFiles:
         self._texts = texts_of(functools.partial(_save_configuration, model))
 
     def compute_values(self) -> Arrays:
-        """Nothing: their layers write their weights alone."""
+        """Nothing, because these layers save only their weights."""
         return {}
 
     def write(self, draft: Draft, values: Arrays, previous: Checkpoint | None) -> None:
@@ -103,7 +103,7 @@ def _weight_files(checkpoint: Checkpoint) -> list[str]:
             raise _damaged(checkpoint, f"its {INDEX} has the weight_map {reprlib.repr(places)}")
         files = sorted(set(places.values()))
     unknown = [file for file in files if file not in checkpoint.files]
-    if unknown:  # Whatever they are: ../ leads out of the checkpoint.
+    if unknown:  # A name such as ../file would lead out of the checkpoint.
         raise _damaged(checkpoint, f"its manifest does not name {unknown[:3]}")
     return files
 
@@ -116,10 +116,10 @@ def _damaged(checkpoint: Checkpoint, found: str) -> CorruptCheckpointError:
 
 
 def plain_configuration(model: Any) -> None:
-    """Make numbers of NumPy and the like in the model's configurations plain ones, which JSON can write.
+    """Replace NumPy's numbers and the like in the model's configurations by plain ones, which JSON can write.
 
     Raises:
-        SettingError: Something else is there that JSON cannot write.
+        SettingError: Something cannot be written as JSON and has no plain counterpart.
     """
     for name in ("config", "generation_config"):
         if getattr(model, name, None) is not None:
@@ -148,7 +148,7 @@ def _save_configuration(model: Any, directory: pathlib.Path) -> None:
         custom_object_save(model, directory, config=model.config)
     model.config.save_pretrained(directory)
     if model.can_generate():
-        # Not its save_pretrained, which refuses what generate takes, as a temperature without do_sample.
+        # Its save_pretrained refuses some values that generate accepts, such as a temperature without do_sample.
         model.generation_config.to_json_file(directory / "generation_config.json")
     for path in directory.glob("*config.json"):
         mask_json(path)
