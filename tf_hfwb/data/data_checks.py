@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tf_hfwb.data.column_roles import is_instance_of
 from tf_hfwb.data.input_length import longest_input
 from tf_hfwb.errors import DataError
-from tf_hfwb.keras_compat import is_of_transformers
+from tf_hfwb.keras_compat import is_of_transformers, trains_with_own_loss
 
 Array = npt.NDArray[Any]
 
@@ -83,7 +83,7 @@ def check_classes(model: Any, name: str, labels: Array) -> None:
 def _classes_of(model: Any) -> tuple[int, int | None, tuple[int, ...], str] | None:
     """The number of classes that a loss chooses from, the axes of its labels, and labels that it leaves out."""
     if is_of_transformers(model):
-        if not getattr(model, "_using_dummy_loss", False):  # It was compiled with another loss, or is not yet.
+        if not trains_with_own_loss(model):  # It was compiled with another loss, or is not yet.
             return None
         advice = "Count from 0, with dataset.class_encode_column for example, or load the model with more num_labels."
         if is_instance_of(model, "TFSequenceClassificationLoss"):

@@ -18,6 +18,7 @@ from tf_hfwb.keras_compat import (
     host_of,
     is_of_transformers,
     label_arguments,
+    trains_with_own_loss,
 )
 
 PADDING = -100  # As the Trainer of transformers pads what it gathers.
@@ -81,7 +82,7 @@ class BatchRunner:
     @property
     def has_own_loss(self) -> bool:
         """Whether the model is one of transformers and computes its loss itself."""
-        return bool(getattr(self._model, "_using_dummy_loss", False))
+        return trains_with_own_loss(self._model)
 
     def lacks_labels(self, dataset: Any) -> bool:
         """Whether the model needs labels for its loss, and the data set has none."""

@@ -57,6 +57,7 @@ from tf_hfwb.keras_compat.transformers_models import (
     is_of_transformers,
     label_arguments,
 )
+from tf_hfwb.keras_compat.transformers_private import trains_with_own_loss
 
 __all__ = [
     "Callback",
@@ -95,6 +96,7 @@ __all__ = [
     "rate_of",
     "structure_of_inputs",
     "texts_of_processing",
+    "trains_with_own_loss",
     "preserve_metrics",
     "write_texts",
 ]

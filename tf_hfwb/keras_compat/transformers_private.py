@@ -15,9 +15,9 @@ def auto_class(model: Any) -> Any:
     return getattr(model, "_auto_class", None)
 
 
-def computes_own_loss(model: Any) -> bool:
-    """Whether a compiled model trains with the loss that it computes itself (``_using_dummy_loss``)."""
-    return getattr(model, "_using_dummy_loss", False)
+def trains_with_own_loss(model: Any) -> bool:
+    """Whether a model is compiled to train with the loss that it computes itself (``_using_dummy_loss``)."""
+    return bool(getattr(model, "_using_dummy_loss", False))
 
 
 @_looks_up
