@@ -15,10 +15,11 @@ import pytest
 
 import tf_hfwb
 from tf_hfwb.errors import UnsupportedVersionError
-from tf_hfwb.keras_compat import archive_texts, keras3_private, private_names, tf_keras_private
+from tf_hfwb.keras_compat import keras3_private, private_names, tf_keras_private
+from tf_hfwb.keras_compat.model_files import archive_texts
 
 FOLDER = pathlib.Path(tf_hfwb.__file__).parent / "keras_compat"
-FILES = [path for path in sorted(FOLDER.glob("*.py")) if not path.name.endswith("_private.py")]
+FILES = [path for path in sorted(FOLDER.rglob("*.py")) if not path.name.endswith("_private.py")]
 PRIVATE_FILES = sorted(FOLDER.glob("*_private.py"))
 OF_TEXTS = {"endswith", "startswith", "removeprefix", "removesuffix"}
 

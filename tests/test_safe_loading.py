@@ -31,8 +31,8 @@ from tf_hfwb.errors import (
     UnsafeModelError,
     WeightsError,
 )
-from tf_hfwb.keras_compat import keras_parts
-from tf_hfwb.keras_compat.safe_config import check_config
+from tf_hfwb.keras_compat.safe_loading import keras_parts
+from tf_hfwb.keras_compat.safe_loading.safe_config import check_config
 from tf_hfwb.resume.restore import load_processing
 from tf_hfwb.serving.export_source import load_source
 from tf_hfwb.settings import Settings

@@ -242,7 +242,11 @@ def test_what_is_not_finite_is_counted_and_left_out(kind):
 def test_counting_agrees_wherever_it_is_done():
     import tensorflow as tf
 
-    from tf_hfwb.keras_compat.histogram_bins import distribution_of_vector, vector_in_jax, vector_in_tensorflow
+    from tf_hfwb.keras_compat.gradients.histogram_bins import (
+        distribution_of_vector,
+        vector_in_jax,
+        vector_in_tensorflow,
+    )
 
     random = np.random.default_rng(0)
     mixed = random.normal(size=1000).astype("float32")

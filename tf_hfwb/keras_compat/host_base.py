@@ -15,16 +15,16 @@ import numpy as np
 from tf_hfwb.keras_compat import training_variables
 from tf_hfwb.keras_compat.common_private import direction_of_metric, function_of_metric, print_message
 from tf_hfwb.keras_compat.compiled_loss import CompiledLoss
-from tf_hfwb.keras_compat.gradient_observer import GradientObserver
-from tf_hfwb.keras_compat.keras_archive import KerasArchive
-from tf_hfwb.keras_compat.keras_files import KerasFiles
-from tf_hfwb.keras_compat.keras_layout import Layout
+from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
 from tf_hfwb.keras_compat.model_facts import facts_of
+from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
+from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
+from tf_hfwb.keras_compat.model_files.keras_layout import Layout
+from tf_hfwb.keras_compat.model_files.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.step_seams import trace_again
 from tf_hfwb.keras_compat.training_variables import Variables
-from tf_hfwb.keras_compat.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.transformers_models import computes_loss, is_of_own_class, is_of_transformers
 from tf_hfwb.keras_compat.variable_snapshot import snapshot
 from tf_hfwb.step_policies import higher_is_better

@@ -7,19 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat import archive_texts, keras3_private, keras3_variables
-from tf_hfwb.keras_compat.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat import keras3_private, keras3_variables
+from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat.gradients.jax_gradient_observer import attach_on_jax
+from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.host_base import Host, innermost
-from tf_hfwb.keras_compat.jax_gradient_observer import attach_on_jax
 from tf_hfwb.keras_compat.jax_loss_recorder import JAXRecorder
 from tf_hfwb.keras_compat.keras3_start import begin_in_keras3
-from tf_hfwb.keras_compat.keras_archive import KerasArchive
-from tf_hfwb.keras_compat.keras_files import KerasFiles
-from tf_hfwb.keras_compat.keras_layout import lay_out_keras3
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
+from tf_hfwb.keras_compat.model_files import archive_texts
+from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
+from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
+from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_keras3
 from tf_hfwb.keras_compat.step_seams import put_recorder_into
-from tf_hfwb.keras_compat.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
 from tf_hfwb.keras_compat.training_variables import Variables, frozen_variables
 from tf_hfwb.keras_compat.variable_snapshot import read, snapshot

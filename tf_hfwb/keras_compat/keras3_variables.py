@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 from tf_hfwb.keras_compat import keras3_private
-from tf_hfwb.keras_compat.optimizer_seams import observer_of
+from tf_hfwb.keras_compat.gradients.optimizer_seams import observer_of
 from tf_hfwb.keras_compat.training_variables import Variables, name_variables
 
 

@@ -6,26 +6,22 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from tf_hfwb.keras_compat import (
-    archive_texts,
-    tensorflow_private,
-    tf_keras_private,
-    tf_keras_variables,
-)
-from tf_hfwb.keras_compat.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat import tensorflow_private, tf_keras_private, tf_keras_variables
+from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.host_base import Host, innermost
-from tf_hfwb.keras_compat.keras_archive import KerasArchive
-from tf_hfwb.keras_compat.keras_files import KerasFiles
-from tf_hfwb.keras_compat.keras_layout import lay_out_tf_keras
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
+from tf_hfwb.keras_compat.model_files import archive_texts
+from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
+from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
+from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_tf_keras
+from tf_hfwb.keras_compat.model_files.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.step_seams import put_recorder_into, trace_again
-from tf_hfwb.keras_compat.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
 from tf_hfwb.keras_compat.tf_keras_generators import keep_random_state
 from tf_hfwb.keras_compat.tf_keras_start import begin_in_tf_keras
 from tf_hfwb.keras_compat.training_variables import Variables
-from tf_hfwb.keras_compat.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.transformers_models import is_of_transformers
 from tf_hfwb.keras_compat.variable_snapshot import read
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from tf_hfwb.errors import CorruptCheckpointError, SettingError, UnsafeModelError, WeightsError
 from tf_hfwb.keras_compat import is_model_class
-from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
+from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
 from tf_hfwb.validation.referenced_files import shards_of
 
 # The arguments of transformers that say where to look for a file.

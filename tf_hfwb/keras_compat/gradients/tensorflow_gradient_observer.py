@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.keras_compat import tensorflow_private
-from tf_hfwb.keras_compat.gradient_observer import MODULUS, GradientObserver, empty_record
-from tf_hfwb.keras_compat.histogram_bins import SIZE, vector_in_tensorflow
-from tf_hfwb.keras_compat.optimizer_seams import put_observer_into
+from tf_hfwb.keras_compat.gradients.gradient_observer import MODULUS, GradientObserver, empty_record
+from tf_hfwb.keras_compat.gradients.histogram_bins import SIZE, vector_in_tensorflow
+from tf_hfwb.keras_compat.gradients.optimizer_seams import put_observer_into
 from tf_hfwb.keras_compat.variable_snapshot import read
 
 

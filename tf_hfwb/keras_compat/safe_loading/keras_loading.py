@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tf_hfwb.errors import CorruptCheckpointError, WeightsError
-from tf_hfwb.keras_compat.archive_safety import check_archive
-from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
 from tf_hfwb.keras_compat.host_lookup import host_of
-from tf_hfwb.keras_compat.keras_parts import transformers_classes
-from tf_hfwb.keras_compat.safe_config import check_config
+from tf_hfwb.keras_compat.safe_loading.archive_safety import check_archive
+from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
+from tf_hfwb.keras_compat.safe_loading.keras_parts import transformers_classes
+from tf_hfwb.keras_compat.safe_loading.safe_config import check_config
 from tf_hfwb.validation.referenced_files import is_beside
 
 _INDEX = "model.weights.json"
@@ -35,7 +35,7 @@ def load_archive(
         path: The file.
         custom_objects: Classes and functions by the names that the model has for them.
         compile: Whether it is compiled as it was.
-        safe_mode: Whether it may name only what :func:`~tf_hfwb.keras_compat.safe_config.check_config` allows.
+        safe_mode: Whether it may name only what :func:`.check_config` allows.
 
     Raises:
         CorruptCheckpointError: The file is damaged, or refers to other files.

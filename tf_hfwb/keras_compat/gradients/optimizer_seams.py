@@ -12,7 +12,7 @@ from typing import Any
 
 from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.common_private import names_of_gradient_methods
-from tf_hfwb.keras_compat.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.step_seams import trace_again
 
 

@@ -1,13 +1,12 @@
 """The gradients of a step, summarized in the training graph at the steps that are asked for.
 
 The gradients are those that the optimizer uses: of the whole batch over all replicas, averaged over accumulated
-batches, without the loss scale, and not clipped yet. :mod:`~tf_hfwb.keras_compat.optimizer_seams` lets an optimizer
-show them.
+batches, without the loss scale, and not clipped yet. ``optimizer_seams.py`` lets an optimizer show them.
 
 There are two small variables. The *window* holds the optimizer's counter at the first and the last update to look at;
-the training thread sets it in advance. The *record* holds a vector of :mod:`~tf_hfwb.keras_compat.histogram_bins` for
-each trained variable, and the counter at which it was written. Outside the window a step only compares its counter with
-the window. A window passes by itself, so a fit without an observer is not slowed down by an observed one before it.
+the training thread sets it in advance. The *record* holds a vector of ``histogram_bins.py`` for each
+trained variable, and the counter at which it was written. Outside the window a step only compares its counter with the
+window. A window passes by itself, so a fit without an observer is not slowed down by an observed one before it.
 
 On TensorFlow the two variables belong to the observer, so they are never saved. On JAX only variables of the optimizer
 are carried from step to step. There they are left out of what the optimizer saves.
@@ -21,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat.histogram_bins import SIZE, Distribution, distribution_of_vector
+from tf_hfwb.keras_compat.gradients.histogram_bins import SIZE, Distribution, distribution_of_vector
 
 MODULUS = 1 << 23  # The counter is written as float32, which counts exactly until there.
 
 
 class GradientObserver(abc.ABC):
     """Observes the gradients that one optimizer gets. Made by
-    :func:`~tf_hfwb.keras_compat.optimizer_seams.put_observer_into`.
+    :func:`~tf_hfwb.keras_compat.gradients.optimizer_seams.put_observer_into`.
 
     Args:
         variables: The trained variables; empty when the model is only built by its first batch.

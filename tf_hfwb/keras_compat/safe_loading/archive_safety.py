@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tf_hfwb.errors import CorruptCheckpointError, TFHFWBError
-from tf_hfwb.keras_compat.hdf5_safety import open_hdf5
+from tf_hfwb.keras_compat.safe_loading.hdf5_safety import open_hdf5
 
 WEIGHTS = "model.weights.h5"
 
@@ -26,7 +26,7 @@ def check_archive(path: str | os.PathLike[str]) -> None:
     """Refuse an archive that is damaged, claims more than it holds, names paths outside, or has unsafe weights.
 
     Args:
-        path: The archive; its weights are checked as :func:`~tf_hfwb.keras_compat.hdf5_safety.check_hdf5` does.
+        path: The archive; its weights are checked as :func:`.check_hdf5` does.
 
     Raises:
         CorruptCheckpointError: It is refused, or cannot be read.

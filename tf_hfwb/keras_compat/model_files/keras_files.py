@@ -24,10 +24,10 @@ import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError
-from tf_hfwb.keras_compat.archive_safety import weights_of_archive
-from tf_hfwb.keras_compat.hdf5_safety import open_hdf5
-from tf_hfwb.keras_compat.keras_layout import Arrays, Layout
-from tf_hfwb.keras_compat.tokenizer_files import write_texts
+from tf_hfwb.keras_compat.model_files.keras_layout import Arrays, Layout
+from tf_hfwb.keras_compat.model_files.tokenizer_files import write_texts
+from tf_hfwb.keras_compat.safe_loading.archive_safety import weights_of_archive
+from tf_hfwb.keras_compat.safe_loading.hdf5_safety import open_hdf5
 
 _logger = logging.getLogger("tf_hfwb")
 

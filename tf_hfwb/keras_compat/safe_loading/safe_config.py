@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.errors import UnsafeModelError
-from tf_hfwb.keras_compat.keras_parts import (
+from tf_hfwb.keras_compat.safe_loading.keras_parts import (
     TRANSFORMERS_MODULE,
     builtin_functions,
     classes_by_name,
@@ -30,7 +30,7 @@ from tf_hfwb.keras_compat.keras_parts import (
     registered_objects,
     transformers_layer,
 )
-from tf_hfwb.keras_compat.tensorflow_operations import is_attribute, is_method_of_class, is_operation
+from tf_hfwb.keras_compat.safe_loading.tensorflow_operations import is_attribute, is_method_of_class, is_operation
 
 # Values that Keras writes as if they were objects. What the other one writes would be a class to tf_keras.
 _VALUES = {

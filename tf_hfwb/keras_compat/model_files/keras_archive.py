@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.keras_compat.archive_safety import weights_of_archive
-from tf_hfwb.keras_compat.hdf5_safety import open_hdf5
-from tf_hfwb.keras_compat.keras_layout import Arrays
+from tf_hfwb.keras_compat.model_files.keras_layout import Arrays
+from tf_hfwb.keras_compat.safe_loading.archive_safety import weights_of_archive
+from tf_hfwb.keras_compat.safe_loading.hdf5_safety import open_hdf5
 
 _logger = logging.getLogger("tf_hfwb")
 
