@@ -200,6 +200,115 @@ def test_a_vocabulary_in_the_configuration_is_compared_too(kind):
         restore(classifier_of_words(kind, vocabulary=["blue", "green", "red"]), "out/checkpoint-2")
 
 
+def layers_with_places_of_their_own(keras):
+    """A layer whose keys have slashes, and one that does with the file of weights what it wants."""
+
+    class Scaled(keras.layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(1,), initializer="ones", name="scale")
+
+        def call(self, inputs):
+            return inputs * self.scale
+
+    class Slashed(Scaled):
+        def save_own_variables(self, store):
+            store["part/scale"] = np.asarray(self.scale) if keras.__name__ == "tf_keras" else self.scale
+            store["part/deep/twice"] = 2 * np.asarray(self.scale)
+
+        def load_own_variables(self, store):
+            np.testing.assert_array_equal(2 * np.asarray(store["part/scale"]), np.asarray(store["part/deep/twice"]))
+            self.scale.assign(np.asarray(store["part/scale"]))
+
+    class WritesByItself(Scaled):
+        def save_own_variables(self, store):
+            file = store if keras.__name__ == "tf_keras" else store.h5_file
+            file.create_dataset("beside", data=np.asarray(self.scale))
+
+        def load_own_variables(self, store):
+            file = store if keras.__name__ == "tf_keras" else store.h5_file
+            self.scale.assign(np.asarray(file["beside"]))
+
+    return {"Slashed": Slashed, "WritesByItself": WritesByItself}
+
+
+def model_with(layer, kind, *, frozen=False):
+    keras = importlib.import_module(kind)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), layer(), keras.layers.Dense(3)])
+    model.layers[1].trainable = model.layers[0].trainable = not frozen
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+X, Y = np.random.default_rng(0).normal(size=(16, 4)).astype("float32"), np.arange(16) % 3
+FIT = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
+
+
+def goes_on_as_before(model, make):
+    again = make()
+    assert restore(again, "out/checkpoint-4").step == 4
+    again.fit(X, Y, **FIT)
+    np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_keys_with_slashes_are_kept(kind):
+    own = layers_with_places_of_their_own(importlib.import_module(kind))
+    model = model_with(own["Slashed"], kind)
+    model.fit(X, Y, **FIT, callbacks=[WandbModelCheckpoint("out", log_model="end")])
+    model.save("stock.keras")
+    for directory in ("out/checkpoint-8", "out/model"):
+        _, arrays = same_archive(f"{directory}/model.keras", "stock.keras")
+        assert sum(name.endswith(("/vars/part/scale", "/vars/part/deep/twice")) for name in arrays) == 2
+        loaded = load_model(directory, custom_objects=own)
+        np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+    goes_on_as_before(model, lambda: model_with(own["Slashed"], kind))
+
+
+def test_keys_with_slashes_are_kept_in_shards():
+    keras = importlib.import_module("keras")
+    own = layers_with_places_of_their_own(keras)
+    del own["Slashed"].save_own_variables, own["Slashed"].load_own_variables
+    own["Slashed"].save_own_variables = lambda self, store: store.__setitem__("part/scale", self.scale)
+    own["Slashed"].load_own_variables = lambda self, store: self.scale.assign(store["part/scale"])
+    model = model_with(own["Slashed"], "keras", frozen=True)
+    model.layers[1].scale.assign([3.0])
+    model.fit(X, Y, **FIT, callbacks=[WandbModelCheckpoint("out")])
+    assert pathlib.Path("out/checkpoint-8/model_00000.weights.h5").exists()
+    loaded = load_model("out/checkpoint-8", custom_objects=own)
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+    goes_on_as_before(model, lambda: model_with(own["Slashed"], "keras", frozen=True))
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_what_cannot_be_laid_out_is_written_by_keras_itself(kind, caplog):
+    own = layers_with_places_of_their_own(importlib.import_module(kind))
+    model = model_with(own["WritesByItself"], kind)
+    model.fit(X, Y, **FIT, callbacks=[WandbModelCheckpoint("out", log_model="end")])
+    said = [record.getMessage() for record in caplog.records if "is saved by the model.save" in record.getMessage()]
+    assert len(said) == 1
+    assert "AttributeError" in said[0]
+    assert not [record for record in caplog.records if "are not in" in record.getMessage()]
+    model.save("stock.keras")
+    for directory in ("out/checkpoint-8", "out/model"):
+        same_archive(f"{directory}/model.keras", "stock.keras")
+        loaded = load_model(directory, custom_objects=own)
+        np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+    goes_on_as_before(model, lambda: model_with(own["WritesByItself"], kind))
+
+
+def test_weights_that_keras_itself_leaves_out_are_named(caplog):
+    own = layers_with_places_of_their_own(importlib.import_module("keras"))
+
+    class Forgetful(own["WritesByItself"]):
+        def save_own_variables(self, store):
+            store.h5_file.attrs["nothing"] = 1
+
+    model = model_with(Forgetful, "keras")
+    model.fit(X, Y, **FIT, callbacks=[WandbModelCheckpoint("out")])
+    assert "1 weights of Sequential are not in model.keras as they are" in caplog.text
+
+
 JAX = """
 import keras, numpy as np
 from tf_hfwb import WandbModelCheckpoint, load_model, restore
@@ -226,6 +335,30 @@ again = make()
 restore(again, "out/checkpoint-6")  # Taken in the middle of an epoch, when the weights are outside of the model.
 loaded = load_model("out/checkpoint-6")
 np.testing.assert_allclose(loaded.predict(x, verbose=0), again.predict(x, verbose=0), rtol=1e-5)
+
+class WritesByItself(keras.layers.Dense):
+    def save_own_variables(self, store):
+        store.h5_file.create_dataset("kernel", data=np.asarray(self.kernel))
+
+    def load_own_variables(self, store):
+        self.kernel.assign(np.asarray(store.h5_file["kernel"]))
+
+def make_other():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), WritesByItself(3, use_bias=False)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+model, bare = make_other(), make_other()
+bare.fit(x, y, **options)
+model.fit(x, y, **options, callbacks=[WandbModelCheckpoint("other", save_freq=3)])
+assert np.array_equal(model.predict(x, verbose=0), bare.predict(x, verbose=0))
+again = make_other()
+restore(again, "other/checkpoint-6")
+loaded = load_model("other/checkpoint-6", custom_objects={"WritesByItself": WritesByItself})
+np.testing.assert_array_equal(loaded.predict(x, verbose=0), again.predict(x, verbose=0))
+again.fit(x, y, **options)
+np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
 print(keras.backend.backend())
 """
 

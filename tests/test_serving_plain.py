@@ -14,7 +14,7 @@ from helpers import KERASES, nightly
 
 from tf_hfwb import export_for_serving
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import plain_in_float32
+from tf_hfwb.keras_compat import plain_to_float32
 from tf_hfwb.serving.keras_servable import PlainServable
 
 
@@ -77,11 +77,11 @@ def test_half_precision_in_models_within_models(kind, policy):
         model = keras.Model(a, keras.layers.Dense(2, dtype="float32")(inner(a)))
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    twin = plain_in_float32(model)
+    twin = plain_to_float32(model)
     assert {str(layer.compute_dtype) for layer in twin._flatten_layers()} == {"float32"}
     for mine, its in zip(model.get_weights(), twin.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, its)
-    assert plain_in_float32(twin) is twin
+    assert plain_to_float32(twin) is twin
 
 
 def test_a_name_that_is_no_argument_is_served_as_tensorflow_writes_it(tmp_path):

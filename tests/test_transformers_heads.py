@@ -11,7 +11,7 @@ from transformers.modeling_tf_outputs import TFSequenceClassifierOutput
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbModelCheckpoint, from_pretrained, restore
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import host_of
+from tf_hfwb.keras_compat import host_of, is_model_class, is_of_transformers
 
 random = np.random.default_rng(0)
 IDS = {"input_ids": random.integers(1, 20, (8, 6)), "attention_mask": np.ones((8, 6), "int64")}
@@ -100,10 +100,11 @@ def test_every_class_is_of_transformers_and_those_with_labels_compute_a_loss():
     classes = [one for one in classes if issubclass(one, transformers.TFPreTrainedModel)]
     assert len(classes) > 250
     for one in classes:
-        host = host_of(one.__new__(one))
-        assert host.is_transformers
+        model = one.__new__(one)
+        assert is_of_transformers(model)
+        assert is_model_class(one) == (one is not transformers.TFPreTrainedModel)
         if hasattr(one, "hf_compute_loss"):
-            assert host.computes_loss, one
+            assert host_of(model).computes_loss, one
     assert host_of(transformers.TFCLIPModel.__new__(transformers.TFCLIPModel)).computes_loss
     for one in (transformers.TFBertModel, transformers.TFSamModel, transformers.TFElectraForPreTraining):
         assert not host_of(one.__new__(one)).computes_loss

@@ -18,9 +18,9 @@ from tf_hfwb.checkpoint.safetensors_files import chunks
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat import host_of
-from tf_hfwb.keras_compat.archive_safety import check_archive, weights_of_archive
-from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
-from tf_hfwb.keras_compat.transformers_files import TransformersFiles
+from tf_hfwb.keras_compat.model_files.transformers_files import TransformersFiles
+from tf_hfwb.keras_compat.safe_loading.archive_safety import check_archive, weights_of_archive
+from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
 
 SECRET = np.arange(4, dtype=np.float32)
 

@@ -23,7 +23,7 @@ from tf_hfwb import (
     training_batches,
 )
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import host_of, of_array
+from tf_hfwb.keras_compat import distribution_of_array, host_of
 from tf_hfwb.tracking.run_history import rows_in
 from tf_hfwb.tracking.wandb_histogram import histogram
 
@@ -242,19 +242,23 @@ def test_what_is_not_finite_is_counted_and_left_out(kind):
 def test_counting_agrees_wherever_it_is_done():
     import tensorflow as tf
 
-    from tf_hfwb.keras_compat.histogram_bins import in_jax, in_tensorflow, of_vector
+    from tf_hfwb.keras_compat.gradients.histogram_bins import (
+        distribution_of_vector,
+        vector_in_jax,
+        vector_in_tensorflow,
+    )
 
     random = np.random.default_rng(0)
     mixed = random.normal(size=1000).astype("float32")
     mixed[[3, 4, 5]] = np.nan, np.inf, -np.inf
     huge = np.array([-1e37, 1e37], np.float32)
     for array in (mixed, mixed[6:].reshape(71, 14), np.full([7], 3.0), np.zeros(5), np.full(3, np.nan), huge):
-        found = [of_array(array)]
+        found = [distribution_of_array(array)]
         for compiled in (False, True):
-            function = tf.function(in_tensorflow, jit_compile=compiled)
-            found.append(of_vector(function(array.astype("float32"), compiled=compiled).numpy()))
+            function = tf.function(vector_in_tensorflow, jit_compile=compiled)
+            found.append(distribution_of_vector(function(array.astype("float32"), compiled=compiled).numpy()))
         if importlib.util.find_spec("jax"):
-            found.append(of_vector(np.array(in_jax(array.astype("float32")))))
+            found.append(distribution_of_vector(np.array(vector_in_jax(array.astype("float32")))))
         finite = array[np.isfinite(array)]
         for one in found:
             assert np.sum(one.counts) == finite.size
@@ -263,21 +267,21 @@ def test_counting_agrees_wherever_it_is_done():
             assert np.all(np.diff(one.edges) > 0)
             if finite.size == array.size and array is not huge:
                 assert one.norm == pytest.approx(np.linalg.norm(array), rel=1e-6)
-    one = of_array(np.full([7], 3.0))
+    one = distribution_of_array(np.full([7], 3.0))
     assert one.edges[np.flatnonzero(one.counts)[0]] == pytest.approx(3.0)
-    assert str(of_array(np.array([np.nan, 1.0])).norm) == "nan"
+    assert str(distribution_of_array(np.array([np.nan, 1.0])).norm) == "nan"
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.03, 0.04), (-1e-45, 1e-45), (1.0, 1.0000001), (-1e37, 1e37), (5.0, 5.0)])
 def test_edges_that_are_written_have_the_digits_that_their_range_needs(low, high):
-    distribution = of_array(np.array([low, high], np.float32))
+    distribution = distribution_of_array(np.array([low, high], np.float32))
     edges = histogram(distribution.counts, distribution.edges).bins
     assert np.all(np.diff(edges) > 0)
     np.testing.assert_allclose(edges, distribution.edges, rtol=0, atol=1e-6 * (edges[-1] - edges[0]))
 
 
 def test_edges_that_are_written_are_short():
-    distribution = of_array(np.array([-0.0301234567, 0.0401234567], np.float32))
+    distribution = distribution_of_array(np.array([-0.0301234567, 0.0401234567], np.float32))
     assert max(len(repr(edge)) for edge in histogram(distribution.counts, distribution.edges).bins) <= 12
 
 

@@ -45,6 +45,26 @@ class UnknownArgumentError(SettingError, TypeError):
     """An argument of that name does not exist."""
 
 
+class UnsupportedVersionError(TFHFWBError, RuntimeError):
+    """An installed library lacks a name inside it that this package needs.
+
+    Attributes:
+        package: The library.
+        installed: Its installed version.
+        tested: The version that this package is tested with.
+    """
+
+    def __init__(self, package: str, installed: str, tested: str, purpose: str, found: object):
+        self.package = package
+        self.installed = installed
+        self.tested = tested
+        super().__init__(
+            f"{package} {installed} lacks a name that tf_hfwb looks up inside it ({found}), for this purpose: "
+            f"{purpose}. Expected a version that has it, as {package} {tested}, which is tested. Install that one "
+            f"(pip install '{package}=={tested}.*'), or a version of tf_hfwb that is made for yours."
+        )
+
+
 class DataError(TFHFWBError, ValueError):
     """Training, evaluation or prediction data cannot be used as it is."""
 

@@ -14,7 +14,7 @@ from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
-from tf_hfwb.keras_compat import Logs, fit_arguments, host_of, undisturbed_metrics
+from tf_hfwb.keras_compat import Logs, fit_arguments, host_of, preserve_metrics
 from tf_hfwb.step_policies import EverySteps, Never
 from tf_hfwb.validation.argument_checks import whole_number
 
@@ -125,7 +125,7 @@ class ComputeMetrics(EvaluateDuringFit):
     def _compute(self) -> dict[str, Any]:
         began = time.monotonic()
         of_pass = self._computed.begin(self._generator)
-        with undisturbed_metrics(self.model):
+        with preserve_metrics(self.model):
             done = self._runner.gather(self._dataset, of_pass.gathering)
         metrics = {self._named(name): value for name, value in of_pass.results(done).items()}
         for log in self._session.evaluations.loggers:

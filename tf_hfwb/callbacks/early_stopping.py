@@ -14,7 +14,7 @@ from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, SettingError
 from tf_hfwb.fit.evaluation_callback import EvaluationCallback
 from tf_hfwb.fit.metric_names import is_evaluation, named, row_name
-from tf_hfwb.keras_compat import Logs, described, has_callbacks_of_others, number
+from tf_hfwb.keras_compat import Logs, describe_value, has_callbacks_of_others, to_float
 from tf_hfwb.resume.participants import EARLY_STOPPING, CaptureState
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.resume.weight_restoring import match_weights
@@ -237,13 +237,13 @@ class EarlyStopping(EvaluationCallback):
         if row not in found:
             self._miss(step, metrics)
             return
-        value, self._missing = number(found[row]), None
+        value, self._missing = to_float(found[row]), None
         if value is None:
             self._warn(
                 "EarlyStopping monitors %r, which is %s. Expected one number, or an array of one element. Monitor "
                 "another metric, or reduce this one, as by its mean. Training goes on; this is said once.",
                 self.monitor,
-                described(found[row]),
+                describe_value(found[row]),
             )
             return
         if self._counted == (epoch, step):
@@ -383,5 +383,5 @@ class EarlyStopping(EvaluationCallback):
 
 
 def _is_finite(value: Any) -> bool:
-    found = number(value)
+    found = to_float(value)
     return found is not None and math.isfinite(found)

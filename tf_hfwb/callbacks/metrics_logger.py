@@ -17,7 +17,7 @@ from tf_hfwb.fit.regular_steps import RegularSteps
 from tf_hfwb.fit.session import session_of
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.fit.step_clock import step_reached
-from tf_hfwb.keras_compat import Logs, host_of, number
+from tf_hfwb.keras_compat import Logs, host_of, to_float
 from tf_hfwb.resume.participants import METRICS_LOGGER, CaptureState
 from tf_hfwb.settings import Settings
 from tf_hfwb.step_policies import EverySteps, Never, Once, Policy
@@ -323,7 +323,7 @@ class WandbMetricsLogger(StepCallback):
         named = {
             evaluation_name(name) or f"eval/{name}": value
             for name, value in metrics.items()
-            if number(value) is not None
+            if to_float(value) is not None
         }
         if self._training:
             self._evaluating += seconds

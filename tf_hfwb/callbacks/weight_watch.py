@@ -12,7 +12,7 @@ import numpy as np
 from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.session import session_of
 from tf_hfwb.fit.step_callback import StepCallback
-from tf_hfwb.keras_compat import Distribution, GradientObserver, Logs, distributions, host_of, of_array
+from tf_hfwb.keras_compat import Distribution, GradientObserver, Logs, distribution_of_array, distributions, host_of
 from tf_hfwb.settings import Settings, Watch
 from tf_hfwb.step_policies import EverySteps
 from tf_hfwb.tracking import Tracker
@@ -207,7 +207,7 @@ class _Rows:
             self.with_gradients += bool(more)
             self.without_gradients += not more
         for name in names:
-            more |= _named("parameters", name, of_array(np.asarray(values.pop(0))))
+            more |= _named("parameters", name, distribution_of_array(np.asarray(values.pop(0))))
             self._tracker.rest()
         if more:
             self._tracker.log({**more, **row}, kept=(GRAD_NORM, *row))

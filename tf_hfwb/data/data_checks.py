@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tf_hfwb.data.input_length import longest_input
 from tf_hfwb.errors import DataError
-from tf_hfwb.keras_compat import is_of_transformers
+from tf_hfwb.keras_compat import is_of_transformers, trains_with_own_loss
 
 Array = npt.NDArray[Any]
 
@@ -82,7 +82,7 @@ def check_classes(model: Any, name: str, labels: Array) -> None:
 def _classes_of(model: Any) -> tuple[int, int | None, tuple[int, ...], str] | None:
     """The number of classes that a loss chooses from, the axes of its labels, and labels that it leaves out."""
     if is_of_transformers(model):
-        if not getattr(model, "_using_dummy_loss", False):  # It has another loss, or is not compiled.
+        if not trains_with_own_loss(model):  # It has another loss, or is not compiled.
             return None
         from transformers import modeling_tf_utils as losses
 

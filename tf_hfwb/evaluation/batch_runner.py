@@ -12,7 +12,7 @@ import numpy as np
 from tf_hfwb.evaluation.batch_parts import ignored_outputs, main_input, num_samples, split_batch, tensors_in, to_arrays
 from tf_hfwb.evaluation.own_loss_step import OwnLossStep
 from tf_hfwb.evaluation.prediction_pass import BatchGatherer, Gathering, Pass, repeat_loss, unpack_single
-from tf_hfwb.keras_compat import PassHooks, can_return_loss, host_of
+from tf_hfwb.keras_compat import PassHooks, can_return_loss, host_of, trains_with_own_loss
 
 
 class BatchRunner:
@@ -33,7 +33,7 @@ class BatchRunner:
     @property
     def has_own_loss(self) -> bool:
         """Whether the model is one of transformers and computes its loss itself."""
-        return bool(getattr(self._model, "_using_dummy_loss", False))
+        return trains_with_own_loss(self._model)
 
     def lacks_labels(self, dataset: Any) -> bool:
         """Whether the model needs labels for its loss, and the data set has none."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.evaluation.prediction_pass import Gathering, Pass
-from tf_hfwb.keras_compat import number
+from tf_hfwb.keras_compat import to_float
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -175,7 +175,7 @@ def _as_number(value: Any) -> float | None:
         array = np.asarray(value)
     except Exception:  # A user's own type may raise anything.
         return None
-    return number(array.reshape(())) if array.size == 1 and array.dtype.kind != "O" else None
+    return to_float(array.reshape(())) if array.size == 1 and array.dtype.kind != "O" else None
 
 
 def _article(word: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from tf_hfwb.fit.best_monitoring import Monitoring
 from tf_hfwb.fit.metric_names import named, possible_rows, row_name
 from tf_hfwb.fit.session import FitSession
-from tf_hfwb.keras_compat import Logs, described, has_callbacks_of_others, number
+from tf_hfwb.keras_compat import Logs, describe_value, has_callbacks_of_others, to_float
 from tf_hfwb.step_policies import is_better
 
 
@@ -81,11 +81,11 @@ class BestCheckpoint:
         step, reported = session.clock.step, session.recorder.reported
         known = {**session.evaluations.own_logs(logs), **session.evaluations.at(step)}
         values = named(known, reported)
-        numbers = {name: number(value) for name, value in values.items()}
+        numbers = {name: to_float(value) for name, value in values.items()}
         if self._monitored is not None:
             self.metric = self.monitoring.metric = row_name(self._monitored, reported)
             if self.metric in numbers and numbers[self.metric] is None:
-                self.monitoring.see_no_number(step, described(values[self.metric]))
+                self.monitoring.see_no_number(step, describe_value(values[self.metric]))
         return {name: value for name, value in numbers.items() if value is not None}
 
     def value_of(self, metrics: Mapping[str, float]) -> float | None:

@@ -247,7 +247,7 @@ class CheckpointSaver:
         variables = capture.files.variables
         snapshot = session.host.snapshot([*variables.values()])
         values = {name: np.asarray(value) for name, value in zip(variables, snapshot, strict=True)}
-        values |= capture.files.computed()
+        values |= capture.files.compute_values()
         metadata = self._metadata(session.clock.step, float(session.schedule.next_batch()[0]), {})
         best, restored = self._best.taken, session.end.restored
         if has_loaded_best and best.value is not None and best.step is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_hfwb.fit.step_callback import StepCallback
-from tf_hfwb.keras_compat import Callback, Logs, number
+from tf_hfwb.keras_compat import Callback, Logs, to_float
 from tf_hfwb.resume.participants import KERAS_CALLBACKS, CaptureState
 from tf_hfwb.resume.resume_position import warn_of_dropped
 
@@ -58,7 +58,7 @@ class KerasCallbackStates(StepCallback):
         """What each of them has counted."""
         states = {
             name: {
-                attribute: number(getattr(callback, attribute))
+                attribute: to_float(getattr(callback, attribute))
                 for attribute in _COUNTS[type(callback).__name__]
                 if hasattr(callback, attribute)
             }

@@ -11,7 +11,7 @@ import numpy as np
 
 from tf_hfwb.fit.metric_names import is_evaluation, training_metrics
 from tf_hfwb.fit.regular_steps import RegularSteps
-from tf_hfwb.keras_compat import described, difference, number, rate_of
+from tf_hfwb.keras_compat import describe_value, difference, rate_of, to_float
 from tf_hfwb.step_policies import higher_is_better, is_better
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.run_history import EPOCH, STEP, is_rate
@@ -124,7 +124,7 @@ class TrainRows:
         if self._interval.mean is not None:
             row["train/loss"] = self._interval.mean
         rate = rate_of(self._captured)
-        row["train/learning_rate"] = _rounded(number(moment.learning_rate) if rate is None else rate)
+        row["train/learning_rate"] = _rounded(to_float(moment.learning_rate) if rate is None else rate)
         seconds = (moment.time - self._last.time) - (moment.evaluating - self._last.evaluating)
         row.update(_rates(moment.step - self._last.step, self._interval.samples, seconds))
         self.tracker.log({**_known(row), EPOCH: moment.epoch, STEP: moment.step})
@@ -244,7 +244,7 @@ def _numbers(metrics: Mapping[str, Any], told: set[str]) -> dict[str, float]:
         metrics: By the row's names; values as hooks are handed them.
         told: The names of those of which that has been said.
     """
-    numbers = {name: number(value) for name, value in metrics.items()}
+    numbers = {name: to_float(value) for name, value in metrics.items()}
     others = [name for name, value in numbers.items() if value is None and name not in told]
     told.update(others)
     for name in others:
@@ -252,7 +252,7 @@ def _numbers(metrics: Mapping[str, Any], told: set[str]) -> dict[str, float]:
             "The metric %s is %s, and so in no row of the run. Expected one number, or an array of one element. Reduce "
             "it to one, as by its mean, or report each of its elements under a name of its own; this is said once.",
             name,
-            described(metrics[name]),
+            describe_value(metrics[name]),
         )
     return _known(numbers)
 

@@ -1,9 +1,9 @@
-"""A callback base class that is a guest in both Kerases.
+"""A callback base class for both Kerases.
 
 tf_keras and Keras 3 never test the class of a callback: they call its methods and read a few attributes. This base
-offers what both ask for and derives from neither, so one instance works in either and importing it imports neither.
+class offers what both need and derives from neither. So one instance works in either, and importing it imports neither.
 
-What is asked for, and by whom:
+What is needed, and by whom:
 
 * tf_keras's ``CallbackList`` calls ``_implements_{train,test,predict}_batch_hooks()`` and reads ``_supports_tf_logs``
   (tensors instead of numbers in ``logs``; one callback without it makes every step of the fit synchronise).
@@ -14,21 +14,12 @@ What is asked for, and by whom:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping
+from typing import Any, Self
+
+from tf_hfwb.keras_compat.common_private import is_default, mark_as_default
 
 Logs = Mapping[str, Any]
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _default(hook: _F) -> _F:
-    """Mark a batch hook that does nothing, so that neither Keras calls it."""
-    hook._is_default = True  # type: ignore[attr-defined]
-    return hook
-
-
-def _overridden(hook: Callable[..., Any]) -> bool:
-    return not getattr(hook, "_is_default", False)
 
 
 class Callback:
@@ -50,7 +41,7 @@ class Callback:
     _chief_worker_only = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Remember what the callback is made with, for copies."""
+        """Remember the arguments of the callback, for copies."""
         made = super().__new__(cls)
         made._made_with = args, kwargs
         return made
@@ -63,11 +54,11 @@ class Callback:
         self.validation_data: Any = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A fresh callback, made as this one was.
+        """A new callback with the same arguments.
 
         KerasTuner copies the callbacks for each of its trials. Threads and locks cannot be copied, and what a callback
-        has seen of one fit means nothing in another. The arguments are shared: data may be large, and nobody changes
-        it.
+        has seen of one fit means nothing in another. The arguments are shared, because data may be large and is not
+        changed.
         """
         args, kwargs = self._made_with
         return type(self)(*args, **kwargs)
@@ -107,44 +98,44 @@ class Callback:
     def on_predict_end(self, logs: Logs | None = None) -> None:
         """A prediction ends."""
 
-    @_default
+    @mark_as_default
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """The old name of ``on_train_batch_begin``."""
 
-    @_default
+    @mark_as_default
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """The old name of ``on_train_batch_end``."""
 
-    @_default
+    @mark_as_default
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """A training step begins."""
 
-    @_default
+    @mark_as_default
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """A training step has ended; under ``steps_per_execution=k`` called once for k steps."""
 
-    @_default
+    @mark_as_default
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """An evaluation step begins."""
 
-    @_default
+    @mark_as_default
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """An evaluation step has ended."""
 
-    @_default
+    @mark_as_default
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """A prediction step begins."""
 
-    @_default
+    @mark_as_default
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """A prediction step has ended."""
 
     def _implements_train_batch_hooks(self) -> bool:
         hooks = (self.on_train_batch_begin, self.on_train_batch_end, self.on_batch_begin, self.on_batch_end)
-        return any(map(_overridden, hooks))
+        return not all(map(is_default, hooks))
 
     def _implements_test_batch_hooks(self) -> bool:
-        return _overridden(self.on_test_batch_begin) or _overridden(self.on_test_batch_end)
+        return not (is_default(self.on_test_batch_begin) and is_default(self.on_test_batch_end))
 
     def _implements_predict_batch_hooks(self) -> bool:
-        return _overridden(self.on_predict_batch_begin) or _overridden(self.on_predict_batch_end)
+        return not (is_default(self.on_predict_batch_begin) and is_default(self.on_predict_batch_end))

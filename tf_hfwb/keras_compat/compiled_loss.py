@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 
-def only(part: Any) -> Any:
-    """What a dict or a list of one holds; anything else as it is."""
+def unwrap_single(part: Any) -> Any:
+    """The item of a dict, list or tuple of one item, at any depth; anything else as it is."""
     while isinstance(part, (Mapping, list, tuple)) and len(part) == 1:
         (part,) = part.values() if isinstance(part, Mapping) else part
     return part
@@ -23,12 +23,12 @@ class CompiledLoss:
         model: The model.
 
     Attributes:
-        name: Its name in lower case; empty without one, or with several.
-        gives_logits: Whether it takes logits; None if it does not tell.
+        name: The function's name in lower case; empty without a function, or with several.
+        gives_logits: Whether the function takes logits; None if that is not known.
     """
 
     def __init__(self, keras: Any, model: Any) -> None:
-        loss = only(getattr(model, "loss", None))
+        loss = unwrap_single(getattr(model, "loss", None))
         self._function = keras.losses.get(loss) if isinstance(loss, str) or callable(loss) else None
         function = self._function
         self.name = "" if function is None else getattr(function, "__name__", type(function).__name__).lower()
@@ -38,7 +38,7 @@ class CompiledLoss:
             self.gives_logits = False
 
     def of_each(self, labels: Any, outputs: np.ndarray) -> np.ndarray | None:
-        """The loss of each sample, without its weight; None where the function does not tell them apart."""
+        """The loss of each sample, without its weight; None where the function gives no loss of single samples."""
         if self._function is None:
             return None
         labels = np.asarray(labels)
@@ -47,7 +47,7 @@ class CompiledLoss:
         try:
             # Not the object itself, which reduces to a single number.
             values = np.asarray(getattr(self._function, "call", self._function)(labels, outputs))
-        except Exception:  # Whatever a function of the user's does not like of these arrays.
+        except Exception:  # A function of the user's may refuse these arrays in any way.
             return None
         if values.ndim == 0 or len(values) != len(outputs):
             return None

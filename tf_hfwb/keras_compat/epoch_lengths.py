@@ -1,20 +1,21 @@
-"""Epochs of different lengths, as a ``tf.data.Dataset`` has them that filters, or whose source varies."""
+"""Epochs of different lengths, as with a ``tf.data.Dataset`` that filters or whose source varies."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tf_hfwb.keras_compat import keras3_private, tf_keras_private
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 
 
 def forget_epoch_length(model: Any) -> None:
     """Let the epoch that begins be as long as its data.
 
-    Both Kerases take the first epoch's number of batches for that of all: a shorter one ends the fit in tf_keras, and a
-    longer one is cut. To be called when an epoch begins, on the training thread.
+    Both Kerases assume that all epochs have as many batches as the first: a shorter epoch ends the fit in tf_keras, and
+    a longer one is cut. Call this when an epoch begins, on the training thread.
     """
     loop = fit_arguments(model)
     if "data_handler" in loop:  # tf_keras
-        loop["data_handler"]._inferred_steps = None
+        tf_keras_private.forget_number_of_batches(loop["data_handler"])
     if "epoch_iterator" in loop:  # Keras 3
-        loop["epoch_iterator"]._num_batches = None
+        keras3_private.forget_number_of_batches(loop["epoch_iterator"])

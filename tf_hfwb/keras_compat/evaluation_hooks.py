@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_hfwb.keras_compat.callback_base import Callback, Logs
+from tf_hfwb.keras_compat.common_private import is_default
 
 
 class PassHooks:
@@ -41,11 +42,11 @@ class PassHooks:
             getattr(callback, f"on_{self.kind}_{event}")(*values)
 
     def as_callbacks(self) -> list[Callback]:
-        """For ``model.evaluate(callbacks=...)``, which would give the callbacks themselves other parameters."""
+        """Callbacks for ``model.evaluate``, which would set other parameters on the user's callbacks themselves."""
         events = [f"on_{self.kind}_batch_{event}" for event in ("begin", "end")]
         hooks = [getattr(callback, event) for callback in self._callbacks for event in events]
-        # A hook that does nothing makes every batch wait for its numbers.
-        are_called = any(not getattr(hook, "_is_default", False) for hook in hooks)
+        # With any hook, even one that does nothing, every batch would wait for its numbers.
+        are_called = not all(map(is_default, hooks))
         return [_RelayOfBatches(self) if are_called else _Relay(self)] if self._callbacks else []
 
 
@@ -63,7 +64,7 @@ class _Relay(Callback):
 
 class _RelayOfBatches(_Relay):
     async_safe = False
-    _supports_tf_logs = False  # Others expect numbers.
+    _supports_tf_logs = False  # The user's callbacks expect numbers.
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._hooks.batch_begin(batch, logs)

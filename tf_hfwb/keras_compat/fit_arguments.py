@@ -1,4 +1,4 @@
-"""What the running ``fit`` was called with, which Keras tells no callback."""
+"""The arguments of the running ``fit``, which Keras does not give to callbacks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def has_callbacks_of_others(model: Any) -> bool:
 
 
 def fit_arguments(model: Any) -> Mapping[str, Any]:
-    """The arguments of the ``fit`` of ``model`` that calls this, as Keras has them by now; empty outside of one.
+    """The local variables of the ``fit`` of ``model`` that is on the stack; empty outside of a fit.
 
-    They are those of both Kerases: ``validation_data`` is also what ``validation_split`` has split off, ``callbacks``
-    is Keras's list of all of them. To be asked when training begins, on the training thread.
+    In both Kerases ``validation_data`` is also what ``validation_split`` has split off, and ``callbacks`` is Keras's
+    list of all callbacks. Call this when training begins, on the training thread.
     """
     frame = sys._getframe(1)
     while frame is not None:

@@ -1,14 +1,11 @@
-"""What the callbacks need to know of a model, the same for tf_keras and Keras 3."""
+"""What callbacks need to know of a model, and do to it, in the same words for tf_keras and Keras 3."""
 
 from __future__ import annotations
 
 import abc
 import contextlib
-import functools
 import importlib
-import importlib.metadata
 import logging
-import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -16,14 +13,19 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.keras_compat import training_variables
+from tf_hfwb.keras_compat.common_private import direction_of_metric, function_of_metric, print_message
 from tf_hfwb.keras_compat.compiled_loss import CompiledLoss
-from tf_hfwb.keras_compat.gradient_observer import GradientObserver
-from tf_hfwb.keras_compat.keras_files import KerasFiles
-from tf_hfwb.keras_compat.loss_recorder import StepRecorder, trace_again
+from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
+from tf_hfwb.keras_compat.model_facts import facts_of
+from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
+from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
+from tf_hfwb.keras_compat.model_files.keras_layout import Layout
+from tf_hfwb.keras_compat.model_files.transformers_files import TransformersFiles
+from tf_hfwb.keras_compat.step_seams import trace_again
 from tf_hfwb.keras_compat.training_variables import Variables
-from tf_hfwb.keras_compat.transformers_files import TransformersFiles
-from tf_hfwb.keras_compat.transformers_models import computes_loss, is_of_transformers
+from tf_hfwb.keras_compat.transformers_models import computes_loss, is_of_own_class, is_of_transformers
 from tf_hfwb.keras_compat.variable_snapshot import snapshot
 from tf_hfwb.step_policies import higher_is_better
 
@@ -34,7 +36,7 @@ _counting: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 class Host(abc.ABC):
-    """A model, seen through the Keras that it belongs to.
+    """A model and how its Keras trains it.
 
     Attributes:
         model: The model.
@@ -62,27 +64,21 @@ class Host(abc.ABC):
     def is_built(self) -> bool:
         """Whether the model is known to have all of its weights.
 
-        A subclass of a transformers class may have layers that this one, which says ``built``, does not know.
+        A class of transformers says ``built`` without the layers that the user's subclass of it may add.
         """
-        is_subclass = self.is_transformers and not type(self.model).__module__.startswith("transformers.")
-        return self.model.built and not is_subclass
+        return self.model.built and (is_of_own_class(self.model) or not is_of_transformers(self.model))
 
     def build(self) -> bool:
-        """Make the weights of a transformers model that has none yet; whether it is known to have all of them now."""
-        if not self.model.built and self.is_transformers:
+        """Make the weights of a transformers model if it has none; return whether it is known to have all of them."""
+        if not self.model.built and is_of_transformers(self.model):
             with self.scope():
                 self.model.build_in_name_scope()
         return self.is_built
 
     @property
-    def is_transformers(self) -> bool:
-        """Whether the model is one of transformers' TF classes, or of a subclass."""
-        return is_of_transformers(self.model)
-
-    @property
     def computes_loss(self) -> bool:
         """Whether the model can be trained without a loss that it is compiled with."""
-        return self.is_transformers and computes_loss(self.model)
+        return computes_loss(self.model)
 
     @property
     @abc.abstractmethod
@@ -90,7 +86,7 @@ class Host(abc.ABC):
         """Whether ``compile`` was called."""
 
     def set_optimizer(self, optimizer: Any) -> None:
-        """Train with ``optimizer`` from now on, from the beginning; loss and metrics stay as they were compiled."""
+        """Train with ``optimizer`` from now on, from the beginning; loss and metrics stay as compiled."""
         forget_start(self.model)
         if not self.is_compiled:
             self.model.compile(optimizer=optimizer, loss="auto")  # The loss of transformers' own classes.
@@ -129,27 +125,27 @@ class Host(abc.ABC):
 
     @property
     def has_own_step(self) -> bool:
-        """Whether train step or optimizer are the user's, and may make another number of updates of a batch."""
+        """Whether train step or optimizer are the user's, which may make more or fewer updates than one a batch."""
         return self.has_own_optimizer or not _is_of_library(type(self.model), "train_step")
 
     @property
     def has_own_optimizer(self) -> bool:
-        """Whether the optimizer is applied by the user's code, which may not count."""
+        """Whether the user's own code applies the updates, which may not count them."""
         optimizer = type(innermost(self.optimizer))
         return not (_is_of_library(optimizer, "apply_gradients") and _is_of_library(optimizer, "apply"))
 
     @property
     def optimizer(self) -> Any:
-        """The one whose updates are the steps: ``model.optimizer``, but for :meth:`count_by`; None without one."""
+        """The optimizer whose updates are the steps: ``model.optimizer``, or that of :meth:`count_by`; None without."""
         return getattr(self.model, self.counts_by or "optimizer", None)
 
     @property
     def counts_by(self) -> str | None:
-        """The attribute of the model with the optimizer that :meth:`count_by` has chosen; None without one."""
+        """The attribute of the model that :meth:`count_by` was given; None without."""
         return _counting.get(self.model)
 
     def count_by(self, name: str) -> None:
-        """Of a model with several optimizers: count the updates of the one in that attribute, and say so."""
+        """Count the updates of the optimizer in that attribute of a model with several optimizers, and log it."""
         _logger.warning(
             "%s has several optimizers (%s), and does not train with model.optimizer: its steps are the updates of %s.",
             type(self.model).__name__,
@@ -163,7 +159,7 @@ class Host(abc.ABC):
         return None if self.optimizer is None else self._iterations_of(self.optimizer)
 
     def other_iterations(self) -> dict[str, int]:
-        """The same of the optimizers beside ``model.optimizer``, by the attribute."""
+        """The same of the optimizers beside ``model.optimizer``, by the attribute of the model."""
         return {name: self._iterations_of(getattr(self.model, name)) for name in self.other_optimizers()}
 
     @abc.abstractmethod
@@ -175,7 +171,7 @@ class Host(abc.ABC):
 
     @property
     def _rate_to_hand_out(self) -> Callable[[], Any] | None:
-        """Of several optimizers nobody knows which one counts when the step is traced."""
+        """The rate for the recorder; None with several optimizers, since tracing does not show which one counts."""
         return None if self.other_optimizers() else self._rate_in_graph
 
     @abc.abstractmethod
@@ -184,7 +180,7 @@ class Host(abc.ABC):
 
     @abc.abstractmethod
     def observe_gradients(self) -> GradientObserver | None:
-        """Let the training graph sum up gradients when asked to; None where it cannot see those of the whole batch."""
+        """Let the training graph summarize gradients; None where it does not see those of the whole batch."""
 
     # -- the state of a training ---------------------------------------------------------------------------------
 
@@ -196,14 +192,14 @@ class Host(abc.ABC):
 
     @abc.abstractmethod
     def keep_random_state(self) -> None:
-        """Let dropout and the like draw from generators whose state can be saved; before the first step."""
+        """Let layers draw random numbers from generators whose state can be saved; call it before the first step."""
 
     @abc.abstractmethod
     def optimizer_variables(self) -> Variables:
-        """The optimizer's variables by name; they are made if they are not there yet."""
+        """The optimizer's variables by name; they are created if necessary."""
 
     def other_optimizers(self) -> list[str]:
-        """The attributes of the model that hold further optimizers, as a GAN's, whose variables nobody can tell."""
+        """The attributes of the model that hold further optimizers, as in a GAN."""
         attributes = vars(self.model).items()
         return [n for n, v in attributes if hasattr(v, "apply_gradients") and v is not self.model.optimizer]
 
@@ -213,84 +209,100 @@ class Host(abc.ABC):
 
     @abc.abstractmethod
     def global_random_variable(self, *, make: bool = False) -> Any:
-        """The state of the global random generator; None if nobody has used it, and it shall not be made."""
+        """The state of the global random generator; None if it does not exist yet and ``make`` is False."""
 
     def metric_variables(self) -> Variables:
         """The accumulators of the running epoch by name."""
         return training_variables.metric_variables(self.model, without=self.record_steps().in_metrics)
 
     @abc.abstractmethod
-    def model_files(self) -> TransformersFiles | KerasFiles:
-        """How the weights lie in a directory that stock tools open."""
+    def model_files(self) -> TransformersFiles | KerasFiles | KerasArchive:
+        """How the model is written into a directory that stock tools open."""
+
+    def _lay_out(self, lay_out: Callable[[Any, Sequence[Any]], Layout]) -> Layout | None:
+        """What Keras would write of a plain model, and where; None where only Keras itself can write it."""
+        try:
+            return lay_out(self.model, self.weights)
+        except Exception as error:  # Of the user's layers, which may do with a file of Keras's what they want.
+            _logger.warning(
+                "%s is saved by the model.save of its Keras, on the training thread, and larger and slower than "
+                "otherwise: what its layers write could not be looked up (%s: %s). Expected layers whose "
+                "save_own_variables assigns arrays of numbers to the keys of its store, and does nothing else with it.",
+                type(self.model).__name__,
+                type(error).__name__,
+                error,
+            )
+            return None
 
     @property
     def weights(self) -> list[Any]:
-        """The model's weights; all of them are variables."""
+        """The variables among the model's weights."""
         return list(self.model.weights)
 
     @abc.abstractmethod
     def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
-        """Layers that compute with copies of their weights, and the copies."""
+        """The layers that compute with copies of their weights, each with its copies."""
 
     def use_assigned_weights(self) -> None:
-        """Let layers that compute with copies of their weights, as ``Normalization`` does, copy them again."""
+        """Let layers that compute with copies of their weights, such as ``Normalization``, copy them again."""
         before = [[np.array(np.asarray(one)) for one in copies] for _, copies in self._copies()]
         for layer, _ in self._copies():
             layer.finalize_state()
         after = [[np.asarray(one) for one in copies] for _, copies in self._copies()]
         pairs = [pair for two in zip(before, after, strict=True) for pair in zip(*two, strict=True)]
         changed = not all(np.array_equal(old, new) for old, new in pairs)
-        if changed:  # What was traced has the copies in it.
+        if changed:  # Traced functions contain the old copies.
             trace_again(self.model)
             self.model.test_function = self.model.predict_function = None
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
-        """The values of variables as of now, for :func:`numpy.asarray` on any thread; nothing waits for them."""
+        """The values of variables as of now, for :func:`numpy.asarray` on any thread; this does not wait for them."""
         return snapshot(variables)
 
     # -- metrics -------------------------------------------------------------------------------------------------
 
     def higher_is_better(self, metric: str) -> bool | None:
-        """Whether more of a compiled metric is better, by the metric itself; None if there is none that says so.
+        """Whether more of a compiled metric is better, by the metric itself; None if no metric says so.
 
-        Keras 3's own metrics say it; of the others the class or the function tells, whatever the user calls them.
+        Keras 3's own metrics have a direction. Of the others the name of the class or function tells, whatever the user
+        calls the metric.
 
         Args:
-            metric: Its name in the logs, without ``val_``; what stands in front of the metric's own name may be an
-                output or a data set.
+            metric: Its name in the logs, without ``val_``; an output or a data set may stand in front of the metric's
+                own name.
         """
         compiled = self._compiled_metrics()
         found = [one for one in compiled if one.name == metric] or [
             one for one in compiled if metric.endswith(f"_{one.name}")
         ]
         for one in found:
-            direction = getattr(one, "_direction", None)
+            direction = direction_of_metric(one)
             if direction in ("up", "down"):
                 return direction == "up"
-            made_of = getattr(one, "_fn", None) or type(one)
+            made_of = function_of_metric(one) or type(one)
             if not higher_is_better(getattr(made_of, "__name__", "")):
                 return False
         return None
 
     @abc.abstractmethod
     def _compiled_metrics(self) -> list[Any]:
-        """The metrics that the model was compiled with, as far as they are made yet."""
+        """The metrics that the model was compiled with, as far as they exist yet."""
 
     def say(self, message: str) -> None:
-        """Print a line as Keras prints its own: to standard output, or into the log where that is switched off."""
-        importlib.import_module(f"{self.package}.src.utils.io_utils").print_msg(message)
+        """Print a line where Keras prints its own: to standard output, or into the log where that is switched off."""
+        print_message(self.package, message)
 
-    # -- going on ------------------------------------------------------------------------------------------------
+    # -- resuming ------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
     def begin_next_fit_at(self, start: Start) -> None:
-        """Let the next ``fit`` that trains begin there; until then the model is as it was."""
+        """Let the next ``fit`` that trains begin there; until then the model stays as it is."""
 
     # -- learning rate -------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
     def learning_rate(self, iterations: int) -> Any:
-        """The rate used by the last update, as something that :func:`number` turns into a float later.
+        """The rate used by the last update, as something that :func:`to_float` turns into a float later.
 
         Args:
             iterations: The optimizer's counter after that update.
@@ -305,7 +317,7 @@ class Host(abc.ABC):
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process speaks for all workers."""
+        """Whether this process reports for all workers."""
         resolver = getattr(self._strategy, "cluster_resolver", None)
         if resolver is None or resolver.task_type is None:
             return True
@@ -320,12 +332,15 @@ class Host(abc.ABC):
         return resolver is not None and len(resolver.cluster_spec().as_dict().get("worker", ())) > 1
 
     def scope(self) -> Any:
-        """Where variables of the model's distribution are made."""
+        """The scope in which variables of the model's distribution are created."""
         return contextlib.nullcontext() if self._strategy is None else self._strategy.scope()
 
     @property
     def _is_on_tpu(self) -> bool:
-        return "TPU" in type(self._strategy).__name__
+        import tensorflow as tf
+
+        strategies = (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy)
+        return isinstance(self._strategy, strategies)
 
     @property
     def _strategy(self) -> Any:
@@ -336,47 +351,11 @@ class Host(abc.ABC):
 
     def describe(self) -> dict[str, Any]:
         """The model, its optimizer, the versions and the distribution, for the run's config."""
-        facts: dict[str, Any] = {}
-        if self.is_transformers:
-            facts.update(self.model.config.to_dict())
-        facts["model/class"] = type(self.model).__name__
-        if self.model.built:
-            facts["model/num_parameters"] = int(self.model.count_params())
         optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is not None:
-            facts["optimizer"] = _plain(self._config_of(optimizer))
-        facts |= _versions()
+        facts = facts_of(self.model, None if optimizer is None else self._config_of(optimizer))
         facts["distribution/strategy"] = type(self._strategy).__name__ if self._strategy is not None else "none"
         facts["distribution/num_replicas"] = self.num_replicas
         return facts
-
-
-def number(value: Any) -> float | None:
-    """A float from what a hook was handed: a number, a tensor or array of one element, or a function that gives one.
-
-    Returns:
-        None for what is no single number.
-
-    Example:
-        >>> import numpy as np
-        >>> number(np.array([0.5])), number(np.array([0.5, 0.25])), number(10**400)
-        (0.5, None, inf)
-    """
-    if callable(value):
-        value = value()
-    try:
-        # NumPy refuses the float of an array with a dimension, even of one element.
-        return float(np.asarray(value).reshape(())[()] if getattr(value, "shape", ()) else value)
-    except (TypeError, ValueError):
-        return None
-    except OverflowError:  # An integer beyond all floats.
-        return math.inf if value > 0 else -math.inf
-
-
-def described(value: Any) -> str:
-    """What a value is that is no single number, for a message."""
-    shape = getattr(value, "shape", None)
-    return f"of type {type(value).__name__}" if shape is None else f"an array of the shape {tuple(shape)}"
 
 
 def _is_of_library(owner: type, method: str) -> bool:
@@ -390,26 +369,3 @@ def _is_of_library(owner: type, method: str) -> bool:
 def innermost(optimizer: Any) -> Any:
     """The optimizer inside the one that scales the loss, if it is one that does."""
     return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-@functools.cache  # Reading them takes milliseconds.
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in ("keras", "tf_keras", "tensorflow", "transformers"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[f"versions/{package}"] = importlib.metadata.version(package)
-    return versions
-
-
-def _plain(value: Any) -> Any:
-    """Numbers, words, lists and dicts only: what W&B can show."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if hasattr(value, "get_config"):
-        return {"class_name": type(value).__name__, "config": _plain(value.get_config())}
-    plain = number(value) if not callable(value) else None
-    return plain if plain is not None else str(value)

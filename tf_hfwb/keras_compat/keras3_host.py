@@ -7,19 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat import gradient_observer, keras_files, loss_recorder, training_variables
-from tf_hfwb.keras_compat.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat import keras3_private, keras3_variables
+from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat.gradients.jax_gradient_observer import attach_on_jax
+from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.host_base import Host, innermost
-from tf_hfwb.keras_compat.keras_files import KerasFiles
-from tf_hfwb.keras_compat.keras_layout import lay_out_keras3
-from tf_hfwb.keras_compat.loss_recorder import StepRecorder, read
-from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at, in_keras3
+from tf_hfwb.keras_compat.jax_loss_recorder import JAXRecorder
+from tf_hfwb.keras_compat.keras3_start import begin_in_keras3
+from tf_hfwb.keras_compat.loss_recorder import StepRecorder
+from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
+from tf_hfwb.keras_compat.model_files import archive_texts
+from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
+from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
+from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_keras3
+from tf_hfwb.keras_compat.step_seams import put_recorder_into
+from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
 from tf_hfwb.keras_compat.training_variables import Variables, frozen_variables
-from tf_hfwb.keras_compat.variable_snapshot import snapshot
+from tf_hfwb.keras_compat.variable_snapshot import read, snapshot
 
 
 class Keras3Host(Host):
-    """On JAX ``fit`` carries the state outside the model, from step to step."""
+    """On JAX ``fit`` carries the values of all variables outside the model, from step to step."""
 
     package = "keras"
 
@@ -51,11 +59,15 @@ class Keras3Host(Host):
         return innermost(self.optimizer) is not self.optimizer
 
     def _iterations_of(self, optimizer: Any) -> int:
-        return int(np.asarray(self._value(innermost(optimizer)._iterations)))
+        return int(np.asarray(self._value(keras3_private.iterations(innermost(optimizer)))))
 
     def record_steps(self) -> StepRecorder:
-        return loss_recorder.attach(
-            self.model, keras3=True, steps_per_execution=self.steps_per_execution, rate=self._rate_to_hand_out
+        return put_recorder_into(
+            self.model,
+            JAXRecorder if _backend() == "jax" else TensorFlowRecorder,
+            tracker=keras3_private.loss_tracker(self.model),
+            steps_per_execution=self.steps_per_execution,
+            rate=self._rate_to_hand_out,
         )
 
     def _compiled_metrics(self) -> list[Any]:
@@ -64,41 +76,48 @@ class Keras3Host(Host):
     def observe_gradients(self) -> GradientObserver | None:
         optimizer = innermost(self.model.optimizer)
         if _backend() == "jax":
-            return gradient_observer.attach_on_jax(self.model, optimizer)
-        # Keras 3 clips what each replica has. Only replicas of one process can add theirs under a condition.
-        is_mirrored = type(self._strategy).__name__ == "MirroredStrategy"
-        if self.num_replicas > 1 and not (is_mirrored and self.model.built):
+            return attach_on_jax(self.model, optimizer)
+        if self.num_replicas > 1 and not (self._is_mirrored and self.model.built):
             return None
 
-        return gradient_observer.attach_on_tensorflow(
+        iterations = keras3_private.iterations(optimizer)
+        return attach_on_tensorflow(
             self.model,
             optimizer,
-            lambda: optimizer._iterations.value,
+            lambda: iterations.value,
             strategy=self._strategy,
             is_compiled=lambda: bool(self.model.jit_compile),
             is_local=True,
         )
 
+    @property
+    def _is_mirrored(self) -> bool:
+        """Whether all replicas are in this process: only then they can add their gradients under a condition."""
+        import tensorflow as tf
+
+        return type(self._strategy) is tf.distribute.MirroredStrategy
+
     def keep_random_state(self) -> None:
         """It is in variables of the layers already."""
 
     def begin_next_fit_at(self, start: Start) -> None:
-        begin_next_fit_at(self.model, start, in_keras3)
+        begin_next_fit_at(self.model, start, begin_in_keras3)
 
     def optimizer_variables(self) -> Variables:
-        return training_variables.keras3_optimizer(self.model)
+        return keras3_variables.optimizer_variables(self.model)
 
     def random_variables(self) -> Variables:
-        return training_variables.keras3_random(self.model)
+        return keras3_variables.random_variables(self.model)
 
     def global_random_variable(self, *, make: bool = False) -> Any:
-        return training_variables.keras3_global(make=make)
+        return keras3_variables.global_random_variable(make=make)
 
-    def model_files(self) -> KerasFiles:
-        frozen = frozen_variables(self.model._flatten_layers())
-        synchronize = self._show_carried_weights if _backend() == "jax" else None
-        layout = lay_out_keras3(self.model, self.weights)
-        return KerasFiles(self.model, keras_files.describe_keras3, layout, frozen, synchronize)
+    def model_files(self) -> KerasFiles | KerasArchive:
+        frozen = frozen_variables(keras3_private.all_layers(self.model), keras3_private.own_variables)
+        layout = self._lay_out(lay_out_keras3)
+        if layout is None:
+            return KerasArchive(self.model, self.weights, self._show_all_carried_values)
+        return KerasFiles(self.model, archive_texts.describe_keras3, layout, frozen, self._show_carried_weights)
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         if _backend() == "tensorflow":
@@ -107,22 +126,32 @@ class Keras3Host(Host):
 
         values = []
         for variable in variables:
-            carried_value = carried.get(id(variable))  # Where there is one, the variable itself may have none.
+            carried_value = carried.get(id(variable))  # Where there is one, the variable's own may be deleted.
             values.append(np.array(variable.value if carried_value is None else carried_value))
         return values
 
     def _show_carried_weights(self) -> None:
-        # Not by jax_state_sync: a save may come just before a step to which these buffers are donated, and behind it
-        # Keras would take the weights for the newest.
+        self._show_carried_values(self.model.weights)
+
+    def _show_all_carried_values(self) -> None:
+        model = self.model
+        self._show_carried_values([*model.variables, *model.metrics_variables, *model.optimizer.variables])
+
+    def _show_carried_values(self, variables: Iterable[Any]) -> None:
+        """Put what ``fit`` carries on JAX into the variables."""
+        if _backend() != "jax":
+            return
+        # Not by jax_state_sync, after which Keras takes the variables for the newest values: the next step may be about
+        # to run, and their buffers are donated to it.
         carried = self._carried_state()
-        for variable in self.model.weights:
+        for variable in variables:
             if id(variable) in carried:
                 variable.assign(carried[id(variable)])
 
     def _carried_state(self) -> dict[int, Any]:
         """On JAX: the values that ``fit`` carries outside the variables, by the identity of the variable."""
         model = self.model
-        state = None if getattr(model, "_jax_state_synced", True) else getattr(model, "_jax_state", None)
+        state = keras3_private.carried_state(model)
         if not state:
             return {}
         owners = {
@@ -135,22 +164,22 @@ class Keras3Host(Host):
         return {id(variable): value for variable, value in pairs}
 
     def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
-        for layer in self.model._flatten_layers():
+        for layer in keras3_private.all_layers(self.model):
             if isinstance(layer, self.keras.layers.Normalization):
                 yield layer, [layer.mean, layer.variance]
 
     def _rate_in_graph(self) -> Any:
         optimizer = innermost(self.model.optimizer)
-        rate = optimizer._learning_rate
+        rate = keras3_private.learning_rate(optimizer)
         if hasattr(rate, "path"):
             return rate.value
-        return rate(optimizer._iterations - 1) if _takes_step(rate) else rate()
+        return rate(keras3_private.iterations(optimizer) - 1) if _takes_step(rate) else rate()
 
     def learning_rate(self, iterations: int) -> Any:
         if self.optimizer is None:
             return None
-        rate = innermost(self.optimizer)._learning_rate
-        if hasattr(rate, "path"):  # A variable. Keras's own LearningRateScheduler assigns to it.
+        rate = keras3_private.learning_rate(innermost(self.optimizer))
+        if hasattr(rate, "path"):  # A variable, to which Keras's own LearningRateScheduler assigns.
             return self._value(rate)
         if _takes_step(rate):
             # Keras 3 evaluates its schedule before it counts the step.

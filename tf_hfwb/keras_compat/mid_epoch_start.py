@@ -1,24 +1,21 @@
 """Let the next training of a model begin in the middle of an epoch, as neither Keras offers.
 
-``fit`` runs a loop over epochs and one over an epoch's steps. Both loops are told at one point where they begin, and
-that point can be reached on the model's own instance:
+``fit`` runs a loop over epochs, and within it a loop over steps. Each Keras asks at one point where both begin, and
+that point can be replaced on the one model: see ``tf_keras_start.py`` and ``keras3_start.py``.
 
-* tf_keras asks ``_maybe_load_initial_counters_from_ckpt`` for (epoch, step), after the callbacks' ``on_train_begin``;
-* Keras 3 takes the epoch from ``_initial_epoch`` at the same moment; its epoch iterator then enumerates a shorter first
-  epoch.
+Until then only the model's ``fit`` is replaced, by one that sets the rest up and takes it away again. It stays until a
+``fit`` has trained or has ended without an exception, so one that fails before its first step leaves the start to the
+next. ``evaluate``, ``predict`` and ``train_on_batch`` are not touched.
 
-Between now and then the model has nothing but another ``fit``, which sets the rest up and takes it away again. It stays
-until a ``fit`` has trained, or has ended without an exception: one that fails before its first step leaves everything
-to the next. ``evaluate``, ``predict`` and ``train_on_batch`` are Keras's own all the time.
+Where Keras makes one pass over the data in each epoch, and with arrays, the right number of batches is skipped. A
+stream that ``steps_per_epoch`` cuts into epochs must be started at the right place by the user. Data that Keras
+shuffles is refused: the order of the interrupted epoch is lost.
 
-Data of which Keras makes one pass an epoch, and arrays, begin at the right batch by themselves. A stream, of which
-``steps_per_epoch`` cuts the epochs, is the user's to start. An order that Keras draws for each epoch nobody knows.
+Callbacks may find in their ``on_train_begin`` that nothing is left to train, for example after early stopping. Then
+neither loop runs, because Keras 3 cannot end an epoch without a step.
 
-Callbacks may find in their ``on_train_begin`` that nothing is left to train, as when early stopping had ended the
-training. Then neither loop runs: Keras 3 cannot end an epoch that has had no step.
-
-The epoch's metrics are put back after Keras has reset them. On TensorFlow some of them are only made in the first step;
-so tf_keras's step is traced before, and Keras 3 told to build them.
+The epoch's metrics are restored after Keras has reset them. On TensorFlow some metrics exist only after the first step.
+So tf_keras traces its step before that, and Keras 3 is told to build them.
 """
 
 from __future__ import annotations
@@ -26,20 +23,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 
 _logger = logging.getLogger("tf_hfwb")
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training goes on, and what is to be done on the way.
+    """Where a training resumes, and what is to be done on the way.
 
     Attributes:
         epoch: The epoch, from 0.
@@ -49,7 +44,7 @@ class Start:
         restore_metrics: Assigns the metrics of the epoch so far; called if ``batch`` is not 0, when all of them exist.
         is_left: Called when all callbacks have begun; tells whether any step is to follow.
         has_trained: Tells whether the ``fit`` has made a step.
-        over: Called when this start is of no use any more.
+        over: Called when this start is used up or replaced.
     """
 
     epoch: int
@@ -66,14 +61,14 @@ Seam = Callable[[Any, Start], contextlib.AbstractContextManager[None]]
 
 
 def begin_next_fit_at(model: Any, start: Start, seam: Seam) -> None:
-    """Let the next ``fit`` that trains begin there; a start that was given before counts no more.
+    """Let the next ``fit`` that trains begin there; an earlier start is forgotten.
 
     Args:
         model: A compiled model.
         start: Where.
-        seam: :func:`in_tf_keras` or :func:`in_keras3`.
+        seam: How its Keras is told, for the time of one ``fit``.
     """
-    _put_back(model, "fit")  # Of an earlier start.
+    put_back_method(model, "fit")  # Of an earlier start.
     fit = model.fit
 
     @functools.wraps(fit)
@@ -90,24 +85,25 @@ def begin_next_fit_at(model: Any, start: Start, seam: Seam) -> None:
         return result
 
     restored_fit.start = start  # type: ignore[attr-defined]
-    _replace(model, "fit", restored_fit)
+    replace_method(model, "fit", restored_fit)
 
 
 def forget_start(model: Any) -> None:
     """Let the next ``fit`` begin where Keras lets it."""
     start = getattr(model.fit, "start", None)
     if start is not None:
-        _put_back(model, "fit")
+        put_back_method(model, "fit")
         start.over()
 
 
-def _replace(model: Any, name: str, function: Any) -> None:
+def replace_method(model: Any, name: str, function: Any) -> None:
+    """Put a function in the place of a method of this one model, until :func:`put_back_method`."""
     function.before = vars(model).get(name)
     setattr(model, name, function)
 
 
-def _put_back(model: Any, name: str) -> None:
-    """Undo :func:`_replace`, if it is not undone yet."""
+def put_back_method(model: Any, name: str) -> None:
+    """Undo :func:`replace_method`, unless it is undone already."""
     function = vars(model).get(name)
     if function is not None and hasattr(function, "before"):
         if function.before is None:
@@ -116,148 +112,14 @@ def _put_back(model: Any, name: str) -> None:
             setattr(model, name, function.before)
 
 
-# -- tf_keras ----------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def in_tf_keras(model: Any, start: Start) -> Iterator[None]:
-    """Set up one ``fit`` of a tf_keras model."""
-
-    def counters(steps_per_epoch: int | None, initial_epoch: int) -> tuple[int, int]:
-        if not start.is_left():
-            return sys.maxsize, 0
-        arguments = fit_arguments(model)
-        _check_length(start, steps_per_epoch, arguments)
-        handler = arguments["data_handler"]
-        adapter = handler._adapter
-        size = adapter.get_size()  # None of a dataset or a generator, which cannot be shuffled by Keras either.
-        # An array is one pass after the other, whatever an epoch is.
-        skipped = start.batch if adapter.should_recreate_iterator() else start.batches % size if size else 0
-        _check_order(start, skipped if size else 0, arguments)
-        if skipped:
-            handler.enumerate_epochs = functools.partial(_begun, handler.enumerate_epochs, skipped)
-        if start.batch:
-            _replace(model, "train_function", _first_step(model, start.restore_metrics))
-        return start.epoch, start.batch
-
-    _replace(model, "_maybe_load_initial_counters_from_ckpt", counters)
-    try:
-        yield
-    finally:
-        _put_back(model, "_maybe_load_initial_counters_from_ckpt")
-        _put_back(model, "train_function")
-
-
-def _begun(enumerate_epochs: Callable[[], Iterator[tuple[int, Any]]], skipped: int) -> Iterator[tuple[int, Any]]:
-    for number, (epoch, data) in enumerate(enumerate_epochs()):
-        if number == 0:
-            _skip(data, skipped)
-        yield epoch, data
-
-
-def _first_step(model: Any, restore_metrics: Callable[[], None]) -> Callable[..., Any]:
-    function = model.train_function
-
-    def first_step(*args: Any) -> Any:
-        _put_back(model, "train_function")
-        trace = getattr(getattr(function, "original", function), "get_concrete_function", None)
-        if trace is not None:  # There is nothing to trace when fit runs eagerly; its metrics start with this step.
-            trace(*args)
-            restore_metrics()
-        return function(*args)
-
-    first_step.recorder = getattr(function, "recorder", None)  # type: ignore[attr-defined]
-    return first_step
-
-
-# -- Keras 3 -----------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def in_keras3(model: Any, start: Start) -> Iterator[None]:
-    """Set up one ``fit`` of a Keras 3 model."""
-    reset = model.reset_metrics
-
-    def first_epoch() -> int:
-        if not start.is_left():
-            return sys.maxsize
-        arguments = fit_arguments(model)
-        iterator = arguments["epoch_iterator"]
-        _check_length(start, iterator.num_batches, arguments)
-        adapter = iterator.data_adapter
-        size, steps = adapter.num_batches, iterator.steps_per_epoch
-        is_stored = type(adapter).__name__ in ("ArrayDataAdapter", "PyDatasetAdapter")
-        # Else one pass after the other, whatever an epoch is.
-        is_one_pass = steps is None or steps == size
-        skipped = start.batch if is_one_pass else start.batches % size if is_stored and size else 0
-        _check_order(start, skipped if is_stored else 0, arguments)
-        if skipped or start.batch:
-            iterator._enumerate_iterator = functools.partial(_shorter, iterator, start.batch, skipped)
-        if start.batch:
-            _build_metrics(model, iterator)
-            _replace(model, "reset_metrics", reset_and_restore)
-        return start.epoch
-
-    def reset_and_restore() -> None:
-        reset()
-        _put_back(model, "reset_metrics")
-        start.restore_metrics()
-
-    model._initial_epoch = _Epoch(first_epoch)
-    try:
-        yield
-    finally:
-        model._initial_epoch = None
-        _put_back(model, "reset_metrics")
-
-
-class _Epoch:
-    """An epoch that is only known when the loop over epochs begins."""
-
-    def __init__(self, find: Callable[[], int]) -> None:
-        self._find = find
-
-    def __index__(self) -> int:
-        return self._find()
-
-
-def _build_metrics(model: Any, iterator: Any) -> None:
-    """On TensorFlow without a distribution strategy Keras 3 makes the metrics in the first step; on JAX it has now."""
-    if hasattr(model, "_jax_state_synced"):
-        return
-    import keras
-
-    spec = iterator.data_adapter.get_tf_dataset().element_spec
-    batch = keras.tree.map_structure(lambda leaf: keras.KerasTensor(tuple(leaf.shape), leaf.dtype.name), spec)
-    with model.distribute_strategy.scope():
-        model._symbolic_build(data_batch=batch)
-
-
-def _shorter(iterator: Any, batch: int, skipped: int) -> Iterator[Any]:
-    """The first epoch, of which ``batch`` batches have been; ``skipped`` are in front of the rest."""
-    del iterator._enumerate_iterator
-    steps = iterator.steps_per_epoch
-    iterator.steps_per_epoch = iterator.num_batches - batch
-    try:
-        for begin, end, data in iterator._enumerate_iterator():
-            _skip(data, skipped)
-            if steps is not None:  # Then the iterator stays when the epoch ends, and must know where it is.
-                iterator._steps_seen += skipped
-            skipped = 0
-            yield begin + batch, end + batch, data
-    finally:
-        iterator.steps_per_epoch = steps
-
-
-# -- both --------------------------------------------------------------------------------------------------------------
-
-
-def _skip(data: Iterator[Any], number: int) -> None:
+def skip(data: Iterator[Any], number: int) -> None:
+    """Take this many batches of the data, or all of them."""
     for _ in range(number):
         next(data, None)
 
 
-def _check_length(start: Start, steps_per_epoch: int | None, arguments: Any) -> None:
+def check_length(start: Start, steps_per_epoch: int | None, arguments: Any) -> None:
+    """Refuse an epoch that has no batch left, or whose length is unknown; say so when no epoch is left."""
     epochs = arguments["epochs"]
     if start.epoch >= epochs:
         _logger.warning(
@@ -284,7 +146,8 @@ def _check_length(start: Start, steps_per_epoch: int | None, arguments: Any) -> 
         )
 
 
-def _check_order(start: Start, skipped: int, arguments: Any) -> None:
+def check_order(start: Start, skipped: int, arguments: Any) -> None:
+    """Refuse to skip batches of data that Keras shuffles."""
     if skipped and arguments["shuffle"]:
         raise SettingError(
             "shuffle",

@@ -1,4 +1,4 @@
-"""Models that were trained in mixed precision, for machines that shall compute in float32."""
+"""Models that were trained in mixed precision, as models that compute in float32."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+from tf_hfwb.keras_compat import keras3_private
+
 _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
-def in_float32(model: Any) -> Any:
+def to_float32(model: Any) -> Any:
     """The same TF model of transformers, computing in float32; the model itself if it does so already.
 
-    The weights are float32 in any case. They are copied, since layers cannot change what they compute in.
+    The weights are float32 in any case. They are copied into another model, because a layer cannot change the type that
+    it computes in.
     """
     import tf_keras
 
@@ -33,16 +36,16 @@ def in_float32(model: Any) -> Any:
     return twin
 
 
-def plain_in_float32(model: Any) -> Any:
-    """The same plain model of either Keras, as :func:`in_float32`.
+def plain_to_float32(model: Any) -> Any:
+    """The same plain model of either Keras, as :func:`to_float32`.
 
-    It goes through a file, in which its layers are told to compute in float32: so everything that Keras saves is
-    copied, vocabularies and statistics of layers that were adapted among it.
+    The model is saved and loaded again with a changed configuration. So everything that Keras saves is copied,
+    including the vocabularies and statistics of adapted layers.
     """
-    layers = list(model._flatten_layers())
+    package = next(name for cls in type(model).__mro__ if (name := cls.__module__.partition(".")[0]).endswith("keras"))
+    layers = keras3_private.all_layers(model) if package == "keras" else [model, *model.submodules]
     if not any(getattr(layer, "compute_dtype", None) in _HALF for layer in layers):
         return model
-    package = next(name for cls in type(model).__mro__ if (name := cls.__module__.partition(".")[0]).endswith("keras"))
     keras = importlib.import_module(package)
     with tempfile.TemporaryDirectory() as name:
         file, changed = pathlib.Path(name, "model.keras"), pathlib.Path(name, "float32.keras")
@@ -59,7 +62,7 @@ def plain_in_float32(model: Any) -> Any:
 
 
 def _without_half(value: Any) -> Any:
-    """A model's configuration with float32 where there is a policy of half precision."""
+    """A model's configuration with float32 in place of policies of half precision."""
     if isinstance(value, list):
         return [_without_half(one) for one in value]
     if not isinstance(value, dict):
@@ -78,7 +81,7 @@ def _without_half(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _policy_float32(keras: Any) -> Iterator[None]:
-    """Layers that are made in the block compute in float32, unless they are told otherwise."""
+    """Let layers that are created in the block compute in float32, unless they are given another policy."""
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy("float32")
     try:

@@ -1,4 +1,4 @@
-"""An evaluation in the middle of ``fit``."""
+"""An evaluation in the middle of ``fit`` that leaves the running epoch as it is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 
 @contextlib.contextmanager
-def undisturbed_metrics(model: Any) -> Iterator[None]:
-    """Evaluate in the middle of ``fit`` without a trace: metric values, history and the stop flag are put back."""
+def preserve_metrics(model: Any) -> Iterator[None]:
+    """Put metric values, history and the stop flag back after an evaluation in the middle of ``fit``."""
     variables = [variable for metric in model.metrics for variable in metric.variables]
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()

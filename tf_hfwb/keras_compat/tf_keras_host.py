@@ -6,19 +6,28 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from tf_hfwb.keras_compat import gradient_observer, keras_files, loss_recorder, training_variables
-from tf_hfwb.keras_compat.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat import tensorflow_private, tf_keras_private, tf_keras_variables
+from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.host_base import Host, innermost
-from tf_hfwb.keras_compat.keras_files import KerasFiles
-from tf_hfwb.keras_compat.keras_layout import lay_out_tf_keras
-from tf_hfwb.keras_compat.loss_recorder import StepRecorder, read
-from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at, in_tf_keras
+from tf_hfwb.keras_compat.loss_recorder import StepRecorder
+from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
+from tf_hfwb.keras_compat.model_files import archive_texts
+from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
+from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
+from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_tf_keras
+from tf_hfwb.keras_compat.model_files.transformers_files import TransformersFiles
+from tf_hfwb.keras_compat.step_seams import put_recorder_into, trace_again
+from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
+from tf_hfwb.keras_compat.tf_keras_generators import keep_random_state
+from tf_hfwb.keras_compat.tf_keras_start import begin_in_tf_keras
 from tf_hfwb.keras_compat.training_variables import Variables
-from tf_hfwb.keras_compat.transformers_files import TransformersFiles
+from tf_hfwb.keras_compat.transformers_models import is_of_transformers
+from tf_hfwb.keras_compat.variable_snapshot import read
 
 
 class TFKerasHost(Host):
-    """Its counters and its rate are variables of TensorFlow; under ``steps_per_execution`` it draws several batches."""
+    """Counters and rate are variables of TensorFlow; with ``steps_per_execution`` a step draws several batches."""
 
     package = "tf_keras"
 
@@ -30,14 +39,14 @@ class TFKerasHost(Host):
 
     @property
     def is_compiled(self) -> bool:
-        return bool(self.model._is_compiled)
+        return tf_keras_private.is_compiled(self.model)
 
     def _scaling_loss(self, optimizer: Any) -> Any:
-        return self.model._get_optimizer(optimizer)
+        return tf_keras_private.optimizer_wrapper(self.model)(optimizer)
 
     @property
     def steps_per_execution(self) -> int:
-        steps = self.model._steps_per_execution
+        steps = tf_keras_private.steps_per_execution(self.model)
         return 1 if steps is None else int(steps.numpy())
 
     def _compiled_metrics(self) -> list[Any]:
@@ -47,9 +56,9 @@ class TFKerasHost(Host):
         number = self.steps_per_execution
         if number == 1:
             return super().predict_on_batch(inputs)
-        self.model.make_predict_function()  # With as many steps as the user wants: it stays the model's.
-        steps = self.model._steps_per_execution
-        steps.assign(1)  # Else it draws several batches, and there is one.
+        self.model.make_predict_function()  # With the user's number of steps, because the model keeps it.
+        steps = tf_keras_private.steps_per_execution(self.model)
+        steps.assign(1)  # There is one batch, and it would draw several.
         try:
             return super().predict_on_batch(inputs)
         finally:
@@ -59,53 +68,60 @@ class TFKerasHost(Host):
         return int(read(optimizer.iterations).numpy())
 
     def record_steps(self) -> StepRecorder:
-        return loss_recorder.attach(
-            self.model, keras3=False, steps_per_execution=self.steps_per_execution, rate=self._rate_to_hand_out
+        compiled_loss = getattr(self.model, "compiled_loss", None)
+        return put_recorder_into(
+            self.model,
+            TensorFlowRecorder,
+            tracker=None if compiled_loss is None else tf_keras_private.loss_tracker(compiled_loss),
+            steps_per_execution=self.steps_per_execution,
+            rate=self._rate_to_hand_out,
         )
 
     def observe_gradients(self) -> GradientObserver | None:
         optimizer = innermost(self.model.optimizer)
-        if training_variables.native_optimizer(optimizer) is not None or (
+        if tf_keras_variables.native_optimizer(optimizer) is not None or (
             self.num_replicas > 1 and not self.model.built
         ):
             return None
 
-        return gradient_observer.attach_on_tensorflow(
+        return attach_on_tensorflow(
             self.model,
             optimizer,
             lambda: optimizer.iterations,
             strategy=self._strategy,
-            is_compiled=lambda: bool(self.model._jit_compile) or self._is_on_tpu,
+            is_compiled=lambda: tf_keras_private.is_compiled_by_xla(self.model) or self._is_on_tpu,
             is_local=False,
         )
 
     def keep_random_state(self) -> None:
-        if training_variables.keep_random_state(self.model):
-            loss_recorder.trace_again(self.model)
+        if keep_random_state(self.model):
+            trace_again(self.model)
 
     def begin_next_fit_at(self, start: Start) -> None:
-        begin_next_fit_at(self.model, start, in_tf_keras)
+        begin_next_fit_at(self.model, start, begin_in_tf_keras)
 
     def optimizer_variables(self) -> Variables:
-        return training_variables.tf_keras_optimizer(self.model)
+        return tf_keras_variables.optimizer_variables(self.model)
 
     def random_variables(self) -> Variables:
-        return training_variables.tf_keras_random(self.model)
+        return tf_keras_variables.random_variables(self.model)
 
     def global_random_variable(self, *, make: bool = False) -> Any:
-        return training_variables.tf_keras_global(make=make)
+        return tf_keras_variables.global_random_variable(make=make)
 
-    def model_files(self) -> TransformersFiles | KerasFiles:
-        if self.is_transformers:
+    def model_files(self) -> TransformersFiles | KerasFiles | KerasArchive:
+        if is_of_transformers(self.model):
             return TransformersFiles(self.model)
-        return KerasFiles(self.model, keras_files.describe_tf_keras, lay_out_tf_keras(self.model, self.weights))
+        layout = self._lay_out(lay_out_tf_keras)
+        if layout is None:
+            return KerasArchive(self.model, self.weights)
+        return KerasFiles(self.model, archive_texts.describe_tf_keras, layout)
 
     @property
     def weights(self) -> list[Any]:
-        # Lookup layers have an object among them that only looks like a weight to TensorFlow's oldest formats.
-        from tf_keras.src.engine.base_layer_utils import TrackableWeightHandler
-
-        return [weight for weight in self.model.weights if not isinstance(weight, TrackableWeightHandler)]
+        # Lookup layers have an object among their weights that is not a variable, for TensorFlow's oldest formats.
+        handler = tf_keras_private.weight_handler_class()
+        return [weight for weight in self.model.weights if not isinstance(weight, handler)]
 
     def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
         layers = self.keras.layers
@@ -118,7 +134,7 @@ class TFKerasHost(Host):
     def _rate_in_graph(self) -> Any:
         rate = _rate_of(self.model.optimizer)
         if rate is None:
-            return -1.0  # As where it is not handed out.
+            return -1.0  # Unknown, as where no rate is handed out.
         if hasattr(rate, "read_value"):
             return rate.read_value()
         return rate(self.model.optimizer.iterations - 1) if callable(rate) else rate
@@ -127,18 +143,18 @@ class TFKerasHost(Host):
         if self.optimizer is None:
             return None
         rate = _rate_of(self.optimizer)
-        if hasattr(rate, "read_value"):  # It is constant, or a schedule's of a new optimizer, which keeps what it used.
+        if hasattr(rate, "read_value"):  # Constant, or the value that a new optimizer keeps of its schedule.
             return read(rate)
         return (lambda: rate(iterations - 1)) if callable(rate) else rate
 
     def _config_of(self, optimizer: Any) -> Any:
-        native = training_variables.native_optimizer(optimizer)
+        native = tf_keras_variables.native_optimizer(optimizer)
         return super()._config_of(optimizer) if native is None else {"name": type(native).__name__}
 
 
 def _rate_of(optimizer: Any) -> Any:
-    native = training_variables.native_optimizer(optimizer)
+    native = tf_keras_variables.native_optimizer(optimizer)
     if native is None:
         return optimizer.learning_rate
-    rate = getattr(native, "_lr", getattr(native, "_learning_rate", None))  # As each of them calls it.
+    rate = tensorflow_private.rate_of_native_optimizer(native)
     return None if callable(rate) else rate

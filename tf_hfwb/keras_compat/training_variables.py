@@ -1,28 +1,21 @@
-"""The variables besides the weights that training changes: optimizer, random generators, metric accumulators.
+"""The names of variables in a checkpoint, and the variables that both Kerases find in the same way.
 
-Every function gives them by name, in the model's own order, which is the same in every process that builds the same
-model. A name is an index and what Keras calls the variable, without the numbers by which Keras tells apart the layers
-of one process (``dense_3`` is ``dense``): these differ when a process has built other models before.
+Besides the weights, training changes the optimizer, the random generators and the accumulators of metrics. Every
+function gives such variables by name, in the model's own order, which is the same in every process that builds the same
+model. A name is an index and what Keras calls the variable. The numbers by which Keras distinguishes the layers of one
+process (``dense_3``) are left out, because they depend on the models that the process has built before.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import random
 import re
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-
-import numpy as np
-
-from tf_hfwb.keras_compat.gradient_observer import observer_of
 
 Variables = dict[str, Any]
 
 
-def named(group: str, variables: Sequence[Any], parts: int | None = None) -> Variables:
+def name_variables(group: str, variables: Sequence[Any], parts: int | None = None) -> Variables:
     """The variables under ``{group}/{index}/{name}``.
 
     Args:
@@ -33,213 +26,37 @@ def named(group: str, variables: Sequence[Any], parts: int | None = None) -> Var
 
     Example:
         >>> import types
-        >>> list(named("optimizer", [types.SimpleNamespace(name="Adam/m/dense_3/kernel:0")]))
+        >>> list(name_variables("optimizer", [types.SimpleNamespace(name="Adam/m/dense_3/kernel:0")]))
         ['optimizer/0000/Adam/m/dense/kernel']
     """
-    names = ("/".join(_plain_name(variable).split("/")[-(parts or 99) :]) for variable in variables)
-    return {f"{group}/{index:04d}/{name}": v for index, (name, v) in enumerate(zip(names, variables, strict=True))}
+    named = {}
+    for index, variable in enumerate(variables):
+        name_parts = plain_name(variable).split("/")
+        kept = name_parts if parts is None else name_parts[-parts:]
+        named[f"{group}/{index:04d}/{'/'.join(kept)}"] = variable
+    return named
 
 
-def _plain_name(variable: Any) -> str:
+def plain_name(variable: Any) -> str:
+    """What Keras calls a variable or a layer, without the numbers of one process."""
     name = getattr(variable, "path", None) or getattr(variable, "name", "variable")
     return re.sub(r"_\d+(?=_|/|$)", "", str(name).partition(":")[0])
 
 
-# -- tf_keras ----------------------------------------------------------------------------------------------------------
+def frozen_variables(layers: Iterable[Any], own_variables: Callable[[Any], Iterable[Any]]) -> set[int]:
+    """The identities of the variables of frozen layers.
 
+    The statistics of a trained layer, which are not trained either, are not among them.
 
-def tf_keras_optimizer(model: Any) -> Variables:
-    """Iterations, slots, moving averages, changeable hyperparameters and the loss scale; made if not there yet."""
-    optimizer = model.optimizer
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    native = native_optimizer(optimizer)
-    with model.distribute_strategy.scope():
-        if native is not None:
-            native._create_slots(model.trainable_variables)
-            variables = [optimizer.iterations, *native.variables()]
-        elif hasattr(inner, "_create_all_weights"):  # A legacy optimizer, as transformers' own are.
-            _ = inner.iterations
-            inner._create_all_weights(model.trainable_variables)
-            hyper = [value for _, value in sorted(inner._hyper.items()) if hasattr(value, "assign")]
-            variables = [*inner.weights, *hyper]
-        else:
-            inner.build(model.trainable_variables)
-            rates = [getattr(inner, name, None) for name in ("_learning_rate", "_current_learning_rate")]
-            variables = [*inner.variables, *(rate for rate in rates if hasattr(rate, "assign"))]
-    scale: Any = getattr(optimizer, "_loss_scale", None)
-    if hasattr(scale, "_weights"):
-        variables += [scale.current_loss_scale, scale.counter]
-    return named("optimizer", variables, parts=3)
-
-
-def native_optimizer(optimizer: Any) -> Any:
-    """The one of ``tf.compat.v1.train`` in what tf_keras wraps around it; None for all others.
-
-    The wrapper has nothing of what Keras's optimizers have but the counter.
+    Args:
+        layers: All layers of a model.
+        own_variables: Gives the variables of one of them, without those of layers within it.
     """
-    import tensorflow as tf
-
-    inner = getattr(optimizer, "optimizer", None)
-    return inner if isinstance(inner, tf.compat.v1.train.Optimizer) else None
-
-
-def tf_keras_generators(model: Any) -> Iterator[tuple[Any, Any]]:
-    """Each layer that draws random numbers, with its generator."""
-    for layer in model.submodules:
-        generator = getattr(layer, "_random_generator", None)
-        if generator is not None and hasattr(generator, "_rng_type"):
-            yield layer, generator
-
-
-def keep_random_state(model: Any) -> bool:
-    """Let every layer of a tf_keras model draw from a generator whose state can be saved.
-
-    By default they draw from operations that keep their state to themselves, each with seeds that it gets when it is
-    traced. With those the layer's new generator draws the same numbers; where there are none, because nobody has set
-    TensorFlow's seed, it is seeded from Keras's seed and the layer's place in the model. A layer that is called several
-    times in a step has one generator here, and an operation for each call there: only the first call draws the same. A
-    layer with a seed of its own counts it up each time it is traced, which happens more often without us.
-
-    Returns:
-        Whether anything had to be changed; functions that were traced before must then be made again.
-    """
-    import tensorflow as tf
-
-    changed = False
-    for index, (layer, generator) in enumerate(tf_keras_generators(model)):
-        if generator._rng_type != generator.RNG_LEGACY_STATEFUL:
-            generator._maybe_init()
-            continue
-        own_seed = generator._seed
-        seed = own_seed
-        if seed is None:
-            named_seed = zlib.crc32(f"{index}/{_plain_name(layer)}".encode())
-            # The random numbers that Keras draws seeds from are the user's too.
-            seed = (_without_a_trace(generator._create_seed)(None) * 1_000_003 + named_seed) % 2**31
-        generator._rng_type, generator._seed, generator._built = generator.RNG_STATEFUL, seed, False
-        with model.distribute_strategy.scope(), tf.init_scope():
-            generator._maybe_init()
-        generator._seed = own_seed
-        if model.distribute_strategy.num_replicas_in_sync == 1:
-            _draw_as_before(generator)
-        changed = True
-    return changed
-
-
-def _draw_as_before(generator: Any) -> None:
-    """Give a stateful generator the seeds of the operation that would stand in its place, when that would be traced.
-
-    TensorFlow's operations with a state of their own and those with a variable draw by the same algorithm (Philox, with
-    the first seed as key and the second in the upper half of the counter).
-    """
-    import tensorflow as tf
-
-    stateful = generator._generator
-    untouched = stateful.state.numpy()
-
-    def seeded(draw: Any) -> Any:
-        @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
-        @functools.wraps(draw)
-        def draw_seeded(*args: Any, **kwargs: Any) -> Any:
-            nonlocal untouched
-            if not tf.executing_eagerly():
-                # Also where the seeds are not used: those of the operations behind depend on how many were asked for.
-                key, counter = tf.compat.v1.random.get_seed(generator.make_legacy_seed())
-                with tf.init_scope():
-                    # TensorFlow may trace twice before the first step. What was drawn from, or restored, stays.
-                    if key is not None and np.array_equal(stateful.state.numpy(), untouched):
-                        untouched = np.array([0, counter, key], np.int64)
-                        stateful.state.assign(untouched)
-            return draw(*args, **kwargs)
-
-        return draw_seeded
-
-    for name in ("uniform", "normal", "truncated_normal"):
-        setattr(stateful, name, seeded(getattr(stateful, name)))
-
-
-def _without_a_trace(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function that draws Python's random numbers leave the generator as it was."""
-
-    def drawn(*args: Any) -> Any:
-        from tf_keras.src import backend
-
-        shared = getattr(backend._SEED_GENERATOR, "generator", None) or random
-        before = shared.getstate()
-        try:
-            return draw(*args)
-        finally:
-            shared.setstate(before)
-
-    return drawn
-
-
-def tf_keras_random(model: Any) -> Variables:
-    """The states of the layers' generators."""
-    states = [generator._generator.state for _, generator in tf_keras_generators(model) if generator._generator]
-    return named("random", [state for variable in states for state in _each_replica(variable)])
-
-
-def tf_keras_global(*, make: bool) -> Any:
-    """The state of TensorFlow's global generator; None if nobody has used it, and it shall not be made."""
-    import tensorflow as tf
-    from tensorflow.python.ops import stateful_random_ops
-
-    if stateful_random_ops.global_generator is None and make:
-        # Not by get_global_generator, which is forbidden when operations are deterministic.
-        tf.random.set_global_generator(tf.random.Generator.from_seed(0))
-    generator = stateful_random_ops.global_generator
-    return None if generator is None else generator.state
-
-
-def _each_replica(variable: Any) -> tuple[Any, ...]:
-    """A generator under a distribution strategy has a state for each replica."""
-    return tuple(getattr(variable, "values", (variable,)))
-
-
-# -- Keras 3 -----------------------------------------------------------------------------------------------------------
-
-
-def keras3_optimizer(model: Any) -> Variables:
-    """All of the optimizer's variables, the loss scale and the moving averages among them; made if not there yet."""
-    if not model.optimizer.built:
-        strategy = getattr(model, "distribute_strategy", None)
-        with strategy.scope() if strategy is not None else contextlib.nullcontext():
-            model.optimizer.build(model.trainable_variables)
-    observer = observer_of(getattr(model.optimizer, "inner_optimizer", model.optimizer))
-    foreign = set() if observer is None else {id(variable) for variable in observer.own_variables}
-    return named("optimizer", [v for v in model.optimizer.variables if id(v) not in foreign], parts=1)
-
-
-def keras3_random(model: Any) -> Variables:
-    """The states of the layers' seed generators."""
-    others = {id(variable) for variable in [*model.weights, *model.metrics_variables]}
-    states = [variable for variable in model.variables if id(variable) not in others]
-    return named("random", states)
-
-
-def keras3_global(*, make: bool) -> Any:
-    """The state of Keras's global seed generator; None if nobody has used it, and it shall not be made."""
-    from keras.src.backend.common import global_state
-    from keras.src.random import seed_generator
-
-    if make:
-        return seed_generator.global_seed_generator().state
-    generator = global_state.get_global_attribute("global_seed_generator")  # A name that Keras exports only lately.
-    return None if generator is None else generator.state
-
-
-# -- both --------------------------------------------------------------------------------------------------------------
-
-
-def frozen_variables(layers: Iterable[Any]) -> set[int]:
-    """The identities of the variables of layers that are not trained; statistics of a trained layer are not of them."""
-    owned = ("_trainable_weights", "_non_trainable_weights", "_trainable_variables", "_non_trainable_variables")
-    frozen = [layer for layer in layers if getattr(layer, "trainable", True) is False]
-    return {id(variable) for layer in frozen for name in owned for variable in getattr(layer, name, ())}
+    frozen = [layer for layer in layers if not layer.trainable]
+    return {id(variable) for layer in frozen for variable in own_variables(layer)}
 
 
 def metric_variables(model: Any, *, without: Any = None) -> Variables:
-    """The accumulators of the running epoch, but for the step recorder's variable."""
+    """The accumulators of the running epoch, except the variable ``without``."""
     variables = [variable for metric in model.metrics for variable in metric.variables]
-    return named("metrics", [variable for variable in variables if variable is not without])
+    return name_variables("metrics", [variable for variable in variables if variable is not without])

@@ -1,12 +1,12 @@
 """The values of many variables as of now, without copying them and without waiting.
 
-TensorFlow's read hands out the variable's own buffer and copies it only when the variable is written while somebody
-still holds it. So a snapshot costs a read each, and the next step pays for the copies, in its own threads. A sparse
-update, as an embedding's, turns that round: from then on reads copy. Large variables are turned back first. All that is
-behaviour and not a promise: :func:`copies_on_write` tries it once in a process, and if it does not hold, snapshots
-are copies.
+TensorFlow's read returns the variable's own buffer, which is copied only when the variable is written while the value
+is still in use. So a snapshot costs one read for each variable, and the next step makes the copies in its own threads.
+A sparse update, such as that of an embedding, reverses this: from then on reads copy. Large variables are switched back
+before they are read. TensorFlow does not promise any of this, so :func:`copies_on_write` tries it once in a process. If
+it does not hold, snapshots are copies.
 
-On JAX the buffers of a step are given away to the next one, so snapshots are copies there.
+On JAX the buffers of a step are donated to the next one, so snapshots are copies there.
 """
 
 from __future__ import annotations
@@ -18,13 +18,23 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat.loss_recorder import read
+
+def read(variable: Any) -> Any:
+    """The value of a TensorFlow variable as of now, without copying it and without waiting for it.
+
+    A plain variable is read by the operation itself, because ``read_value()`` takes four times as long.
+    """
+    import tensorflow as tf
+
+    if hasattr(variable, "values"):  # A distributed variable, whose read also sums its replicas.
+        return variable.read_value()
+    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
 
 
 @functools.cache
 def copies_on_write() -> bool:
-    """Whether a value that was read stays what it was when the variable is written, by whichever operation."""
-    with ThreadPoolExecutor(1) as outside:  # Of the distribution strategy in which fit runs.
+    """Whether a value that was read stays the same when the variable is written, by any operation."""
+    with ThreadPoolExecutor(1) as outside:  # Another thread is outside of the distribution strategy of fit.
         return outside.submit(_try).result()
 
 
@@ -61,7 +71,7 @@ def _try() -> bool:
 def _read_all(variables: Sequence[Any], large: int = 1 << 20) -> list[Any]:
     import tensorflow as tf
 
-    for variable in variables:  # The operation costs more than copying a small one.
+    for variable in variables:  # For a small variable the operation costs more than the copy.
         is_plain = not hasattr(variable, "values") and "CPU" in variable.device
         elements = variable.shape.num_elements()
         if is_plain and (elements is None or elements * variable.dtype.size >= large):

@@ -7,19 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.errors import SettingError, UnsafeModelError, WeightsError
+from tf_hfwb.keras_compat import is_model_class
 
 _DTYPE_ARGUMENTS = ("dtype", "torch_dtype")
 
 
 def check_model_class(model_class: Any) -> None:
     """Raise ``SettingError`` unless it is a TensorFlow class of transformers."""
-    from transformers import TFPreTrainedModel
-
-    if isinstance(model_class, type):
-        if _is_auto_class(model_class) and model_class.__name__.startswith("TF"):
-            return
-        if issubclass(model_class, TFPreTrainedModel) and model_class is not TFPreTrainedModel:
-            return
+    if is_model_class(model_class):
+        return
+    if isinstance(model_class, type) and _is_auto_class(model_class) and model_class.__name__.startswith("TF"):
+        return
     raise SettingError(
         "model_class",
         model_class,

@@ -16,6 +16,7 @@ import numpy as np
 
 from tf_hfwb.checkpoint.manifest import MANIFEST
 from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import is_of_own_class
 from tf_hfwb.masking import mask_json
 from tf_hfwb.validation.new_directory import new_directory
 
@@ -139,9 +140,7 @@ def _architecture(model: Any) -> str:
         SettingError: There is none, or the model has no weights yet.
     """
     name = type(model).__name__
-    # A layer, such as TFBertMainLayer, also has such a name, and cannot be saved.
-    is_model = hasattr(model, "save_pretrained")
-    if not (is_model and type(model).__module__.startswith("transformers.models.") and name.startswith("TF")):
+    if not is_of_own_class(model):
         raise SettingError(
             "model",
             name,

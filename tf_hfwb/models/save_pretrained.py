@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from tf_hfwb.keras_compat import host_of, plain_configuration, texts_of_processing
+from tf_hfwb.keras_compat import is_of_transformers, plain_configuration, texts_of_processing
 from tf_hfwb.masking import mask_json
 
 
@@ -21,7 +21,7 @@ def save_pretrained(model: Any, directory: pathlib.Path, processing_class: Any =
         SettingError: A part of their configuration cannot be written as JSON. Nothing has been written then.
     """
     texts = texts_of_processing(processing_class)
-    if not host_of(model).is_transformers:
+    if not is_of_transformers(model):
         directory.mkdir(parents=True, exist_ok=True)
         model.save(directory / "model.keras")
     else:

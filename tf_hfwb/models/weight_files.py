@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.errors import CorruptCheckpointError, WeightsError
-from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
+from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
 from tf_hfwb.validation.referenced_files import shards_of
 
 

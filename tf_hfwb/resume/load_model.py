@@ -18,7 +18,7 @@ from tf_hfwb.errors import (
     UnsafeModelError,
     WeightsError,
 )
-from tf_hfwb.keras_compat import load_archive, load_shards
+from tf_hfwb.keras_compat import is_model_class, load_archive, load_shards
 from tf_hfwb.messages import first_line
 from tf_hfwb.models.pretrained import from_pretrained
 from tf_hfwb.resume.find_checkpoint import find_local_path
@@ -205,8 +205,7 @@ def _architecture_of(path: pathlib.Path) -> Any:
         ) from error
     first = names[0] if isinstance(names, list) and names else None
     found = getattr(transformers, f"TF{first}", None) if isinstance(first, str) else None
-    base = transformers.TFPreTrainedModel
-    if isinstance(found, type) and issubclass(found, base) and found is not base:
+    if is_model_class(found):
         return found
     if auto_map:
         raise UnsafeModelError(

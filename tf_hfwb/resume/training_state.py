@@ -115,7 +115,7 @@ class StateCapture:
         others[PYTHON_GENERATOR], python_facts = _capture_python_generator()
         return TrainingState(
             files=self.files,
-            weights=dict(zip(weights, values[: len(weights)], strict=True)) | self.files.computed(),
+            weights=dict(zip(weights, values[: len(weights)], strict=True)) | self.files.compute_values(),
             others=others,
             facts={
                 "format": FORMAT,

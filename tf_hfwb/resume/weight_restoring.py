@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
-from tf_hfwb.keras_compat import Host, named
+from tf_hfwb.keras_compat import Host, name_variables
 from tf_hfwb.resume.state_tensors import Assignments, match_tensors, read_state_tensors, with_prefix
 
 
@@ -44,4 +44,4 @@ def unsaved_weights(host: Host, files: Any) -> dict[str, Any]:
         files: Its files, of ``Host.model_files``.
     """
     saved = {id(variable) for variable in files.variables.values()}
-    return named("weights", [variable for variable in host.weights if id(variable) not in saved])
+    return name_variables("weights", [variable for variable in host.weights if id(variable) not in saved])

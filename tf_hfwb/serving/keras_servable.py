@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import export_plain, plain_in_float32, structure_of_inputs
+from tf_hfwb.keras_compat import export_plain, plain_to_float32, structure_of_inputs
 from tf_hfwb.serving.export_check import Example
 
 _ROWS = 3
@@ -42,7 +42,7 @@ class PlainServable:
                 expected="a functional or sequential model, which knows its inputs, or a TF model of transformers",
                 advice="Wrap it: inputs = keras.Input(...); keras.Model(inputs, model(inputs)).",
             )
-        self._model = plain_in_float32(model)
+        self._model = plain_to_float32(model)
         random = np.random.default_rng(0)
         values = {tensor.name: _drawn(tensor, random) for tensor in self._model.inputs}
         structure = structure_of_inputs(self._model)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import call_arguments, in_float32
+from tf_hfwb.keras_compat import call_arguments, to_float32
 from tf_hfwb.serving.export_check import TOLERANCE, Example
 from tf_hfwb.serving.generation_signature import Continuation, Spelling, is_spelled
 from tf_hfwb.serving.images_in_graph import PicturesInGraph, examples, sides_of
@@ -60,7 +60,7 @@ class Servable:
     ) -> None:
         import tensorflow as tf
 
-        self._model = in_float32(model)
+        self._model = to_float32(model)
         self._texts = texts = processing if isinstance(processing, TextsInGraph) else None
         self._tokenizer = tokenizer
         self._outputs = Outputs(self._model)

@@ -12,7 +12,7 @@ from tf_hfwb.errors import SettingError
 from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics
 from tf_hfwb.evaluation.text_generation import Generator
-from tf_hfwb.keras_compat import PassHooks, number, undisturbed_metrics
+from tf_hfwb.keras_compat import PassHooks, preserve_metrics, to_float
 from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class TrainerEvaluation:
         """
         began = time.time()
         metrics_of_pass = plan.computed.begin(plan.generator)
-        with undisturbed_metrics(self._model):
+        with preserve_metrics(self._model):
             result = self._runner.evaluate(
                 batches.dataset,
                 predict=plan.computed.compute is not None,
@@ -118,7 +118,7 @@ class TrainerEvaluation:
 
         began = time.time()
         metrics_of_pass = plan.computed.begin(plan.generator, keeps=True)
-        with undisturbed_metrics(self._model):
+        with preserve_metrics(self._model):
             result = self._runner.predict(batches.dataset, metrics_of_pass.gathering, PassHooks(callbacks, "predict"))
         metrics = {**result.metrics, **metrics_of_pass.results(result)}
         return PredictionOutput(result.predictions, result.labels, _named_metrics(metrics, prefix, began, batches))
@@ -188,5 +188,5 @@ def _named_metrics(metrics: Mapping[str, Any], prefix: str, began: float, batche
 
 def _plain(value: Any) -> Any:
     """A float; or the value itself when it is not a single number, such as a confusion matrix."""
-    plain = number(value)
+    plain = to_float(value)
     return value if plain is None else plain

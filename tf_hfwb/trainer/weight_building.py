@@ -6,7 +6,7 @@ from typing import Any
 
 from tf_hfwb.data import Batches
 from tf_hfwb.evaluation.batch_parts import split_batch
-from tf_hfwb.keras_compat import host_of
+from tf_hfwb.keras_compat import host_of, is_of_transformers
 
 
 def build_weights(model: Any, batches: Batches | None) -> None:
@@ -23,7 +23,7 @@ def build_weights(model: Any, batches: Batches | None) -> None:
     if batches is not None:
         first_batch = next(iter(batches.dataset.take(1)))
         inputs, _, _ = split_batch(model, first_batch)
-    elif host.is_transformers:
+    elif is_of_transformers(model):
         inputs = model.dummy_inputs
     else:
         return

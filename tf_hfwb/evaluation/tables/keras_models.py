@@ -11,7 +11,7 @@ from tf_hfwb.errors import DataError
 from tf_hfwb.evaluation.tables.classification import class_rows, multi_label_rows, place_rows, regression_rows
 from tf_hfwb.evaluation.tables.table_images import is_picture, picture
 from tf_hfwb.evaluation.tables.table_task import ClassNames, Example, Row, Task, shown_numbers, sigmoid, softmax
-from tf_hfwb.keras_compat import only
+from tf_hfwb.keras_compat import unwrap_single
 
 Losses = Callable[[Any, Any], "np.ndarray | None"]
 
@@ -55,7 +55,7 @@ class Arrays(Task):
             )
         (values,) = outputs.values()
         values = values[:, None] if values.ndim == 1 else values
-        labels = None if labels is None else np.asarray(only(labels))
+        labels = None if labels is None else np.asarray(unwrap_single(labels))
         rows = self._rows(
             values, labels, any(isinstance(one, np.ndarray) for e in examples for one in e.columns.values())
         )

@@ -25,7 +25,7 @@ from tf_hfwb.evaluation.tables.table_task import ClassNames, Example, Row, Task
 from tf_hfwb.evaluation.tables.token_classification import Tags
 from tf_hfwb.evaluation.tables.tokenized_samples import Tokenizing, is_raw
 from tf_hfwb.evaluation.text_generation import Generator
-from tf_hfwb.keras_compat import host_of, is_of_transformers, undisturbed_metrics
+from tf_hfwb.keras_compat import host_of, is_of_transformers, preserve_metrics
 
 # The tasks of transformers' models, by its own lists of classes.
 _KINDS = {
@@ -153,7 +153,7 @@ class PredictedSamples:
 
     def predict(self) -> list[Mapping[str, np.ndarray]]:
         """What the model says now, batch by batch. A training that is under way is left as it is."""
-        with undisturbed_metrics(self.model):
+        with preserve_metrics(self.model):
             return [
                 {**self._outputs(inputs, labels), **({} if self._rows else self._task.generate(inputs))}
                 for inputs, labels in self._batches

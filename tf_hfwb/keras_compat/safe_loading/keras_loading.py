@@ -1,4 +1,4 @@
-"""A plain model of tf_keras or Keras 3 from its files, which somebody else may have written."""
+"""Load a plain model of tf_keras or Keras 3 from its files, which somebody else may have written."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tf_hfwb.errors import CorruptCheckpointError, WeightsError
-from tf_hfwb.keras_compat.archive_safety import check_archive
-from tf_hfwb.keras_compat.hdf5_safety import check_hdf5
 from tf_hfwb.keras_compat.host_lookup import host_of
-from tf_hfwb.keras_compat.safe_config import check_config, transformers_classes
+from tf_hfwb.keras_compat.safe_loading.archive_safety import check_archive
+from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
+from tf_hfwb.keras_compat.safe_loading.keras_parts import transformers_classes
+from tf_hfwb.keras_compat.safe_loading.safe_config import check_config
 from tf_hfwb.validation.referenced_files import is_beside
 
 _INDEX = "model.weights.json"
@@ -34,10 +35,10 @@ def load_archive(
         path: The file.
         custom_objects: Classes and functions by the names that the model has for them.
         compile: Whether it is compiled as it was.
-        safe_mode: Whether it may name only what :func:`~tf_hfwb.keras_compat.safe_config.check_config` allows.
+        safe_mode: Whether it may name only what :func:`.check_config` allows.
 
     Raises:
-        CorruptCheckpointError: The file is damaged, or reaches for others.
+        CorruptCheckpointError: The file is damaged, or refers to other files.
         UnsafeModelError: It names something else.
         WeightsError: Keras cannot build the model.
     """
@@ -53,7 +54,7 @@ def load_archive(
     keras = importlib.import_module(name)
     with _loading(path):
         model = keras.models.load_model(path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode)
-        host_of(model).use_assigned_weights()  # tf_keras forgets that its Discretization was adapted.
+        host_of(model).use_assigned_weights()  # tf_keras does not restore that its Discretization was adapted.
         return model
 
 
@@ -82,7 +83,7 @@ def load_shards(
 
 
 def _shards(index: Mapping[str, Any], path: pathlib.Path) -> list[pathlib.Path]:
-    """The files that an index names, and those that Keras opens without that."""
+    """The files that an index names, and those that Keras opens without being named."""
     weight_map = index.get("weight_map")
     files = [weight_map] if not isinstance(weight_map, dict) else list(weight_map.values())
     names: list[Any] = [name for one in files for name in (one if isinstance(one, list) else [one])]
@@ -123,9 +124,9 @@ def _unreadable(path: pathlib.Path, reason: object) -> CorruptCheckpointError:
 def _loading(path: pathlib.Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
-            # A checkpoint has the optimizer's variables elsewhere.
+            # A checkpoint holds the optimizer's variables in another file.
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer .* optimizer has 0 variables")
-            # Keras would leave such layers as they were made: with random weights.
+            # Keras would leave such layers with their random initial weights.
             warnings.filterwarnings("error", "Skipping nested container")
             yield
     except Exception as error:

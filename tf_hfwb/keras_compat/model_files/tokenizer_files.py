@@ -1,4 +1,4 @@
-"""Small files that do not change during a training, such as a tokenizer's: made once, written with every checkpoint."""
+"""Small files that do not change during a training, such as a tokenizer's, and are written with every checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def texts_of(save: Callable[[pathlib.Path], Any]) -> Mapping[str, bytes]:
 
 
 def texts_of_processing(processing_class: Any) -> Mapping[str, bytes]:
-    """The files of a tokenizer or processor; none of None.
+    """The files of a tokenizer or processor; no files for None.
 
     Raises:
         SettingError: It cannot be saved.
@@ -40,7 +40,7 @@ def texts_of_processing(processing_class: Any) -> Mapping[str, bytes]:
 
 
 def write_texts(draft: Draft, texts: Mapping[str, bytes], previous: Checkpoint | None) -> None:
-    """Write them into a draft, or link those that an earlier checkpoint has alike."""
+    """Write them into a draft, or link those that are the same in an earlier checkpoint."""
     for name, content in texts.items():
         if not draft.reuse_same(name, [content], previous):
             with draft.open(name) as file:

@@ -1,13 +1,13 @@
 """How the values of a tensor are distributed: its norm, its range, and a histogram of 64 bins of equal width.
 
 The same is computed in three places: in a TensorFlow graph, in JAX, and in NumPy on a thread. In a graph the result is
-one vector, so that those of all tensors are one variable::
+one vector, so that the results of all tensors fit into one variable::
 
     [norm, lowest, highest, 64 counts, values that are NaN or infinite]
 
-The range is that of the finite values. The norm is of all values, so it is NaN or infinite when one of them is, and in
-a graph, where squares are float32, also above 1e19. Counts are float32 there too: above 2**24 values in a bin they are
-rounded.
+The range is that of the finite values. The norm is of all values, so it is NaN or infinite when one of them is. In a
+graph, where squares are float32, it is also infinite above 1e19. Counts are float32 there too: above 2**24 values in a
+bin they are rounded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 BINS = 64
 SIZE = 3 + BINS + 1
-_CHUNK = 1 << 17  # Values that NumPy works on at once: temporary arrays stay small, and other threads get their turn.
+_CHUNK = 1 << 17  # Values that NumPy works on at once, so that temporary arrays stay small and other threads run.
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ class Distribution:
         return np.linspace(self.low - margin, self.high + margin, BINS + 1)
 
 
-def of_vector(vector: np.ndarray) -> Distribution:
-    """What a graph has computed."""
+def distribution_of_vector(vector: np.ndarray) -> Distribution:
+    """The distribution in a vector that a graph has computed."""
     counts = np.rint(vector[3:]).astype(np.int64)
     return Distribution(float(vector[0]), float(vector[1]), float(vector[2]), counts[:BINS], int(counts[BINS]))
 
 
-def of_array(array: np.ndarray) -> Distribution:
+def distribution_of_array(array: np.ndarray) -> Distribution:
     """The distribution of an array, in float32 as in a graph.
 
     Example:
-        >>> distribution = of_array(np.array([0.0, 3.0, 4.0, np.nan]))
+        >>> distribution = distribution_of_array(np.array([0.0, 3.0, 4.0, np.nan]))
         >>> distribution.high, int(distribution.counts[-1]), distribution.nonfinite
         (4.0, 1, 1)
     """
@@ -92,7 +92,7 @@ def of_array(array: np.ndarray) -> Distribution:
     return Distribution(float(np.sqrt(squares)), low, high, counts, nonfinite)
 
 
-def in_tensorflow(tensor: Any, *, compiled: bool) -> Any:
+def vector_in_tensorflow(tensor: Any, *, compiled: bool) -> Any:
     """The vector of a dense tensor.
 
     Args:
@@ -106,7 +106,7 @@ def in_tensorflow(tensor: Any, *, compiled: bool) -> Any:
 
 @functools.cache
 def _tensorflow_function(compiled: bool) -> Any:
-    """One function for tensors of all sizes: tracing it for each would take longer than tracing the model."""
+    """One function for tensors of all sizes, because tracing one for each would take longer than tracing the model."""
     import tensorflow as tf
 
     def vector(values: Any) -> Any:
@@ -118,9 +118,9 @@ def _tensorflow_function(compiled: bool) -> Any:
         place = (values - middle) / tf.where(half > 0, half, 1.0) * (BINS // 2) + BINS // 2
         bins = tf.clip_by_value(tf.cast(tf.where(finite, place, 0.0), tf.int32), 0, BINS - 1)
         bins = tf.where(finite, bins, BINS)
-        if compiled:  # Comparing with every bin would take 65 times the memory.
+        if compiled:  # XLA has no bincount, and comparing with every bin would take 65 times the memory.
             counts = tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, BINS + 1)
-        else:  # 30 times as fast, where it exists.
+        else:  # 30 times as fast.
             counts = tf.math.bincount(bins, minlength=BINS + 1, maxlength=BINS + 1)
         norm = tf.sqrt(tf.reduce_sum(tf.square(values)))
         return tf.concat([tf.stack([norm, low, high]), tf.cast(counts, tf.float32)], axis=0)
@@ -128,7 +128,7 @@ def _tensorflow_function(compiled: bool) -> Any:
     return tf.function(vector, input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
 
 
-def in_jax(tensor: Any) -> Any:
+def vector_in_jax(tensor: Any) -> Any:
     """The vector of a JAX array."""
     from jax import numpy as jnp
 

@@ -1,7 +1,7 @@
 """A TF model of transformers in a checkpoint: ``config.json`` and safetensors, as ``from_pretrained`` opens them.
 
-When some layers are frozen there are two shards, first what is frozen and then what is trained. The first one does not
-change from checkpoint to checkpoint, and is linked instead of written.
+When some layers are frozen there are two shards: first the frozen weights, then the trained ones. The first one does
+not change from checkpoint to checkpoint, so it is linked instead of written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from tf_hfwb.checkpoint.safetensors_files import chunks, read_tensors
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError
-from tf_hfwb.keras_compat.tokenizer_files import texts_of, write_texts
+from tf_hfwb.keras_compat import tf_keras_private, transformers_private
+from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of, write_texts
 from tf_hfwb.keras_compat.training_variables import frozen_variables
 from tf_hfwb.masking import mask_json
 from tf_hfwb.validation.argument_checks import plain
@@ -35,20 +36,22 @@ class TransformersFiles:
 
     Attributes:
         variables: Each weight by its name in the files.
-        digests: None: what these models know is in their weights.
+        digests: Empty, because these models have learned nothing outside their weights.
     """
 
     def __init__(self, model: Any) -> None:
-        from transformers.modeling_tf_utils import strip_model_name_and_prefix
+        import tf_keras
 
-        self.variables: dict[str, Any] = {strip_model_name_and_prefix(v.name): v for v in model.weights}
-        frozen = frozen_variables(model.submodules)
+        name_in_files = transformers_private.name_in_files()
+        self.variables: dict[str, Any] = {name_in_files(variable.name): variable for variable in model.weights}
+        layers = [module for module in model.submodules if isinstance(module, tf_keras.layers.Layer)]
+        frozen = frozen_variables(layers, tf_keras_private.own_variables)
         self._frozen = [name for name, variable in self.variables.items() if id(variable) in frozen]
         self.digests: dict[str, str] = {}
         self._texts = texts_of(functools.partial(_save_configuration, model))
 
-    def computed(self) -> Arrays:
-        """Nothing: their layers write their weights alone."""
+    def compute_values(self) -> Arrays:
+        """Nothing, because these layers save only their weights."""
         return {}
 
     def write(self, draft: Draft, values: Arrays, previous: Checkpoint | None) -> None:
@@ -100,7 +103,7 @@ def _weight_files(checkpoint: Checkpoint) -> list[str]:
             raise _damaged(checkpoint, f"its {INDEX} has the weight_map {reprlib.repr(places)}")
         files = sorted(set(places.values()))
     unknown = [file for file in files if file not in checkpoint.files]
-    if unknown:  # Whatever they are: ../ leads out of the checkpoint.
+    if unknown:  # A name such as ../file would lead out of the checkpoint.
         raise _damaged(checkpoint, f"its manifest does not name {unknown[:3]}")
     return files
 
@@ -113,10 +116,10 @@ def _damaged(checkpoint: Checkpoint, found: str) -> CorruptCheckpointError:
 
 
 def plain_configuration(model: Any) -> None:
-    """Make numbers of NumPy and the like in the model's configurations plain ones, which JSON can write.
+    """Replace NumPy's numbers and the like in the model's configurations by plain ones, which JSON can write.
 
     Raises:
-        SettingError: Something else is there that JSON cannot write.
+        SettingError: Something cannot be written as JSON and has no plain counterpart.
     """
     for name in ("config", "generation_config"):
         if getattr(model, name, None) is not None:
@@ -141,11 +144,11 @@ def _save_configuration(model: Any, directory: pathlib.Path) -> None:
 
     plain_configuration(model)
     model.config.architectures = [type(model).__name__.removeprefix("TF")]
-    if model._auto_class is not None:
+    if transformers_private.auto_class(model) is not None:
         custom_object_save(model, directory, config=model.config)
     model.config.save_pretrained(directory)
     if model.can_generate():
-        # Not its save_pretrained, which refuses what generate takes, as a temperature without do_sample.
+        # Its save_pretrained refuses some values that generate accepts, such as a temperature without do_sample.
         model.generation_config.to_json_file(directory / "generation_config.json")
     for path in directory.glob("*config.json"):
         mask_json(path)

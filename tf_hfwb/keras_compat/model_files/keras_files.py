@@ -1,19 +1,18 @@
 """A plain model of tf_keras or Keras 3 in a checkpoint, written from values that were taken earlier.
 
-Keras cannot write a model from anything but its variables as they are now. So the structure (the configuration, which
-variable lies where, and the assets) is looked up once, on the training thread, and the files are written later on
-another one, with all that Keras's own ``save`` would write but the optimizer:
+Keras can only write a model with the values that its variables have now. So the structure (the configuration, the
+places of variables, and the assets) is looked up once, on the training thread. The files are written later, on another
+thread. They hold all that Keras's own ``save`` would write, except the optimizer:
 
 * ``model.keras``, the archive that ``keras.models.load_model`` opens;
 * for a Keras 3 model with frozen layers, Keras's sharded weights: ``config.json`` for ``keras.models.model_from_json``
   and ``model.weights.json`` for ``load_weights``. The shard of what is frozen does not change from checkpoint to
-  checkpoint, and is linked instead of written. An archive cannot share its parts.
+  checkpoint, so it is linked instead of written. Parts of an archive cannot be shared.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import logging
 import re
 import zipfile
@@ -24,10 +23,10 @@ import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError
-from tf_hfwb.keras_compat.archive_safety import weights_of_archive
-from tf_hfwb.keras_compat.hdf5_safety import opened_hdf5
-from tf_hfwb.keras_compat.keras_layout import Arrays, Layout
-from tf_hfwb.keras_compat.tokenizer_files import write_texts
+from tf_hfwb.keras_compat.model_files.keras_layout import Arrays, Layout
+from tf_hfwb.keras_compat.model_files.tokenizer_files import write_texts
+from tf_hfwb.keras_compat.safe_loading.archive_safety import weights_of_archive
+from tf_hfwb.keras_compat.safe_loading.hdf5_safety import open_hdf5
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -44,7 +43,7 @@ class KerasFiles:
 
     Attributes:
         variables: Each weight by its place in the archive.
-        digests: What the model's layers have learned outside weights, as digests.
+        digests: Digests of what the model's layers have learned outside weights.
     """
 
     def __init__(
@@ -59,23 +58,23 @@ class KerasFiles:
         self._synchronize = synchronize
         self.variables: dict[str, Any] = layout.variables
         self.digests: dict[str, str] = layout.digests
-        # The shard of what is frozen has no place for values that a layer computes anew.
+        # Values that a layer computes at each save do not belong into the shard that never changes.
         self._frozen = [
             name
             for name, variable in self.variables.items()
-            if id(variable) in frozen and name.rpartition("/")[0] not in layout.writers
+            if id(variable) in frozen and layout.groups[name] not in layout.writers
         ]
-        if layout.number_left_out:
+        if layout.num_left_out:
             _logger.warning(
                 "%d weights of %s are in layers that Keras leaves out when it saves: they are in the training state, "
                 "and not in model.keras. restore takes both; a model loaded for use lacks them.",
-                layout.number_left_out,
+                layout.num_left_out,
                 type(model).__name__,
             )
         if layout.texts:
             _logger.warning(
-                "Layers of %s save what is no number (%s): checkpoints leave it out, and load_model cannot give it to "
-                "them. Expected numbers. Save texts as files, in save_assets.",
+                "Layers of %s save something that is not a number (%s): checkpoints leave it out, and load_model "
+                "cannot give it to them. Expected numbers. Save texts as files, in save_assets.",
                 type(model).__name__,
                 ", ".join(layout.texts[:3]),
             )
@@ -91,21 +90,21 @@ class KerasFiles:
                 error,
             )
 
-    def computed(self) -> Arrays:
-        """What layers compute when they are saved, as of now, by its place in the archive; on the training thread."""
+    def compute_values(self) -> Arrays:
+        """What layers compute at a save, by its place in the archive; call it on the training thread."""
         if self._layout.writers and self._synchronize is not None:
             self._synchronize()
-        return self._layout.computed()
+        return self._layout.compute_values()
 
     def write(self, draft: Draft, values: Arrays, previous: Checkpoint | None) -> None:
         """Write the model.
 
         Args:
             draft: Where to.
-            values: Each weight by its place in the archive, and what was computed.
+            values: Each weight by its place in the archive, and what :meth:`compute_values` gave.
             previous: An earlier checkpoint, whose files may be linked.
         """
-        # Shards have no place for assets.
+        # Sharded weights cannot have assets beside them.
         if self._configuration is not None and not self._layout.assets and 0 < len(self._frozen) < len(values):
             self._write_shards(draft, values, previous, *self._configuration)
             return
@@ -132,7 +131,7 @@ class KerasFiles:
         places: dict[str, list[str]] = {}
         for shard, tensors in (("model_00000.weights.h5", frozen), ("model_00001.weights.h5", trained)):
             for name in tensors:
-                files = places.setdefault("/" + _group_of(name), [])
+                files = places.setdefault("/" + self._layout.groups[name], [])
                 files += [] if shard in files else [shard]
             weights = _as_h5(tensors)
             if tensors is trained or not draft.reuse_same(shard, [weights], previous):
@@ -158,7 +157,7 @@ class KerasFiles:
             )
         arrays: Arrays = {}
         for name in shards or ["model.weights.h5"]:
-            with opened_hdf5(checkpoint.path / name, f"{checkpoint.path / name}") as file:
+            with open_hdf5(checkpoint.path / name, f"{checkpoint.path / name}") as file:
                 arrays |= _of_h5(file)
         return self._without_computed(arrays)
 
@@ -166,20 +165,15 @@ class KerasFiles:
         return {name: value for name, value in arrays.items() if not self._layout.is_computed(name)}
 
 
-def _group_of(name: str) -> str:
-    """Where Keras looks for the variables of a layer."""
-    return f"{name.rpartition('/')[0]}/vars".lstrip("/")
-
-
 def _as_h5(values: Arrays) -> memoryview:
-    """The weights as Keras lays them out: a group ``{path}/vars`` for each layer."""
+    """The file of weights as Keras lays it out."""
     import h5py
 
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.create_group("vars")  # Of the model itself; tf_keras looks for it even when it is empty.
+        file.require_group("vars")  # Of the model itself; tf_keras looks for it even when it is empty.
         for name, value in values.items():
-            dataset = file.create_dataset(f"{_group_of(name)}/{name.rpartition('/')[2]}", data=value)
+            dataset = file.create_dataset(name, data=value)
             if value.dtype.name == "bfloat16":
                 dataset.attrs["dtype"] = "bfloat16"
     return buffer.getbuffer()
@@ -197,33 +191,7 @@ def _of_h5(file: Any) -> Arrays:
             value = np.array(item)
             if item.attrs.get("dtype") == "bfloat16":
                 value = value.view(ml_dtypes.bfloat16)
-            path, _, key = place.rpartition("/")
-            arrays[f"{path.removesuffix('vars').removesuffix('/')}/{key}"] = value
+            arrays[place] = value
 
     file.visititems(take)
     return arrays
-
-
-# -- the structure, as each library describes it -----------------------------------------------------------------------
-
-
-def describe_tf_keras(model: Any) -> tuple[str, str]:
-    """The configuration and the metadata of a tf_keras archive."""
-    import tf_keras
-    from tf_keras.src.saving import saving_lib, serialization_lib
-
-    before = getattr(saving_lib._SAVING_V3_ENABLED, "value", False)
-    saving_lib._SAVING_V3_ENABLED.value = True
-    try:
-        with serialization_lib.ObjectSharingScope():
-            config = serialization_lib.serialize_keras_object(model)
-    finally:
-        saving_lib._SAVING_V3_ENABLED.value = before
-    return json.dumps(config), json.dumps({"keras_version": tf_keras.__version__})
-
-
-def describe_keras3(model: Any) -> tuple[str, str]:
-    """The configuration and the metadata of a Keras 3 archive."""
-    from keras.src.saving.saving_lib import _serialize_model_as_json
-
-    return _serialize_model_as_json(model)

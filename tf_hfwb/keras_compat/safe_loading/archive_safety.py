@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tf_hfwb.errors import CorruptCheckpointError, TFHFWBError
-from tf_hfwb.keras_compat.hdf5_safety import opened_hdf5
+from tf_hfwb.keras_compat.safe_loading.hdf5_safety import open_hdf5
 
 WEIGHTS = "model.weights.h5"
 
@@ -23,15 +23,15 @@ _LARGEST_EXPANSION = 100  # Keras's own limit. It writes without compression; te
 
 
 def check_archive(path: str | os.PathLike[str]) -> None:
-    """Refuse an archive that claims more than it holds, names places outside, is damaged, or has unsafe weights.
+    """Refuse an archive that is damaged, claims more than it holds, names paths outside, or has unsafe weights.
 
     Args:
-        path: The archive; its weights are checked as :func:`~tf_hfwb.keras_compat.hdf5_safety.check_hdf5` does.
+        path: The archive; its weights are checked as :func:`.check_hdf5` does.
 
     Raises:
         CorruptCheckpointError: It is refused, or cannot be read.
     """
-    with _opened(path) as archive:
+    with _open(path) as archive:
         for entry in archive.infolist():
             _compare_digest(archive, entry)
         if WEIGHTS in archive.namelist():
@@ -41,24 +41,24 @@ def check_archive(path: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def weights_of_archive(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """The weights of an archive as an ``h5py.File``, checked; nothing is copied into memory.
+    """The checked weights of an archive as an ``h5py.File``, without a copy in memory.
 
     Raises:
         CorruptCheckpointError: The archive or its weights are refused, or cannot be read.
     """
-    with _opened(path) as archive:
+    with _open(path) as archive:
         _compare_digest(archive, archive.getinfo(WEIGHTS))
         with _weights(archive, path) as file:
             yield file
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
+def _open(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
     try:
         if not pathlib.Path(path).is_file():
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         with zipfile.ZipFile(path) as archive:
-            _check(archive, os.path.getsize(path))
+            _check_entries(archive, os.path.getsize(path))
             yield archive
     except TFHFWBError:
         raise
@@ -69,7 +69,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
         ) from error
 
 
-def _check(archive: zipfile.ZipFile, size: int) -> None:
+def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
     entries = archive.infolist()
     if len(entries) > _MOST_ENTRIES:
         raise ValueError(f"it has {len(entries)} entries, more than {_MOST_ENTRIES}")
@@ -83,7 +83,7 @@ def _check(archive: zipfile.ZipFile, size: int) -> None:
             raise ValueError(f"it has two entries {name!r}")
         seen.add(name.lower())
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise ValueError(f"{name!r} is no regular file")
+            raise ValueError(f"{name!r} is not a regular file")
         if entry.flag_bits & 1:
             raise ValueError(f"{name!r} is encrypted")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -96,7 +96,7 @@ def _check(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _compare_digest(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Read an entry from front to back: zipfile compares its CRC only then."""
+    """Read an entry from beginning to end, because zipfile compares its CRC only then."""
     with archive.open(entry) as file:
         while file.read(_CHUNK):
             pass
@@ -106,14 +106,14 @@ def _compare_digest(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
 def _weights(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> Iterator[Any]:
     entry = archive.getinfo(WEIGHTS)
     if entry.compress_type != zipfile.ZIP_STORED:
-        # Each seek of h5py's would decompress it again from the front.
+        # Each seek of h5py's would decompress it again from the beginning.
         raise ValueError(f"{WEIGHTS} in it is compressed, which Keras does not do")
-    with open(path, "rb") as raw, opened_hdf5(_Part(raw, entry), f"{WEIGHTS} in {os.fspath(path)}") as file:
+    with open(path, "rb") as raw, open_hdf5(_Part(raw, entry), f"{WEIGHTS} in {os.fspath(path)}") as file:
         yield file
 
 
 class _Part(io.RawIOBase):
-    """An uncompressed entry as a file: zipfile's own does not seek without reading."""
+    """An uncompressed entry as a file that seeks without reading, as zipfile's own does not."""
 
     def __init__(self, raw: io.BufferedReader, entry: zipfile.ZipInfo) -> None:
         raw.seek(entry.header_offset + 26)

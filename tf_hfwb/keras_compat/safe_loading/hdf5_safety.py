@@ -1,9 +1,9 @@
 """What may be in an HDF5 file of weights that somebody else wrote.
 
-HDF5 can name other files, which the reader opens without a word: by external and soft links, external storage, virtual
-datasets and links of user-defined types. Their bytes would come back as weights. It can also claim any size, by
-compression and by values that were never written. Keras writes none of this: each weight lies in the file, once and as
-it is. So everything else is refused, before any value is read.
+HDF5 can name other files, which the reader opens silently: by external and soft links, external storage, virtual
+datasets and links of user-defined types. Their bytes would come back as weights. A file can also claim any size, by
+compression and by values that were never written. Keras uses none of this: each weight lies in the file once,
+uncompressed. So everything else is refused before any value is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LARGEST_ATTRIBUTE = 64 << 10  # In bytes; HDF5's own limit unless a file asks f
 
 
 def check_hdf5(source: str | os.PathLike[str] | IO[bytes] | Any, name: str | None = None) -> None:
-    """Refuse an HDF5 file that holds anything but arrays of numbers in groups, or less than it claims.
+    """Refuse an HDF5 file that holds anything else than arrays of numbers in groups, or less than it claims.
 
     Args:
         source: A path, a binary file, or an ``h5py.File`` that is open.
@@ -34,12 +34,12 @@ def check_hdf5(source: str | os.PathLike[str] | IO[bytes] | Any, name: str | Non
     """
     if name is None:
         name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else str(getattr(source, "filename", "file"))
-    with opened_hdf5(source, name):
+    with open_hdf5(source, name):
         pass
 
 
 @contextlib.contextmanager
-def opened_hdf5(source: str | os.PathLike[str] | IO[bytes] | Any, name: str) -> Iterator[Any]:
+def open_hdf5(source: str | os.PathLike[str] | IO[bytes] | Any, name: str) -> Iterator[Any]:
     """An ``h5py.File`` that has been checked; see :func:`check_hdf5`.
 
     Raises:
@@ -49,13 +49,13 @@ def opened_hdf5(source: str | os.PathLike[str] | IO[bytes] | Any, name: str) -> 
 
     try:
         if isinstance(source, h5py.File):
-            _check(source)
+            _check_objects(source)
             yield source
             return
         if isinstance(source, (str, os.PathLike)) and not pathlib.Path(source).is_file():
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         with h5py.File(source, "r") as file:
-            _check(file)
+            _check_objects(file)
             yield file
     except TFHFWBError:
         raise
@@ -67,7 +67,7 @@ def opened_hdf5(source: str | os.PathLike[str] | IO[bytes] | Any, name: str) -> 
         ) from error
 
 
-def _check(file: Any) -> None:
+def _check_objects(file: Any) -> None:
     import h5py
 
     size = file.id.get_filesize()
@@ -79,7 +79,7 @@ def _check(file: Any) -> None:
         if depth > _DEEPEST or len(seen) + len(group) > _MOST_OBJECTS:
             raise ValueError(f"it has more than {_DEEPEST} groups within each other or {_MOST_OBJECTS} objects")
         for key in group:
-            # By the id: a link of a user-defined type has no class in h5py. None of them is followed.
+            # By the id, because h5py has no class for links of user-defined types. No link is followed.
             if group.id.links.get_info(key.encode()).type != h5py.h5l.TYPE_HARD:
                 raise ValueError(f"{group.name}/{key} is a link to somewhere else")
             item = group[key]
@@ -90,7 +90,7 @@ def _check(file: Any) -> None:
             if isinstance(item, h5py.Group):
                 groups.append((item, depth + 1))
             elif isinstance(item, h5py.Dataset):
-                stored += _checked_size(item)
+                stored += _check_size(item)
             else:
                 raise ValueError(f"{item.name} is neither a group nor an array")
             if stored > size:
@@ -103,8 +103,8 @@ def _address(item: Any) -> int:
     return int(h5py.h5o.get_info(item.id).addr)
 
 
-def _checked_size(dataset: Any) -> int:
-    """The bytes that an array takes in the file, which are all of its bytes."""
+def _check_size(dataset: Any) -> int:
+    """The bytes that an array takes in the file; refused unless all of its bytes are there."""
     if dataset.external or dataset.is_virtual:
         raise ValueError(f"the values of {dataset.name} lie elsewhere")
     if dataset.dtype.hasobject or dataset.dtype.names is not None:
@@ -122,6 +122,6 @@ def _checked_size(dataset: Any) -> int:
 def _check_attributes(item: Any) -> None:
     for name in item.attrs:
         attribute = item.attrs.get_id(name)
-        # Not its storage size, which h5py cannot tell of an empty one, as tf_model.h5 has for layers without weights.
+        # h5py has no storage size for an empty attribute, as tf_model.h5 has for layers without weights.
         if attribute.shape is not None and math.prod(attribute.shape) * attribute.dtype.itemsize > _LARGEST_ATTRIBUTE:
             raise ValueError(f"the attribute {name!r} of {item.name} has more than {_LARGEST_ATTRIBUTE} bytes")

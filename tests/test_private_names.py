@@ -1,0 +1,146 @@
+"""Names that a library does not promise: where they stand, and what is said when a version lacks one."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import pathlib
+import re
+import sys
+import types
+
+import pytest
+
+import tf_hfwb
+from tf_hfwb.errors import UnsupportedVersionError
+from tf_hfwb.keras_compat import keras3_private, private_names, tf_keras_private
+from tf_hfwb.keras_compat.model_files import archive_texts
+
+FOLDER = pathlib.Path(tf_hfwb.__file__).parent / "keras_compat"
+FILES = [path for path in sorted(FOLDER.rglob("*.py")) if not path.name.endswith("_private.py")]
+PRIVATE_FILES = sorted(FOLDER.glob("*_private.py"))
+OF_TEXTS = {"endswith", "startswith", "removeprefix", "removesuffix"}
+
+
+def is_private(name: str) -> bool:
+    return re.fullmatch(r"_[A-Za-z]\w*", name) is not None
+
+
+def own_names(tree: ast.AST) -> set[str]:
+    """What the classes and functions of a file declare."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_self(node.value):
+            found.add(node.attr)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def is_self(node: ast.AST) -> bool:
+    is_super = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+    return is_super or (isinstance(node, ast.Name) and node.id in ("self", "cls"))
+
+
+def parts_of_texts(tree: ast.AST) -> set[int]:
+    """The identities of words that are compared with texts or stand within one."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in OF_TEXTS:
+            found |= {id(argument) for argument in node.args}
+        elif isinstance(node, ast.JoinedStr):
+            found |= {id(value) for value in node.values if ".src." not in str(getattr(value, "value", ""))}
+    return found
+
+
+def foreign_names(path: pathlib.Path) -> list[str]:
+    """The private names of others that a file uses: as attributes, as words and by imports."""
+    tree = ast.parse(path.read_text())
+    own, found = own_names(tree) | {"_getframe"}, []
+    of_texts = parts_of_texts(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            found += [] if is_self(node.value) or node.attr in own else [node.attr]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and is_private(node.value):
+            found += [] if id(node) in of_texts or node.value in own else [node.value]
+        elif isinstance(node, ast.Constant) and ".src." in str(node.value):
+            found.append(node.value)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            parts = node.module.split(".")
+            is_inside = "src" in parts or parts[:2] == ["tensorflow", "python"]
+            found += [node.module] if is_inside else [alias.name for alias in node.names if is_private(alias.name)]
+    return found
+
+
+# Names in these are what a configuration or our own model attributes hold, and no attributes of a library.
+HARMLESS = {"safe_config.py": {"_RNNCellWrapper"}}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_private_names_of_libraries_stand_in_the_files_for_them(path):
+    assert set(foreign_names(path)) - HARMLESS.get(path.name, set()) == set()
+
+
+def test_the_files_for_them_are_seen_to_have_some():
+    assert {path.name for path in PRIVATE_FILES if foreign_names(path)} == {path.name for path in PRIVATE_FILES}
+
+
+@pytest.mark.parametrize("path", PRIVATE_FILES, ids=lambda path: path.name)
+def test_each_of_them_has_its_purpose_beside_it(path):
+    module = importlib.import_module(f"tf_hfwb.keras_compat.{path.stem}")
+    functions = [one for one in vars(module).values() if inspect.isfunction(one) and one.__module__ == module.__name__]
+    assert functions
+    assert [one.__name__ for one in functions if not one.__doc__] == []
+
+
+def test_a_version_without_a_name_is_told_with_the_tested_one(monkeypatch):
+    monkeypatch.setattr(private_names.importlib.metadata, "version", lambda package: "9.9.1")
+    with pytest.raises(
+        UnsupportedVersionError, match=r"keras 9\.9\.1 lacks .*_loss_tracker.*keras 3\.15.*Install"
+    ) as it:
+        keras3_private.loss_tracker(object())
+    assert (it.value.package, it.value.installed, it.value.tested) == ("keras", "9.9.1", "3.15")
+    with pytest.raises(UnsupportedVersionError, match=r"tf_keras 9\.9\.1 lacks .*_is_compiled.*Whether ``compile``"):
+        tf_keras_private.is_compiled(object())
+
+
+def test_a_module_that_is_not_there_is_told_as_well(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras.src.random", None)
+    with pytest.raises(UnsupportedVersionError, match=r"keras .* lacks .*keras\.src\.random"):
+        keras3_private.global_seed_generator(make=True)
+
+
+def test_a_name_that_would_only_be_set_is_looked_for_first():
+    class EpochIterator:
+        pass
+
+    with pytest.raises(UnsupportedVersionError, match="_num_batches"):
+        keras3_private.forget_number_of_batches(EpochIterator())
+    with pytest.raises(UnsupportedVersionError, match="_inferred_steps"):
+        tf_keras_private.forget_number_of_batches(EpochIterator())
+    with pytest.raises(UnsupportedVersionError, match="_initial_epoch"):
+        keras3_private.set_initial_epoch(EpochIterator(), 1)
+
+
+def test_the_tested_versions_are_those_that_are_installed():
+    for package, tested in private_names.TESTED_VERSIONS.items():
+        assert importlib.import_module("importlib.metadata").version(package).startswith(f"{tested}.")
+
+
+@pytest.mark.parametrize("keras", ["tf_keras", "keras"])
+def test_without_a_name_the_configuration_is_found_by_the_public_way(keras, monkeypatch):
+    package = importlib.import_module(keras)
+    model = package.Sequential([package.Input((2,)), package.layers.Dense(3)])
+    describe = archive_texts.describe_keras3 if keras == "keras" else archive_texts.describe_tf_keras
+    config, metadata = map(json.loads, describe(model))
+    monkeypatch.setitem(sys.modules, f"{keras}.src.saving.saving_lib", types.ModuleType("empty"))
+    monkeypatch.setattr(importlib.import_module(f"{keras}.src.saving"), "saving_lib", types.ModuleType("empty"))
+    slow_config, slow_metadata = map(json.loads, describe(model))
+    assert slow_config == config
+    assert slow_metadata["keras_version"] == metadata["keras_version"]

@@ -1,0 +1,79 @@
+"""The recorder of losses on JAX, for models of Keras 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.keras_compat import keras3_private
+from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder
+
+
+class JAXRecorder(StepRecorder):
+    """The variable belongs to the loss tracker: only what belongs to a metric is carried from step to step."""
+
+    def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
+        import keras
+
+        super().__init__(model, size, rate)
+        self._keras = keras
+        self._variable = keras3_private.loss_tracker(model).add_variable(
+            (FIRST_LOSS + size,), initializer="zeros", dtype="float32", name="tf_hfwb_steps"
+        )
+
+    def capture(self) -> Any:
+        """The variable's value as of now, copied: its buffer is donated to the next step."""
+        model: Any = self._model()
+        # The state is outside the model during fit.
+        state = keras3_private.carried_state(model)
+        if state:
+            index = next(i for i, v in enumerate(model.metrics_variables) if v is self._variable)
+            return np.array(state["metrics_variables"][index])
+        return np.array(self._variable.value)
+
+    @property
+    def in_metrics(self) -> Any:
+        """The variable, which is one of the model's metric variables."""
+        return self._variable
+
+    def _assign(self, value: np.ndarray) -> None:
+        self._variable.assign(value)
+
+    def _call_before(self, args: tuple[Any, ...]) -> None:
+        # Keras has taken the state out of the variables, and behind an evaluation nobody else has it.
+        self._show_state(args[0])
+        super()._call_before(args)
+
+    def _logs_of(self, outputs: Any) -> Any:
+        # The state comes along. Keras will put it here in a moment; listeners look for it now.
+        logs, state = outputs
+        self._show_state(state)
+        return logs
+
+    def _show_state(self, state: Any) -> None:
+        keras3_private.show_carried_state(self._model(), state)
+        self.carried = state
+
+    def _outputs_of_no_step(self, args: tuple[Any, ...]) -> Any:
+        return super()._outputs_of_no_step(args), args[0]
+
+    def _batch_size_of(self, data: Any) -> Any:
+        leaves = [leaf for leaf in self._keras.tree.flatten(data) if leaf is not None]
+        return leaves[0].shape[0] if leaves and len(leaves[0].shape) else 1
+
+    def _record_reported(self, outputs: Any) -> None:
+        """A variable can be written only where Keras updates its own."""
+
+    def _record(self, loss: Any, samples: Any, *, training: bool) -> None:
+        ops = self._keras.ops
+        value = ops.convert_to_tensor(self._variable)
+        samples = ops.cast(samples, "float32")
+        one, zero = ops.ones(()), ops.zeros(())
+        added = ops.stack([one, samples, zero, zero] if training else [zero, zero, one, samples])
+        counters = ops.mod(value[1:FIRST_LOSS] + added, MODULUS)
+        losses = value[FIRST_LOSS:]
+        if training:
+            losses = ops.concatenate([losses[1:], ops.reshape(ops.mean(ops.cast(loss, "float32")), (1,))])
+        self._variable.assign(ops.concatenate([-ops.ones((1,)), counters, losses]))

@@ -1,0 +1,180 @@
+"""Private names of Keras 3, each with its purpose; see ``private_names.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from tf_hfwb.keras_compat.common_private import SavingLibrary
+from tf_hfwb.keras_compat.private_names import looks_up
+
+_looks_up = looks_up("keras")
+
+# -- models and layers -------------------------------------------------------------------------------------------------
+
+
+@_looks_up
+def all_layers(model: Any) -> list[Any]:
+    """The model and all layers within it, however they are nested."""
+    return list(model._flatten_layers())
+
+
+@_looks_up
+def own_variables(layer: Any) -> list[Any]:
+    """The variables of a layer, without those of layers within it."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def structure_of_inputs(model: Any) -> Any:
+    """The inputs that a functional model was made with, as they are nested; None of all other models."""
+    return getattr(model, "_inputs_struct", None)
+
+
+@_looks_up
+def loss_tracker(model: Any) -> Any:
+    """The metric that receives the loss of each step of a compiled model."""
+    return model._loss_tracker
+
+
+@_looks_up
+def symbolic_build(model: Any) -> Callable[..., None]:
+    """The method that makes the metrics' variables before there is a first step."""
+    return model._symbolic_build
+
+
+@_looks_up
+def model_writer() -> Callable[[Any], tuple[str, str]]:
+    """The function that gives configuration and metadata of an archive, as JSON."""
+    from keras.src.saving.saving_lib import _serialize_model_as_json
+
+    return _serialize_model_as_json
+
+
+# -- the state that fit carries on JAX ---------------------------------------------------------------------------------
+
+_KINDS = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+
+
+def carried_state(model: Any) -> dict[str, list[Any]] | None:
+    """The values of the variables while ``fit`` keeps them outside of these, by their kind; None at other times."""
+    state = None if _is_synced(model) else getattr(model, "_jax_state", None)  # There is none before the first step.
+    return state or None
+
+
+@_looks_up
+def _is_synced(model: Any) -> bool:
+    """Whether the model's variables have the values that ``fit`` carries on JAX."""
+    return model._jax_state_synced
+
+
+def show_carried_state(model: Any, state: Any) -> None:
+    """Put the state of a step where Keras keeps it between two steps; the lists are copied."""
+    model._jax_state = dict(zip(_KINDS, state, strict=True))
+
+
+# -- optimizers --------------------------------------------------------------------------------------------------------
+
+
+@_looks_up
+def iterations(optimizer: Any) -> Any:
+    """The variable that counts batches; the public one counts updates where batches are accumulated."""
+    return optimizer._iterations
+
+
+@_looks_up
+def learning_rate(optimizer: Any) -> Any:
+    """The rate as the optimizer was given it: a variable, a schedule or a function; the public one is a number."""
+    return optimizer._learning_rate
+
+
+@_looks_up
+def variables_of_optimizer(optimizer: Any) -> list[Any]:
+    """The list of the optimizer's variables itself, by which it saves and loads them."""
+    return optimizer._variables
+
+
+@_looks_up
+def untrack_variable(optimizer: Any) -> Callable[[Any], None]:
+    """The method that lets an optimizer forget a variable."""
+    return optimizer._untrack_variable
+
+
+# -- the loop over epochs ----------------------------------------------------------------------------------------------
+
+
+@_looks_up
+def set_initial_epoch(model: Any, epoch: Any) -> None:
+    """The epoch with which ``fit`` begins, whatever it was called with."""
+    _ = model._initial_epoch  # Setting alone would be no error where nobody reads it.
+    model._initial_epoch = epoch
+
+
+@_looks_up
+def forget_number_of_batches(epoch_iterator: Any) -> None:
+    """The number of batches that the first epoch had, which Keras takes for that of all."""
+    _ = epoch_iterator._num_batches
+    epoch_iterator._num_batches = None
+
+
+@_looks_up
+def enumerate_epoch(epoch_iterator: Any) -> Callable[[], Iterator[Any]]:
+    """The method of the epoch iterator that goes through one epoch."""
+    return epoch_iterator._enumerate_iterator
+
+
+@_looks_up
+def replace_enumerate_epoch(epoch_iterator: Any, function: Callable[[], Iterator[Any]]) -> None:
+    """The method of the epoch iterator that goes through one epoch, replaced."""
+    _ = epoch_iterator._enumerate_iterator
+    epoch_iterator._enumerate_iterator = function
+
+
+@_looks_up
+def put_back_enumerate_epoch(epoch_iterator: Any) -> None:
+    """The method of the epoch iterator that goes through one epoch, as its class has it."""
+    del epoch_iterator._enumerate_iterator
+
+
+@_looks_up
+def add_steps_seen(epoch_iterator: Any, number: int) -> None:
+    """The number of steps that an epoch iterator has taken of its data."""
+    epoch_iterator._steps_seen += number
+
+
+@_looks_up
+def reads_stored_batches(data_adapter: Any) -> bool:
+    """Whether the data of a ``fit`` are arrays or a PyDataset, of which any batch can be read again."""
+    from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+    return isinstance(data_adapter, (ArrayDataAdapter, PyDatasetAdapter))
+
+
+# -- what has no name in the documentation -----------------------------------------------------------------------------
+
+
+@_looks_up
+def saving_library() -> SavingLibrary:
+    """What walks through a model to save it."""
+    from keras.src.saving import saving_lib
+
+    return SavingLibrary(saving_lib._save_state, saving_lib.H5IOStore, saving_lib.DiskIOStore)
+
+
+@_looks_up
+def custom_objects_in_scope() -> Mapping[str, Any]:
+    """The classes of the ``custom_object_scope`` that is open."""
+    from keras.src.backend.common import global_state
+
+    return dict(global_state.get_global_attribute("custom_objects_scope_dict", {}))
+
+
+@_looks_up
+def global_seed_generator(*, make: bool) -> Any:
+    """The seed generator of all that has none of its own; None if there is none yet and none is to be made."""
+    from keras.src.backend.common import global_state
+    from keras.src.random import seed_generator
+
+    if make:
+        return seed_generator.global_seed_generator()
+    return global_state.get_global_attribute("global_seed_generator")

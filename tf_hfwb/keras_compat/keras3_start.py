@@ -1,0 +1,99 @@
+"""A ``fit`` of Keras 3 that begins in the middle of an epoch; see ``mid_epoch_start.py``.
+
+After the callbacks' ``on_train_begin``, ``fit`` takes its first epoch from an attribute of the model. The epoch
+iterator then enumerates a shorter first epoch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tf_hfwb.keras_compat import keras3_private
+from tf_hfwb.keras_compat.fit_arguments import fit_arguments
+from tf_hfwb.keras_compat.mid_epoch_start import Start, check_length, check_order, put_back_method, replace_method, skip
+
+
+@contextlib.contextmanager
+def begin_in_keras3(model: Any, start: Start) -> Iterator[None]:
+    """Set up one ``fit`` of a Keras 3 model."""
+    reset = model.reset_metrics
+
+    def first_epoch() -> int:
+        if not start.is_left():
+            return sys.maxsize
+        arguments = fit_arguments(model)
+        iterator = arguments["epoch_iterator"]
+        check_length(start, iterator.num_batches, arguments)
+        is_stored = keras3_private.reads_stored_batches(iterator.data_adapter)
+        skipped = _num_batches_to_skip(start, iterator, is_stored)
+        if is_stored:
+            check_order(start, skipped, arguments)
+        if skipped or start.batch:
+            enumerate_rest = functools.partial(_enumerate_rest, iterator, start.batch, skipped)
+            keras3_private.replace_enumerate_epoch(iterator, enumerate_rest)
+        if start.batch:
+            _build_metrics(model, iterator)
+            replace_method(model, "reset_metrics", reset_and_restore)
+        return start.epoch
+
+    def reset_and_restore() -> None:
+        reset()
+        put_back_method(model, "reset_metrics")
+        start.restore_metrics()
+
+    keras3_private.set_initial_epoch(model, _Epoch(first_epoch))
+    try:
+        yield
+    finally:
+        keras3_private.set_initial_epoch(model, None)
+        put_back_method(model, "reset_metrics")
+
+
+class _Epoch:
+    """An epoch that is only known when the loop over epochs begins."""
+
+    def __init__(self, find: Callable[[], int]) -> None:
+        self._find = find
+
+    def __index__(self) -> int:
+        return self._find()
+
+
+def _num_batches_to_skip(start: Start, iterator: Any, is_stored: bool) -> int:
+    size, steps = iterator.data_adapter.num_batches, iterator.steps_per_epoch
+    if steps is None or steps == size:
+        return start.batch
+    # Stored data is read in one pass after the other, whatever the length of an epoch is.
+    return start.batches % size if is_stored and size else 0
+
+
+def _build_metrics(model: Any, iterator: Any) -> None:
+    """Make the metrics that Keras 3 makes in the first step: those on TensorFlow without a distribution strategy."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        return
+    spec = iterator.data_adapter.get_tf_dataset().element_spec
+    batch = keras.tree.map_structure(lambda leaf: keras.KerasTensor(tuple(leaf.shape), leaf.dtype.name), spec)
+    with model.distribute_strategy.scope():
+        keras3_private.symbolic_build(model)(data_batch=batch)
+
+
+def _enumerate_rest(iterator: Any, batch: int, skipped: int) -> Iterator[Any]:
+    """The rest of the first epoch after ``batch`` batches; ``skipped`` batches of the data stand in front of it."""
+    keras3_private.put_back_enumerate_epoch(iterator)
+    steps = iterator.steps_per_epoch
+    iterator.steps_per_epoch = iterator.num_batches - batch
+    try:
+        for begin, end, data in keras3_private.enumerate_epoch(iterator)():
+            skip(data, skipped)
+            if steps is not None:  # Then the iterator outlives the epoch, and must know where it is in the data.
+                keras3_private.add_steps_seen(iterator, skipped)
+            skipped = 0
+            yield begin + batch, end + batch, data
+    finally:
+        iterator.steps_per_epoch = steps

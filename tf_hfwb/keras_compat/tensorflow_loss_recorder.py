@@ -1,0 +1,93 @@
+"""The recorder of losses on TensorFlow, for models of tf_keras and of Keras 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder
+from tf_hfwb.keras_compat.variable_snapshot import read
+
+
+class TensorFlowRecorder(StepRecorder):
+    """The variable is the recorder's own: what hangs on a model is saved with it, counted and compared."""
+
+    def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
+        import tensorflow as tf
+
+        super().__init__(model, size, rate)
+        self._tf = tf
+        with model.distribute_strategy.scope():
+            self._variable = tf.Variable(
+                tf.zeros([FIRST_LOSS + size]),
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.SUM,
+                name="tf_hfwb_steps",
+            )
+
+    def capture(self) -> Any:
+        """The variable's value as of now, for :func:`numpy.asarray`."""
+        return read(self._variable)
+
+    def _assign(self, value: np.ndarray) -> None:
+        self._variable.assign(value)
+
+    def _handed_out(self) -> Any:
+        return _with_rate(self._variable, self._rate)
+
+    def _batch_size_of(self, data: Any) -> Any:
+        return _tensorflow_batch_size([leaf for leaf in self._tf.nest.flatten(data) if leaf is not None])
+
+    def _record(self, loss: Any, samples: Any, *, training: bool) -> None:
+        tf = self._tf
+        value = self._variable.read_value()
+        samples = tf.cast(samples, tf.float32)
+        added = tf.stack([1.0, samples, 0.0, 0.0] if training else [0.0, 0.0, 1.0, samples])
+        counters = tf.math.floormod(value[1:FIRST_LOSS] + added, MODULUS)
+        losses = value[FIRST_LOSS:]
+        if training:
+            loss = _share(tf.reduce_mean(tf.cast(loss, tf.float32)), samples)
+            losses = tf.concat([losses[1:], [loss]], axis=0)
+        self._variable.assign(tf.concat([[-1.0], counters, losses], axis=0))
+
+
+def _tensorflow_batch_size(leaves: list[Any]) -> Any:
+    import tensorflow as tf
+
+    if not leaves:
+        return 1
+    leaf = leaves[0]
+    if isinstance(leaf, tf.RaggedTensor):
+        return leaf.nrows()
+    if isinstance(leaf, tf.SparseTensor):
+        return leaf.dense_shape[0]
+    return tf.shape(leaf)[0] if leaf.shape.rank != 0 else 1
+
+
+def _share(loss: Any, samples: Any) -> Any:
+    """A replica's part of the loss of a step, so that the sum over replicas is their number times the samples' mean.
+
+    The last batch of an epoch may leave a replica with fewer samples than the others, or with none.
+    """
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return loss
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, samples)
+    return tf.where(samples > 0, loss * samples * context.num_replicas_in_sync / total, 0.0)
+
+
+def _with_rate(variable: Any, rate: Callable[[], Any] | None) -> Any:
+    """The variable's value with the learning rate in front; None where several replicas would have to be summed."""
+    import tensorflow as tf
+
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        return None
+    value = variable.read_value()
+    if rate is None:
+        return value
+    return tf.concat([tf.reshape(tf.cast(rate(), tf.float32), [1]), value[1:]], axis=0)

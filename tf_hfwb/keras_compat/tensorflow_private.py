@@ -1,0 +1,49 @@
+"""Private names of TensorFlow, each with its purpose; see ``private_names.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tf_hfwb.keras_compat.private_names import looks_up
+
+_looks_up = looks_up("tensorflow")
+
+
+@_looks_up
+def global_generator() -> Any:
+    """The global random generator if it was made; ``tf.random.get_global_generator`` would make it."""
+    from tensorflow.python.ops import stateful_random_ops
+
+    return stateful_random_ops.global_generator
+
+
+@_looks_up
+def symbol_lookup() -> Callable[[str], Any]:
+    """The function that finds what TensorFlow exports under a name, as tf_keras finds it."""
+    from tensorflow.python.util.tf_export import get_symbol_from_name
+
+    return get_symbol_from_name
+
+
+def as_one_operation(function: Callable[..., Any]) -> Any:
+    """A function that stays one operation in the graphs that call it (the attribute ``_noinline``)."""
+    import tensorflow as tf
+
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+def is_dispatched(function: Any) -> bool:
+    """Whether a function of TensorFlow takes symbolic tensors of Keras (``_tf_fallback_dispatchers``)."""
+    return hasattr(function, "_tf_fallback_dispatchers")
+
+
+@_looks_up
+def slot_maker(optimizer: Any) -> Callable[[list[Any]], None]:
+    """The method of a ``tf.compat.v1.train`` optimizer that makes its slots before the first step."""
+    return optimizer._create_slots
+
+
+def rate_of_native_optimizer(optimizer: Any) -> Any:
+    """The learning rate of a ``tf.compat.v1.train`` optimizer, if it has one (``_lr`` or ``_learning_rate``)."""
+    return getattr(optimizer, "_lr", getattr(optimizer, "_learning_rate", None))
