@@ -145,7 +145,6 @@ def attributes_set(method: ast.FunctionDef) -> set[str]:
     return found
 
 
-@pytest.mark.xfail(strict=False, reason="not yet everywhere")
 def test_attributes_are_declared_in_the_class_or_its_constructor():
     """Those of an object of Keras or the like, which another class declares, count as well."""
     classes = [(file, node) for file, tree in trees().items() for node in ast.walk(tree)]
@@ -181,7 +180,6 @@ def lines_of_code(function: ast.FunctionDef, lines: list[str]) -> int:
     return sum(bool(lines[number - 1].partition("#")[0].strip()) for number in numbers)
 
 
-@pytest.mark.xfail(strict=False, reason="not yet everywhere")
 def test_files_and_functions_are_short():
     offenders = []
     for file, tree in trees().items():

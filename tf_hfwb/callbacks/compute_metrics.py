@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tf_hfwb.data import evaluation_batches
 from tf_hfwb.errors import DataError, SettingError
@@ -19,6 +19,22 @@ from tf_hfwb.step_policies import EverySteps, Never
 from tf_hfwb.validation.argument_checks import whole_number
 
 _logger = logging.getLogger("tf_hfwb")
+
+
+class _Prepared(NamedTuple):
+    """What an evaluation needs, made once for a model.
+
+    Attributes:
+        model: The model.
+        generator: Generates text from it; None where its outputs are compared.
+        batches: The data, as a ``tf.data.Dataset``.
+        runner: Runs the model over them.
+    """
+
+    model: Any
+    generator: Generator | None
+    batches: Any
+    runner: BatchRunner
 
 
 class ComputeMetrics(EvaluateDuringFit):
@@ -99,34 +115,36 @@ class ComputeMetrics(EvaluateDuringFit):
         self._batch_size = batch_size
         self._data_options = {"processing_class": processing_class, "data_collator": data_collator}
         self._prefix = f"eval_{prefix.removeprefix('val_')}"
-        self._prepared_for: Any = None
+        self._prepared: _Prepared | None = None
         self._has_loss_of_keras = self._has_warned = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Make the batches and see whether the model can do what is asked for; once for a model."""
-        if self._prepared_for is not self.model:
-            self._prepare()
+        if self._prepared is None or self._prepared.model is not self.model:
+            self._prepared = self._prepare()
         super().on_train_begin(logs)
         self._has_loss_of_keras = fit_arguments(self.model).get("validation_data") is not None
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> _Prepared:
         model = self.model
-        self._generator = None if self._generate_options is None else Generator(model, **self._generate_options)
+        generator = None if self._generate_options is None else Generator(model, **self._generate_options)
         batch_size = self._batch_size * host_of(model).num_replicas
-        self._dataset = evaluation_batches(self._data, batch_size, model=model, **self._data_options).dataset
-        if split_batch(model, self._dataset.element_spec)[1] is None:
+        batches = evaluation_batches(self._data, batch_size, model=model, **self._data_options).dataset
+        if split_batch(model, batches.element_spec)[1] is None:
             raise DataError(
                 "The data set of ComputeMetrics has no labels. Expected them, because compute_metrics compares "
                 "predictions with them. Add a column 'labels', or pass (x, y)."
             )
-        self._runner = BatchRunner(model)
-        self._prepared_for = model
+        return _Prepared(model, generator, batches, BatchRunner(model))
 
     def _compute(self) -> dict[str, Any]:
+        prepared = self._prepared
+        if prepared is None:  # It is called within a fit only.
+            return {}
         began = time.monotonic()
-        of_pass = self._computed.begin(self._generator)
+        of_pass = self._computed.begin(prepared.generator)
         with preserve_metrics(self.model):
-            done = self._runner.gather(self._dataset, of_pass.gathering)
+            done = prepared.runner.gather(prepared.batches, of_pass.gathering)
         metrics = {self._named(name): value for name, value in of_pass.results(done).items()}
         for log in self._session.evaluations.loggers:
             log(metrics, time.monotonic() - began)

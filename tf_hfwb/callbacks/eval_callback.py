@@ -39,7 +39,11 @@ class WandbEvalCallback(Callback):
         ...     def __init__(self, x, y):
         ...         super().__init__(["index", "label"], ["epoch", "index", "label", "prediction"])
         ...         self.x, self.y = x, y
-        ...     def add_ground_truth(self, logs=None):
+        ...     data_table: Any
+    data_table_ref: Any
+    pred_table: Any
+
+    def add_ground_truth(self, logs=None):
         ...         for index, label in enumerate(self.y):
         ...             self.data_table.add_data(index, label)
         ...     def add_model_predictions(self, epoch, logs=None):
@@ -66,6 +70,10 @@ class WandbEvalCallback(Callback):
         self._settings = Settings.resolve()
         self._tracker = Tracker()
         self._session: FitSession | None = None
+
+    data_table: Any
+    data_table_ref: Any
+    pred_table: Any
 
     def add_ground_truth(self, logs: Logs | None = None) -> None:
         """Add the samples to ``self.data_table``; called once, when ``fit`` begins."""

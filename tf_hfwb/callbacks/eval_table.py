@@ -108,6 +108,7 @@ class WandbEvalTable(EvaluationCallback):
         self._max_bytes = whole_number("max_bytes", max_bytes)
         self._settings = Settings.resolve()
         self._samples: PredictedSamples | None = None
+        self._table: GrowingTable | None = None  # None without a run.
         self._evaluations = 0
         self._tracker = Tracker()
         self.participant_name = f"{TABLES}/{self._key}"
@@ -124,6 +125,7 @@ class WandbEvalTable(EvaluationCallback):
             )
         self._session.participants.add(self)
         self._tracker = self._session.run.open(self, self._settings)
+        self._table = None
         if not self._tracker.active:
             return
         self._table = GrowingTable(self._tracker, self._key, self._max_bytes)
@@ -144,7 +146,7 @@ class WandbEvalTable(EvaluationCallback):
     def on_evaluated(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Predict the samples, and hand the rest over to the tracker's thread."""
         self._evaluations += 1
-        if not self._tracker.active or self._samples is None or self._evaluations % self._freq:
+        if self._table is None or self._samples is None or self._evaluations % self._freq:
             return
         samples, predictions = self._samples, self._samples.predict()
         self._table.submit(lambda: samples.rows(predictions), step, self._schedule.position()[1])

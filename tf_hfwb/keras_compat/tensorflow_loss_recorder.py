@@ -64,7 +64,8 @@ def _tensorflow_batch_size(leaves: list[Any]) -> Any:
         return leaf.nrows()
     if isinstance(leaf, tf.SparseTensor):
         return leaf.dense_shape[0]
-    return tf.shape(leaf)[0] if leaf.shape.rank != 0 else 1
+    rank = tf.TensorShape(leaf.shape).rank  # In eager training a batch may be arrays.
+    return tf.shape(leaf)[0] if rank != 0 else 1
 
 
 def _share(loss: Any, samples: Any) -> Any:
