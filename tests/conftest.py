@@ -60,6 +60,18 @@ def _clean_world(monkeypatch, tmp_path):
         wandb.teardown()
 
 
+@pytest.fixture
+def real_signals():
+    """For tests that send signals to their own process: an exception in a callback of the garbage collector is lost.
+
+    Hypothesis has such a callback, from the first test of its own in the process.
+    """
+    callbacks = gc.callbacks[:]
+    gc.callbacks.clear()
+    yield
+    gc.callbacks[:] = callbacks
+
+
 @pytest.fixture(scope="session")
 def launcher():
     """Runs scripts in processes of their own that have imported TensorFlow already."""

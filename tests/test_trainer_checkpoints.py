@@ -473,6 +473,7 @@ def test_a_directory_at_home():
     assert not pathlib.Path("~").exists()
 
 
+@pytest.mark.usefixtures("real_signals")
 def test_a_signal_before_the_first_step_is_answered(monkeypatch):
     trainer = trainer_of()
     schedule = trainer._create_schedule
