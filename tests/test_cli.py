@@ -34,3 +34,8 @@ def test_help_and_version():
     assert python("-c", call, "--version").stdout.startswith("tf-hfwb 0.")
     assert python("-c", call).stdout == python("-c", call, "--help").stdout
     assert python("-c", call, "nothing", check=False).returncode == 2
+
+
+def test_an_option_of_the_other_export_is_refused_even_if_it_is_zero(capsys):
+    assert main(["export", "nowhere", "exported", "--to", "pytorch", "--max_new_tokens", "0"]) == 1
+    assert "--max_new_tokens=0" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras
 import tiny
 import transformers
+import wandb
 from helpers import KERASES, eval_rows, finish, history, losses_by_hand, nightly, python, records, samples, train_rows
 from safetensors.numpy import load_file
 from transformers.trainer_utils import EvalPrediction
@@ -126,6 +127,13 @@ def test_compiled_loss_and_metrics_stay_and_the_optimizer_is_replaced():
     rows = history(finish())
     assert all("train/accuracy" in row for row in train_rows(rows))
     assert eval_rows(rows)[0]["eval/accuracy"] == pytest.approx(expected)
+
+
+def test_reports_that_are_switched_off_after_construction_are_not_made():
+    trainer = trainer_of(tiny.functional("tf_keras"), named(), max_steps=2, logging_steps=1, report_to="wandb")
+    trainer.args.report_to = ["none"]
+    trainer.train()
+    assert wandb.run is None
 
 
 @pytest.mark.parametrize("kind", KERASES)

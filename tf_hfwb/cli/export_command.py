@@ -105,7 +105,7 @@ def _export_to_pytorch(arguments: argparse.Namespace) -> int:
 
     for name in _FOR_SERVING:
         value = getattr(arguments, name)
-        if value not in (None, False, []):
+        if value is not None and value is not False and value != []:  # A 0 is an option that was given.
             raise SettingError(f"--{name}", value, expected="nothing with --to pytorch", advice="Leave it out.")
     model = load_model(arguments.source, safe_mode=arguments.safe_mode)
     print(save_pytorch_format(model, arguments.directory, processing_class=load_processing(arguments.source)))

@@ -47,6 +47,7 @@ class TrainerReporting:
             facts: What the run's config says besides the arguments.
         """
         if "wandb" not in (args.report_to or ()):
+            self._logger = None
             return
         self._logger = WandbMetricsLogger(
             log_freq,
