@@ -101,6 +101,20 @@ def test_all_of_them_in_one_fit(kind, monkeypatch):
     assert stopping.stopped_epoch == 1
 
 
+@pytest.mark.parametrize("value", ["end", "Checkpoint", "false"])
+def test_a_model_that_is_asked_for_and_that_no_callback_logs_is_told_once(value, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_LOG_MODEL", value)
+    model, (x, y) = classifier("tf_keras"), samples(8)
+    callbacks = [WandbMetricsLogger()]
+    for _ in range(2):
+        model.fit(x, y, epochs=2, callbacks=callbacks, verbose=0)
+    told = [record for record in caplog.messages if "WANDB_LOG_MODEL" in record]
+    assert len(told) == (0 if value == "false" else 1)
+    caplog.clear()
+    model.fit(x, y, callbacks=[*callbacks, WandbModelCheckpoint("out")], verbose=0)
+    assert "WANDB_LOG_MODEL" not in caplog.text
+
+
 @pytest.mark.parametrize("kind", KERASES)
 def test_a_list_that_would_save_too_early_is_refused(kind):
     model, (x, y) = classifier(kind), samples(8)

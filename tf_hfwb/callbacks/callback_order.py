@@ -5,21 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-# By the class or one of its bases; Keras's own callbacks and everybody else's are in between.
-_PLACES = {
-    "WandbMetricsLogger": 0,
-    "WandbWatch": 1,
-    "EvaluateDuringFit": 2,
-    "KerasMetricCallback": 2,
-    "WandbEvalTable": 4,
-    "WandbEvalCallback": 4,
-    "tf_hfwb.EarlyStopping": 5,  # Its count of an epoch belongs into that epoch's checkpoint.
-    "GuestStates": 6,
-    "TrainingTotals": 6,
-    "WandbModelCheckpoint": 7,
-    "StopAfterSteps": 8,
-}
-_ELSE = 3
+from tf_hfwb.fit.callback_place import CallbackPlace
+from tf_hfwb.keras_compat import Callback
 
 
 def in_order(callbacks: Iterable[Any]) -> list[Any]:
@@ -33,13 +20,15 @@ def in_order(callbacks: Iterable[Any]) -> list[Any]:
         >>> [type(one).__name__ for one in in_order([WandbModelCheckpoint("out"), WandbMetricsLogger()])]
         ['WandbMetricsLogger', 'WandbModelCheckpoint']
     """
-    return sorted(callbacks, key=_place)
+    return sorted(callbacks, key=_place_of)
 
 
-def _place(callback: Any) -> int:
-    for base in type(callback).__mro__:
-        ours = f"tf_hfwb.{base.__name__}" if base.__module__.startswith("tf_hfwb.") else base.__name__
-        for name in (ours, base.__name__):
-            if name in _PLACES:
-                return _PLACES[name]
-    return _ELSE
+def _place_of(callback: Any) -> CallbackPlace:
+    if isinstance(callback, Callback):
+        return getattr(callback, "place", CallbackPlace.OTHERS)
+    # transformers' own callback that evaluates: importing it would import TensorFlow.
+    evaluates = any(
+        base.__name__ == "KerasMetricCallback" and base.__module__.startswith("transformers.")
+        for base in type(callback).__mro__
+    )
+    return CallbackPlace.EVALUATION if evaluates else CallbackPlace.OTHERS

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, SettingError
+from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.evaluation_callback import EvaluationCallback
 from tf_hfwb.fit.metric_names import is_evaluation, named, row_name
 from tf_hfwb.keras_compat import Logs, describe_value, has_callbacks_of_others, to_float
@@ -95,6 +96,8 @@ class EarlyStopping(EvaluationCallback):
     Follows ``keras.callbacks.EarlyStopping``; of the two Kerases' first values the more sensible ones count: NaN never
     is the best, as in tf_keras, and infinity may be, as in Keras 3.
     """
+
+    place = CallbackPlace.STOPPING
 
     def __init__(
         self,

@@ -36,7 +36,9 @@ class WandbEvalCallback(Callback):
 
     Example:
         >>> class Digits(WandbEvalCallback):
-        ...     def __init__(self, x, y):
+        ...     place = CallbackPlace.TABLES
+
+    def __init__(self, x, y):
         ...         super().__init__(["index", "label"], ["epoch", "index", "label", "prediction"])
         ...         self.x, self.y = x, y
         ...     data_table: Any

@@ -8,6 +8,7 @@ from typing import Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.evaluation.tables.predicted_samples import PredictedSamples, UserRows
+from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.evaluation_callback import EvaluationCallback
 from tf_hfwb.keras_compat import Logs
 from tf_hfwb.resume.participants import TABLES, CaptureState
@@ -67,6 +68,8 @@ class WandbEvalTable(EvaluationCallback):
     Takes the place of ``wandb.integration.keras.WandbEvalCallback``, whose subclasses go on with
     :class:`~tf_hfwb.WandbEvalCallback`.
     """
+
+    place = CallbackPlace.TABLES
 
     def __init__(
         self,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple
 
+from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.fit_run import end_training, follow_training, open_run
 from tf_hfwb.fit.metric_direction import MetricDirections
 from tf_hfwb.fit.metric_names import added_metrics, evaluation_name
@@ -18,11 +20,13 @@ from tf_hfwb.fit.session import session_of
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.fit.step_clock import step_reached
 from tf_hfwb.keras_compat import Logs, host_of, to_float
-from tf_hfwb.resume.participants import METRICS_LOGGER, CaptureState
-from tf_hfwb.settings import Settings
+from tf_hfwb.resume.participants import CHECKPOINTS, METRICS_LOGGER, CaptureState
+from tf_hfwb.settings import LogModel, Settings
 from tf_hfwb.step_policies import EverySteps, Never, Once, Policy
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.validation.argument_checks import whole_number
+
+_logger = logging.getLogger("tf_hfwb")
 
 
 class _SharedLogs(NamedTuple):
@@ -77,6 +81,7 @@ class WandbMetricsLogger(StepCallback):
     ``Trainer`` of transformers.
     """
 
+    place = CallbackPlace.LOGGER
     participant_name = METRICS_LOGGER
     _precedes_saving = True
 
@@ -117,6 +122,7 @@ class WandbMetricsLogger(StepCallback):
         self._unread = 0  # Batches since the recorder was read.
         self._evaluating = 0.0  # Seconds of this fit.
         self._training = False
+        self._has_warned_of_models = False
 
     @property
     def tracker(self) -> Tracker:
@@ -192,6 +198,19 @@ class WandbMetricsLogger(StepCallback):
             self._write_added()
             self._shared = None
             super().on_epoch_begin(epoch, logs)
+            self._warn_that_no_model_is_logged()  # By now all callbacks have begun.
+
+    def _warn_that_no_model_is_logged(self) -> None:
+        wanted = self._settings.log_model
+        if wanted is LogModel.FALSE or CHECKPOINTS in self._session.participants or self._has_warned_of_models:
+            return
+        self._has_warned_of_models = True
+        _logger.warning(
+            "WANDB_LOG_MODEL=%r asks for the model, but no callback of this fit logs it. Expected a "
+            "WandbModelCheckpoint among the callbacks. Add one, or pass callbacks=wandb_callbacks(...), which does; "
+            "unset WANDB_LOG_MODEL if the model is not to be logged.",
+            wanted.value,
+        )
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write what is due of the epoch's last step, the epoch's row, and the row of its validation."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.fit.best_checkpoint import BestCheckpoint
+from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.checkpoint_options import CheckpointOptions, refuse_argument
 from tf_hfwb.fit.checkpoint_saver import CheckpointSaver, Save
 from tf_hfwb.fit.keras_validation import KerasValidation
@@ -79,6 +80,7 @@ class WandbModelCheckpoint(StepCallback):
     Arguments follow ``keras.callbacks.ModelCheckpoint`` and the ``TrainingArguments`` of transformers.
     """
 
+    place = CallbackPlace.SAVING
     participant_name = CHECKPOINTS
 
     _validation: KerasValidation

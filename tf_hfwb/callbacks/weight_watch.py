@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.session import session_of
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Distribution, GradientObserver, Logs, distribution_of_array, distributions, host_of
@@ -58,6 +59,8 @@ class WandbWatch(StepCallback):
 
     Arguments and names of the histograms follow ``wandb.watch``.
     """
+
+    place = CallbackPlace.WATCH
 
     def __init__(
         self,

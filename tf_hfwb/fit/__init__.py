@@ -2,6 +2,7 @@
 
 * ``session.py``: the one object that the callbacks of a fit share; ``model_memory.py``: what is remembered of a model
   between its fits; ``training_end.py``: what happens to the model at the end.
+* ``callback_place.py``: where a callback stands in a list that works.
 * ``step_clock.py``: the global step; ``step_schedule.py``: at which execution a callback has something to do;
   ``regular_steps.py``: steps that need no look; ``step_callback.py``: the base of callbacks that act on steps.
 * ``evaluate_during_fit.py``: evaluations in the middle of a fit; ``shared_evaluations.py``: what they have found;

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
+from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Callback, Logs, fit_arguments
 from tf_hfwb.resume.participants import EVALUATIONS, CaptureState
@@ -24,6 +25,7 @@ class EvaluateDuringFit(StepCallback):
         each_epoch: Also at the end of each epoch.
     """
 
+    place = CallbackPlace.EVALUATION
     _precedes_saving = True
 
     def __init__(self, evaluate: Callable[[], Mapping[str, Any]], policy: Policy, *, each_epoch: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Callback, Logs, to_float
 from tf_hfwb.resume.participants import KERAS_CALLBACKS, CaptureState
@@ -24,6 +25,7 @@ class KerasCallbackStates(StepCallback):
         callbacks: All callbacks of the fit; those that are not Keras's, or count nothing, are left alone.
     """
 
+    place = CallbackPlace.STATES
     participant_name = KERAS_CALLBACKS
 
     def __init__(self, callbacks: Sequence[Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
+from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Callback, Logs, forget_epoch_length
 from tf_hfwb.resume.participants import FIRST_STEP, CaptureState
@@ -21,6 +22,7 @@ class StopAfterSteps(StepCallback):
             been trained before that.
     """
 
+    place = CallbackPlace.LAST_STEP
     participant_name = FIRST_STEP
 
     def __init__(self, steps: int) -> None:

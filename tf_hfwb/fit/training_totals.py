@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Logs, difference
 from tf_hfwb.resume.participants import TOTALS, CaptureState
@@ -22,6 +23,7 @@ class TrainingTotals(StepCallback):
         samples: Samples that this fit trained on.
     """
 
+    place = CallbackPlace.STATES
     participant_name = TOTALS
 
     def __init__(self) -> None:
