@@ -16,20 +16,12 @@ import tf_hfwb
 PACKAGE = pathlib.Path(tf_hfwb.__file__).parent
 HEAVY = ("tensorflow", "keras", "tf_keras", "transformers", "wandb", "datasets", "numpy", "jax", "torch")
 
-# From the ground up: a file imports from the floors below its own, and from its own folder.
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
+ARCHITECTURE = (DOCS / "architecture.md").read_text()
+
+# From the ground up, as the picture in the documentation has it.
 FLOORS = [
-    ["masking"],
-    ["errors", "step_policies"],
-    ["json_text", "messages", "background_worker"],
-    ["settings", "validation"],
-    ["checkpoint"],
-    ["keras_compat"],
-    ["data", "models", "tracking"],
-    ["evaluation", "resume"],
-    ["fit"],
-    ["callbacks"],
-    ["serving", "trainer"],
-    ["cli"],
+    re.findall(r"[a-z_]+", floor) for floor in re.findall(r'subgraph f\d+ \[" "\]\n(.*?)end\n', ARCHITECTURE, re.S)
 ]
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
@@ -80,6 +72,20 @@ def test_imports_go_one_way():
         for module in imports(path):
             imported = module.split(".")[1]
             assert imported == room(path) or FLOOR_OF[imported] < FLOOR_OF[room(path)], f"{path} imports {module}"
+
+
+def test_the_picture_has_every_folder_once_and_its_arrows_in_order():
+    assert sorted(FLOOR_OF) == sorted({room(path) for path in FILES})
+    assert sum(map(len, FLOORS)) == len(FLOOR_OF)
+    assert " --> ".join(f"f{number}" for number in range(1, len(FLOORS) + 1)) in ARCHITECTURE
+
+
+def test_files_that_the_architecture_names_are_there():
+    names = re.findall(r"`([a-z0-9_/]+(?:\.py|/))`", ARCHITECTURE)
+    assert len(names) > 40
+    for name in names:
+        at_root, by_name = (PACKAGE / name).exists(), [path for path in FILES if path.name == name]
+        assert at_root or by_name, name
 
 
 def test_a_base_name_stands_once():
