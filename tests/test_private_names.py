@@ -144,3 +144,20 @@ def test_without_a_name_the_configuration_is_found_by_the_public_way(keras, monk
     slow_config, slow_metadata = map(json.loads, describe(model))
     assert slow_config == config
     assert slow_metadata["keras_version"] == metadata["keras_version"]
+
+
+def test_state_that_cannot_be_found_is_not_left_out_silently(monkeypatch):
+    tf_keras = importlib.import_module("tf_keras")
+    layer = tf_keras.layers.Dropout(0.5)
+    assert tf_keras_private.generator_of(layer) is not None
+    assert tf_keras_private.generator_of(tf_keras.layers.Dense(1)) is None
+    del layer._random_generator
+    with pytest.raises(UnsupportedVersionError, match="_random_generator"):
+        tf_keras_private.generator_of(layer)
+    optimizer = tf_keras.mixed_precision.LossScaleOptimizer(tf_keras.optimizers.SGD())
+    assert len(tf_keras_private.loss_scale_variables(optimizer)) == 2
+    assert tf_keras_private.loss_scale_variables(tf_keras.optimizers.SGD()) == []
+    monkeypatch.setattr(type(optimizer), "dynamic", True)
+    del optimizer._loss_scale
+    with pytest.raises(UnsupportedVersionError, match="_loss_scale"):
+        tf_keras_private.loss_scale_variables(optimizer)

@@ -87,8 +87,7 @@ def rate_of(captured: np.ndarray) -> float | None:
 
 
 class StepRecorder(abc.ABC):
-    """Records the steps of one model. Made by
-    :func:`~tf_hfwb.keras_compat.step_seams.put_recorder_into`; subclasses know where the variable lives.
+    """Records the steps of one model; subclasses know where the variable lives. See ``step_seams.py``.
 
     Args:
         model: The model.

@@ -83,10 +83,15 @@ def learning_rate_variables(optimizer: Any) -> list[Any]:
     return [rate for rate in rates if hasattr(rate, "assign")]
 
 
+@_looks_up
 def loss_scale_variables(optimizer: Any) -> list[Any]:
-    """The variables of a dynamic loss scale (``_loss_scale``); none without."""
-    scale: Any = getattr(optimizer, "_loss_scale", None)
-    return [scale.current_loss_scale, scale.counter] if hasattr(scale, "_weights") else []
+    """The variables of a dynamic loss scale, which belong to none of the optimizers; none without one."""
+    import tf_keras
+
+    if not (isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer) and optimizer.dynamic):
+        return []
+    scale = optimizer._loss_scale
+    return [scale.current_loss_scale, scale.counter]
 
 
 # -- the loop over epochs ----------------------------------------------------------------------------------------------
@@ -115,8 +120,13 @@ def forget_number_of_batches(data_handler: Any) -> None:
 # -- random numbers ----------------------------------------------------------------------------------------------------
 
 
+@_looks_up
 def generator_of(layer: Any) -> Any:
-    """The source of a layer's random numbers (``_random_generator``); None of a layer that draws none."""
+    """The source of a layer's random numbers, whose state is saved; None of a layer that draws none."""
+    import tf_keras
+
+    if isinstance(layer, tf_keras.__internal__.layers.BaseRandomLayer):
+        _ = layer._random_generator._rng_type  # Without them the state would silently be left out of checkpoints.
     generator = getattr(layer, "_random_generator", None)
     return generator if hasattr(generator, "_rng_type") else None
 

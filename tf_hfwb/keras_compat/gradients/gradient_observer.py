@@ -26,8 +26,7 @@ MODULUS = 1 << 23  # The counter is written as float32, which counts exactly unt
 
 
 class GradientObserver(abc.ABC):
-    """Observes the gradients that one optimizer gets. Made by
-    :func:`~tf_hfwb.keras_compat.gradients.optimizer_seams.put_observer_into`.
+    """Observes the gradients that one optimizer gets. See ``optimizer_seams.py``.
 
     Args:
         variables: The trained variables; empty when the model is only built by its first batch.
