@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -49,9 +50,10 @@ def _clean_world(monkeypatch, tmp_path):
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+    if "tf_hfwb.tracking.process_tracker" in sys.modules:
+        # It is said once in a process, and each test is to see it.
+        sys.modules["tf_hfwb.tracking.process_tracker"]._warn_that_it_is_disabled.cache_clear()
     yield
-    import sys
-
     if "wandb" in sys.modules:
         import wandb
 

@@ -15,7 +15,6 @@ from tf_hfwb.masking import mask
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, open_tracker
 from tf_hfwb.tracking.credentials import has_credentials
-from tf_hfwb.tracking.process_tracker import _warn_that_it_is_disabled
 
 FIT = """
 import sys
@@ -126,7 +125,6 @@ def test_name_project_and_group_come_from_the_environment(monkeypatch):
 
 def test_disabled_trains_on_with_one_warning(monkeypatch):
     monkeypatch.setenv("WANDB_DISABLED", "true")
-    _warn_that_it_is_disabled.cache_clear()
     model, (x, y) = classifier("keras"), samples(8)
     with pytest.warns(FutureWarning, match='report_to="none", or set WANDB_MODE=disabled') as caught:
         model.fit(x, y, verbose=0, epochs=2, validation_data=(x, y), callbacks=[WandbMetricsLogger()])
