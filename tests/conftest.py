@@ -1,10 +1,9 @@
-"""Every test gets an offline W&B, an empty working directory, a cleaned environment and fixed seeds."""
+"""Settings of all tests, and what several of them use."""
 
 from __future__ import annotations
 
 import gc
 import os
-import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -12,7 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 
-pytest_plugins = ("time_limit",)
+pytest_plugins = ("clean_world", "time_limit")
 
 gc.set_threshold(10_000)  # Graphs of TensorFlow are many objects, which stay.
 
@@ -34,32 +33,6 @@ def pytest_xdist_make_scheduler(config, log):
 
     config.option.loadscopereorder = False
     return LoadFileScheduling(config, log)
-
-
-@pytest.fixture(autouse=True)
-def _clean_world(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith("WANDB_"):
-            monkeypatch.delenv(name)
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB_X_SAVE_REQUIREMENTS", "false")  # Listing what is installed takes as long as a training.
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    if "tf_hfwb.tracking.process_tracker" in sys.modules:
-        # It is said once in a process, and each test is to see it.
-        sys.modules["tf_hfwb.tracking.process_tracker"]._warn_that_it_is_disabled.cache_clear()
-    yield
-    if "wandb" in sys.modules:
-        import wandb
-
-        if wandb.run is not None:
-            wandb.finish()
-        wandb.teardown()
 
 
 @pytest.fixture

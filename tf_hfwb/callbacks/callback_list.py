@@ -64,7 +64,6 @@ def wandb_callbacks(
         ['WandbMetricsLogger']
         >>> [type(callback).__name__ for callback in wandb_callbacks("out")]
         ['WandbMetricsLogger', 'KerasCallbackStates', 'WandbModelCheckpoint']
-        >>> # model.fit(dataset, epochs=3, callbacks=wandb_callbacks("out", callbacks=[table, stopping]))
 
     Environment variables as in W&B's integration with transformers' ``Trainer``.
     """

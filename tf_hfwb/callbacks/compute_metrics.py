@@ -76,7 +76,11 @@ class ComputeMetrics(EvaluateDuringFit):
         >>> x, y = np.zeros((4, 2)), np.zeros(4)
         >>> right = lambda p: {"accuracy": np.mean(p.predictions.argmax(-1) == p.label_ids)}
         >>> metrics = ComputeMetrics(right, (x, y))
-        >>> # model.fit(x, y, callbacks=[metrics, EarlyStopping("val_accuracy")])
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> history = model.fit(x, y, verbose=0, callbacks=[metrics])
+        >>> "val_accuracy" in history.history
+        True
 
     Arguments follow the ``Trainer`` of transformers.
     """

@@ -50,7 +50,7 @@ class EarlyStopping(EvaluationCallback):
 
     * It counts evaluations, whoever makes them. With ``TFTrainer(eval_strategy="steps")`` that is each evaluation by
       steps, and training ends with the very step that was evaluated. At the end of epochs it counts as Keras does.
-    * What it counts is part of a checkpoint: a training that goes on has the patience that was left. The best weights
+    * What it counts is part of a checkpoint: a resumed training has the patience that was left. The best weights
       then come from the checkpoint of the best step, if it lies beside the one that was restored. In front of
       :class:`WandbModelCheckpoint` in the list, so that a checkpoint at the end of an epoch holds that epoch's count.
     * With ``restore_best_weights`` the checkpoint of the last step holds the last weights, with which training could
@@ -89,9 +89,16 @@ class EarlyStopping(EvaluationCallback):
         SettingError: An argument is out of range.
 
     Example:
-        >>> stopping = EarlyStopping("eval_accuracy", patience=3, restore_best_weights=True)
-        >>> # model.fit(dataset, validation_data=validation, callbacks=[stopping, WandbModelCheckpoint("out")])
-        >>> # TFTrainer(model, args, callbacks=[stopping], ...).train()
+        >>> import keras, numpy as np
+        >>> x, y = np.ones((16, 4), "float32"), np.zeros(16, "int64")
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        >>> stopping = EarlyStopping("val_accuracy", patience=1, min_delta=2.0, restore_best_weights=True)
+        >>> history = model.fit(x, y, epochs=9, verbose=0, validation_data=(x, y), callbacks=[stopping])
+        >>> stopping.stopped_epoch
+        1
+
+    ``TFTrainer(model, args, callbacks=[stopping], ...)`` takes it, too.
 
     Follows ``keras.callbacks.EarlyStopping``; of the two Kerases' first values the more sensible ones count: NaN never
     is the best, as in tf_keras, and infinity may be, as in Keras 3.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.session import FitSession, session_of
 from tf_hfwb.keras_compat import Callback, Logs
 from tf_hfwb.settings import Settings
@@ -35,27 +36,33 @@ class WandbEvalCallback(Callback):
         SettingError: The columns are no lists of names, or the two methods are not there.
 
     Example:
+        >>> import numpy as np
         >>> class Digits(WandbEvalCallback):
-        ...     place = CallbackPlace.TABLES
-
-    def __init__(self, x, y):
+        ...     def __init__(self, x, y):
         ...         super().__init__(["index", "label"], ["epoch", "index", "label", "prediction"])
         ...         self.x, self.y = x, y
-        ...     data_table: Any
-    data_table_ref: Any
-    pred_table: Any
-
-    def add_ground_truth(self, logs=None):
+        ...     def add_ground_truth(self, logs=None):
         ...         for index, label in enumerate(self.y):
         ...             self.data_table.add_data(index, label)
         ...     def add_model_predictions(self, epoch, logs=None):
         ...         predictions = self.model.predict(self.x, verbose=0).argmax(axis=-1)
         ...         for index in self.data_table_ref.get_index():
         ...             self.pred_table.add_data(epoch, *self.data_table_ref.data[index], predictions[index])
-        >>> # model.fit(x, y, callbacks=[Digits(x_test, y_test)])
+        >>> import keras
+        >>> x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+        >>> y = (x[:, 0] > 0).astype("int64")
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> history = model.fit(x, y, verbose=0, callbacks=[Digits(x, y)])
 
     Follows ``wandb.integration.keras.WandbEvalCallback``.
     """
+
+    place = CallbackPlace.TABLES
+
+    data_table: Any
+    data_table_ref: Any
+    pred_table: Any
 
     def __init__(
         self, data_table_columns: Sequence[str], pred_table_columns: Sequence[str], *args: Any, **kwargs: Any
@@ -72,10 +79,6 @@ class WandbEvalCallback(Callback):
         self._settings = Settings.resolve()
         self._tracker = Tracker()
         self._session: FitSession | None = None
-
-    data_table: Any
-    data_table_ref: Any
-    pred_table: Any
 
     def add_ground_truth(self, logs: Logs | None = None) -> None:
         """Add the samples to ``self.data_table``; called once, when ``fit`` begins."""

@@ -33,7 +33,7 @@ class WandbEvalTable(EvaluationCallback):
 
     An evaluation is one inside ``fit`` or ``train``: Keras's own at the end of an epoch, or one of ``TFTrainer``;
     without any, each epoch counts. ``model.evaluate`` and ``trainer.evaluate`` by themselves log no table. Only the
-    predictions are made on the training thread. A training that goes on continues the table: rows that it has are not
+    predictions are made on the training thread. A resumed training continues the table: rows that it has are not
     written again. The same samples can be read back from the run in order of ``train/global_step`` and ``example``.
 
     Args:
@@ -63,9 +63,11 @@ class WandbEvalTable(EvaluationCallback):
         >>> import numpy as np, keras
         >>> x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
         >>> table = WandbEvalTable((x, (x[:, 0] > 0).astype("int64")), num_samples=8, class_names=["no", "yes"])
-        >>> # model.fit(x, y, validation_data=(x, y), callbacks=[WandbMetricsLogger(), table])
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> history = model.fit(x, (x[:, 0] > 0).astype("int64"), verbose=0, callbacks=[table])
 
-    Takes the place of ``wandb.integration.keras.WandbEvalCallback``, whose subclasses go on with
+    Takes the place of ``wandb.integration.keras.WandbEvalCallback``, whose subclasses work with
     :class:`~tf_hfwb.WandbEvalCallback`.
     """
 

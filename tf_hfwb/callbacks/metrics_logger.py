@@ -7,12 +7,13 @@ import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from tf_hfwb.fit.added_metrics import AddedMetrics
 from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.fit_run import end_training, follow_training, open_run
 from tf_hfwb.fit.metric_direction import MetricDirections
-from tf_hfwb.fit.metric_names import added_metrics, evaluation_name
+from tf_hfwb.fit.metric_names import evaluation_name
 from tf_hfwb.fit.metric_rows import Evaluation, EvaluationRows, Moment, TrainRows
 from tf_hfwb.fit.model_memory import ModelMemory, memory_of
 from tf_hfwb.fit.regular_steps import RegularSteps
@@ -27,22 +28,6 @@ from tf_hfwb.tracking import Tracker
 from tf_hfwb.validation.argument_checks import whole_number
 
 _logger = logging.getLogger("tf_hfwb")
-
-
-class _SharedLogs(NamedTuple):
-    """The logs of an epoch that has ended, into which callbacks behind the logger may still put metrics.
-
-    Attributes:
-        logs: The one dict that both Kerases hand through all callbacks.
-        seen: The names that have been written, or had no need to.
-        step: The global step.
-        epoch: The epoch, with its fraction.
-    """
-
-    logs: Logs
-    seen: set[str]
-    step: int
-    epoch: float
 
 
 class WandbMetricsLogger(StepCallback):
@@ -74,8 +59,15 @@ class WandbMetricsLogger(StepCallback):
         SettingError: ``log_freq`` is neither of the words nor a positive number, or the environment does not parse.
 
     Example:
-        >>> logger = WandbMetricsLogger(log_freq=100)
-        >>> # model.fit(dataset, callbacks=[logger])
+        >>> import keras, numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+        >>> y = (x[:, 0] > 0).astype("int64")
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        >>> logger = WandbMetricsLogger(log_freq=2, run_name="first")
+        >>> history = model.fit(x, y, batch_size=8, verbose=0, callbacks=[logger])
+        >>> logger.tracker.identity["name"]
+        'first'
 
     Arguments follow ``wandb.integration.keras.WandbMetricsLogger``; names and meaning of the metrics follow the
     ``Trainer`` of transformers.
@@ -86,6 +78,7 @@ class WandbMetricsLogger(StepCallback):
     _precedes_saving = True
 
     _rows: TrainRows
+    _added: AddedMetrics
 
     def __init__(
         self,
@@ -113,8 +106,6 @@ class WandbMetricsLogger(StepCallback):
         self._memory = ModelMemory()
         self._pending_evaluation: Evaluation | None = None
         self._test_begin: tuple[float, Any] = 0.0, None  # The time, and what the recorder had then.
-        self._shared: _SharedLogs | None = None
-        self._logged: set[str] = set()  # Names of evaluations that were logged when they were made.
         self._epoch_logs: Logs = {}
         self._row_step = 0  # The step of the last row.
         # A newer row than that, of a step that was foreseen.
@@ -148,8 +139,8 @@ class WandbMetricsLogger(StepCallback):
         super().on_train_begin(logs)
         follow_training(self._tracker, self.model, self._schedule.step_now)
         self._memory = memory_of(self.model)
-        self._unread, self._evaluating, self._epoch_logs, self._shared = 0, 0.0, {}, None
-        self._logged, self._last_regular = set(), None
+        self._unread, self._evaluating, self._epoch_logs = 0, 0.0, {}
+        self._added, self._last_regular = AddedMetrics(self._session), None
         self._directions = self._session.directions
         recorder = self._recorder
         self._tracker.prefer(lambda: recorder.is_executing)
@@ -196,7 +187,7 @@ class WandbMetricsLogger(StepCallback):
         """Start counting the epoch's batches."""
         if self._training:
             self._write_added()
-            self._shared = None
+            self._added.begin_epoch()
             super().on_epoch_begin(epoch, logs)
             self._warn_that_no_model_is_logged()  # By now all callbacks have begun.
 
@@ -224,26 +215,14 @@ class WandbMetricsLogger(StepCallback):
             self._write(self._epoch_logs)
         if self._pending_evaluation is not None and self._pending_evaluation.step < self._clock.step:
             self._write_evaluation({})
-        self._write_evaluation(self._not_logged(logs))
-        self._shared = _SharedLogs(logs, set(logs), *self._schedule.position())
-
-    def _not_logged(self, logs: Logs) -> dict[str, Any]:
-        """What callbacks have added, except what was logged when it was computed: it need not be new any more.
-
-        It may have been logged by the process with which a restored training continues.
-        """
-        added = added_metrics(self._session.evaluations.own_logs(logs), self._recorder.reported)
-        return {name: value for name, value in added.items() if name not in self._logged}
+        self._write_evaluation(self._added.find(logs))
+        self._added.end_epoch(logs)
 
     def _write_added(self) -> None:
         """Write what callbacks behind this one have added to the logs of the epoch that has ended."""
-        if self._shared is None:
-            return
-        logs, seen, step, epoch = self._shared
-        more = self._not_logged({name: value for name, value in logs.items() if name not in seen})
-        seen.update(logs)
-        if more:
-            self._tracker.submit(self._evaluations.write, more, step, epoch)
+        late = self._added.find_late()
+        if late is not None:
+            self._tracker.submit(self._evaluations.write, *late)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Write the last step's row and the summary, and wait for the worker."""
@@ -251,7 +230,6 @@ class WandbMetricsLogger(StepCallback):
             return
         super().on_train_end(logs)
         self._write_added()
-        self._shared = None
         if self._last_regular is not None:
             steps, executions = self._last_regular
             self._row_step = steps.step_after(executions)
@@ -346,7 +324,7 @@ class WandbMetricsLogger(StepCallback):
         }
         if self._training:
             self._evaluating += seconds
-            self._logged |= named.keys()
+            self._added.leave_out(named)
         else:
             self._open()
         self._tracker.submit(self._evaluations.write, named, *self._now())

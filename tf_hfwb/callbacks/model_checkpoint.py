@@ -1,4 +1,4 @@
-"""``WandbModelCheckpoint``: checkpoints that survive a kill, written while training goes on, logged as artifacts."""
+"""``WandbModelCheckpoint``: checkpoints that survive a kill, written beside the training, logged as artifacts."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class WandbModelCheckpoint(StepCallback):
 
     A checkpoint is a directory ``{output_dir}/checkpoint-{step}`` that stock tools open as a model
     (``TFAutoModelFor....from_pretrained``, or ``model.keras`` in it with ``keras.models.load_model``) and from which
-    :func:`tf_hfwb.restore` goes on exactly where it was taken. It counts only when it is complete on disk, so whatever
-    kills the process leaves the one before it. Taking it costs the training thread a few milliseconds; a thread of
-    lowest priority writes it.
+    :func:`tf_hfwb.restore` continues exactly where it was taken. It counts only when it is complete on disk, so
+    whatever kills the process leaves the one before it. Taking it costs the training thread a few milliseconds; a
+    thread of lowest priority writes it.
 
     SIGTERM and the first Ctrl-C save a checkpoint when the running step has ended, close the W&B run and exit with the
     conventional code (143, 130); a second signal exits at once. In notebooks signals are left alone.
@@ -60,7 +60,7 @@ class WandbModelCheckpoint(StepCallback):
         delete_superseded: With ``save_total_limit``, also delete older versions of the checkpoint artifact on the
             server once newer ones are there; never one with an alias of the user's, ``best``, or in a registry.
         load_best_at_end: Put the weights of the best checkpoint into the model when training ends.
-        stop_on_error: Raise in ``fit`` when a checkpoint cannot be written. Else training goes on, with a warning.
+        stop_on_error: Raise in ``fit`` when a checkpoint cannot be written. Else training continues, with a warning.
         arguments: What the training was started with, for ``trainer_state.json``.
 
     Attributes:
@@ -74,8 +74,15 @@ class WandbModelCheckpoint(StepCallback):
         CheckpointWriteError: When ``fit`` begins: ``output_dir`` cannot be written. Later only with ``stop_on_error``.
 
     Example:
-        >>> checkpoints = WandbModelCheckpoint("out", save_freq=500, monitor="val_loss", save_total_limit=2)
-        >>> # model.fit(dataset, callbacks=[WandbMetricsLogger(100), checkpoints])
+        >>> import keras, numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+        >>> y = (x[:, 0] > 0).astype("int64")
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        >>> checkpoints = WandbModelCheckpoint("out", save_freq=4, save_total_limit=1)
+        >>> history = model.fit(x, y, batch_size=8, verbose=0, callbacks=[checkpoints])
+        >>> sorted(path.name for path in pathlib.Path("out").glob("checkpoint-*"))
+        ['checkpoint-8']
 
     Arguments follow ``keras.callbacks.ModelCheckpoint`` and the ``TrainingArguments`` of transformers.
     """

@@ -54,8 +54,13 @@ class WandbWatch(StepCallback):
         SettingError: An argument is not understood, or ``WANDB_WATCH`` is not.
 
     Example:
-        >>> watch = WandbWatch("all", log_freq=200)
-        >>> # model.fit(dataset, callbacks=[WandbMetricsLogger(200), watch])
+        >>> watch = WandbWatch("all", log_freq=4)
+        >>> import keras
+        >>> x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+        >>> y = (x[:, 0] > 0).astype("int64")
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        >>> history = model.fit(x, y, batch_size=8, verbose=0, callbacks=[watch])
 
     Arguments and names of the histograms follow ``wandb.watch``.
     """

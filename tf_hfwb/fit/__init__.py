@@ -8,6 +8,7 @@
 * ``evaluate_during_fit.py``: evaluations in the middle of a fit; ``shared_evaluations.py``: what they have found;
   ``keras_validation.py``: when Keras validates; ``evaluation_callback.py``: the base of callbacks that act on both.
 * ``metric_names.py``: Keras's names of metrics and W&B's; ``metric_direction.py``: which way a metric is better.
+* ``added_metrics.py``: metrics that callbacks add to the logs of an epoch.
 * ``metric_rows.py``: the rows of the run; ``training_totals.py``: steps, samples and mean loss of the whole fit.
 * ``fit_run.py``: the W&B run of a fit; ``training_artifacts.py``: the artifacts of its checkpoints and its model.
 * ``checkpoint_options.py``: the checked arguments of ``WandbModelCheckpoint``; ``checkpoint_saver.py``: what is saved

@@ -1,4 +1,4 @@
-"""The best checkpoint of a training that goes on in another output directory."""
+"""The best checkpoint of a training that continues in another output directory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tf_hfwb.resume.trainer_state import TrainerState
 
 
 def carry_over(store: Store, source: pathlib.Path, step: int, metric: str | None, value: float) -> bool:
-    """Take the best checkpoint of a training along that goes on in another directory, by links where it can.
+    """Take along the best checkpoint of a training that continues in another directory, by links where possible.
 
     Args:
-        store: Where training goes on.
-        source: The checkpoint from which it goes on.
+        store: The directory in which training continues.
+        source: The checkpoint from which it resumes.
         step: The step of the best one.
         metric: What tells the best.
         value: Its best value.

@@ -85,7 +85,7 @@ class TrainRows:
         self._captured = np.asarray(self.start.steps)
 
     def state(self, moment: Moment) -> dict[str, Any]:
-        """What another process needs to go on with the next row as if it were this one."""
+        """What another process needs to write the next row as this one would."""
         self.take(moment.steps)
         return {
             "interval": asdict(self._interval),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class ModelMemory:
     """How far a model has been trained, and its newest fit.
 
-    ``compile`` gives a model an optimizer whose counter begins at 0, but the global step goes on. And a model may be
+    ``compile`` gives a model an optimizer whose counter begins at 0, but the global step continues. And a model may be
     trained without our callbacks in between. So the counter is remembered beside the step.
 
     Attributes:

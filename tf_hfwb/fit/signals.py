@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from tf_hfwb.call_stack import calls_of
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -79,8 +81,4 @@ class SignalWatch:
 
 
 def _is_training(owner: Any, frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_name in ("fit", "train") and frame.f_locals.get("self") is owner:
-            return True
-        frame = frame.f_back
-    return False
+    return any(True for _ in calls_of(frame, ("fit", "train"), owner))

@@ -149,7 +149,7 @@ class StepSchedule:
         """The batches of the epoch that are left, as of the last look; None where Keras does not know them."""
         return None if self._planned_steps is None else self._planned_steps - self.epoch_batches
 
-    # -- called as the fit goes on ---------------------------------------------------------------------------------
+    # -- called during the fit ---------------------------------------------------------------------------------------
 
     def execution_ended(self, logs: Logs) -> None:
         """The train function has returned. This runs at every step."""

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from tf_hfwb.call_stack import calls_of
+
 
 def has_callbacks_of_others(model: Any) -> bool:
     """Whether the running ``fit`` has callbacks that are neither ours nor Keras's: they may add metrics to the logs."""
@@ -20,11 +22,7 @@ def fit_arguments(model: Any) -> Mapping[str, Any]:
     In both Kerases ``validation_data`` is also what ``validation_split`` has split off, and ``callbacks`` is Keras's
     list of all callbacks. Call this when training begins, on the training thread.
     """
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "fit":
-            found = frame.f_locals
-            if found.get("self") is model and {"callbacks", "validation_data"} <= found.keys():
-                return found
-        frame = frame.f_back  # type: ignore[assignment]
+    for call in calls_of(sys._getframe(1), ("fit",), model):
+        if {"callbacks", "validation_data"} <= call.f_locals.keys():
+            return call.f_locals
     return {}

@@ -12,9 +12,9 @@ import sys
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
+from tf_hfwb.call_stack import calls_of
 from tf_hfwb.tracking.process_tracker import current_tracker
 from tf_hfwb.tracking.tracker import Tracker
 
@@ -164,13 +164,8 @@ def is_under_way(model: Any) -> bool:
     """Whether a thread is in the model's ``fit``, of whose end by an exception no callback is told."""
     if model is None:
         return False
-    for frame in sys._current_frames().values():
-        at: FrameType | None = frame
-        while at is not None:
-            if at.f_code.co_name == "fit" and at.f_locals.get("self") is model:
-                return True
-            at = at.f_back
-    return False
+    frames = sys._current_frames().values()
+    return any(True for frame in frames for _ in calls_of(frame, ("fit",), model))
 
 
 def _belongs(use: Use, tracker: Tracker) -> bool:

@@ -150,7 +150,7 @@ class Continuation(Task):
         return {"generated": self._generate({"input_ids": ids, "attention_mask": mask})}
 
     def rows(self, inputs: Any, labels: Any, outputs: Mapping[str, np.ndarray], examples: Sequence[Example]) -> Any:
-        """How the text goes on, and how the model goes on."""
+        """How the text continues, and how the model continues it."""
         return [
             {
                 "label": self._decoder.text(self._halves(inputs, row)[1]),
