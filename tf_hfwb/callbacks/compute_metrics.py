@@ -72,8 +72,8 @@ class ComputeMetrics(EvaluateDuringFit):
         DataError: When ``fit`` begins: the data set has no labels, or cannot be used.
 
     Example:
-        >>> import numpy as np
-        >>> x, y = np.zeros((4, 2)), np.zeros(4)
+        >>> import keras, numpy as np
+        >>> x, y = np.zeros((4, 4), "float32"), np.zeros(4, "int64")
         >>> right = lambda p: {"accuracy": np.mean(p.predictions.argmax(-1) == p.label_ids)}
         >>> metrics = ComputeMetrics(right, (x, y))
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
