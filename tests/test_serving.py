@@ -28,7 +28,8 @@ from tf_hfwb.cli import main
 from tf_hfwb.errors import ExportError, NotACheckpointError, SettingError
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.serving import export_check
-from tf_hfwb.serving.generation_signature import Continuation, Spelling, is_spelled
+from tf_hfwb.serving.detokenizer import Detokenizer, can_detokenize
+from tf_hfwb.serving.generation_signature import GraphGenerator
 from tf_hfwb.serving.served_outputs import Outputs
 from tf_hfwb.serving.tokenizers.texts_in_graph import TextsInGraph
 from tf_hfwb.serving.transformers_servable import Servable
@@ -214,20 +215,20 @@ def test_labels_with_gaps_have_names():
 def test_how_far_generating_goes(make, options, argument, lengths):
     model = make()
     model.generation_config.update(**options)
-    continuation = Continuation(model, argument)
-    assert (continuation._new, continuation.longest_prompt) == lengths
+    generator = GraphGenerator(model, argument)
+    assert (generator._new, generator.longest_prompt) == lengths
     ids = tf.ones([2, 3], tf.int32)
     expected = Generator(model, max_new_tokens=argument)({"input_ids": ids, "attention_mask": ids})
     if options.get("max_new_tokens") is None:
         for spec in (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([2, 3], tf.int32)):
-            made = tf.function(continuation, input_signature=[spec, spec])(ids, ids)
-            np.testing.assert_array_equal(made, expected[:, : continuation._new])
+            made = tf.function(generator, input_signature=[spec, spec])(ids, ids)
+            np.testing.assert_array_equal(made, expected[:, : generator._new])
 
 
 def test_a_small_model_generates_less_than_usual():
     config = transformers.GPT2Config(vocab_size=30, n_positions=16, n_embd=16, n_layer=1, n_head=2)
-    continuation = Continuation(tiny.seeded(transformers.TFGPT2LMHeadModel, config), None)
-    assert (continuation._new, continuation.longest_prompt) == (8, 8)
+    generator = GraphGenerator(tiny.seeded(transformers.TFGPT2LMHeadModel, config), None)
+    assert (generator._new, generator.longest_prompt) == (8, 8)
 
 
 @pytest.mark.slow
@@ -308,10 +309,10 @@ def test_an_encoder_decoder_generates_from_texts(tmp_path):
 def test_ids_are_spelled_as_the_tokenizer_does(kind):
     tokenizer = serving_texts.byte_level("gpt2") if kind == "gpt2" else serving_texts.unigram(kind)
     tokenizer.add_tokens([tokenizers.AddedToken("own", normalized=False)])
-    assert is_spelled(tokenizer)
+    assert can_detokenize(tokenizer)
     ids = np.random.default_rng(0).integers(0, len(tokenizer) + 3, (200, 6))
     ids[:20, 0] = tokenizer.convert_tokens_to_ids("Ġ" if kind == "gpt2" else "▁")
-    written = [text.decode() for text in Spelling(tokenizer)(tf.constant(ids, tf.int32)).numpy()]
+    written = [text.decode() for text in Detokenizer(tokenizer)(tf.constant(ids, tf.int32)).numpy()]
     assert written == tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.data.column_roles import Roles
 from tf_hfwb.data.sample_order import Order
 from tf_hfwb.data.sample_source import Source
-from tf_hfwb.data.tf_data import is_endless, is_tf_data, num_batches, repeated
+from tf_hfwb.data.tf_data import is_endless, is_tf_data, num_batches, repeat_passes
 from tf_hfwb.errors import DataError
 from tf_hfwb.validation.argument_checks import as_integer
 
@@ -125,7 +125,7 @@ def training_batches(
     if is_tf_data(data):
         steps_per_epoch = num_batches(data)
         _check_start(start_step, num_epochs, steps_per_epoch)
-        return _batches_of_tf_data(repeated(data, num_epochs, start_step), steps_per_epoch)
+        return _batches_of_tf_data(repeat_passes(data, num_epochs, start_step), steps_per_epoch)
     roles = Roles.of(model, label_names, remove_unused_columns)
     source = _source(data, model, roles, processing_class, data_collator, pad_to_multiple_of)
     order = Order(source.num_samples, batch_size, seed if shuffle else None, drop_remainder)

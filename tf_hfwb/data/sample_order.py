@@ -57,9 +57,9 @@ class Order:
         if self.steps_per_epoch * self.batch_size > self.num_samples:
             size = tf.minimum(tf.constant(self.batch_size, tf.int64), self.num_samples - position * self.batch_size)
         indices = position * self.batch_size + tf.range(size, dtype=tf.int64)
-        return indices if self.seed is None else self._shuffled(indices, self.seed, epoch)
+        return indices if self.seed is None else self._shuffle(indices, self.seed, epoch)
 
-    def _shuffled(self, indices: tf.Tensor, seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    def _shuffle(self, indices: tf.Tensor, seed: int, epoch: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
 
         # index_shuffle keeps only the low bits of its seed (8 of each word below 65,536 samples): with [seed, epoch]

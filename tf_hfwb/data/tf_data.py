@@ -66,7 +66,7 @@ _SAME_BATCHES = (
 )
 
 
-def repeated(data: tf.data.Dataset, num_epochs: int | None, start_step: int) -> tf.data.Dataset:
+def repeat_passes(data: tf.data.Dataset, num_epochs: int | None, start_step: int) -> tf.data.Dataset:
     """``num_epochs`` passes (endless when None) without the first ``start_step`` batches.
 
     Without a known length it is one pass, which Keras starts anew for each epoch.

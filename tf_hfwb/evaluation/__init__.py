@@ -6,5 +6,5 @@
 * ``computed_metrics.py``: a user's ``compute_metrics``, on all predictions of a pass or batch by batch.
 * ``text_generation.py``: ``Generator``: text from a model in the middle of its training, compiled.
   ``generation_options.py``, ``generation_lengths.py``: its options and lengths; ``prompts.py``: what goes in.
-* ``tables/``: the samples of a prediction table, as a person reads them.
+* ``tables/``: the samples of a prediction table.
 """

@@ -19,7 +19,7 @@ from tf_hfwb.serving.images_in_graph import PicturesInGraph
 from tf_hfwb.serving.keras_servable import PlainServable
 from tf_hfwb.serving.processing_in_graph import processing_for
 from tf_hfwb.serving.tokenizers.texts_in_graph import TextsInGraph
-from tf_hfwb.serving.tokenizers.tokenizer_agreement import agreement
+from tf_hfwb.serving.tokenizers.tokenizer_agreement import check_agreement
 from tf_hfwb.serving.transformers_servable import Servable
 from tf_hfwb.serving.version_folders import check_version, new_version
 from tf_hfwb.serving.warmup import write_warmup
@@ -126,7 +126,7 @@ def export_for_serving(
         if is_of_transformers(model):
             processing = processing_for(model, tokenizer, max_length)
         if isinstance(processing, TextsInGraph):
-            agreement(processing, tokenizer, sample_texts, is_accepted=accept_tokenizer_differences)
+            check_agreement(processing, tokenizer, sample_texts, is_accepted=accept_tokenizer_differences)
         with new_version(directory, version) as draft:
             servable = _save(model, processing, tokenizer, max_new_tokens, draft.path, directory.resolve().name)
             difference = other_process.check(draft.path, servable.examples)

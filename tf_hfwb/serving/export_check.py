@@ -1,4 +1,4 @@
-"""A SavedModel must give what the Python model gives, in a process that has TensorFlow only."""
+"""The check that a SavedModel answers as the Python model does, in a process that has TensorFlow only."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tf_hfwb.errors import ExportError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-# In units of the value, or of 1 where the value is smaller.
+# The largest difference, relative to the value, or absolute where the value is below 1.
 TOLERANCE = 1e-4
 _PACKAGE = pathlib.Path(__file__).parents[2]
 
 
 class Example(NamedTuple):
-    """A request, and what must be answered.
+    """A request, and the answer to it.
 
     Attributes:
         signature: The signature that is called.
         inputs: Its inputs.
-        expected: What the Python model gives; answers that are not in it are not compared.
+        expected: The Python model's answers; other answers are not compared.
     """
 
     signature: str
@@ -39,7 +39,7 @@ class Example(NamedTuple):
 
 
 class Checker:
-    """The other process, which imports TensorFlow while this one goes on; see :func:`checker`."""
+    """The other process, which imports TensorFlow while this one prepares the export; see :func:`checker`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -111,7 +111,7 @@ def _difference(number: int, example: Example, answers: Arrays) -> float:
         if not expected.size:
             continue
         if expected.dtype.kind != "f":
-            # Texts as long as they are: those of the other process are as wide as its longest one.
+            # As bytes of any width: texts of the other process are as wide as its longest one.
             if not np.array_equal(got, expected.astype("S") if expected.dtype == object else expected):
                 raise ExportError(f"{where} is {got.tolist()}, but the Python model gives {expected.tolist()}.")
             continue

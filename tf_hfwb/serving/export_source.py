@@ -1,4 +1,4 @@
-"""The model and the tokenizer that a source of an export means."""
+"""Loading the model and the tokenizer that are to be exported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load_source(
         custom_objects: As in ``load_model``; None leaves it out.
 
     Raises:
-        NotAKerasModelError: ``source`` is neither of them.
+        NotAKerasModelError: ``source`` is none of these.
         SettingError: The model has no weights yet.
         NotACheckpointError: There is no model in the directory.
         CorruptCheckpointError: The directory's files are not those that were written.
@@ -48,7 +48,7 @@ def load_source(
         raise SettingError(
             "custom_objects", custom_objects, expected="None with a model that is there already", advice="Leave it out."
         )
-    host_of(source)  # Says so if it is no model.
+    host_of(source)  # Raises NotAKerasModelError if it is not a model.
     if not source.built:
         if not is_of_transformers(source):
             raise SettingError(

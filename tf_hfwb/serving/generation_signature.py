@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from tf_hfwb.data.input_length import longest_input
 from tf_hfwb.errors import SettingError
@@ -15,15 +12,14 @@ from tf_hfwb.evaluation.generation_lengths import length_limits, num_positions
 from tf_hfwb.evaluation.generation_options import generation_config_of
 from tf_hfwb.evaluation.text_generation import without_padding_warning
 from tf_hfwb.messages import inform
-from tf_hfwb.serving.tokenizers.byte_level import byte_characters
 
-# Of a generation config, what cannot be to blame when generating fails.
+# The options of a generation config that cannot be the reason when generating fails.
 _HARMLESS = {"bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version"}
 _HARMLESS |= {"max_length", "max_new_tokens", "num_beams", "do_sample", "_from_model_config"}
 
 
-class Continuation:
-    """What follows a prompt.
+class GraphGenerator:
+    """Generates what follows a prompt, in a graph.
 
     Args:
         model: A TF model of transformers that can generate.
@@ -75,22 +71,22 @@ class Continuation:
         import tensorflow as tf
 
         if self._has_encoder:
-            return self._generated(input_ids, attention_mask, 0, self._total)
-        # Generating goes on at the right end.
+            return self._generate(input_ids, attention_mask, 0, self._total)
+        # Tokens must be at the right end, where generation continues.
         order = tf.argsort(attention_mask, axis=1, stable=True)
         ids, mask = (tf.gather(value, order, batch_dims=1) for value in (input_ids, attention_mask))
         if self.longest_prompt is not None:
             ids, mask = ids[:, -self.longest_prompt :], mask[:, -self.longest_prompt :]
         width = tf.shape(ids)[1] if ids.shape[1] is None else ids.shape[1]
-        total = self._longest(width) if isinstance(width, int) else self._longest(width, tf.maximum)
-        return self._generated(ids, mask, width, total)
+        total = self._total_length(width) if isinstance(width, int) else self._total_length(width, tf.maximum)
+        return self._generate(ids, mask, width, total)
 
-    def _longest(self, width: Any, maximum: Callable[..., Any] = max) -> Any:
-        """How long prompts of that width become."""
+    def _total_length(self, width: Any, maximum: Callable[..., Any] = max) -> Any:
+        """The length to which prompts of that width are continued."""
         return maximum(width + 1, self._total) if self._new is None else width + self._new
 
-    def _generated(self, ids: Any, mask: Any, width: Any, total: Any) -> Any:
-        """What is made behind the first ``width`` tokens, until there are ``total``."""
+    def _generate(self, ids: Any, mask: Any, width: Any, total: Any) -> Any:
+        """The tokens after the first ``width``, of ``total``."""
         import tensorflow as tf
 
         def generate(ids: Any, mask: Any) -> Any:
@@ -109,51 +105,3 @@ class Continuation:
         specs = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32))
         rows, lengths = tf.map_fn(one, (ids, mask), fn_output_signature=specs)
         return rows[:, : tf.reduce_max(lengths)]
-
-
-class Spelling:
-    """Ids of a tokenizer as text, in the graph; special tokens are left out.
-
-    Args:
-        tokenizer: A tokenizer for which :func:`is_spelled` is true.
-    """
-
-    def __init__(self, tokenizer: Any) -> None:
-        described = json.loads(tokenizer.backend_tokenizer.to_str())
-        model, decoder = described["model"], described["decoder"]
-        if model["type"] == "Unigram":
-            mark = decoder["replacement"]
-            tokens = {id: piece for id, (piece, _) in enumerate(model["vocab"])}
-            tokens |= {token["id"]: token["content"] for token in described["added_tokens"]}
-            pieces = {id: token.replace(mark, " ").encode() for id, token in tokens.items()}
-            without_marks = {id: token.replace(mark, "").encode() for id, token in tokens.items()}
-            first = pieces if decoder["prepend_scheme"] == "never" else without_marks
-        else:
-            octets = {character: byte for byte, character in enumerate(byte_characters())}
-            pieces = {
-                id: bytes(octets[character] for character in piece if character in octets)
-                for piece, id in model["vocab"].items()
-            }
-            first = pieces = pieces | {token["id"]: token["content"].encode() for token in described["added_tokens"]}
-        specials = {token["id"] for token in described["added_tokens"] if token["special"]}
-        places = range(max(pieces) + 2)  # The last one is for ids that the tokenizer does not have.
-        self._is_written = np.array([id in pieces and id not in specials for id in places])
-        self._pieces, self._first = (np.array([p.get(id, b"") for id in places], object) for p in (pieces, first))
-
-    def __call__(self, ids: Any) -> Any:
-        """The text of each row; bytes that are no UTF-8 become U+FFFD."""
-        import tensorflow as tf
-
-        places = tf.minimum(ids, len(self._pieces) - 1)
-        is_written = tf.gather(self._is_written, places)
-        is_first = tf.cumsum(tf.cast(is_written, tf.int32), axis=1) == 1
-        pieces = tf.where(is_first, tf.gather(self._first, places), tf.gather(self._pieces, places))
-        text = tf.strings.reduce_join(tf.where(is_written, pieces, ""), axis=1)
-        return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8")
-
-
-def is_spelled(tokenizer: Any) -> bool:
-    """Whether :class:`Spelling` can spell what a tokenizer in the graph has read."""
-    described: Mapping[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
-    decoders = {"BPE": "ByteLevel", "Unigram": "Metaspace"}
-    return (described["decoder"] or {}).get("type", "") == decoders.get(described["model"]["type"])

@@ -1,4 +1,4 @@
-"""From the bytes of a picture to the pixels that a model takes, in the graph."""
+"""An image processor in the graph: from the bytes of a picture to the pixels that a model takes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class UnsupportedProcessorError(Exception):
 class PicturesInGraph:
     """An image processor as TensorFlow operations: decoding, resizing, cutting out the middle, scaling.
 
-    The pixels are those of Pillow, which image processors resize with, to the bit: its weights are rounded, and so is
-    what is between its two passes. Only where Pillow (13 and newer) begins with the height, as a picture that becomes
-    much lower than narrow, are some one of 256 levels apart.
+    The pixels are the same to the bit as those of Pillow, with which image processors resize: its weights are rounded,
+    and so are the values between its two passes. Only where Pillow 13 and newer resizes the height first, because that
+    shrinks a picture more, do some differ by one of 256 levels.
 
     Args:
         processor: An image processor of transformers.
@@ -37,7 +37,7 @@ class PicturesInGraph:
         sides: The height and the width of what it makes.
 
     Raises:
-        UnsupportedProcessorError: It does something that is not known here, or its pixels are others.
+        UnsupportedProcessorError: It has unknown options, or its pixels differ.
     """
 
     def __init__(self, processor: Any) -> None:
@@ -89,7 +89,7 @@ class PicturesInGraph:
             lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
             lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
         )
-        pixels = self._resized(tf.ensure_shape(levels, [None, None, 3]))
+        pixels = self._resize(tf.ensure_shape(levels, [None, None, 3]))
         if self._crop is not None and self._size is not None:
             top, left = ((s - c) // 2 for s, c in zip(self._size, self._crop, strict=True))
             pixels = pixels[top : top + self._crop[0], left : left + self._crop[1]]
@@ -99,8 +99,8 @@ class PicturesInGraph:
             pixels = (pixels - self._options["image_mean"]) / self._options["image_std"]
         return pixels
 
-    def _resized(self, levels: Any) -> Any:
-        """As Pillow does it: to the new width first, then to the new height."""
+    def _resize(self, levels: Any) -> Any:
+        """Resize as Pillow does: to the new width first, then to the new height."""
         import tensorflow as tf
 
         height, width = self._size or (0, 0)
@@ -131,7 +131,7 @@ class PicturesInGraph:
 
 
 def _weights(old: Any, new: int, method: int) -> Any:
-    """What each of the old places gives to each of the new ones: a sparse matrix [new, old] of whole numbers."""
+    """The weight of each old position in each new one: a sparse matrix [new, old] of whole numbers."""
     import tensorflow as tf
 
     scale = tf.cast(old, tf.float64) / new

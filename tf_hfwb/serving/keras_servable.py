@@ -1,4 +1,4 @@
-"""Plain models of either Keras in a SavedModel: what Keras's own ``export`` writes, and examples of its answers."""
+"""Plain models of either Keras as a SavedModel, written by Keras's own ``export``, with examples of its answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PlainServable:
             )
         self._model = plain_to_float32(model)
         random = np.random.default_rng(0)
-        values = {tensor.name: _drawn(tensor, random) for tensor in self._model.inputs}
+        values = {tensor.name: _random_values(tensor, random) for tensor in self._model.inputs}
         structure = structure_of_inputs(self._model)
         if structure is None:
             structure = self._model.inputs[0] if len(values) == 1 else list(self._model.inputs)
@@ -61,7 +61,7 @@ class PlainServable:
         export_plain(self._model, path)
 
 
-def _drawn(tensor: Any, random: np.random.Generator) -> Any:
+def _random_values(tensor: Any, random: np.random.Generator) -> Any:
     """Values for an input: texts, numbers of all kinds, or ids that any table has."""
     import tensorflow as tf
 

@@ -1,8 +1,8 @@
-"""A program: answers requests from a SavedModel with what TensorFlow itself brings.
+"""A program that answers requests from a SavedModel with TensorFlow alone.
 
 Its standard input is a line for each request: JSON with ``model``, the SavedModel's directory, ``requests``, a file of
 :func:`numpy.savez` with the inputs, and ``answers``, the file to write. Inputs and answers are called
-``{number}/{signature}/{name}``. Started early, it has imported TensorFlow by the time there is something to load.
+``{number}/{signature}/{name}``. It is started early, to have imported TensorFlow in time.
 """
 
 from __future__ import annotations

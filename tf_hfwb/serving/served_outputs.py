@@ -1,4 +1,4 @@
-"""What a servable model answers, under names that people need."""
+"""The answers of a servable model: its outputs by names that callers need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from tf_hfwb.errors import ExportError, SettingError
 
-# Outputs that are not answers: what training looks at, and what the encoder made on the way.
+# Outputs that are not answers: the loss of training, and the encoder's intermediate output.
 _NO_ANSWERS = ("loss", "encoder_last_hidden_state")
 # Classifiers made of decoders: they answer by the last token that is not the pad token, which they know by its id.
 _ENDED_BY_PADDING = ("gpt2", "gptj", "openai-gpt", "ctrl", "mistral")
@@ -24,7 +24,7 @@ class Outputs:
         model: The model.
 
     Attributes:
-        labels: The labels in the order of the probabilities; empty when the model is no classifier.
+        labels: The labels in the order of the probabilities; empty when the model is not a classifier.
         of_tokens: Whether there is an answer for each token rather than for each text.
     """
 
@@ -76,10 +76,10 @@ class Outputs:
 
 
 def is_ended_by_padding(model: Any) -> bool:
-    """Whether what the model answers depends on the id that its texts are padded with.
+    """Whether the model's answer depends on the id with which its texts are padded.
 
     Raises:
-        SettingError: It does, and the configuration says no such id.
+        SettingError: It does, and the configuration has no such id.
     """
     names = " ".join(ancestor.__name__ for ancestor in type(model).__mro__)
     if "ForSequenceClassification" not in names or model.config.model_type not in _ENDED_BY_PADDING:

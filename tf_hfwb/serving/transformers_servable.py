@@ -1,4 +1,4 @@
-"""The functions of a SavedModel for a TF model of transformers, and examples of what they answer."""
+"""The signatures of a SavedModel for a TF model of transformers, and examples of their answers."""
 
 from __future__ import annotations
 
@@ -14,37 +14,32 @@ import numpy as np
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import call_arguments, to_float32
+from tf_hfwb.serving.detokenizer import Detokenizer, can_detokenize
+from tf_hfwb.serving.example_requests import OTHER_TEXTS, PROMPTS, TEXTS, ExampleRequests
 from tf_hfwb.serving.export_check import TOLERANCE, Example
-from tf_hfwb.serving.generation_signature import Continuation, Spelling, is_spelled
+from tf_hfwb.serving.generation_signature import GraphGenerator
 from tf_hfwb.serving.images_in_graph import PicturesInGraph, examples, sides_of
 from tf_hfwb.serving.served_outputs import Outputs
 from tf_hfwb.serving.tokenizers.texts_in_graph import TextsInGraph
 
 _logger = logging.getLogger("tf_hfwb")
 
-_USUAL = ("generate_text", "text", "image_bytes", "token_ids", "pixel_values")  # The first there is, is the default.
-_TEXTS = [
-    "The quick brown fox jumps over the lazy dog.",
-    "Déjà vu 😀 in 2024?",
-    "",
-    "It's the end of the very long day",
-]
-_PROMPTS = ["The quick brown fox", "In 2024,"]
-_OTHERS = [*_TEXTS[1:], _TEXTS[0]]
+# The first of these that a model has is the default signature, too.
+_DEFAULTS = ("generate_text", "text", "image_bytes", "token_ids", "pixel_values")
 _SIDE = 64  # Of example pictures for models that take any size.
 
 
 class Servable:
-    """A model as a ``tf.Module`` that holds its weights and tables only.
+    """The signatures of a model, saved with a ``tf.Module`` that holds its weights and tables only.
 
-    With the model itself in it, TensorFlow would trace each layer again and take three times as long.
+    With the model itself in that module, TensorFlow would trace each layer again, and take three times as long.
 
     Args:
         model: A TF model of transformers, built.
         processing: The tokenizer or the image processor in the graph; None to have no signature that takes texts, or
             pictures.
         tokenizer: The tokenizer itself, for the examples.
-        max_new_tokens: See :class:`~tf_hfwb.serving.generation_signature.Continuation`; 0 for no signature that
+        max_new_tokens: See :class:`~tf_hfwb.serving.generation_signature.GraphGenerator`; 0 for no signature that
             generates.
 
     Raises:
@@ -64,7 +59,8 @@ class Servable:
         self._texts = texts = processing if isinstance(processing, TextsInGraph) else None
         self._tokenizer = tokenizer
         self._outputs = Outputs(self._model)
-        self._inputs = _inputs_of(self._model, processing.sides if isinstance(processing, PicturesInGraph) else None)
+        self._inputs = _input_specs(self._model, processing.sides if isinstance(processing, PicturesInGraph) else None)
+        self._requests = ExampleRequests(self._model, self._inputs, texts, tokenizer)
         self._answer = tf.function(self._compute, input_signature=[self._inputs])
         self.signatures: dict[str, Any] = {}
         self.examples: list[Example] = []
@@ -77,9 +73,9 @@ class Servable:
             if texts is not None and len(self._inputs["input_ids"].shape) == 2 and not self._takes_decoder:
                 self._add_texts(texts)
             if model.can_generate() and max_new_tokens != 0:
-                self._add_generation(Continuation(self._model, max_new_tokens))
-        usual = next(name for name in _USUAL if name in self.signatures)
-        self.signatures["serving_default"] = self.signatures[usual]
+                self._add_generation(GraphGenerator(self._model, max_new_tokens))
+        default = next(name for name in _DEFAULTS if name in self.signatures)
+        self.signatures["serving_default"] = self.signatures[default]
 
     @property
     def _takes_decoder(self) -> bool:
@@ -109,7 +105,7 @@ class Servable:
         number = tf.shape(next(iter(inputs.values())))[0]
         filled = {}
         for name, value in inputs.items():
-            # Models cannot reshape nothing: they get a row of zeros instead, and its answers are dropped.
+            # Models cannot reshape an empty batch. They get a row of zeros instead, whose answers are dropped.
             shape = tf.shape(value)
             missing = tf.concat([tf.maximum(1 - shape[:1], 0), tf.maximum(shape[1:], 1)], 0)
             widened = tf.cond(number > 0, lambda v=value: v, lambda m=missing, v=value: tf.zeros(m, v.dtype))
@@ -122,8 +118,8 @@ class Servable:
         options = {"return_dict": True} if "return_dict" in call_arguments(self._model) else {}
         return self._model(inputs, training=False, **options)
 
-    def _expected(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """What the Python model gives, eagerly."""
+    def _python_answers(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The answers of the Python model, computed eagerly."""
         import tensorflow as tf
 
         tensors = {name: tf.constant(value) for name, value in inputs.items()}
@@ -136,7 +132,7 @@ class Servable:
         self.signatures[name] = tf.function(function).get_concrete_function(**inputs)
 
     def _add_example(self, signature: str, inputs: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-        """An example, and the same without any row."""
+        """Add an example, and the same without any row."""
         self.examples.append(Example(signature, inputs, expected))
         nothing = [{name: value[:0] for name, value in values.items()} for values in (inputs, expected)]
         self.examples.append(Example(signature, *nothing))
@@ -150,7 +146,7 @@ class Servable:
         self._add("pixel_values", pixel_values, self._inputs)
         shape = [2, *(side or _SIDE for side in self._inputs["pixel_values"].shape[1:])]
         pictures = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-        self._add_example("pixel_values", {"pixel_values": pictures}, self._expected({"pixel_values": pictures}))
+        self._add_example("pixel_values", {"pixel_values": pictures}, self._python_answers({"pixel_values": pictures}))
 
     def _add_pictures(self, pictures: PicturesInGraph) -> None:
         import tensorflow as tf
@@ -158,10 +154,12 @@ class Servable:
         def image_bytes(image_bytes: Any) -> Any:
             return self._answer({"pixel_values": pictures(image_bytes)})
 
-        # TensorFlow Serving takes bytes in JSON where the name ends so.
+        # In JSON, TensorFlow Serving decodes base64 for inputs whose names end in _bytes.
         self._add("image_bytes", image_bytes, {"image_bytes": tf.TensorSpec([None], tf.string, name="image_bytes")})
         files = np.array([tf.io.encode_png(picture).numpy() for picture in examples()])
-        self._add_example("image_bytes", {"image_bytes": files}, self._expected({"pixel_values": pictures(files)}))
+        self._add_example(
+            "image_bytes", {"image_bytes": files}, self._python_answers({"pixel_values": pictures(files)})
+        )
 
     def _add_token_ids(self) -> None:
         import tensorflow as tf
@@ -176,21 +174,21 @@ class Servable:
         def token_ids_and_types(**inputs: Any) -> Any:
             return self._answer(inputs)
 
-        batch = self._example_ids()
+        batch = self._requests.token_ids()
         self._add("token_ids", token_ids, specs)
         without = {name: value for name, value in batch.items() if name in specs}
         zeros = {"token_type_ids": np.zeros_like(batch["input_ids"])} if "token_type_ids" in self._inputs else {}
-        self._add_example("token_ids", without, self._expected({**without, **zeros}))
+        self._add_example("token_ids", without, self._python_answers({**without, **zeros}))
         if zeros:
             self._add("token_ids_and_types", token_ids_and_types, self._inputs)
-            self._add_example("token_ids_and_types", batch, self._expected(batch))
+            self._add_example("token_ids_and_types", batch, self._python_answers(batch))
 
     def _add_texts(self, texts: TextsInGraph) -> None:
         import tensorflow as tf
 
         def answer(encoded: Mapping[str, Any]) -> Any:
             answers = self._answer({name: encoded[name] for name in self._inputs})
-            if self._outputs.of_tokens:  # Which the one who asks cannot know otherwise.
+            if self._outputs.of_tokens:  # The caller needs the tokens that the answers are about.
                 answers |= {name: encoded[name] for name in ("input_ids", "attention_mask")}
             return answers
 
@@ -203,16 +201,16 @@ class Servable:
         for function, names in ((text, ["text"]), (text_pairs, ["text", "text_pair"])):
             signature = function.__name__
             self._add(signature, function, {name: tf.TensorSpec([None], tf.string, name=name) for name in names})
-            columns = [_TEXTS, _OTHERS][: len(names)]
+            columns = [TEXTS, OTHER_TEXTS][: len(names)]
             inputs = {name: np.array([t.encode() for t in c]) for name, c in zip(names, columns, strict=True)}
-            self._add_example(signature, inputs, self._expected(self._encoded(*columns)))
+            self._add_example(signature, inputs, self._python_answers(self._requests.encode(*columns)))
         if not self._outputs.of_tokens:
-            self._compare_alone()
+            self._warn_of_padding_effects()
 
-    def _compare_alone(self) -> None:
-        """Say so, if a text is answered in another way when it comes alone."""
-        together = self._expected(self._encoded(_TEXTS))
-        alone = [self._expected(self._encoded([text])) for text in _TEXTS]
+    def _warn_of_padding_effects(self) -> None:
+        """Warn if a text has another answer when it comes alone."""
+        together = self._python_answers(self._requests.encode(TEXTS))
+        alone = [self._python_answers(self._requests.encode([text])) for text in TEXTS]
         for name, values in together.items():
             if values.dtype.kind != "f":
                 continue
@@ -228,66 +226,66 @@ class Servable:
                 )
                 return
 
-    def _add_generation(self, continuation: Continuation) -> None:
+    def _add_generation(self, generator: GraphGenerator) -> None:
         import tensorflow as tf
 
         def generate(input_ids: Any, attention_mask: Any) -> Any:
             number, width = tf.unstack(tf.shape(input_ids))
             missing = [[0, tf.maximum(1 - number, 0)], [0, tf.maximum(1 - width, 0)]]
             ids, mask = (tf.pad(value, missing) for value in (input_ids, attention_mask))
-            return {"output_ids": continuation(ids, mask)[:number]}
+            return {"output_ids": generator(ids, mask)[:number]}
 
         names = ("input_ids", "attention_mask")
         specs = [tf.TensorSpec([None, None], tf.int32, name=name) for name in names]
-        batch = self._example_ids()
+        batch = self._requests.token_ids()
         inputs = {name: batch[name] for name in names}
-        expected, function = self._generating(continuation, generate, specs, list(inputs.values()))
+        expected, function = self._trace_generation(generator, generate, specs, list(inputs.values()))
         if function is None:
             return
         self.signatures["generate"] = function.get_concrete_function()
         self._add_example("generate", inputs, {"output_ids": expected})
 
         texts = self._texts
-        if texts is None or not is_spelled(self._tokenizer):
+        if texts is None or not can_detokenize(self._tokenizer):
             return
-        spelling = Spelling(self._tokenizer)
+        detokenizer = Detokenizer(self._tokenizer)
         has_encoder = self._takes_decoder
 
         def generate_text(text: Any) -> Any:
-            encoded = texts(text) if has_encoder else texts.prompts(text, continuation.longest_prompt)
+            encoded = texts(text) if has_encoder else texts.prompts(text, generator.longest_prompt)
             ids = function(encoded["input_ids"], encoded["attention_mask"])["output_ids"]
-            return {"text": spelling(ids), "output_ids": ids}
+            return {"text": detokenizer(ids), "output_ids": ids}
 
         self._add("generate_text", generate_text, {"text": tf.TensorSpec([None], tf.string, name="text")})
-        encoded = self._encoded(_PROMPTS, side="right" if has_encoder else "left")
-        ids = continuation(*(tf.constant(encoded[name]) for name in names)).numpy()
+        encoded = self._requests.encode(PROMPTS, side="right" if has_encoder else "left")
+        ids = generator(*(tf.constant(encoded[name]) for name in names)).numpy()
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
         written = np.array([text.encode() for text in self._tokenizer.batch_decode(ids, **options)])
-        inputs = {"text": np.array([text.encode() for text in _PROMPTS])}
+        inputs = {"text": np.array([text.encode() for text in PROMPTS])}
         self._add_example("generate_text", inputs, {"text": written, "output_ids": ids})
 
-    def _generating(
-        self, continuation: Continuation, generate: Callable[..., Any], specs: Sequence[Any], inputs: Sequence[Any]
+    def _trace_generation(
+        self, generator: GraphGenerator, generate: Callable[..., Any], specs: Sequence[Any], inputs: Sequence[Any]
     ) -> tuple[Any, Any]:
-        """What is generated eagerly, and ``generate`` in a graph; None and None, said in a line, if there is no way."""
+        """What is generated eagerly, and ``generate`` as a graph; both None, with a warning, if it is impossible."""
         import tensorflow as tf
 
         failure: Exception | None = None
         expected = None
         try:
-            expected = continuation(*(tf.constant(value) for value in inputs)).numpy()
+            expected = generator(*(tf.constant(value) for value in inputs)).numpy()
         except Exception as error:
             failure = error
         for by_rows in (False, True) if failure is None else ():
-            continuation.by_rows = by_rows
+            generator.by_rows = by_rows
             function = tf.function(generate, input_signature=specs)
             try:
                 function.get_concrete_function()
                 return expected, function
             except Exception as error:
                 failure = failure or error
-        lines = [line.strip() for line in str(failure).splitlines() if line.strip()]  # The last one tells the error.
-        options = continuation.options
+        lines = [line.strip() for line in str(failure).splitlines() if line.strip()]  # The last one has the error.
+        options = generator.options
         _logger.warning(
             "generate() of %s cannot be in the graph (%s: %s), so the SavedModel does not generate. %s",
             type(self._model).__name__,
@@ -299,44 +297,9 @@ class Servable:
         )
         return None, None
 
-    # -- examples --------------------------------------------------------------------------------------------------
 
-    def _example_ids(self) -> dict[str, Any]:
-        if self._texts is not None and len(self._inputs["input_ids"].shape) == 2:
-            batch = self._encoded(_TEXTS, _OTHERS)
-        else:
-            random = np.random.default_rng(0)
-            shape = [2] * (len(self._inputs["input_ids"].shape) - 1) + [8]
-            ids = random.integers(0, self._model.config.vocab_size, shape, dtype=np.int32)
-            batch = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": ids % 2}
-        if self._takes_decoder:
-            batch["decoder_input_ids"] = batch["input_ids"][:, :3]
-        return {name: batch[name] for name in self._inputs}
-
-    def _encoded(self, *texts: Sequence[str], side: str = "right") -> dict[str, Any]:
-        """The model's inputs by the tokenizer itself, which cuts texts on that side."""
-        in_graph, tokenizer = self._texts, self._tokenizer
-        cut = {"truncation": True, "max_length": in_graph.max_length} if in_graph and in_graph.max_length else {}
-        before, tokenizer.truncation_side = tokenizer.truncation_side, side
-        try:
-            batch = tokenizer(*texts, return_token_type_ids=True, **cut)
-        finally:
-            tokenizer.truncation_side = before
-        pad_token_id, is_left = (in_graph.pad_token_id, in_graph.is_left) if in_graph else (0, False)
-        fill = {"input_ids": pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
-        return {name: _padded(batch[name], fill.get(name, 0), is_left) for name in self._inputs if name in batch}
-
-
-def _padded(rows: Sequence[Sequence[int]], value: int, is_left: bool) -> Any:
-    """Rows of one length, of at least one; tokenizers without a token for padding do not make them."""
-    width = max(1, *map(len, rows))
-    missing = [[value] * (width - len(row)) for row in rows]
-    pairs = zip(missing, rows, strict=True) if is_left else zip(rows, missing, strict=True)
-    return np.array([[*left, *right] for left, right in pairs], np.int32)
-
-
-def _inputs_of(model: Any, sides: tuple[int, int] | None = None) -> dict[str, Any]:
-    """What the model is given, by name.
+def _input_specs(model: Any, sides: tuple[int, int] | None = None) -> dict[str, Any]:
+    """The specifications of the model's inputs, by name.
 
     Args:
         model: The model.

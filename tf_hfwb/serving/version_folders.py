@@ -1,4 +1,4 @@
-"""Numbered versions below a directory, as TensorFlow Serving watches it: each appears whole or not at all."""
+"""Numbered versions in a directory that TensorFlow Serving watches: each appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Draft:
     """A version that is being written.
 
     Attributes:
-        path: Where to write it: a directory that is there, and that no server takes for a version.
-        published: The version's directory, after the block.
+        path: The directory to write it into, which no server takes for a version.
+        published: The version's directory, once it is published.
     """
 
     def __init__(self, path: pathlib.Path, published: pathlib.Path) -> None:
@@ -39,11 +39,11 @@ def new_version(directory: pathlib.Path, version: int | None) -> Iterator[Draft]
     What is published survives a power cut. Drafts of processes that were killed are removed.
 
     Args:
-        directory: What a server watches; made if it is not there.
+        directory: The directory that a server watches; created if it does not exist.
         version: The version's number; the next free one when None.
 
     Raises:
-        SettingError: The version is no number from 1, or is there already, or ``directory`` is a file.
+        SettingError: The version is not a number from 1, or exists already, or ``directory`` is a file.
     """
     check_version(directory, version)
     with new_directory(directory):
@@ -65,23 +65,23 @@ def new_version(directory: pathlib.Path, version: int | None) -> Iterator[Draft]
 
 
 def _lock_of(draft: pathlib.Path) -> pathlib.Path:
-    """What the process that writes a draft holds, beside it, until it has published it or dies."""
+    """The lock beside a draft, which the process that writes it holds until it ends."""
     return draft.with_name(f"{draft.name}.lock")
 
 
 def _sweep(directory: pathlib.Path) -> None:
-    """Remove drafts of processes that are gone."""
+    """Remove drafts of processes that were killed."""
     for path in [*directory.glob(f"{_DRAFT}*")]:
         draft = path.with_name(path.name.removesuffix(".lock"))
         if not re.fullmatch("[0-9a-f]{32}", draft.name.removeprefix(_DRAFT)):
-            continue  # Somebody's own.
+            continue  # It belongs to somebody else.
         with contextlib.suppress(filelock.Timeout, OSError), filelock.FileLock(_lock_of(draft), timeout=0):
             shutil.rmtree(draft, ignore_errors=True)
             _lock_of(draft).unlink(missing_ok=True)
 
 
 def check_version(directory: pathlib.Path, version: int | None) -> None:
-    """See :func:`new_version`, whose errors it raises; called before the work begins."""
+    """Raise the errors of :func:`new_version` before the work begins."""
     if directory.exists() and not directory.is_dir():
         raise SettingError("directory", str(directory), expected="a directory, or a path where one can be made")
     if version is None:
@@ -108,7 +108,7 @@ def _publish(path: pathlib.Path, directory: pathlib.Path, version: int | None) -
         number = version if version is not None else max(versions(directory), default=0) + 1
         published = directory / str(number)
         try:
-            # Not over a directory: an empty one would be replaced, and one with files is an error of the system's.
+            # Never onto a directory: an empty one would be replaced.
             if not published.exists():
                 path.rename(published)
                 return published

@@ -13,11 +13,11 @@ def write_warmup(path: pathlib.Path, name: str, examples: Sequence[Example]) -> 
 
     Args:
         path: The SavedModel.
-        name: What the server calls the model.
+        name: The name by which the server knows the model.
         examples: The requests; those without a row are left out.
 
     Returns:
-        How many there are.
+        The number of requests.
 
     Raises:
         ImportError: ``tensorflow-serving-api``, which knows the format, is not installed.

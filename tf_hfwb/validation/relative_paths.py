@@ -67,7 +67,7 @@ def check_paths(names: Iterable[object]) -> list[str]:
     """
     found: dict[str, str] = {}
     for name in map(check_path, names):
-        folded = _folded(name)
+        folded = _fold(name)
         if folded in found:
             raise ValueError(f"it names one file twice, {found[folded]!r} and {name!r}")
         found[folded] = name
@@ -87,5 +87,5 @@ def _is_encodable(name: str) -> bool:
     return True
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -9,14 +9,14 @@ import numpy as np
 
 from tf_hfwb.data.padding import IGNORED_LABEL
 from tf_hfwb.evaluation.tables.decoded_texts import Decoder
-from tf_hfwb.evaluation.tables.table_images import is_picture, picture_of_pixel_values
+from tf_hfwb.evaluation.tables.table_images import is_picture, unprocess_picture
 from tf_hfwb.evaluation.tables.table_task import (
     ClassNames,
     Example,
     Row,
     Task,
+    format_numbers,
     negative_log,
-    shown_numbers,
     sigmoid,
     softmax,
 )
@@ -35,7 +35,7 @@ class _Labelled(Task):
     def example(self, inputs: Any, labels: Any, row: int) -> Example:
         """The text, the pair, the choices or the image."""
         if "pixel_values" in inputs:
-            return Example({"image": picture_of_pixel_values(inputs["pixel_values"][row], self._processing_class)})
+            return Example({"image": unprocess_picture(inputs["pixel_values"][row], self._processing_class)})
         if inputs["input_ids"].ndim > 2:  # Several choices.
             choices = [
                 self._decoder.texts(_choice(inputs, row), place) for place in range(len(inputs["input_ids"][row]))
@@ -112,18 +112,18 @@ def multi_label_rows(probabilities: np.ndarray, labels: Any, names: ClassNames) 
     for index, each in enumerate(probabilities):
         predicted = each > 0.5
         sure = float(np.prod(np.where(predicted, each, 1 - each)))  # Of exactly this set.
-        row: Row = {"label": None, "prediction": _joined(predicted, names), "probability": sure}
+        row: Row = {"label": None, "prediction": _join_names(predicted, names), "probability": sure}
         row |= {"loss": None, "correct": None}
         if labels is not None and not np.isnan(labels[index]).any():
             label = np.asarray(labels[index]) > 0.5
-            row["label"] = _joined(label, names)
+            row["label"] = _join_names(label, names)
             row["loss"] = float(np.mean(negative_log(np.where(label, each, 1 - each))))
             row["correct"] = bool((label == predicted).all())
         rows.append(row)
     return rows
 
 
-def _joined(chosen: np.ndarray, names: ClassNames) -> str:
+def _join_names(chosen: np.ndarray, names: ClassNames) -> str:
     return ", ".join(names[number] for number in np.flatnonzero(chosen))
 
 
@@ -146,7 +146,7 @@ def regression_rows(values: np.ndarray, labels: Any) -> list[Row]:
 
 
 def _number(values: np.ndarray) -> Any:
-    return float(values[0]) if len(values) == 1 else shown_numbers(values, 6)
+    return float(values[0]) if len(values) == 1 else format_numbers(values, 6)
 
 
 def place_rows(probabilities: np.ndarray, labels: Any, names: ClassNames, *, as_pictures: bool = False) -> list[Row]:
@@ -166,7 +166,7 @@ def place_rows(probabilities: np.ndarray, labels: Any, names: ClassNames, *, as_
         is_map = as_pictures and is_picture(predicted)
         row: Row = {
             "label": None,
-            "prediction": _map(predicted, number) if is_map else _named(predicted, names),
+            "prediction": _map(predicted, number) if is_map else _name_classes(predicted, names),
             "probability": float(each.max(axis=-1).mean()),
             "loss": None,
             "accuracy": None,
@@ -174,7 +174,7 @@ def place_rows(probabilities: np.ndarray, labels: Any, names: ClassNames, *, as_
         if labels is not None:
             label = np.asarray(labels[index])
             known = (label >= 0) & (label < number)
-            row["label"] = _map(label * known, number) if is_map else _named(label, names)
+            row["label"] = _map(label * known, number) if is_map else _name_classes(label, names)
             if known.any():
                 each_loss = negative_log(np.take_along_axis(each, (label * known)[..., None], axis=-1)[..., 0])
                 row["loss"] = float(each_loss[known].mean())
@@ -187,6 +187,6 @@ def _map(classes: np.ndarray, number: int) -> np.ndarray:
     return (classes * (255 // max(1, number - 1))).astype(np.uint8)
 
 
-def _named(classes: np.ndarray, names: ClassNames) -> str:
+def _name_classes(classes: np.ndarray, names: ClassNames) -> str:
     flat = classes.reshape(-1)
     return " ".join(names[one] for one in flat[:SHOWN_PLACES]) + (" …" if flat.size > SHOWN_PLACES else "")

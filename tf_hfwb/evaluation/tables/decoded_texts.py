@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Decoder:
-    """Turns token ids back into the text that a person reads: without padding and special tokens.
+    """Turns token ids back into readable text: without padding and special tokens.
 
     Args:
         processing_class: A tokenizer, a processor that holds one, or None: then the numbers are shown.
@@ -55,7 +55,7 @@ class Decoder:
 
 
 def special_ids(tokenizer: Any) -> frozenset[int]:
-    """The ids of tokens that stand for no text; an unknown word is one, unless its id has another meaning too."""
+    """The ids of tokens without text of their own. The unknown token is one, unless its id has another meaning, too."""
     special = frozenset(getattr(tokenizer, "all_special_ids", ()))
     unknown = getattr(tokenizer, "unk_token_id", None)
     others = [getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "cls", "sep", "mask")]

@@ -9,15 +9,15 @@ import numpy as np
 
 from tf_hfwb.errors import DataError
 from tf_hfwb.evaluation.tables.classification import class_rows, multi_label_rows, place_rows, regression_rows
-from tf_hfwb.evaluation.tables.table_images import is_picture, picture
-from tf_hfwb.evaluation.tables.table_task import ClassNames, Example, Row, Task, shown_numbers, sigmoid, softmax
+from tf_hfwb.evaluation.tables.table_images import is_picture, to_picture
+from tf_hfwb.evaluation.tables.table_task import ClassNames, Example, Row, Task, format_numbers, sigmoid, softmax
 from tf_hfwb.keras_compat import unwrap_single
 
 Losses = Callable[[Any, Any], "np.ndarray | None"]
 
 
 class Arrays(Task):
-    """A model with one output, whose labels and loss tell what it does.
+    """A model with one output, whose task follows from its labels and its loss.
 
     Args:
         names: Of the classes.
@@ -43,7 +43,7 @@ class Arrays(Task):
         if not isinstance(inputs, Mapping):
             parts = inputs if isinstance(inputs, (list, tuple)) else [inputs]
             inputs = {"input" if len(parts) == 1 else f"input_{number}": part for number, part in enumerate(parts)}
-        return Example({name: _shown(np.asarray(value)[row, ...]) for name, value in inputs.items()})
+        return Example({name: _show_value(np.asarray(value)[row, ...]) for name, value in inputs.items()})
 
     def rows(self, inputs: Any, labels: Any, outputs: Mapping[str, np.ndarray], examples: Sequence[Example]) -> Any:
         """Classes or numbers, and the loss that the model is compiled with."""
@@ -66,18 +66,20 @@ class Arrays(Task):
         return rows
 
     def _rows(self, values: np.ndarray, labels: Any, has_pictures: bool) -> list[Row]:
-        """What the outputs are: one class of several, any number of them, one of two, or numbers."""
+        """The kind of the outputs: one class of several, any number of classes, one of two, or numbers."""
         is_wide, are_places = values.shape[-1] > 1, values.ndim > 2
         numbers = _numbers_of_classes(labels, values.shape) if is_wide else None
         if is_wide and (self._is_categorical or self._is_one_of_several(values, labels, numbers)):
             probabilities = self._probabilities(values, softmax)
             if labels is not None and numbers is None:
-                raise _unlike(labels, values)
+                raise _shape_mismatch(labels, values)
             if are_places:
-                return self._judged(place_rows(probabilities, numbers, self._names, as_pictures=has_pictures), values)
-            return self._judged(class_rows(probabilities, numbers, self._names), values)
+                rows = place_rows(probabilities, numbers, self._names, as_pictures=has_pictures)
+            else:
+                rows = class_rows(probabilities, numbers, self._names)
+            return self._drop_impossible_probabilities(rows, values)
         if labels is not None and labels.size != values.size:
-            raise _unlike(labels, values)
+            raise _shape_mismatch(labels, values)
         labels = None if labels is None else labels.reshape(values.shape)
         if has_pictures and is_picture(values[0]):
             return _pictures(values, labels)
@@ -86,13 +88,14 @@ class Arrays(Task):
             return regression_rows(values, labels)
         probabilities = self._probabilities(values, sigmoid)
         if is_wide:
-            return self._judged(multi_label_rows(probabilities, labels, self._names), values)
+            return self._drop_impossible_probabilities(multi_label_rows(probabilities, labels, self._names), values)
         both = np.concatenate([1 - probabilities, probabilities], axis=-1)
         numbers = None if labels is None else (labels[..., 0] > 0.5).astype(int)
-        return self._judged((place_rows if are_places else class_rows)(both, numbers, self._names), values)
+        make_rows = place_rows if are_places else class_rows
+        return self._drop_impossible_probabilities(make_rows(both, numbers, self._names), values)
 
     def _is_one_of_several(self, values: np.ndarray, labels: Any, numbers: Any) -> bool:
-        """Where the loss does not tell, the labels do: a number for so many outputs, or a single 1 among them."""
+        """The kind by the labels, where the loss does not tell: one class number, or a single 1 among the outputs."""
         if self._is_classifier or labels is None:
             return self._are_classes and not self._is_classifier
         if labels.shape == values.shape:
@@ -107,8 +110,8 @@ class Arrays(Task):
             return self._is_hinge or bool(self._gives_logits)
         return _leave_range(values) or (of_logits is softmax and not np.allclose(values.sum(axis=-1), 1, atol=1e-3))
 
-    def _judged(self, rows: list[Row], values: np.ndarray) -> list[Row]:
-        """The rows, without a probability where the outputs are none: distances, or clipped by the loss."""
+    def _drop_impossible_probabilities(self, rows: list[Row], values: np.ndarray) -> list[Row]:
+        """The rows, without probabilities where the outputs are none, such as distances or what the loss clips."""
         if self._is_hinge or (self._gives_logits is False and _leave_range(values)):
             for row in rows:
                 row["probability"] = None
@@ -116,7 +119,7 @@ class Arrays(Task):
 
 
 def _numbers_of_classes(labels: Any, shape: Sequence[int]) -> Any:
-    """The number of the class of each place; None if the labels are something else."""
+    """The class number at each position; None if the labels are something else."""
     if labels is None:
         return None
     if labels.shape == tuple(shape):
@@ -130,7 +133,7 @@ def _leave_range(values: np.ndarray) -> bool:
     return bool(((values < 0) | (values > 1)).any())
 
 
-def _unlike(labels: np.ndarray, values: np.ndarray) -> DataError:
+def _shape_mismatch(labels: np.ndarray, values: np.ndarray) -> DataError:
     return DataError(
         f"The labels have the shape {labels.shape[1:]} for each sample, and the model's outputs {values.shape[1:]}. "
         "Expected the same shape, or the number of a class where the outputs have a value for each class. Pass rows=, "
@@ -140,15 +143,15 @@ def _unlike(labels: np.ndarray, values: np.ndarray) -> DataError:
 
 def _pictures(values: np.ndarray, labels: Any) -> list[Row]:
     return [
-        {"label": None if labels is None else picture(labels[index]), "prediction": picture(each), "loss": None}
+        {"label": None if labels is None else to_picture(labels[index]), "prediction": to_picture(each), "loss": None}
         for index, each in enumerate(values)
     ]
 
 
-def _shown(value: np.ndarray) -> Any:
+def _show_value(value: np.ndarray) -> Any:
     if value.dtype.kind in "OSU":
         texts = [one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in value.reshape(-1)]
         return " ".join(texts)
     if is_picture(value):
-        return picture(value)
-    return value.item() if value.size == 1 else shown_numbers(value, 4)
+        return to_picture(value)
+    return value.item() if value.size == 1 else format_numbers(value, 4)

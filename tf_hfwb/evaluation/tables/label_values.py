@@ -1,4 +1,4 @@
-"""Labels as the tasks take them: missing ones, and sets of classes."""
+"""Values of labels: missing ones, and sets of classes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tf_hfwb.errors import DataError
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a class is none: null, or -1 as in GLUE's test splits."""
+    """Whether a label is missing: null, or -1 as in GLUE's test splits."""
     return value is None or (isinstance(value, (int, np.integer)) and value == -1)
 
 
 def as_sets(values: Sequence[Any], number: int, *, are_ids: bool) -> list[list[float]]:
-    """Sets of classes as one value for each class: 1 where it belongs to the set.
+    """Turn sets of classes into one value for each class: 1 where it belongs to the set.
 
     Args:
         values: Of each sample the numbers of its classes, or already a value for each class; None where it is unknown,

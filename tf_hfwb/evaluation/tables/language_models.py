@@ -1,4 +1,4 @@
-"""Language models: masked words filled in, texts continued, texts turned into others."""
+"""Language models: masked words filled in, prompts continued, texts rewritten."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MASKED_SHARE = 0.15  # As in BERT's pretraining.
 Generate = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
-def with_gaps(batches: Sequence[tuple[Any, Any]], processing_class: Any) -> list[tuple[Any, Any]]:
-    """Batches without labels get gaps, the same ones every time; those with labels or gaps stay as they are.
+def mask_words(batches: Sequence[tuple[Any, Any]], processing_class: Any) -> list[tuple[Any, Any]]:
+    """Mask words in batches without labels, the same ones every time; batches with labels or masks stay as they are.
 
     Raises:
         DataError: The token of a gap is not known.
@@ -37,11 +37,13 @@ def with_gaps(batches: Sequence[tuple[Any, Any]], processing_class: Any) -> list
                 f"mask token, which makes some, in processing_class={processing_class!r}. Pass it, or labels."
             )
         has_gaps = bool((inputs["input_ids"] == mask).any())
-        made.append((inputs, None) if has_gaps else _gaps(inputs, special_ids(tokenizer), mask, random))
+        made.append((inputs, None) if has_gaps else _mask_batch(inputs, special_ids(tokenizer), mask, random))
     return made
 
 
-def _gaps(inputs: Any, special: Collection[int], mask: int, random: np.random.Generator) -> tuple[Any, np.ndarray]:
+def _mask_batch(
+    inputs: Any, special: Collection[int], mask: int, random: np.random.Generator
+) -> tuple[Any, np.ndarray]:
     ids = np.array(inputs["input_ids"])
     labels = np.full_like(ids, IGNORED_LABEL)
     for row, there in enumerate(mask_of(inputs) != 0):
@@ -53,7 +55,7 @@ def _gaps(inputs: Any, special: Collection[int], mask: int, random: np.random.Ge
 
 
 class MaskedWords(Task):
-    """A masked language model: the text with its gaps, and what belongs into them.
+    """A masked language model: the text with masks, the masked words, and the model's predictions.
 
     Args:
         processing_class: The tokenizer.
@@ -64,12 +66,12 @@ class MaskedWords(Task):
         self._mask = getattr(self._decoder.tokenizer, "mask_token_id", None)
 
     def example(self, inputs: Any, labels: Any, row: int) -> Example:
-        """The text with its gaps."""
+        """The text with its masks."""
         there = mask_of(inputs)[row].astype(bool)
         return Example({"text": self._decoder.text(inputs["input_ids"][row][there], keep=self._mask)})
 
     def reduce(self, inputs: Any, labels: Any, outputs: Any) -> Mapping[str, Any]:
-        """The likeliest token of each place."""
+        """The most probable token at each position."""
         import tensorflow as tf
 
         logits = tf.cast(outputs["logits"], tf.float32)
@@ -79,7 +81,7 @@ class MaskedWords(Task):
         return reduced if labels is None else {**reduced, "loss": _mean_loss(logits, labels)}
 
     def rows(self, inputs: Any, labels: Any, outputs: Mapping[str, np.ndarray], examples: Sequence[Example]) -> Any:
-        """What belongs into the gaps, and what the model puts there."""
+        """The masked words, and what the model predicts for them."""
         rows: list[Row] = []
         for index, ids in enumerate(inputs["input_ids"]):
             gaps = ids == self._mask if labels is None else labels[index] != IGNORED_LABEL
@@ -87,19 +89,19 @@ class MaskedWords(Task):
             probabilities = outputs["probability"][index][gaps]
             row: Row = {
                 "label": None,
-                "prediction": self._filled(outputs["ids"][index][gaps]),
+                "prediction": self._fill_masks(outputs["ids"][index][gaps]),
                 "probability": float(probabilities.mean()) if gaps.any() else None,
                 "loss": None,
                 "correct": None,
             }
             if labels is not None and gaps.any():
-                row["label"] = self._filled(labels[index][gaps])
+                row["label"] = self._fill_masks(labels[index][gaps])
                 row["loss"] = float(outputs["loss"][index])
                 row["correct"] = bool((outputs["ids"][index] == labels[index])[gaps].all())
             rows.append(row)
         return rows
 
-    def _filled(self, ids: Sequence[int]) -> str:
+    def _fill_masks(self, ids: Sequence[int]) -> str:
         return " | ".join(self._decoder.text([one]) for one in ids)
 
 
@@ -162,7 +164,7 @@ class Continuation(Task):
 
 
 class Rewriting(Task):
-    """A sequence-to-sequence model: source, reference, and what the model makes of the source.
+    """A sequence-to-sequence model: source, reference, and the text that the model generates.
 
     Args:
         processing_class: The tokenizer.
@@ -191,7 +193,7 @@ class Rewriting(Task):
         return {"generated": self._generate(encoded)}
 
     def rows(self, inputs: Any, labels: Any, outputs: Mapping[str, np.ndarray], examples: Sequence[Example]) -> Any:
-        """The reference, and what the model makes."""
+        """The reference, and the generated text."""
         return [
             {
                 "label": None if labels is None else self._decoder.text(labels[row][labels[row] != IGNORED_LABEL]),

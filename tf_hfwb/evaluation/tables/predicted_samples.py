@@ -1,4 +1,4 @@
-"""Samples of an evaluation set, and what a model says of them."""
+"""``PredictedSamples``: samples of an evaluation set with a model's predictions, as the rows of a table."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tf_hfwb.evaluation.batch_parts import split_batch
 from tf_hfwb.evaluation.tables.classification import Classification, MultiLabel, Regression
 from tf_hfwb.evaluation.tables.keras_models import Arrays
 from tf_hfwb.evaluation.tables.label_values import as_sets, is_missing
-from tf_hfwb.evaluation.tables.language_models import Continuation, MaskedWords, Rewriting, with_gaps
+from tf_hfwb.evaluation.tables.language_models import Continuation, MaskedWords, Rewriting, mask_words
 from tf_hfwb.evaluation.tables.question_answering import Answers
-from tf_hfwb.evaluation.tables.raw_columns import class_names as names_in
+from tf_hfwb.evaluation.tables.raw_columns import class_names as dataset_class_names
 from tf_hfwb.evaluation.tables.raw_columns import holds_ids, label_column
-from tf_hfwb.evaluation.tables.sample_choice import chosen, first, length
+from tf_hfwb.evaluation.tables.sample_choice import choose_samples, num_rows, take_first
 from tf_hfwb.evaluation.tables.table_task import ClassNames, Example, Row, Task
 from tf_hfwb.evaluation.tables.token_classification import Tags
 from tf_hfwb.evaluation.tables.tokenized_samples import Tokenizing, is_raw
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.keras_compat import host_of, is_of_transformers, preserve_metrics
 
-# The tasks of transformers' models, by its own lists of classes.
+# The tasks of transformers' models, by the names of its lists of classes.
 _KINDS = {
     "QUESTION_ANSWERING": "answers",
     "TOKEN_CLASSIFICATION": "tags",
@@ -44,17 +44,18 @@ UserRows = Callable[[Any, Any, Any], Sequence[Mapping[str, Any]]]
 
 
 class PredictedSamples:
-    """A few samples, chosen once, and the model's predictions of them whenever they are asked for.
+    """A few samples, chosen once, and the model's predictions for them, as often as they are asked for.
 
     Args:
         model: A model of transformers, or a compiled one of tf_keras or Keras 3.
         data: A raw or a tokenised ``datasets.Dataset``, a batched ``tf.data.Dataset``, or arrays.
         processing_class: The tokenizer or image processor.
-        number: How many samples.
-        batch_size: How many at once.
-        class_names: Instead of those that the model or the data set knows; in order, or by number.
+        number: The number of samples.
+        batch_size: The number of samples in a batch.
+        class_names: Names instead of those that the model or the data set has; in order, or by number.
         input_columns: The columns of a raw data set that are the input, where their names do not tell.
-        rows: Instead of the task's own columns: from inputs, labels and predictions of a batch to a list of dicts.
+        rows: A function that replaces the task's own columns: from inputs, labels and predictions of a batch to a list
+            of dicts.
         generation: Options of :class:`~tf_hfwb.evaluation.text_generation.Generator`.
 
     Raises:
@@ -79,9 +80,9 @@ class PredictedSamples:
         self._rows = rows
         self._is_transformers = is_of_transformers(model)
         self._kind = kind = _kind_of(model) if self._is_transformers else "arrays"
-        data = chosen(data, number)
+        data = choose_samples(data, number)
         self._has_names = class_names is not None
-        known = class_names if self._has_names else _names_of(model, data, kind)
+        known = class_names if self._has_names else _class_names(model, data, kind)
         names = ClassNames(known, must_be_all=self._has_names)
         examples: list[Example] = []
         if self._is_transformers and is_raw(data, model) and len(data):
@@ -89,21 +90,20 @@ class PredictedSamples:
             data, examples = tokenized.dataset, tokenized.examples
         column = label_column(data, kind)
         self._are_ids = column is not None and holds_ids(data, column)
-        padding = _right(processing_class) if kind == "continuation" else processing_class
-        data = _labelled(
-            data, column
-        )  # It may be one-hot where the loss takes classes: the table shows it all the same.
+        padding = _padding_right(processing_class) if kind == "continuation" else processing_class
+        data = _drop_missing_labels(data, column)
+        # Not checked for the loss: labels may be one-hot where it takes classes, and are shown all the same.
         batches = evaluation_batches(data, batch_size, model=model, processing_class=padding, is_for_loss=False)
-        # Arrays, and not a pipeline: what is shown must be what the model gets, also on another thread.
-        self._batches = [self._split(batch) for batch in first(batches.dataset.as_numpy_iterator(), number)]
+        # As arrays: the samples that are shown on another thread must be those that the model gets.
+        self._batches = [self._split(batch) for batch in take_first(batches.dataset.as_numpy_iterator(), number)]
         if not self._batches:
             raise DataError(
                 "The data for the table has no samples. Expected at least one. Check the split and filters."
             )
         if kind == "masked" and rows is None:
-            self._batches = with_gaps(self._batches, processing_class)
-        self._task = self._task_of(kind, processing_class, names, dict(generation or {}))
-        self._examples = self._shown(examples)
+            self._batches = mask_words(self._batches, processing_class)
+        self._task = self._make_task(kind, processing_class, names, dict(generation or {}))
+        self._examples = self._make_examples(examples)
         self._forward: Any = None
 
     def _split(self, batch: Any) -> tuple[Any, Any]:
@@ -120,10 +120,10 @@ class PredictedSamples:
                 "texts into datasets.Dataset.from_dict({'text': [...], 'label': [...]})."
             )
         is_of_classes = self._kind == "classification" and self._rows is None
-        return inputs, self._without_padding(labels) if is_of_classes else labels
+        return inputs, self._remove_padding(labels) if is_of_classes else labels
 
-    def _without_padding(self, labels: Any) -> Any:
-        """Sets of classes that are padded lists of their numbers as a value for each class."""
+    def _remove_padding(self, labels: Any) -> Any:
+        """Turn sets of classes, given as padded lists of their numbers, into a value for each class."""
         problem = self.model.config.problem_type
         is_number = problem == "regression" or self.model.config.num_labels == 1
         if is_number or not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype.kind not in "iub":
@@ -133,10 +133,10 @@ class PredictedSamples:
         sets = [[int(one) for one in row if one != IGNORED_LABEL] for row in labels]
         return np.asarray(as_sets(sets, self.model.config.num_labels, are_ids=self._are_ids), np.float32)
 
-    def _shown(self, examples: list[Example]) -> list[list[Example]]:
+    def _make_examples(self, examples: list[Example]) -> list[list[Example]]:
         shown = []
         for inputs, labels in self._batches:
-            rows = range(length(inputs))
+            rows = range(num_rows(inputs))
             if self._rows is not None:
                 shown.append([Example({}) for _ in rows])
                 continue
@@ -152,7 +152,7 @@ class PredictedSamples:
     # -- the model -------------------------------------------------------------------------------------------------
 
     def predict(self) -> list[Mapping[str, np.ndarray]]:
-        """What the model says now, batch by batch. A training that is under way is left as it is."""
+        """The model's predictions now, batch by batch. They do not disturb a training that is running."""
         with preserve_metrics(self.model):
             return [
                 {**self._outputs(inputs, labels), **({} if self._rows else self._task.generate(inputs))}
@@ -164,10 +164,10 @@ class PredictedSamples:
             if labels is None and self._rows is None and self._task.only_generates:
                 return {}
             if self._forward is None:
-                self._forward = self._compiled()
+                self._forward = self._compile_forward()
             return {name: np.asarray(value) for name, value in self._forward(inputs, labels).items()}
         outputs = host_of(self.model).predict_on_batch(inputs)
-        number = length(inputs)
+        number = num_rows(inputs)
         # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
         if isinstance(outputs, Mapping):
             return {name: np.asarray(value)[:number] for name, value in outputs.items()}
@@ -175,16 +175,16 @@ class PredictedSamples:
             return {f"output_{index}": np.asarray(value)[:number] for index, value in enumerate(outputs)}
         return {"output": np.asarray(outputs, dtype=np.float32)[:number]}
 
-    def _compiled(self) -> Any:
+    def _compile_forward(self) -> Any:
         import tensorflow as tf
 
-        reduce = _everything if self._rows is not None else self._task.reduce
+        reduce = _all_outputs if self._rows is not None else self._task.reduce
 
         def forward(inputs: Any, labels: Any) -> Any:
             more = {}
             is_decoded = self._kind in ("rewriting", None) and self.model.config.is_encoder_decoder
             if labels is not None and is_decoded and not isinstance(labels, Mapping):
-                more = {"labels": labels}  # Of which it makes the decoder's inputs.
+                more = {"labels": labels}  # The model makes the decoder's inputs of them.
             reduced = reduce(inputs, labels, self.model({**inputs, **more}, training=False))
             return {n: tf.cast(v, tf.float32) if v.dtype.is_floating else v for n, v in reduced.items()}
 
@@ -193,7 +193,7 @@ class PredictedSamples:
     # -- the table -------------------------------------------------------------------------------------------------
 
     def rows(self, predictions: Sequence[Mapping[str, np.ndarray]]) -> list[Row]:
-        """The table's rows of what :meth:`predict` gave; on any thread.
+        """The table's rows from what :meth:`predict` returned; may be called on any thread.
 
         Raises:
             DataError: The user's function does not return a list of dicts with the same keys.
@@ -202,14 +202,16 @@ class PredictedSamples:
         for (inputs, labels), outputs, examples in zip(self._batches, predictions, self._examples, strict=True):
             if self._rows is not None:
                 value = next(iter(outputs.values())) if len(outputs) == 1 else outputs
-                rows += _checked(self._rows(inputs, labels, value), rows)
+                rows += _check_rows(self._rows(inputs, labels, value), rows)
                 continue
             made = self._task.rows(inputs, labels, outputs, examples)
             for example, row in zip(examples, made, strict=True):
                 rows.append({"example": len(rows), **example.columns, **row})
         return rows
 
-    def _task_of(self, kind: str | None, processing_class: Any, names: ClassNames, generation: dict[str, Any]) -> Task:
+    def _make_task(
+        self, kind: str | None, processing_class: Any, names: ClassNames, generation: dict[str, Any]
+    ) -> Task:
         if kind == "arrays":
             loss = host_of(self.model).compiled_loss()
             return Arrays(names, loss.of_each, loss.name, loss.gives_logits, are_classes=self._has_names)
@@ -228,9 +230,9 @@ class PredictedSamples:
                 f"{', '.join(sorted(set(_KINDS.values())))}. Pass rows=, a function from inputs, labels and "
                 "predictions to a list of dicts."
             )
-        return self._classifying()(processing_class, names)
+        return self._classification_task()(processing_class, names)
 
-    def _classifying(self) -> type[Classification | MultiLabel | Regression]:
+    def _classification_task(self) -> type[Classification | MultiLabel | Regression]:
         configuration, labels = self.model.config, self._batches[0][1]
         loss = host_of(self.model).compiled_loss().name
         is_float = isinstance(labels, np.ndarray) and labels.dtype.kind == "f"
@@ -243,8 +245,8 @@ class PredictedSamples:
         return MultiLabel if is_float and labels.ndim == 2 else Classification
 
 
-def _labelled(data: Any, column: str | None) -> Any:
-    """Without the column of labels where they are all missing: -1, as in GLUE's test splits."""
+def _drop_missing_labels(data: Any, column: str | None) -> Any:
+    """Remove the column of labels if they are all missing: -1, as in GLUE's test splits."""
     if column is None or not len(data) or data.format["type"] == "custom":
         return data
     if not all(is_missing(value) for value in data[column]):
@@ -264,8 +266,8 @@ def _kind_of(model: Any) -> str | None:
     return None
 
 
-def _right(tokenizer: Any) -> Any:
-    """The same tokenizer, padding on the right: padding on the left would shift a decoder's positions, and its loss."""
+def _padding_right(tokenizer: Any) -> Any:
+    """The tokenizer with padding on the right, as padding on the left would shift a decoder's positions."""
     if getattr(tokenizer, "padding_side", "right") == "right":
         return tokenizer
     tokenizer = copy.copy(tokenizer)
@@ -273,23 +275,23 @@ def _right(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def _names_of(model: Any, data: Any, kind: str | None) -> list[str] | None:
-    """The names of the classes, as the model's configuration or else the data set has them."""
+def _class_names(model: Any, data: Any, kind: str | None) -> list[str] | None:
+    """The names of the classes, from the model's configuration or else from the data set."""
     configuration = getattr(model, "config", None)
     names = getattr(configuration, "id2label", None) or {}
     if names and not all(name == f"LABEL_{number}" for number, name in names.items()):
         return [names[number] for number in sorted(names)]
     number = getattr(configuration, "num_labels", None)
-    return names_in(data, kind, number) or [names[number] for number in sorted(names)] or None
+    return dataset_class_names(data, kind, number) or [names[number] for number in sorted(names)] or None
 
 
-def _everything(inputs: Any, labels: Any, outputs: Any) -> dict[str, Any]:
+def _all_outputs(inputs: Any, labels: Any, outputs: Any) -> dict[str, Any]:
     with contextlib.suppress(AttributeError):
         outputs = outputs.to_dict()
     return {n: v for n, v in outputs.items() if n != "loss" and v is not None and not isinstance(v, (list, tuple))}
 
 
-def _checked(made: Any, before: Sequence[Row]) -> list[Row]:
+def _check_rows(made: Any, before: Sequence[Row]) -> list[Row]:
     is_list = isinstance(made, Sequence) and all(isinstance(row, Mapping) and row for row in made)
     rows = [dict(row) for row in made] if is_list else []
     names = list((before or rows)[0]) if before or rows else []

@@ -14,7 +14,7 @@ MAX_ANSWER = 30  # Tokens, as in transformers' own example.
 
 
 class Answers(Task):
-    """An answer is where it begins and ends; no answer is a span of the first token.
+    """An answer is a span of tokens; the span of the first token alone means that there is no answer.
 
     Args:
         processing_class: The tokenizer.
@@ -30,7 +30,7 @@ class Answers(Task):
         return Example(dict(zip(("question", "context"), self._decoder.texts(inputs, row), strict=False)))
 
     def reduce(self, inputs: Any, labels: Any, outputs: Any) -> Mapping[str, Any]:
-        """Where the answer begins and where it ends."""
+        """The logits of where the answer begins and ends."""
         return {"start": outputs["start_logits"], "end": outputs["end_logits"]}
 
     def rows(self, inputs: Any, labels: Any, outputs: Mapping[str, np.ndarray], examples: Sequence[Example]) -> Any:
@@ -38,7 +38,7 @@ class Answers(Task):
         rows: list[Row] = []
         for index, example in enumerate(examples):
             there = mask_of(inputs)[index].astype(bool)
-            # Padding is no answer, whatever the model gives it.
+            # Padding is not an answer, whatever its logits.
             start, end = (softmax(np.where(there, outputs[name][index], -1e4)) for name in ("start", "end"))
             begin, last = self._best(start, end, self._context(inputs, index, there))
             row: Row = {
@@ -58,7 +58,7 @@ class Answers(Task):
         return rows
 
     def _context(self, inputs: Any, row: int, there: np.ndarray) -> np.ndarray:
-        """Where the context's tokens are: behind the question."""
+        """Which tokens belong to the context, after the question."""
         if "token_type_ids" in inputs and inputs["token_type_ids"][row].any():
             context = inputs["token_type_ids"][row] == 1
         else:
@@ -69,7 +69,7 @@ class Answers(Task):
         return context & there & ~special
 
     def _best(self, start: np.ndarray, end: np.ndarray, context: np.ndarray) -> tuple[int, int]:
-        """The likeliest span within the context, or that of the first token where samples without an answer exist."""
+        """The most probable span in the context, or that of the first token where samples without an answer exist."""
         scores = np.triu(np.outer(start * context, end * context))
         scores = scores - np.triu(scores, k=MAX_ANSWER)
         begin, last = np.unravel_index(scores.argmax(), scores.shape)

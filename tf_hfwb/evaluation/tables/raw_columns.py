@@ -51,7 +51,7 @@ def label_column(data: Any, kind: str | None, number: int | None = None) -> str 
 
 
 def class_names(data: Any, kind: str | None, number: int | None) -> list[str] | None:
-    """The names of the classes that the label's column has, or the column that it was made of.
+    """The names of the classes from the features of the label's column, or of the column that it was made from.
 
     Args:
         data: Any data; only a ``datasets.Dataset`` has names.
@@ -98,10 +98,10 @@ def _classes(feature: Any) -> list[str] | None:
 
 
 def text_columns(data: Any, kind: str, model_name: str) -> list[str]:
-    """The columns of text that are the input; of a sequence-to-sequence model with the target behind the source.
+    """The columns of text that are the input; for a sequence-to-sequence model the source and the target.
 
     Raises:
-        DataError: It cannot be told which they are.
+        DataError: The names do not tell which columns they are.
     """
     there = [
         name
@@ -109,9 +109,10 @@ def text_columns(data: Any, kind: str, model_name: str) -> list[str]:
         if getattr(feature, "dtype", None) in ("string", "large_string") and not is_id(name) and name not in LABELS
     ]
     if kind == "classification":
-        found, expected = _classified(there), "one column of text, or two that belong together by their names"
+        found = _classification_columns(there)
+        expected = "one column of text, or two that belong together by their names"
     elif kind == "rewriting":
-        found = _rewritten(there)
+        found = _rewriting_columns(there)
         expected = f"a source ({', '.join(_SOURCES)}) and a target ({', '.join(_TARGETS)})"
     else:
         found, expected = ["text"] if "text" in there else there[: len(there) == 1], "one column of text"
@@ -123,7 +124,7 @@ def text_columns(data: Any, kind: str, model_name: str) -> list[str]:
     )
 
 
-def _classified(there: Sequence[str]) -> list[str]:
+def _classification_columns(there: Sequence[str]) -> list[str]:
     for known in _KNOWN_TEXTS:
         if set(known) <= set(there):
             return list(known)
@@ -132,7 +133,7 @@ def _classified(there: Sequence[str]) -> list[str]:
     return list(there) if len(there) == 1 or are_alike else []
 
 
-def _rewritten(there: Sequence[str]) -> list[str]:
+def _rewriting_columns(there: Sequence[str]) -> list[str]:
     sources = [name for name in there if name in _SOURCES]
     targets = [name for name in there if name in _TARGETS]
     others = [name for name in there if name not in (*sources, *targets)]
@@ -144,5 +145,5 @@ def _rewritten(there: Sequence[str]) -> list[str]:
 
 
 def is_id(name: str) -> bool:
-    """Whether a column of that name only tells which row it is."""
+    """Whether a column of that name only identifies the row."""
     return name.lower() in _IDS or name.lower().endswith("_id")

@@ -8,19 +8,19 @@ import numpy as np
 
 
 def is_picture(pixels: np.ndarray) -> bool:
-    """Whether one sample's values can be shown as an image: [height, width], or with 1, 3 or 4 channels behind."""
+    """Whether one sample's values can be shown as an image: [height, width], or with 1, 3 or 4 channels at the end."""
     return (pixels.ndim == 2 and min(pixels.shape) > 3) or (pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4))
 
 
-def picture(pixels: np.ndarray) -> np.ndarray:
+def to_picture(pixels: np.ndarray) -> np.ndarray:
     """An image as uint8 [height, width] or [height, width, channels].
 
-    Values up to 1 are taken for shares, values up to 255 for bytes, and any other range is stretched.
+    Values up to 1 are fractions of white, values up to 255 are bytes, and any other range is stretched.
 
     Example:
-        >>> picture(np.array([[0.0, 0.5], [1.0, 0.25]])).tolist()
+        >>> to_picture(np.array([[0.0, 0.5], [1.0, 0.25]])).tolist()
         [[0, 128], [255, 64]]
-        >>> picture(np.array([[-1.0, 0.0], [1.0, 0.0]])).tolist()
+        >>> to_picture(np.array([[-1.0, 0.0], [1.0, 0.0]])).tolist()
         [[0, 128], [255, 128]]
     """
     if pixels.dtype == np.uint8:
@@ -34,8 +34,8 @@ def picture(pixels: np.ndarray) -> np.ndarray:
     return np.floor(values * 255 + 0.5).astype(np.uint8)
 
 
-def picture_of_pixel_values(values: np.ndarray, processing_class: Any) -> np.ndarray:
-    """What an image processor has made of an image, back as an image.
+def unprocess_picture(values: np.ndarray, processing_class: Any) -> np.ndarray:
+    """Turn the pixel values that an image processor made back into an image.
 
     Args:
         values: [channels, height, width], as transformers' models take it.
@@ -46,4 +46,4 @@ def picture_of_pixel_values(values: np.ndarray, processing_class: Any) -> np.nda
     mean, deviation = getattr(processor, "image_mean", None), getattr(processor, "image_std", None)
     if mean is not None and deviation is not None and getattr(processor, "do_normalize", True):
         pixels = np.clip(pixels * np.asarray(deviation) + np.asarray(mean), 0.0, 1.0)
-    return picture(pixels)
+    return to_picture(pixels)

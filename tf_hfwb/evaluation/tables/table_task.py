@@ -1,4 +1,4 @@
-"""What a task is: how its samples, labels and predictions are shown."""
+"""The base class of tasks: how their samples, labels and predictions are shown."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Example:
 
     Attributes:
         columns: Its input, by the names of the columns.
-        context: The text in which an answer lies, if it is known as it was before it was tokenised.
-        offsets: Where each token's text begins and ends in it; of other tokens (0, 0).
-        words: The words with the places of their first tokens, if they are known as they were.
-        end: What stands behind the last word: a mark where more has been cut off.
+        context: The original text that contains the answer, if it is known.
+        offsets: The begin and end of each token's text in the context; (0, 0) for other tokens.
+        words: The original words with the positions of their first tokens, if they are known.
+        end: The text after the last word: a mark where more was cut off.
     """
 
     columns: Row
@@ -36,24 +36,24 @@ class Example:
 class Task(abc.ABC):
     """A kind of model with the columns that show what it does.
 
-    :meth:`reduce` runs inside the graph, so that only what is shown leaves it; :meth:`rows` on another thread.
+    :meth:`reduce` runs inside the graph, so that only what is shown leaves it. :meth:`rows` runs on another thread.
 
     Attributes:
-        only_generates: Without labels the model is not asked for its outputs, only for what it generates.
+        only_generates: Whether, without labels, only what the model generates is needed, and not its outputs.
     """
 
     only_generates = False
 
     @abc.abstractmethod
     def example(self, inputs: Any, labels: Any, row: int) -> Example:
-        """How one sample of a batch is shown, from the model's inputs."""
+        """One sample of a batch as it is shown, made from the model's inputs."""
 
     def reduce(self, inputs: Any, labels: Any, outputs: Any) -> Mapping[str, Any]:
-        """Of the model's outputs, in the graph, what :meth:`rows` needs: tensors whose first axis is the batch."""
+        """Reduce the model's outputs in the graph to what :meth:`rows` needs: tensors, the batch as first axis."""
         return {"logits": outputs["logits"]}
 
     def generate(self, inputs: Any) -> Mapping[str, np.ndarray]:
-        """What else is needed of the model, made outside the graph."""
+        """What else :meth:`rows` needs of the model, computed outside the graph."""
         return {}
 
     @abc.abstractmethod
@@ -69,24 +69,23 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of each value for itself, in float64."""
+    """The probability of each value on its own, in float64."""
     return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -500, 500)))
 
 
 def negative_log(probability: Any) -> Any:
-    """The loss of a probability; of 0 a large number, as Keras has it."""
+    """The loss of a probability; for 0 a large number, as in Keras."""
     return -np.log(np.maximum(probability, 1e-30))
 
 
 SHOWN_NUMBERS = 32
 
 
-def shown_numbers(values: np.ndarray, digits: int) -> str:
-    """Numbers as a text; of many the first ones."""
+def format_numbers(values: np.ndarray, digits: int) -> str:
+    """Write numbers as a text; only the first ones if there are many."""
     flat = values.reshape(-1)
-    return " ".join(f"{value:.{digits}g}" for value in flat[:SHOWN_NUMBERS]) + (
-        " …" if flat.size > SHOWN_NUMBERS else ""
-    )
+    text = " ".join(f"{value:.{digits}g}" for value in flat[:SHOWN_NUMBERS])
+    return f"{text} …" if flat.size > SHOWN_NUMBERS else text
 
 
 class ClassNames:
@@ -94,7 +93,7 @@ class ClassNames:
 
     Args:
         names: The names in order, or by number, or None: numbers are shown.
-        must_be_all: It is an error if a class has no name.
+        must_be_all: Whether it is an error if a class has no name.
     """
 
     def __init__(self, names: Sequence[str] | Mapping[Any, str] | None = None, *, must_be_all: bool = False) -> None:
@@ -113,7 +112,10 @@ class ClassNames:
         return next((number for number, known in self._names.items() if known == name), None)
 
     def check(self, number: int) -> None:
-        """Raise if not all of so many classes have a name, and must have.
+        """Check that all classes have a name, if they must.
+
+        Args:
+            number: The number of classes.
 
         Raises:
             SettingError: One has none.

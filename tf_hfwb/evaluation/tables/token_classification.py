@@ -41,7 +41,7 @@ class Tags(Task):
             predicted = probabilities[heads].argmax(axis=-1)
             row: Row = {
                 "label": None,
-                "prediction": self._tagged(words, predicted) + example.end,
+                "prediction": self._format_tags(words, predicted) + example.end,
                 "probability": float(probabilities[heads, predicted].mean()) if words else None,
                 "loss": None,
                 "correct": None,
@@ -50,14 +50,14 @@ class Tags(Task):
                 tags = labels[index][heads]
                 known = (tags >= 0) & (tags < logits.shape[-1])
                 if known.any():
-                    row["label"] = self._tagged(words, tags) + example.end
+                    row["label"] = self._format_tags(words, tags) + example.end
                     row["loss"] = float(negative_log(probabilities[heads, tags * known])[known].mean())
                     row["correct"] = bool((predicted == tags)[known].all())
             rows.append(row)
         return rows
 
     def _words(self, inputs: Any, labels: Any, row: int) -> list[tuple[str, int]]:
-        """Each word with the place of its labelled token, the first one; without labels each token is a word."""
+        """Each word with the position of its labelled token, the first one; without labels each token is a word."""
         words: list[list[int]] = []
         for place in np.flatnonzero(mask_of(inputs)[row]):
             if self._decoder.is_special(inputs["input_ids"][row][place]):
@@ -68,7 +68,7 @@ class Tags(Task):
                 words[-1].append(int(place))
         return [(self._decoder.text(inputs["input_ids"][row][places]), places[0]) for places in words]
 
-    def _tagged(self, words: Sequence[tuple[str, int]], tags: Sequence[Any]) -> str:
+    def _format_tags(self, words: Sequence[tuple[str, int]], tags: Sequence[Any]) -> str:
         shown = []
         for (word, _), tag in zip(words, tags, strict=True):
             name = self._names[tag]

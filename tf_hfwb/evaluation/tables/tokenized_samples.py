@@ -108,7 +108,7 @@ class Tokenizing:
             texts = [_text(row[name]) for name in names]
             tokens = self._tokens(*texts)
             encoded.append({**tokens.inputs, **label})
-            examples.append(Example(dict(zip(names, tokens.seen(texts), strict=True))))
+            examples.append(Example(dict(zip(names, tokens.visible_texts(texts), strict=True))))
         return encoded, examples
 
     def _images(self, column: str, data: Any, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Example]]:
@@ -137,7 +137,7 @@ class Tokenizing:
             firsts = _first_tokens(tokens.word_ids())
             if tags is not None:
                 inputs["labels"] = [IGNORED_LABEL] * len(inputs["input_ids"])
-                for word, tag in self._tagged(row[tags], tags, texts):
+                for word, tag in self._word_tags(row[tags], tags, texts):
                     if word in firsts:
                         inputs["labels"][firsts[word]] = tag
             encoded.append(inputs)
@@ -148,7 +148,7 @@ class Tokenizing:
             examples.append(Example({"text": " ".join(seen) + end}, words=places, end=end))
         return encoded, examples
 
-    def _tagged(self, tags: Any, column: str, words: Sequence[str]) -> list[tuple[int, int]]:
+    def _word_tags(self, tags: Any, column: str, words: Sequence[str]) -> list[tuple[int, int]]:
         """The number of each word with its tag; none without tags."""
         if tags is None:
             return []
@@ -182,7 +182,7 @@ class Tokenizing:
             if is_labelled:
                 inputs["start_positions"], inputs["end_positions"] = _places(row["answers"], offsets)
             encoded.append(inputs)
-            seen = _Tokens(inputs, tokens["offset_mapping"], parts, is_full=True).seen([question, text])
+            seen = _Tokens(inputs, tokens["offset_mapping"], parts, is_full=True).visible_texts([question, text])
             examples.append(Example(dict(zip(("question", "context"), seen, strict=True)), text, offsets))
         return encoded, examples
 
@@ -223,7 +223,7 @@ class Tokenizing:
             if target:
                 inputs["labels"] = self._process(text_target=_text(target[0]), **self._truncation())["input_ids"]
             encoded.append(inputs)
-            examples.append(Example({"source": tokens.seen([_text(source)])[0]}))
+            examples.append(Example({"source": tokens.visible_texts([_text(source)])[0]}))
         return encoded, examples
 
     # -- parts -----------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ class Tokenizing:
         return {"truncation": True, "max_length": self._max_length}
 
     def _labels(self, data: Any, rows: list[dict[str, Any]], inputs: Sequence[str]) -> list[dict[str, Any]]:
-        """The label of each row, by the name that the model has for it; nothing where no row has one."""
+        """The labels of the rows, under the model's name for them; empty where no row has one."""
         column = label_column(data, self._kind, self._number_of_classes)
         if column is None:
             self._say_unlabelled(data, inputs)
@@ -335,8 +335,8 @@ class _Tokens:
     parts: Sequence[int | None]
     is_full: bool
 
-    def seen(self, texts: Sequence[str]) -> list[str]:
-        """What of each text has not been cut off; a tokenizer without offsets does not tell."""
+    def visible_texts(self, texts: Sequence[str]) -> list[str]:
+        """The part of each text that was not cut off; a tokenizer without offsets does not tell."""
         if self.offsets is None:
             return list(texts)
         shown = []
@@ -354,7 +354,7 @@ def _text(value: Any) -> str:
 
 
 def _first_tokens(words: Sequence[int | None]) -> dict[int, int]:
-    """The place of each word's first token."""
+    """The position of each word's first token."""
     places: dict[int, int] = {}
     for place, word in enumerate(words):
         if word is not None:
@@ -363,7 +363,7 @@ def _first_tokens(words: Sequence[int | None]) -> dict[int, int]:
 
 
 def _places(answers: Mapping[str, Any] | None, offsets: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """The first and the last token of the first answer; (0, 0) if it is none, or has been cut off; -100 if unknown."""
+    """The first and last token of the first answer; (0, 0) without an answer, or if it was cut off; -100 if unknown."""
     if answers is None:
         return IGNORED_LABEL, IGNORED_LABEL
     if not answers["text"]:

@@ -19,12 +19,12 @@ from tf_hfwb.serving.tokenizers.code_points import (
     Flat,
     Ranges,
     begins_of,
-    decoded,
     every_other,
+    insert_before,
     octets_of,
-    preceded,
-    shifted,
+    shift,
     taken_by,
+    to_code_points,
     with_added_ids,
 )
 
@@ -34,7 +34,7 @@ _NEVER = np.int64(2**62)
 
 
 class ByteLevel:
-    """Texts to ids.
+    """Turns texts into ids.
 
     Args:
         described: A tokenizer's JSON.
@@ -60,10 +60,10 @@ class ByteLevel:
         self.tables = [self._merges, self._added.tree.children]
 
     def __call__(self, text: Any) -> Any:
-        """The ids of each text [batch], ragged and without those that frame it."""
+        """The ids of each text [batch], ragged and without special tokens."""
         import tensorflow as tf
 
-        flat = decoded(text)
+        flat = to_code_points(text)
         flat = self._added(flat, self._classes(flat.codes) == _WHITE)
         if self._prefix_space:
             flat = _with_prefix_space(flat)
@@ -74,19 +74,19 @@ class ByteLevel:
         octets, counts = _utf8(tf.where(is_added, 0, flat.codes))
         symbols = tf.gather(self._bytes, octets)
         symbols = with_added_ids(symbols, tf.repeat(flat.codes, counts), self._added.ids)
-        at, symbols = self._merged(symbols, tf.repeat(words, counts))
+        at, symbols = self._merge_pairs(symbols, tf.repeat(words, counts))
         rows = tf.gather(tf.repeat(flat.rows, counts), at)
         return tf.RaggedTensor.from_value_rowids(symbols, rows, tf.cast(flat.number, tf.int64), validate=False)
 
-    def _merged(self, symbols: Any, words: Any) -> tuple[Any, Any]:
-        """The symbols that are left of each word [m] when no pair can be merged any more, and where each starts."""
+    def _merge_pairs(self, symbols: Any, words: Any) -> tuple[Any, Any]:
+        """The symbols of each word [m] when no pair can be merged any more, and where each starts."""
         import tensorflow as tf
 
         number = tf.reduce_max(tf.concat([words, [-1]], 0)) + 1
 
         def merge(at: Any, symbols: Any, words: Any, done_at: Any, done: Any) -> tuple[Any, ...]:
-            left, right = tf.cast(symbols, tf.int64), tf.cast(shifted(symbols, 1, 0), tf.int64)
-            is_pair = shifted(words, 1, -1) == words
+            left, right = tf.cast(symbols, tf.int64), tf.cast(shift(symbols, 1, 0), tf.int64)
+            is_pair = shift(words, 1, -1) == words
             merged = self._merges.lookup(tf.where(is_pair, left * 2**32 + right, -1))
             best = tf.gather(tf.math.unsorted_segment_min(merged, words, number), words)
             is_done = best == _NEVER
@@ -94,7 +94,7 @@ class ByteLevel:
             done = tf.concat([done, tf.boolean_mask(symbols, is_done)], 0)
             is_hit = every_other((merged == best) & ~is_done)
             symbols = tf.where(is_hit, tf.cast(merged % 2**32, tf.int32), symbols)
-            keep = ~is_done & ~shifted(is_hit, -1, False)
+            keep = ~is_done & ~shift(is_hit, -1, False)
             kept = (tf.boolean_mask(values, keep) for values in (at, symbols, words))
             return *kept, done_at, done
 
@@ -111,7 +111,7 @@ class ByteLevel:
 
 
 def byte_characters() -> list[str]:
-    """The character by which the vocabulary writes each byte: itself where it can be seen, else one from 256 on."""
+    """The character that stands for each byte in the vocabulary: itself if it is printable, else one from 256 on."""
     seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
     unseen = [byte for byte in range(256) if byte not in seen]
     return [chr(byte if byte in seen else 256 + unseen.index(byte)) for byte in range(256)]
@@ -128,9 +128,9 @@ def _classes() -> Ranges:
 
 
 def _with_prefix_space(flat: Flat) -> Flat:
-    """With a space before each text, and after each added token, where there is none."""
+    """Add a space before each text, and after each added token, where there is none."""
     needs = begins_of(flat) & (flat.codes != SPACE) & (flat.codes < ADDED)
-    return preceded(flat, needs, SPACE)[0]
+    return insert_before(flat, needs, SPACE)[0]
 
 
 def _begins(flat: Flat, kinds: Any) -> Any:
@@ -138,11 +138,11 @@ def _begins(flat: Flat, kinds: Any) -> Any:
     import tensorflow as tf
 
     codes, starts = flat.codes, begins_of(flat)
-    before = tf.where(starts, _OUTSIDE, shifted(kinds, -1, _OUTSIDE))
-    after = tf.where(shifted(starts, 1, True), _OUTSIDE, shifted(kinds, 1, _OUTSIDE))
+    before = tf.where(starts, _OUTSIDE, shift(kinds, -1, _OUTSIDE))
+    after = tf.where(shift(starts, 1, True), _OUTSIDE, shift(kinds, 1, _OUTSIDE))
     is_white = kinds == _WHITE
     # A single space belongs to the word behind it, which is why white space leaves its last character alone.
-    in_word = (before == kinds) | ((before == _WHITE) & (shifted(codes, -1, 0) == SPACE))
+    in_word = (before == kinds) | ((before == _WHITE) & (shift(codes, -1, 0) == SPACE))
     in_white = (before == _WHITE) & ((after == _WHITE) | (after == _OUTSIDE))
     begins = starts | tf.where(is_white, ~in_white, ~in_word)
 
@@ -151,15 +151,15 @@ def _begins(flat: Flat, kinds: Any) -> Any:
     for contraction in _CONTRACTIONS:
         is_here = candidates
         for offset, character in enumerate(contraction[1:], 1):
-            is_here &= (shifted(codes, offset, -1) == ord(character)) & (shifted(segments, offset, -1) == segments)
+            is_here &= (shift(codes, offset, -1) == ord(character)) & (shift(segments, offset, -1) == segments)
         for offset in range(1, len(contraction)):
-            begins &= ~shifted(is_here, -offset, False)
-        begins |= shifted(is_here, -len(contraction), False)
+            begins &= ~shift(is_here, -offset, False)
+        begins |= shift(is_here, -len(contraction), False)
     return begins
 
 
 def _utf8(codes: Any) -> tuple[Any, Any]:
-    """The bytes of the characters, and how many each has."""
+    """The bytes of the characters in UTF-8, and the number of bytes of each."""
     import tensorflow as tf
 
     six = [tf.bitwise.bitwise_and(tf.bitwise.right_shift(codes, 6 * n), 63) + 128 for n in range(3)]

@@ -1,4 +1,4 @@
-"""Texts as code points in the graph, and what a tokenizer makes of each code point, asked of the tokenizer itself.
+"""Texts as code points in the graph, and what a tokenizer does to each code point, found by asking the tokenizer.
 
 Texts are one flat vector of code points with the row of each. All operations are of TensorFlow's core, so that every
 TensorFlow Serving has them.
@@ -40,7 +40,7 @@ class Flat(NamedTuple):
     number: Any
 
     def only(self, mask: Any) -> Flat:
-        """Without those where ``mask`` is false."""
+        """Keep the code points where ``mask`` is true."""
         import tensorflow as tf
 
         return Flat(tf.boolean_mask(self.codes, mask), tf.boolean_mask(self.rows, mask), self.number)
@@ -70,7 +70,7 @@ KEPT, DROPPED = -1, -2
 
 
 class Replacements:
-    """Code points that give way to others.
+    """Replaces code points by others.
 
     Args:
         replacements: What they give way to.
@@ -82,7 +82,7 @@ class Replacements:
         self._starts = np.cumsum(self._lengths, dtype=np.int32) - self._lengths
 
     def __call__(self, flat: Flat, which: Any) -> tuple[Flat, Any]:
-        """The new texts, and how many code points each old one has become.
+        """The new texts, and the number of new code points of each old one.
 
         Args:
             flat: The texts.
@@ -153,7 +153,7 @@ class AddedTokens:
 
 
 def _one_after_another(lengths: Any, rows: Any) -> Any:
-    """The first of what is found in each row, then the first that begins behind its end, and so on.
+    """The first match in each row, then the first one that begins after its end, and so on.
 
     Args:
         lengths: The length of what is found at each place; 0 where nothing is.
@@ -173,7 +173,7 @@ def _one_after_another(lengths: Any, rows: Any) -> Any:
         return place + tf.gather(lengths, place), row, found
 
     vector = tf.TensorSpec([None], tf.int32).shape
-    is_first = shifted(rows, -1, -1) != rows
+    is_first = shift(rows, -1, -1) != rows
     return tf.while_loop(
         lambda at, *rest: tf.size(at) > 0,
         walk,
@@ -183,18 +183,18 @@ def _one_after_another(lengths: Any, rows: Any) -> Any:
 
 
 def _just_before(is_token: Any, is_space: Any, rows: Any) -> Any:
-    """Whether each is in the white space that ends where a token begins."""
+    """Whether each code point is white space right before a token."""
     import tensorflow as tf
 
-    begins = is_space & ~(shifted(is_space, -1, False) & (shifted(rows, -1, -1) == rows))
+    begins = is_space & ~(shift(is_space, -1, False) & (shift(rows, -1, -1) == rows))
     run = tf.cumsum(tf.cast(begins, tf.int32)) * tf.cast(is_space, tf.int32)
-    is_last = is_space & shifted(is_token, 1, False) & (shifted(rows, 1, -1) == rows)
+    is_last = is_space & shift(is_token, 1, False) & (shift(rows, 1, -1) == rows)
     chosen = tf.boolean_mask(run, is_last)
     number = tf.reduce_max(tf.concat([run, [0]], 0)) + 1
     return is_space & tf.gather(tf.scatter_nd(chosen[:, None], tf.fill(tf.shape(chosen), True), [number]), run)
 
 
-def decoded(text: Any) -> Flat:
+def to_code_points(text: Any) -> Flat:
     """A vector of texts [batch] as code points."""
     import tensorflow as tf
 
@@ -203,7 +203,7 @@ def decoded(text: Any) -> Flat:
 
 
 def taken_by(splitter: Any) -> np.ndarray:
-    """Whether each of :data:`PROBED` is taken away by a pre-tokenizer of the ``tokenizers`` library."""
+    """Whether a pre-tokenizer of the ``tokenizers`` library removes each of :data:`PROBED`."""
     text = "".join(map(chr, PROBED))
     is_taken = np.ones(len(text), bool)
     for _, (start, end) in splitter.pre_tokenize_str(text):
@@ -214,7 +214,7 @@ def taken_by(splitter: Any) -> np.ndarray:
 def begins_of(flat: Flat) -> Any:
     """Whether an added token or a stretch of text between them begins at each code point."""
     is_added = flat.codes >= ADDED
-    return (shifted(flat.rows, -1, -1) != flat.rows) | is_added | shifted(is_added, -1, False)
+    return (shift(flat.rows, -1, -1) != flat.rows) | is_added | shift(is_added, -1, False)
 
 
 def bounds(begins: Any) -> tuple[Any, Any]:
@@ -226,14 +226,14 @@ def bounds(begins: Any) -> tuple[Any, Any]:
 
 
 def octets_of(codes: Any) -> Any:
-    """How many bytes each code point has in UTF-8."""
+    """The number of bytes of each code point in UTF-8."""
     import tensorflow as tf
 
     return 1 + sum(tf.cast(codes >= least, tf.int32) for least in (0x80, 0x800, 0x10000))
 
 
-def preceded(flat: Flat, flags: Any, code: int) -> tuple[Flat, Any, Any]:
-    """The texts with ``code`` in front of each code point that is flagged.
+def insert_before(flat: Flat, flags: Any, code: int) -> tuple[Flat, Any, Any]:
+    """Insert ``code`` in front of each flagged code point.
 
     Returns:
         The texts; where each of their code points was; and which of them are new.
@@ -241,7 +241,7 @@ def preceded(flat: Flat, flags: Any, code: int) -> tuple[Flat, Any, Any]:
     import tensorflow as tf
 
     places = tf.repeat(tf.range(tf.size(flat.codes)), tf.where(flags, 2, 1))
-    is_new = tf.gather(flags, places) & (shifted(places, 1, -1) == places)
+    is_new = tf.gather(flags, places) & (shift(places, 1, -1) == places)
     codes = tf.where(is_new, code, tf.gather(flat.codes, places))
     return Flat(codes, tf.gather(flat.rows, places), flat.number), places, is_new
 
@@ -267,13 +267,13 @@ def every_other(flags: Any) -> Any:
     import tensorflow as tf
 
     places = tf.range(tf.size(flags))
-    starts = flags & ~shifted(flags, -1, False)
+    starts = flags & ~shift(flags, -1, False)
     run = tf.maximum(tf.cumsum(tf.cast(starts, tf.int32)) - 1, 0)
     first = tf.concat([tf.boolean_mask(places, starts), [0]], 0)
     return flags & ((places - tf.gather(first, run)) % 2 == 0)
 
 
-def shifted(values: Any, by: int, outside: Any) -> Any:
+def shift(values: Any, by: int, outside: Any) -> Any:
     """``values[i + by]`` at each i; ``outside`` where there is none."""
     import tensorflow as tf
 

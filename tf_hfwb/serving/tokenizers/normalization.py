@@ -26,7 +26,7 @@ from tf_hfwb.serving.tokenizers.code_points import (
     bounds,
     every_other,
     octets_of,
-    shifted,
+    shift,
     taken_by,
 )
 from tf_hfwb.serving.tokenizers.prefix_tree import Tree
@@ -40,7 +40,7 @@ _LONGEST_CLUSTER = 5  # In bytes; of longer ones the library looks characters up
 
 
 class Normalizer:
-    """What becomes of texts.
+    """Normalises texts.
 
     Args:
         described: ``normalizer`` of a tokenizer's JSON.
@@ -55,7 +55,7 @@ class Normalizer:
     def __init__(self, described: Mapping[str, Any] | None) -> None:
         self.tables: list[Any] = []
         self._steps: list[Callable[[Flat], Flat]] = []
-        flattened = _flattened(described) if described else []
+        flattened = _flatten(described) if described else []
         for is_of_characters, group in itertools.groupby(flattened, lambda step: step["type"] in _OF_CHARACTERS):
             if is_of_characters:
                 self._add(_Characters(list(group)))
@@ -81,10 +81,10 @@ def white_space() -> Ranges:
     return Ranges(taken_by(pre_tokenizers.WhitespaceSplit()))
 
 
-def _flattened(described: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _flatten(described: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if described["type"] != "Sequence":
         return [described]
-    return [step for part in described["normalizers"] for step in _flattened(part)]
+    return [step for part in described["normalizers"] for step in _flatten(part)]
 
 
 def _step(described: Mapping[str, Any]) -> Any:
@@ -102,7 +102,7 @@ def _step(described: Mapping[str, Any]) -> Any:
 
 
 class _Characters:
-    """Steps that change each character whatever stands beside it, as one."""
+    """Several steps that change each character regardless of its neighbours, as one step."""
 
     def __init__(self, described: Sequence[Mapping[str, Any]]) -> None:
         import tokenizers
@@ -215,9 +215,9 @@ class _Clusters:
 
         codes = flat.codes
         is_control = self._is_control(codes) == 1
-        before, is_control_before = shifted(codes, -1, -1), shifted(is_control, -1, True)
+        before, is_control_before = shift(codes, -1, -1), shift(is_control, -1, True)
         is_joined = (self._joins_left(codes) == 1) & ~is_control_before
-        is_joined |= shifted(self._joins_right(codes) == 1, -1, False) & ~is_control
+        is_joined |= shift(self._joins_right(codes) == 1, -1, False) & ~is_control
         is_joined |= (codes == ord("\n")) & (before == ord("\r"))
         starts, ends = bounds(begins_of(flat) | ~is_joined)
         until = tf.concat([[0], tf.cumsum(octets_of(codes))], 0)
@@ -226,7 +226,7 @@ class _Clusters:
 
 
 def _entries(charsmap: bytes) -> dict[str, str]:
-    """The map of SentencePiece: a double-array trie of the keys, then the texts they give way to, each ended by NUL."""
+    """Read the map of SentencePiece: a double-array trie of the keys, then their replacements, each ended by NUL."""
     size = int.from_bytes(charsmap[:4], "little")
     units = np.frombuffer(charsmap[4 : 4 + size], "<u4").astype(np.int64)
     texts = charsmap[4 + size :]
@@ -260,7 +260,7 @@ def _map_of_a_to_b() -> bytes:
 
 
 class _Strip:
-    """Takes away the white space at the ends."""
+    """Removes the white space at the ends."""
 
     def __init__(self, *, is_left: bool, is_right: bool) -> None:
         self._is_left, self._is_right = is_left, is_right
@@ -284,7 +284,7 @@ class _Strip:
 
 
 class _Spaces:
-    """Writes each run of two spaces or more as something else."""
+    """Replaces each run of two or more spaces."""
 
     def __init__(self, content: str) -> None:
         self._replacements = Replacements([content])
@@ -293,13 +293,13 @@ class _Spaces:
         import tensorflow as tf
 
         is_space = flat.codes == SPACE
-        goes_on = is_space & shifted(is_space, -1, False) & ~begins_of(flat)
-        is_first = is_space & ~goes_on & shifted(goes_on, 1, False)
+        goes_on = is_space & shift(is_space, -1, False) & ~begins_of(flat)
+        is_first = is_space & ~goes_on & shift(goes_on, 1, False)
         return self._replacements(flat, tf.where(is_first, 0, tf.where(goes_on, DROPPED, KEPT)))[0]
 
 
 class _Phrase:
-    """Writes one or two characters as something else."""
+    """Replaces one or two characters."""
 
     def __init__(self, phrase: str, content: str) -> None:
         self._codes = [ord(character) for character in phrase]
@@ -311,6 +311,6 @@ class _Phrase:
         is_here, is_second = flat.codes == self._codes[0], tf.zeros_like(flat.codes, tf.bool)
         if len(self._codes) == 2:
             is_next = (flat.codes == self._codes[1]) & ~begins_of(flat)
-            is_here = every_other(is_here & shifted(is_next, 1, False))
-            is_second = shifted(is_here, -1, False)
+            is_here = every_other(is_here & shift(is_next, 1, False))
+            is_second = shift(is_here, -1, False)
         return self._replacements(flat, tf.where(is_here, 0, tf.where(is_second, DROPPED, KEPT)))[0]

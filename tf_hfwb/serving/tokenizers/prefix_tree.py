@@ -1,4 +1,4 @@
-"""Strings as a tree of code points in the graph, to find which of them begin at a place of a text."""
+"""Strings as a tree of code points in the graph, to find which of them begin at a position of a text."""
 
 from __future__ import annotations
 

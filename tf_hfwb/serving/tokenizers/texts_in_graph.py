@@ -1,4 +1,4 @@
-"""From texts to what a model takes, in the graph: ids, truncated, framed and padded as the tokenizer does it."""
+"""A tokenizer in the graph: from texts to ids, truncated, with special tokens and padded as the tokenizer does it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class TextsInGraph:
     Args:
         tokenizer: A fast tokenizer of transformers.
         max_length: The most ids that a text, or a pair, becomes, those that frame it included; None for no limit.
-        pad_token_id: What shorter texts are filled up with; the tokenizer's when None.
-        is_left: Whether they are filled up on the left; as the tokenizer does when None.
+        pad_token_id: The id with which shorter texts are padded; the tokenizer's when None.
+        is_left: Whether they are padded on the left; as the tokenizer does when None.
 
     Attributes:
-        tables: What a SavedModel must hold on to.
+        tables: The tables that a SavedModel must contain.
         pad_token_id: The argument, or the tokenizer's; 0 where there is none.
         is_left: The argument, or the tokenizer's.
 
@@ -41,24 +41,24 @@ class TextsInGraph:
     ) -> None:
         import tensorflow as tf
 
-        words = _ids_of(tokenizer)
+        words = _build_ids(tokenizer)
         self.tables = words.tables
-        # One function, so that what uses it does not trace it again.
+        # One function, so that each use does not trace it again.
         self._ids = tf.function(words.__call__, input_signature=[tf.TensorSpec([None], tf.string)])
         self.pad_token_id = int((tokenizer.pad_token_id if pad_token_id is None else pad_token_id) or 0)
         self._pad_type = tokenizer.pad_token_type_id
         self.is_left = tokenizer.padding_side == "left" if is_left is None else is_left
         self._single, self._pair = (_frame(tokenizer, *["a"] * number) for number in (1, 2))
         self.max_length = max_length
-        if max_length is not None and max_length <= _added(self._pair):
+        if max_length is not None and max_length <= _num_special_tokens(self._pair):
             raise SettingError(
                 "max_length",
                 max_length,
-                expected=f"more than the {_added(self._pair)} special tokens that frame a pair of texts",
+                expected=f"more than the {_num_special_tokens(self._pair)} special tokens that frame a pair of texts",
             )
 
     def __call__(self, text: Any, text_pair: Any = None) -> dict[str, Any]:
-        """What the model takes.
+        """The model's inputs for texts, or for pairs of texts.
 
         Args:
             text: Texts [batch].
@@ -70,11 +70,11 @@ class TextsInGraph:
         parts = [self._ids(text)] if text_pair is None else [self._ids(text), self._ids(text_pair)]
         frame = self._single if text_pair is None else self._pair
         if self.max_length is not None:
-            parts = _truncated(parts, self.max_length - _added(frame))
-        return self._framed(parts, frame)
+            parts = _truncate(parts, self.max_length - _num_special_tokens(frame))
+        return self._add_special_tokens(parts, frame)
 
     def prompts(self, text: Any, longest: int | None) -> dict[str, Any]:
-        """What a model takes that goes on with the texts: of one that is too long, the end is kept.
+        """The inputs of a model that continues the texts. Of a text that is too long, the end is kept.
 
         Args:
             text: Texts [batch].
@@ -83,10 +83,10 @@ class TextsInGraph:
         limits = [limit for limit in (longest, self.max_length) if limit is not None]
         ids = self._ids(text)
         if limits:
-            ids = ids[:, -max(1, min(limits) - _added(self._single)) :]
-        return self._framed([ids], self._single)
+            ids = ids[:, -max(1, min(limits) - _num_special_tokens(self._single)) :]
+        return self._add_special_tokens([ids], self._single)
 
-    def _framed(self, parts: list[Any], frame: list[tuple[int | None, int, int]]) -> dict[str, Any]:
+    def _add_special_tokens(self, parts: list[Any], frame: list[tuple[int | None, int, int]]) -> dict[str, Any]:
         import tensorflow as tf
 
         number = tf.cast(parts[0].nrows(), tf.int32)
@@ -97,14 +97,14 @@ class TextsInGraph:
             types.append(tf.ones_like(piece) * type_id)
         row = tf.concat(ids, axis=1)
         return {
-            "input_ids": _padded(row, self.pad_token_id, self.is_left),
-            "attention_mask": _padded(tf.ones_like(row), 0, self.is_left),
-            "token_type_ids": _padded(tf.concat(types, axis=1), self._pad_type, self.is_left),
+            "input_ids": _pad(row, self.pad_token_id, self.is_left),
+            "attention_mask": _pad(tf.ones_like(row), 0, self.is_left),
+            "token_type_ids": _pad(tf.concat(types, axis=1), self._pad_type, self.is_left),
         }
 
 
-def _padded(rows: Any, value: int, is_left: bool) -> Any:
-    """A tensor at least one token wide, as no model takes less."""
+def _pad(rows: Any, value: int, is_left: bool) -> Any:
+    """A tensor that is at least one token wide, as every model needs."""
     import tensorflow as tf
 
     width = tf.maximum(rows.bounding_shape(axis=1, out_type=tf.int32), 1)
@@ -114,8 +114,8 @@ def _padded(rows: Any, value: int, is_left: bool) -> Any:
     return tf.reverse(rows[:, ::-1].to_tensor(value, shape=shape), axis=[1])
 
 
-def _truncated(parts: list[Any], room: int) -> list[Any]:
-    """As "longest_first" of transformers' fast tokenizers: the longer one gives way, then both."""
+def _truncate(parts: list[Any], room: int) -> list[Any]:
+    """Truncate as "longest_first" of transformers' fast tokenizers: the longer text first, then both."""
     import tensorflow as tf
 
     if len(parts) == 1:
@@ -140,7 +140,7 @@ def _first(rows: Any, number: Any) -> Any:
 
 
 def _frame(tokenizer: Any, *texts: str) -> list[tuple[int | None, int, int]]:
-    """Where the texts stand among the tokens that frame them: (index of the text or None, the token's id, type)."""
+    """The texts and the special tokens around them: (index of the text or None, the token's id, type)."""
     encoding = tokenizer(*texts).encodings[0]
     frame: list[tuple[int | None, int, int]] = []
     for id, type_id, part in zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True):
@@ -149,12 +149,12 @@ def _frame(tokenizer: Any, *texts: str) -> list[tuple[int | None, int, int]]:
     return frame
 
 
-def _added(frame: list[tuple[int | None, int, int]]) -> int:
+def _num_special_tokens(frame: list[tuple[int | None, int, int]]) -> int:
     return sum(part is None for part, *_ in frame)
 
 
-def _ids_of(tokenizer: Any) -> Any:
-    """The part that finds the ids of the words."""
+def _build_ids(tokenizer: Any) -> Any:
+    """The part that turns texts into ids, by the tokenizer's kind."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UnsupportedTokenizerError(f"{type(tokenizer).__name__} is no fast tokenizer")

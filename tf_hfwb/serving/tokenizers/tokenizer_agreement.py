@@ -1,4 +1,4 @@
-"""Whether the ids of the graph are those of the tokenizer, before anybody relies on it."""
+"""The check that the ids of the graph are those of the tokenizer."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SENTENCES = [
 _HARD = ["", " ", "\n\n", "\0a\0", "\u200d\ufeff\u00ad", "a\u00a0b\u3000c\u0085d", "'s''ll 'tis", "x" * 300, "ab" * 60]
 
 
-def sample(tokenizer: Any) -> list[str]:
+def hard_texts(tokenizer: Any) -> list[str]:
     """Texts that are hard on a tokenizer, its own special tokens among them."""
     apart = [unicodedata.normalize("NFD", sentence) for sentence in _SENTENCES]
     special = [f"a {token}b{token} c" for token in tokenizer.all_special_tokens]
     return [*_SENTENCES, *apart, *(sentence.upper() for sentence in _SENTENCES), *_HARD, *special]
 
 
-def agreement(texts: TextsInGraph, tokenizer: Any, more: Sequence[str], *, is_accepted: bool) -> None:
+def check_agreement(texts: TextsInGraph, tokenizer: Any, more: Sequence[str], *, is_accepted: bool) -> None:
     """Compare the ids for a sample and for ``more``, alone and in pairs, and report it.
 
     Raises:
@@ -39,7 +39,7 @@ def agreement(texts: TextsInGraph, tokenizer: Any, more: Sequence[str], *, is_ac
     """
     import tensorflow as tf
 
-    given = [*sample(tokenizer), *more]
+    given = [*hard_texts(tokenizer), *more]
     wrong = []
     for columns in ([given], [given, given[1:] + given[:1]]):
         encoded = texts(*(tf.constant(column) for column in columns))

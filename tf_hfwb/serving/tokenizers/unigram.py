@@ -18,9 +18,9 @@ from tf_hfwb.serving.tokenizers.code_points import (
     Flat,
     begins_of,
     bounds,
-    decoded,
-    preceded,
-    shifted,
+    insert_before,
+    shift,
+    to_code_points,
     with_added_ids,
 )
 from tf_hfwb.serving.tokenizers.normalization import Normalizer, white_space
@@ -31,7 +31,7 @@ _PENALTY = 10.0  # By which an unknown character is worse than the worst piece.
 
 
 class Unigram:
-    """Texts to ids.
+    """Turns texts into ids.
 
     Args:
         tokenizer: A tokenizer of the ``tokenizers`` library.
@@ -73,26 +73,26 @@ class Unigram:
         self.tables = [*(tree.children for tree in trees), *self._normalizer.tables]
 
     def __call__(self, text: Any) -> Any:
-        """The ids of each text [batch], ragged and without those that frame it."""
+        """The ids of each text [batch], ragged and without special tokens."""
         import tensorflow as tf
 
-        flat = decoded(text)
+        flat = to_code_points(text)
         flat = self._added(flat, self._white(flat.codes) == 1)
         flat = self._normalizer(flat)
         flat, begins = self._words(self._added_late(flat, self._white(flat.codes) == 1))
         first, ends = bounds(begins)
-        pieces = self._ending(flat.codes, tf.gather(ends, tf.cumsum(tf.cast(begins, tf.int32)) - 1))
+        pieces = self._pieces_ending(flat.codes, tf.gather(ends, tf.cumsum(tf.cast(begins, tf.int32)) - 1))
         starts, pieces = _backwards(pieces, self._best(pieces, first, ends), first, ends)
 
         ids = with_added_ids(tf.gather(self._ids, pieces), tf.gather(flat.codes, starts), self._added_ids)
         # Unknown characters side by side in a word are one unknown token.
         is_unknown = ids == self._unknown
-        keep = tf.gather(begins, starts) | ~(is_unknown & shifted(is_unknown, -1, False))
+        keep = tf.gather(begins, starts) | ~(is_unknown & shift(is_unknown, -1, False))
         rows = tf.gather(flat.rows, tf.boolean_mask(starts, keep))
         number = tf.cast(flat.number, tf.int64)
         return tf.RaggedTensor.from_value_rowids(tf.boolean_mask(ids, keep), rows, number, validate=False)
 
-    def _ending(self, codes: Any, ends: Any) -> Any:
+    def _pieces_ending(self, codes: Any, ends: Any) -> Any:
         """The pieces that end with each character [n, longest], the longest first; the last column is one character.
 
         Args:
@@ -133,7 +133,7 @@ class Unigram:
         import tensorflow as tf
 
         longest = self._pieces.longest
-        # Words that still go on stand in front.
+        # Words that are not finished are in front.
         order = tf.argsort(first - ends)
         first, lengths = tf.gather(first, order), tf.gather(ends - first, order)
         number = tf.size(first)
@@ -223,16 +223,16 @@ class _Words:
         begins = begins_of(flat)
         if self._splits_at_white:
             is_white = self._white(flat.codes) == 1
-            begins = tf.boolean_mask(begins | shifted(is_white, -1, False), ~is_white)
+            begins = tf.boolean_mask(begins | shift(is_white, -1, False), ~is_white)
             flat = flat.only(~is_white)
         codes, rows, number = flat
         codes = tf.where(codes == SPACE, self._mark, codes)
         if self._scheme != "never":
             is_marked = begins & (codes != self._mark) & (codes < ADDED)
             if self._scheme == "first":
-                is_marked &= shifted(rows, -1, -1) != rows
-            (codes, rows, number), places, is_mark = preceded(Flat(codes, rows, number), is_marked, self._mark)
-            begins = tf.gather(begins, places) & ~shifted(is_mark, -1, False)
+                is_marked &= shift(rows, -1, -1) != rows
+            (codes, rows, number), places, is_mark = insert_before(Flat(codes, rows, number), is_marked, self._mark)
+            begins = tf.gather(begins, places) & ~shift(is_mark, -1, False)
         if self._splits_at_marks:
             begins |= codes == self._mark
         return Flat(codes, rows, number), begins

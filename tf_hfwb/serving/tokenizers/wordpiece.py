@@ -22,8 +22,8 @@ from tf_hfwb.serving.tokenizers.code_points import (
     Ranges,
     Replacements,
     bounds,
-    decoded,
-    shifted,
+    shift,
+    to_code_points,
     with_added_ids,
 )
 from tf_hfwb.serving.tokenizers.prefix_tree import Tree
@@ -34,7 +34,7 @@ _SEPARATOR = "0"  # Changes nothing beside it, and nothing else becomes one.
 
 
 class WordPiece:
-    """Texts to ids.
+    """Turns texts into ids.
 
     Args:
         tokenizer: A tokenizer of the ``tokenizers`` library.
@@ -80,10 +80,10 @@ class WordPiece:
         return str(normal)
 
     def __call__(self, text: Any) -> Any:
-        """The ids of each text [batch], ragged and without those that frame it."""
+        """The ids of each text [batch], ragged and without special tokens."""
         import tensorflow as tf
 
-        flat = decoded(text)
+        flat = to_code_points(text)
         # No added token of this kind takes white space away.
         flat = self._added(flat, tf.zeros_like(flat.codes, tf.bool))
         flat, is_alone = self._characters(flat)
@@ -91,8 +91,8 @@ class WordPiece:
         is_alone = tf.boolean_mask(is_alone | (codes >= ADDED), keep)
         flat = Flat(codes, flat.rows, flat.number).only(keep)
         is_space = flat.codes == SPACE
-        is_first = shifted(flat.rows, -1, -1) != flat.rows
-        begins = is_first | is_alone | shifted(is_space, -1, True) | shifted(is_alone, -1, True)
+        is_first = shift(flat.rows, -1, -1) != flat.rows
+        begins = is_first | is_alone | shift(is_space, -1, True) | shift(is_alone, -1, True)
         begins = tf.boolean_mask(begins, ~is_space)
         flat = flat.only(~is_space)
         starts, ids = self._pieces_of(flat.codes, begins)
