@@ -111,12 +111,8 @@ def export_for_serving(
     check_version(directory, version)
     _check_texts(sample_texts)
     _check_artifact(artifact_name, aliases, link_to_registry)
-    if max_length is not None:
-        max_length = whole_number("max_length", max_length, expected="a whole number from 1, or None")
-    if max_new_tokens is not None:
-        max_new_tokens = whole_number(
-            "max_new_tokens", max_new_tokens, minimum=0, expected="a whole number from 0, or None"
-        )
+    max_length = _check_length("max_length", max_length, minimum=1)
+    max_new_tokens = _check_length("max_new_tokens", max_new_tokens, minimum=0)
     with checker() as other_process:
         model, tokenizer = load_source(
             model_or_artifact_or_dir, processing_class, safe_mode=safe_mode, custom_objects=custom_objects
@@ -144,6 +140,11 @@ def export_for_serving(
     if artifact_name is not None:
         _log(draft.published, f"servable-{artifact_name}", aliases, link_to_registry, model_or_artifact_or_dir)
     return draft.published
+
+
+def _check_length(name: str, value: Any, *, minimum: int) -> int | None:
+    expected = f"a whole number from {minimum}, or None"
+    return None if value is None else whole_number(name, value, minimum=minimum, expected=expected)
 
 
 def _save(
