@@ -243,3 +243,12 @@ def test_training_eagerly_on_a_batch_of_arrays_after_a_fit():
     model = classifier("keras", run_eagerly=True)
     model.fit(*samples(8), batch_size=4, verbose=0, callbacks=[WandbMetricsLogger(1)])
     model.train_on_batch(*samples(4))
+
+
+def test_updates_without_callbacks_that_complete_an_accumulation():
+    optimizer = importlib.import_module("keras").optimizers.SGD(0.01, gradient_accumulation_steps=4)
+    model = classifier("keras", optimizer=optimizer)
+    model.fit(*samples(40), batch_size=4, verbose=0, callbacks=[WandbMetricsLogger(1)])  # 10 batches: 2 updates.
+    model.fit(*samples(8), batch_size=4, verbose=0)  # The third.
+    model.fit(*samples(16), batch_size=4, verbose=0, callbacks=[WandbMetricsLogger(1)])
+    assert steps_of(train_rows(history(finish()))) == [1, 2, 4]

@@ -48,8 +48,9 @@ class ModelMemory:
             counter: The optimizer's counter as of now.
         """
         is_same = self._optimizer is not None and self._optimizer() is host.optimizer
-        unseen = max(0, counter - self._counter) if is_same else counter
-        return self._step + unseen // host.accumulation_steps
+        before = self._counter if is_same else 0
+        unseen = counter // host.accumulation_steps - before // host.accumulation_steps
+        return self._step + max(0, unseen)
 
     def forget(self) -> None:
         """Begin at step 0 again, whatever the model was trained on before."""
