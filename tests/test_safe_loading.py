@@ -31,7 +31,7 @@ from tf_hfwb.errors import (
     UnsafeModelError,
     WeightsError,
 )
-from tf_hfwb.keras_compat.safe_loading import keras_parts
+from tf_hfwb.keras_compat.safe_loading import allowed_names
 from tf_hfwb.keras_compat.safe_loading.safe_config import check_config
 from tf_hfwb.resume.load_processing import load_processing
 from tf_hfwb.serving.export_source import load_source
@@ -511,7 +511,7 @@ def made(kind: str):
     usual = [(), (2,), (0.1,), (2, 2), (0.1, 10), (0.1, 10, 0.5), ([1], [0.1, 0.2]), ("float32",), ("a",), ((1,),)]
     usual += [(2, [0]), (layers.Dense(2),), (layers.LSTM(2),), (layers.LSTMCell(2),), ([layers.GRUCell(2)],)]
     usual += [(module.optimizers.SGD(),), ("mean_squared_error",)]
-    for name, value in sorted(keras_parts.public_names(kind).items()):
+    for name, value in sorted(allowed_names.public_names(kind).items()):
         if inspect.isclass(value) and name.split(".")[1] not in ("callbacks", "saving", "export", "preprocessing"):
             for arguments in usual:
                 try:

@@ -17,7 +17,7 @@ from helpers import nightly, records
 
 from tf_hfwb import WandbModelCheckpoint
 from tf_hfwb.errors import NotACheckpointError, ServerError, SettingError
-from tf_hfwb.masking import cause, mask, mask_text
+from tf_hfwb.secret_masking import cause, mask, mask_text
 from tf_hfwb.tracking.artifact_lookup import directory_of
 from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 

@@ -11,7 +11,7 @@ import wandb
 from helpers import classifier, finish, history, python, records, samples
 
 from tf_hfwb import WandbMetricsLogger
-from tf_hfwb.masking import mask
+from tf_hfwb.secret_masking import mask
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, open_tracker
 from tf_hfwb.tracking.credentials import has_credentials

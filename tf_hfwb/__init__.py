@@ -10,7 +10,7 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from tf_hfwb.masking import SecretFilter
+from tf_hfwb.secret_masking import SecretFilter
 
 if TYPE_CHECKING:
     from tf_hfwb.callbacks.callback_list import wandb_callbacks

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tf_hfwb.masking import mask, mask_text
+from tf_hfwb.secret_masking import mask, mask_text
 
 
 class TFHFWBError(Exception):

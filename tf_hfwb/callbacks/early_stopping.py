@@ -13,10 +13,10 @@ from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, SettingError
 from tf_hfwb.fit.callback_place import CallbackPlace
-from tf_hfwb.fit.evaluation_callback import EvaluationCallback
+from tf_hfwb.fit.evaluation_listener import EvaluationCallback
 from tf_hfwb.fit.metric_names import is_evaluation, named, row_name
 from tf_hfwb.keras_compat import Logs, describe_value, has_callbacks_of_others, to_float
-from tf_hfwb.resume.participants import EARLY_STOPPING, CaptureState
+from tf_hfwb.resume.checkpoint_participants import EARLY_STOPPING, CaptureState
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.resume.weight_restoring import match_weights
 from tf_hfwb.tracking.user_runs import summarize_open_run

@@ -8,7 +8,7 @@ from typing import Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.callback_place import CallbackPlace
-from tf_hfwb.fit.session import FitSession, session_of
+from tf_hfwb.fit.fit_session import FitSession, session_of
 from tf_hfwb.keras_compat import Callback, Logs
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker

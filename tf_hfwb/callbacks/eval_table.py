@@ -9,9 +9,9 @@ from typing import Any
 from tf_hfwb.errors import SettingError
 from tf_hfwb.evaluation.tables.predicted_samples import PredictedSamples, UserRows
 from tf_hfwb.fit.callback_place import CallbackPlace
-from tf_hfwb.fit.evaluation_callback import EvaluationCallback
+from tf_hfwb.fit.evaluation_listener import EvaluationCallback
 from tf_hfwb.keras_compat import Logs
-from tf_hfwb.resume.participants import TABLES, CaptureState
+from tf_hfwb.resume.checkpoint_participants import TABLES, CaptureState
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.run_tables import GrowingTable, check_table_key

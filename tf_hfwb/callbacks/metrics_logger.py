@@ -10,18 +10,18 @@ from concurrent.futures import Future
 from typing import Any, Literal
 
 from tf_hfwb.fit.added_metrics import AddedMetrics
+from tf_hfwb.fit.between_fits import ModelMemory, memory_of
 from tf_hfwb.fit.callback_place import CallbackPlace
-from tf_hfwb.fit.fit_run import end_training, follow_training, open_run
+from tf_hfwb.fit.fit_session import session_of
+from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.metric_direction import MetricDirections
 from tf_hfwb.fit.metric_names import evaluation_name
 from tf_hfwb.fit.metric_rows import Evaluation, EvaluationRows, Moment, TrainRows
-from tf_hfwb.fit.model_memory import ModelMemory, memory_of
-from tf_hfwb.fit.regular_steps import RegularSteps
-from tf_hfwb.fit.session import session_of
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.fit.step_clock import step_reached
+from tf_hfwb.fit.wandb_run import end_training, follow_training, open_run
 from tf_hfwb.keras_compat import Logs, host_of, to_float
-from tf_hfwb.resume.participants import CHECKPOINTS, METRICS_LOGGER, CaptureState
+from tf_hfwb.resume.checkpoint_participants import CHECKPOINTS, METRICS_LOGGER, CaptureState
 from tf_hfwb.settings import LogModel, Settings
 from tf_hfwb.step_policies import EverySteps, Never, Once, Policy
 from tf_hfwb.tracking import Tracker

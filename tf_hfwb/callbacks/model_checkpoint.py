@@ -21,7 +21,7 @@ from tf_hfwb.fit.signals import SignalWatch
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Logs, host_of
 from tf_hfwb.messages import inform
-from tf_hfwb.resume.participants import CHECKPOINTS, CaptureState
+from tf_hfwb.resume.checkpoint_participants import CHECKPOINTS, CaptureState
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.user_runs import running_tracker
 

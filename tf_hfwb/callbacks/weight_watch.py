@@ -11,7 +11,7 @@ import numpy as np
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.callback_place import CallbackPlace
-from tf_hfwb.fit.session import session_of
+from tf_hfwb.fit.fit_session import session_of
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Distribution, GradientObserver, Logs, distribution_of_array, distributions, host_of
 from tf_hfwb.settings import Settings, Watch

@@ -8,5 +8,5 @@
 * ``background_writer.py``: the thread that writes checkpoints; ``pending_writes.py``: readers of the same process wait
   for it.
 * ``regular_files.py``: only regular files are opened; ``temporary_names.py``: names that are not checkpoints.
-* ``directory_removal.py``: remove old checkpoints and nothing of anybody else; ``disk_sync.py``: fsync.
+* ``directory_removal.py``: remove old checkpoints and nothing of anybody else; ``fsync.py``: fsync.
 """

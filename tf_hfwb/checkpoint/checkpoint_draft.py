@@ -19,7 +19,7 @@ import numpy as np
 
 from tf_hfwb.checkpoint.digests import CHUNK, Pace, digest_of_chunks, digest_of_file, sha256_of
 from tf_hfwb.checkpoint.directory_removal import discard, files_of, name_to_keep
-from tf_hfwb.checkpoint.disk_sync import sync_directory
+from tf_hfwb.checkpoint.fsync import sync_directory
 from tf_hfwb.checkpoint.manifest import (
     MANIFEST,
     Checkpoint,

@@ -16,7 +16,7 @@ import os
 import pathlib
 import shutil
 
-from tf_hfwb.checkpoint.disk_sync import sync_directory
+from tf_hfwb.checkpoint.fsync import sync_directory
 from tf_hfwb.checkpoint.manifest import MANIFEST, Checkpoint
 from tf_hfwb.checkpoint.regular_files import names_in, size_of
 from tf_hfwb.checkpoint.temporary_names import NOT_OURS, parse_temporary_name, unused_name

@@ -30,7 +30,7 @@ import filelock
 from tf_hfwb.checkpoint.checkpoint_draft import RENAMING, Draft
 from tf_hfwb.checkpoint.digests import Pace
 from tf_hfwb.checkpoint.directory_removal import discard
-from tf_hfwb.checkpoint.disk_sync import sync_directory
+from tf_hfwb.checkpoint.fsync import sync_directory
 from tf_hfwb.checkpoint.manifest import LOOKS, MANIFEST, PAUSE, Checkpoint, FileEntry
 from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.regular_files import size_of

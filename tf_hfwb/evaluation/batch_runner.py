@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.evaluation.batch_parts import ignored_outputs, main_input, num_samples, split_batch, tensors_in, to_arrays
-from tf_hfwb.evaluation.own_loss_step import OwnLossStep
 from tf_hfwb.evaluation.prediction_pass import BatchGatherer, Gathering, Pass, repeat_loss, unpack_single
+from tf_hfwb.evaluation.transformers_loss_step import OwnLossStep
 from tf_hfwb.keras_compat import PassHooks, can_return_loss, host_of, trains_with_own_loss
 
 

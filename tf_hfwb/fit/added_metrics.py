@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tf_hfwb.fit.fit_session import FitSession
 from tf_hfwb.fit.metric_names import added_metrics
-from tf_hfwb.fit.session import FitSession
 from tf_hfwb.keras_compat import Logs
 
 

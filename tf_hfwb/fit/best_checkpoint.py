@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tf_hfwb.fit.best_monitoring import Monitoring
+from tf_hfwb.fit.fit_session import FitSession
 from tf_hfwb.fit.metric_names import named, possible_rows, row_name
-from tf_hfwb.fit.session import FitSession
 from tf_hfwb.keras_compat import Logs, describe_value, has_callbacks_of_others, to_float
 from tf_hfwb.step_policies import is_better
 

@@ -18,9 +18,9 @@ from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
 from tf_hfwb.errors import CheckpointError
 from tf_hfwb.fit.best_checkpoint import Best, BestCheckpoint
-from tf_hfwb.fit.carried_best import carry_over
+from tf_hfwb.fit.best_checkpoint_transfer import carry_over
 from tf_hfwb.fit.checkpoint_options import CheckpointOptions
-from tf_hfwb.fit.session import FitSession
+from tf_hfwb.fit.fit_session import FitSession
 from tf_hfwb.fit.training_artifacts import ModelArtifacts
 from tf_hfwb.keras_compat import texts_of_processing, write_texts
 from tf_hfwb.resume.training_state import StateCapture, TrainingState

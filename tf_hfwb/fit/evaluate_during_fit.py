@@ -10,7 +10,7 @@ from typing import Any
 from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Callback, Logs, fit_arguments
-from tf_hfwb.resume.participants import EVALUATIONS, CaptureState
+from tf_hfwb.resume.checkpoint_participants import EVALUATIONS, CaptureState
 from tf_hfwb.step_policies import Policy
 
 _logger = logging.getLogger("tf_hfwb")

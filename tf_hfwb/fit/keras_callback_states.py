@@ -8,7 +8,7 @@ from typing import Any
 from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Callback, Logs, to_float
-from tf_hfwb.resume.participants import KERAS_CALLBACKS, CaptureState
+from tf_hfwb.resume.checkpoint_participants import KERAS_CALLBACKS, CaptureState
 from tf_hfwb.resume.resume_position import warn_of_dropped
 
 # What each of them counts. Weights that EarlyStopping(restore_best_weights=True) holds are not among it.

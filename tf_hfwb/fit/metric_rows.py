@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.metric_names import is_evaluation, training_metrics
-from tf_hfwb.fit.regular_steps import RegularSteps
+from tf_hfwb.fit.throughput import throughput
 from tf_hfwb.keras_compat import describe_value, difference, rate_of, to_float
 from tf_hfwb.step_policies import higher_is_better, is_better
 from tf_hfwb.tracking import Tracker
@@ -28,7 +29,7 @@ class Moment(NamedTuple):
         time: Seconds on the monotonic clock.
         evaluating: Seconds spent in evaluations since the fit began.
         steps: The step recorder's value.
-        learning_rate: The rate used by the step, for :func:`~tf_hfwb.keras_compat.number`, if ``steps`` has it not.
+        learning_rate: The rate used by the step, for :func:`~tf_hfwb.keras_compat.to_float`, if ``steps`` has none.
         logs: What the train step reported, by Keras's names.
     """
 
@@ -126,7 +127,7 @@ class TrainRows:
         rate = rate_of(self._captured)
         row["train/learning_rate"] = _rounded(to_float(moment.learning_rate) if rate is None else rate)
         seconds = (moment.time - self._last.time) - (moment.evaluating - self._last.evaluating)
-        row.update(_rates(moment.step - self._last.step, self._interval.samples, seconds))
+        row.update(throughput(moment.step - self._last.step, self._interval.samples, seconds))
         self.tracker.log({**_known(row), EPOCH: moment.epoch, STEP: moment.step})
         self.tracker.trained_to = moment.step
         self._interval = _Losses()
@@ -149,7 +150,7 @@ class TrainRows:
         """Write the totals of the fit into the run's summary: of all its time, as the ``Trainer`` of transformers."""
         self.take(moment.steps)
         seconds = moment.time - self.start.time
-        rates = _rates(moment.step - self.start.step, self._fit.samples - self._samples_before, seconds)
+        rates = throughput(moment.step - self.start.step, self._fit.samples - self._samples_before, seconds)
         totals = {name.replace("train/", "train_"): value for name, value in rates.items()}
         totals["train_runtime"] = seconds
         totals["train_loss"] = self._fit.mean
@@ -226,15 +227,6 @@ class Evaluation(NamedTuple):
                 metrics["eval/samples_per_second"] = reading.test_samples / self.seconds
                 metrics["eval/steps_per_second"] = reading.test_batches / self.seconds
         return metrics
-
-
-def _rates(steps: int, samples: int, seconds: float) -> dict[str, float | None]:
-    if seconds <= 0:
-        return {}
-    return {
-        "train/steps_per_second": steps / seconds,
-        "train/samples_per_second": samples / seconds if samples else None,
-    }
 
 
 def _numbers(metrics: Mapping[str, Any], told: set[str]) -> dict[str, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.fit.regular_steps import RegularSteps
-from tf_hfwb.fit.session import FitSession, session_of
+from tf_hfwb.fit.fit_session import FitSession, session_of
+from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.step_clock import StepClock
 from tf_hfwb.fit.step_schedule import StepSchedule
 from tf_hfwb.keras_compat import Callback, Host, Logs, StepRecorder, host_of

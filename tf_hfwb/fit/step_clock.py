@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tf_hfwb.fit.model_memory import memory_of
+from tf_hfwb.fit.between_fits import memory_of
 from tf_hfwb.keras_compat import Host, StepRecorder, difference
 
 _ALWAYS = 2**63  # As many looks.
@@ -82,7 +82,7 @@ class StepClock:
         return (self._updates + batches) // self._accumulation + self._offset
 
     def regular_steps(self, first: int, period: int, stride: int) -> tuple[int, int, int, int, int, int]:
-        """The first fields of :class:`~tf_hfwb.fit.regular_steps.RegularSteps`, as of now."""
+        """The first fields of :class:`~tf_hfwb.fit.foreseen_steps.RegularSteps`, as of now."""
         return first, period, stride, self._updates, self._accumulation, self._offset
 
     def batches_until(self, step: int) -> int:

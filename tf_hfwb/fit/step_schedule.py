@@ -5,7 +5,7 @@ Keras 3 calls ``on_train_batch_end`` on other threads, late and in any order, or
 recorder calls instead, when an execution of the train function has returned. Each callback has a policy that says for
 which step it waits next. So the schedule knows how many executions there are until the first of them, and counts these
 down. Only then it looks: it brings the clock up to date, calls the callbacks that have something due, and plans anew.
-Steps of a callback that needs no look come in between; see :mod:`tf_hfwb.fit.regular_steps`.
+Steps of a callback that needs no look come in between; see :mod:`tf_hfwb.fit.foreseen_steps`.
 
 Until the clock is settled it looks after every execution. It also looks often enough for the step recorder, which
 forgets losses that nobody has read.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tf_hfwb.fit.regular_steps import RegularSteps
+from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.step_clock import StepClock
 from tf_hfwb.keras_compat import Host, Logs, StepRecorder
 from tf_hfwb.resume.resume_position import Position

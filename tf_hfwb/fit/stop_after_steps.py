@@ -9,7 +9,7 @@ from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Callback, Logs, forget_epoch_length
-from tf_hfwb.resume.participants import FIRST_STEP, CaptureState
+from tf_hfwb.resume.checkpoint_participants import FIRST_STEP, CaptureState
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.step_policies import Once
 

@@ -11,7 +11,7 @@ import numpy as np
 from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Logs, difference
-from tf_hfwb.resume.participants import TOTALS, CaptureState
+from tf_hfwb.resume.checkpoint_participants import TOTALS, CaptureState
 
 
 class TrainingTotals(StepCallback):

@@ -23,8 +23,8 @@ What a checkpoint keeps of it:
 * ``training_variables.py``, ``tf_keras_variables.py``, ``keras3_variables.py``: what training changes besides weights;
   ``tf_keras_generators.py``: layers that draw random numbers; ``variable_snapshot.py``: values as of now.
 * ``model_files/``: the model in the checkpoint's directory; ``safe_loading/``: a plain model from its files.
-* ``mid_epoch_start.py``, ``tf_keras_start.py``, ``keras3_start.py``: begin the next training in the middle of an epoch;
-  ``epoch_lengths.py``: epochs of different lengths.
+* ``mid_epoch_start.py``, ``tf_keras_mid_epoch.py``, ``keras3_mid_epoch.py``: begin the next training in the middle
+  of an epoch; ``epoch_lengths.py``: epochs of different lengths.
 
 The only files with names that a library does not promise:
 

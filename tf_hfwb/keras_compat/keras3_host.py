@@ -13,7 +13,7 @@ from tf_hfwb.keras_compat.gradients.jax_gradient_observer import attach_on_jax
 from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.host_base import Host, innermost
 from tf_hfwb.keras_compat.jax_loss_recorder import JAXRecorder
-from tf_hfwb.keras_compat.keras3_start import begin_in_keras3
+from tf_hfwb.keras_compat.keras3_mid_epoch import begin_in_keras3
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
 from tf_hfwb.keras_compat.model_files import archive_texts

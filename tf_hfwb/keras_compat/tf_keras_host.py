@@ -20,7 +20,7 @@ from tf_hfwb.keras_compat.model_files.transformers_files import TransformersFile
 from tf_hfwb.keras_compat.step_seams import put_recorder_into, trace_again
 from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
 from tf_hfwb.keras_compat.tf_keras_generators import keep_random_state
-from tf_hfwb.keras_compat.tf_keras_start import begin_in_tf_keras
+from tf_hfwb.keras_compat.tf_keras_mid_epoch import begin_in_tf_keras
 from tf_hfwb.keras_compat.training_variables import Variables
 from tf_hfwb.keras_compat.transformers_models import is_of_transformers
 from tf_hfwb.keras_compat.variable_snapshot import read

@@ -17,7 +17,7 @@ import numpy as np
 from tf_hfwb.checkpoint.manifest import MANIFEST
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import is_of_own_class
-from tf_hfwb.masking import mask_json
+from tf_hfwb.secret_masking import mask_json
 from tf_hfwb.validation.new_directory import new_directory
 
 WEIGHTS = "model.safetensors"

@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from tf_hfwb.keras_compat import is_of_transformers, plain_configuration, texts_of_processing
-from tf_hfwb.masking import mask_json
+from tf_hfwb.secret_masking import mask_json
 
 
 def save_pretrained(model: Any, directory: pathlib.Path, processing_class: Any = None) -> None:

@@ -1,6 +1,6 @@
 """From a checkpoint to a training that continues, or to a model that is used.
 
-* ``participants.py``: who takes part in checkpoints, and what each of them saves there.
+* ``checkpoint_participants.py``: who takes part in checkpoints, and what each of them saves there.
 * ``restore.py``: ``restore``; ``load_model.py``: ``load_model``; ``load_processing.py``: the tokenizer beside a model.
 * ``find_checkpoint.py``: which checkpoint or model a source means.
 * ``resume_position.py``: where a model's next training continues; set by ``restore``, read when a fit begins.

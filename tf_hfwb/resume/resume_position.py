@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tf_hfwb.resume.participants import Participants
+from tf_hfwb.resume.checkpoint_participants import Participants
 
 _logger = logging.getLogger("tf_hfwb")
 

@@ -14,7 +14,7 @@ from typing import Any
 from tf_hfwb import json_text
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, CorruptCheckpointError
-from tf_hfwb.resume.participants import METRICS_LOGGER, check_states
+from tf_hfwb.resume.checkpoint_participants import METRICS_LOGGER, check_states
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.validation.json_checks import (
     UnexpectedValueError,

@@ -21,11 +21,11 @@ import numpy as np
 from tf_hfwb import json_text
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.keras_compat import Host
-from tf_hfwb.masking import mask
-from tf_hfwb.resume.participants import CaptureState
+from tf_hfwb.resume.checkpoint_participants import CaptureState
 from tf_hfwb.resume.state_tensors import GLOBAL_GENERATOR, NUMPY_GENERATOR, PYTHON_GENERATOR, RECORDER, TENSORS
 from tf_hfwb.resume.trainer_state import FACTS, FORMAT
 from tf_hfwb.resume.weight_restoring import unsaved_weights
+from tf_hfwb.secret_masking import mask
 
 _logger = logging.getLogger("tf_hfwb")
 

@@ -7,7 +7,7 @@
   ``served_outputs.py``: the outputs.
 * ``processing_in_graph.py``: the tokenizer or image processor of a model: ``images_in_graph.py``: from the bytes of an
   image to pixels; ``tokenizers/``: from texts to ids.
-* ``export_check.py``: whether the SavedModel answers as the model does; ``replay_program.py``: the
+* ``export_check.py``: whether the SavedModel answers as the model does; ``check_program.py``: the
   program that runs it.
 * ``example_requests.py``: requests that are compared; ``warmup.py``: requests that a server runs before it serves.
 """

@@ -83,7 +83,7 @@ def checker() -> Iterator[Checker]:
         "CUDA_VISIBLE_DEVICES": "-1",  # The accelerator belongs to the process that trains.
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "tf_hfwb.serving.replay_program"],
+        [sys.executable, "-m", "tf_hfwb.serving.check_program"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

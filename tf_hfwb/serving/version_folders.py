@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import filelock
 
-from tf_hfwb.checkpoint.disk_sync import sync_directory, sync_tree
+from tf_hfwb.checkpoint.fsync import sync_directory, sync_tree
 from tf_hfwb.errors import SettingError
 from tf_hfwb.validation.argument_checks import whole_number
 from tf_hfwb.validation.new_directory import new_directory

@@ -6,8 +6,9 @@ A run:
 * ``run_opening.py``: ``wandb.init``; ``credentials.py``: where the client finds a key; ``run_facts.py``: a run's folder
   and identity; ``run_jobs.py``: the threads that write to it; ``row_batching.py``: many rows in one message.
 * ``run_history.py``: what the history of a run says already; ``row_deduplication.py``: no row is written twice.
-* ``run_end.py``: the end of a run, within a limit; ``watchdog.py``: the limit; ``exit_codes.py``: how the process ends.
-* ``row_rescue.py``: rows that the client cannot take; ``rescue_file.py``: the file in which they are kept.
+* ``run_end.py``: the end of a run, and how long it waits; ``service_watchdog.py``: the limit of that;
+  ``exit_codes.py``: how the process ends.
+* ``lost_rows.py``: rows that the client cannot take; ``lost_rows_file.py``: the file in which they are kept.
 * ``run_identity.py``: which run a training belongs to; ``user_runs.py``: runs that somebody else opens or ends.
 * ``run_tables.py``, ``wandb_histogram.py``: media in rows.
 

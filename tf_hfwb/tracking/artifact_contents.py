@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.errors import UnsafeArtifactError
-from tf_hfwb.masking import cause
+from tf_hfwb.secret_masking import cause
 from tf_hfwb.tracking.wandb_server import server_request
 from tf_hfwb.validation.relative_paths import check_paths
 

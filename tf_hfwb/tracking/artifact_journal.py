@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from tf_hfwb.checkpoint.disk_sync import sync_directory
+from tf_hfwb.checkpoint.fsync import sync_directory
 from tf_hfwb.errors import ArtifactNotFoundError
 from tf_hfwb.tracking.artifact_names import LATEST, ArtifactReference, parse_reference
 

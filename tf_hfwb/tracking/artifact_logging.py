@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tf_hfwb.errors import ServerError
-from tf_hfwb.masking import mask
+from tf_hfwb.secret_masking import mask
 from tf_hfwb.tracking import artifact_journal
 from tf_hfwb.tracking.artifact_names import LATEST
 from tf_hfwb.tracking.pending_uploads import Upload

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.tracking import rescue_file
+from tf_hfwb.tracking import lost_rows_file
 from tf_hfwb.tracking.run_history import STEP, rows_in, run_folders, summary_of
 
 
@@ -67,7 +67,7 @@ class LocalRun:
         """
         summaries = self._read_summaries()
         for folder, facts in summaries.items():
-            rescued = rescue_file.read([os.path.join(folder, rescue_file.FILE)])
+            rescued = lost_rows_file.read([os.path.join(folder, lost_rows_file.FILE)])
             summary = {**self.facts.get("summary", {}), **facts.get("summary", {}), **rescued.summary}
             config = {**self.facts.get("config", {}), **(facts.get("config") or {})}
             known = {name: value for name, value in facts.items() if value not in ("", None)}
@@ -79,7 +79,7 @@ class LocalRun:
                 "config": config,
                 "exit_code": exit_code,
             }
-        elsewhere = rescue_file.read(self.files)
+        elsewhere = lost_rows_file.read(self.files)
         self.facts["summary"] |= elsewhere.summary
         if elsewhere.exit_code is not None:
             self.facts["exit_code"] = elsewhere.exit_code
@@ -98,9 +98,9 @@ class LocalRun:
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows with a step, in order; those that are in several places, several times."""
-        files = [*(os.path.join(folder, rescue_file.FILE) for folder in self.folders), *self.files]
+        files = [*(os.path.join(folder, lost_rows_file.FILE) for folder in self.folders), *self.files]
         found = [row for folder in self.folders for row in rows_in(folder)]
-        found += [row for row in rescue_file.read(files).rows if STEP in row]
+        found += [row for row in lost_rows_file.read(files).rows if STEP in row]
         return sorted(map(drop_client_values, found), key=lambda row: row[STEP])
 
     @property

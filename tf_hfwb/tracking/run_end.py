@@ -14,11 +14,11 @@ import shlex
 import time
 
 from tf_hfwb.tracking import wandb_private
+from tf_hfwb.tracking.lost_rows import RowRescue
 from tf_hfwb.tracking.pending_uploads import Uploads, describe_upload
-from tf_hfwb.tracking.row_rescue import RowRescue
 from tf_hfwb.tracking.run_facts import RunFacts
 from tf_hfwb.tracking.run_history import LoggedRows, is_whole, logged_rows, rows_on_server, unwritten_part
-from tf_hfwb.tracking.watchdog import Watchdog
+from tf_hfwb.tracking.service_watchdog import Watchdog
 
 # Seconds that the end of a run that we open waits for its uploads, unless WANDB_FINISH_TIMEOUT says otherwise.
 FINISH_TIMEOUT = 1800.0

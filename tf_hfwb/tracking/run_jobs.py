@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from tf_hfwb.background_worker import Worker
+from tf_hfwb.tracking.lost_rows import RowRescue
 from tf_hfwb.tracking.row_batching import RowBatch
-from tf_hfwb.tracking.row_rescue import RowRescue
 from tf_hfwb.tracking.wandb_private import is_service_failure
 
 # Seconds for the client's service to take a batch of rows: it needs no server for that.

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from tf_hfwb.masking import mask
+from tf_hfwb.secret_masking import mask
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.credentials import has_credentials
 from tf_hfwb.tracking.run_end import FINISH_TIMEOUT

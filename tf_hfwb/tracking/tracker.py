@@ -2,7 +2,7 @@
 
 Whatever goes wrong here, W&B's part is reported once and training continues. Nothing is written twice when a training
 is resumed (:mod:`tf_hfwb.tracking.row_deduplication`). Rows that the client cannot take, because its service died or
-the disk is full, are kept in a file (:mod:`tf_hfwb.tracking.row_rescue`).
+the disk is full, are kept in a file (:mod:`tf_hfwb.tracking.lost_rows`).
 
 A forked child writes to no run of its parent, and waits for none.
 """
@@ -18,12 +18,12 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from tf_hfwb.masking import mask
 from tf_hfwb.messages import inform
+from tf_hfwb.secret_masking import mask
 from tf_hfwb.tracking import exit_codes
+from tf_hfwb.tracking.lost_rows import RowRescue
 from tf_hfwb.tracking.pending_uploads import Uploads
 from tf_hfwb.tracking.row_deduplication import RowDeduplication
-from tf_hfwb.tracking.row_rescue import RowRescue
 from tf_hfwb.tracking.run_end import RunEnd
 from tf_hfwb.tracking.run_facts import RunFacts
 from tf_hfwb.tracking.run_history import LoggedRows, unwritten_part

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tf_hfwb.errors import ArtifactNotFoundError, ServerError, TFHFWBError
-from tf_hfwb.masking import cause
+from tf_hfwb.secret_masking import cause
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.artifact_names import ArtifactReference, parse_reference
 from tf_hfwb.tracking.credentials import has_credentials

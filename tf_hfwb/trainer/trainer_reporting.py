@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
-from tf_hfwb.fit.session import forget_steps
+from tf_hfwb.fit.fit_session import forget_steps
 from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 
 

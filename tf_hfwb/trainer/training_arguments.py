@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tf_hfwb.masking import mask
+from tf_hfwb.secret_masking import mask
 from tf_hfwb.step_policies import higher_is_better
 from tf_hfwb.trainer.argument_combinations import check_combinations
 from tf_hfwb.trainer.argument_values import SaveStrategy, Schedule, Strategy, check_values, parse_report_to

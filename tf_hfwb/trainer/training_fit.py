@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tf_hfwb.fit.session import running_session
+from tf_hfwb.fit.fit_session import running_session
 from tf_hfwb.fit.training_totals import TrainingTotals
 from tf_hfwb.trainer.training_plan import TrainingPlan
 

@@ -20,7 +20,7 @@ from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat import tf_keras_private, transformers_private
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of, write_texts
 from tf_hfwb.keras_compat.training_variables import frozen_variables
-from tf_hfwb.masking import mask_json
+from tf_hfwb.secret_masking import mask_json
 from tf_hfwb.validation.argument_checks import plain
 
 Arrays = dict[str, np.ndarray]

@@ -13,9 +13,9 @@ from typing import Any
 
 from tf_hfwb.errors import CorruptCheckpointError, WeightsError
 from tf_hfwb.keras_compat.host_lookup import host_of
+from tf_hfwb.keras_compat.safe_loading.allowed_names import transformers_classes
 from tf_hfwb.keras_compat.safe_loading.archive_safety import check_archive
 from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
-from tf_hfwb.keras_compat.safe_loading.keras_parts import transformers_classes
 from tf_hfwb.keras_compat.safe_loading.safe_config import check_config
 from tf_hfwb.validation.referenced_files import is_beside
 

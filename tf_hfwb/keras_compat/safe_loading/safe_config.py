@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.errors import UnsafeModelError
-from tf_hfwb.keras_compat.safe_loading.keras_parts import (
+from tf_hfwb.keras_compat.safe_loading.allowed_names import (
     TRANSFORMERS_MODULE,
     builtin_functions,
     classes_by_name,

@@ -6,15 +6,15 @@ import contextlib
 import weakref
 from typing import Any, Protocol
 
-from tf_hfwb.fit.fit_run import FitRun
+from tf_hfwb.fit.between_fits import ModelMemory, memory_of
 from tf_hfwb.fit.metric_direction import MetricDirections
-from tf_hfwb.fit.model_memory import ModelMemory, memory_of
 from tf_hfwb.fit.shared_evaluations import SharedEvaluations
 from tf_hfwb.fit.step_clock import StepClock, step_reached
 from tf_hfwb.fit.step_schedule import StepSchedule
 from tf_hfwb.fit.training_end import TrainingEnd
+from tf_hfwb.fit.wandb_run import FitRun
 from tf_hfwb.keras_compat import ExecutionHooks, Host, StepRecorder, host_of
-from tf_hfwb.resume.participants import Participants
+from tf_hfwb.resume.checkpoint_participants import Participants
 from tf_hfwb.resume.resume_position import Position, Resumption, resumption_of
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.keras_compat import Host
 
 if TYPE_CHECKING:
-    from tf_hfwb.fit.session import FitSession
+    from tf_hfwb.fit.fit_session import FitSession
 
 
 class ModelMemory:

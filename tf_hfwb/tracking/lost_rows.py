@@ -1,4 +1,4 @@
-"""Rows are kept in a file of our own once the client's service has failed (:mod:`tf_hfwb.tracking.rescue_file`)."""
+"""Rows are kept in a file of our own once the client's service has failed (:mod:`tf_hfwb.tracking.lost_rows_file`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tf_hfwb.tracking import wandb_private
-from tf_hfwb.tracking.rescue_file import RescueFile
+from tf_hfwb.tracking.lost_rows_file import RescueFile
 from tf_hfwb.tracking.run_facts import RunFacts
 
 _logger = logging.getLogger("tf_hfwb")
