@@ -8,9 +8,9 @@ import threading
 
 import numpy as np
 import pytest
-import wandb
 from helpers import KERASES, classifier, eval_rows, finish, history, records, samples, train_rows
 
+import wandb
 from tf_hfwb import (
     EarlyStopping,
     WandbEvalCallback,
@@ -91,7 +91,7 @@ def test_without_an_open_run_stopping_opens_none_and_writes_to_no_finished_one(c
     model.fit(*DATA, validation_data=DATA, callbacks=[EarlyStopping("val_loss"), checkpoints], verbose=0)
     assert wandb.run is None
     assert "is finished" not in caplog.text
-    assert checkpoints._previous.read_json("trainer_state.json")["run"] == {}
+    assert checkpoints._saver.previous.read_json("trainer_state.json")["run"] == {}
 
 
 def fail_in_the_second_epoch(kind):

@@ -483,7 +483,7 @@ def test_frozen_weights_are_hashed_with_rests(make, shard, monkeypatch):
     def save(step, previous, pace=None):
         values = {name: np.asarray(variable) for name, variable in files.variables.items()}
         with store.draft(checkpoint_name(step), pace) as draft:
-            files.write(draft, values | files.computed(), previous)
+            files.write(draft, values | files.compute_values(), previous)
             return draft.commit()
 
     first = save(1, None)
@@ -742,7 +742,7 @@ def test_what_is_no_directory_and_arguments_of_others(arguments, message):
     assert not any(path.name != "wandb" for path in pathlib.Path().iterdir())
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'monitors'"):
         WandbModelCheckpoint("out", monitors="val_loss")
-    assert WandbModelCheckpoint("out/a}b{")._output_dir == "out/a}b{"
+    assert WandbModelCheckpoint("out/a}b{")._options.output_dir == "out/a}b{"
 
 
 JAX = """

@@ -364,7 +364,8 @@ class EarlyStopping(EvaluationCallback):
         """Tell what has happened, and put the best weights back."""
         by_steps = self._session.evaluations.are_by_callbacks
         if self.stopped_step:
-            self._say(f"Epoch {self.stopped_epoch + 1}{f', step {self.stopped_step}' * by_steps}: early stopping")
+            step = f", step {self.stopped_step}" if by_steps else ""
+            self._say(f"Epoch {self.stopped_epoch + 1}{step}: early stopping")
         if self.best is not None:
             self._note()
         if not self._weights:

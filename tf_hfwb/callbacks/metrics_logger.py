@@ -130,7 +130,8 @@ class WandbMetricsLogger(StepCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the run and let the model record its steps."""
-        session_of(self).run.claim_directory()
+        session = self._next_session or session_of(self)
+        session.run.claim_directory()
         self._open_for_fit()
         # All workers read the recorder, in step: reading it sums over them.
         self._training = self._tracker.active or self._host.is_multi_worker
@@ -140,6 +141,7 @@ class WandbMetricsLogger(StepCallback):
         follow_training(self._tracker, self.model, self._schedule.step_now)
         self._memory = memory_of(self.model)
         self._unread, self._evaluating, self._epoch_logs = 0, 0.0, {}
+        self._pending_evaluation = None
         self._added, self._last_regular = AddedMetrics(self._session), None
         self._directions = self._session.directions
         recorder = self._recorder
@@ -243,6 +245,11 @@ class WandbMetricsLogger(StepCallback):
         end_training(self._tracker)
         self._tracker.flush_rows()
 
+    def on_train_interrupted(self) -> None:
+        """What is evaluated from now on does not belong to the fit."""
+        self._training = False
+        self._pending_evaluation = None
+
     def on_due_step_end(self, logs: Logs) -> None:
         """Write the step's row."""
         if self._pending_evaluation is not None:
@@ -280,7 +287,8 @@ class WandbMetricsLogger(StepCallback):
     def _moment(self, logs: Logs) -> Moment:
         recorder, clock = self._recorder, self._clock
         rate = None if recorder.hands_out_rates else self._host.learning_rate(clock.iterations)
-        self._memory.epoch = epoch = self._schedule.epoch_after(0)
+        epoch = self._schedule.epoch_after(0)
+        self._memory.epoch = epoch  # For an evaluation after the fit, however that ends.
         return Moment(clock.step, epoch, time.monotonic(), self._evaluating, recorder.latest(), rate, logs)
 
     # -- evaluation and prediction ---------------------------------------------------------------------------------
@@ -355,14 +363,15 @@ class WandbMetricsLogger(StepCallback):
     # -- the run ---------------------------------------------------------------------------------------------------
 
     def _open_for_fit(self) -> Tracker:
-        return self._open(is_training=True)
+        session = self._next_session or session_of(self)
+        return self._open(fit=session.params)
 
-    def _open(self, *, is_training: bool = False) -> Tracker:
+    def _open(self, *, fit: Mapping[str, Any] | None = None) -> Tracker:
         self._host = host_of(self.model)
         tracker = open_run(
             self,
             self._settings,
-            is_training=is_training,
+            fit=fit,
             initial_step=self._initial_global_step,
             name=self._run_name,
             config=self._config,

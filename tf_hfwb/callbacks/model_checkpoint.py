@@ -241,8 +241,14 @@ class WandbModelCheckpoint(StepCallback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Save the last step, wait until everything is on disk, and log the model."""
         super().on_train_end(logs)
+        try:
+            self._finish(logs or {})
+        finally:
+            self._saver.release()
+
+    def _finish(self, logs: Logs) -> None:
         saver = self._saver
-        self._session.end.reach(logs or {})
+        self._session.end.reach(logs)
         saver.writer.flush()
         self._report_errors()
         if self._writes:
@@ -250,19 +256,21 @@ class WandbModelCheckpoint(StepCallback):
         self._answer_signal()
         self._signals.stop()
         self._warn_of_failures()
-        has_loaded_best = self._options.load_best_at_end and saver.load_best(self._session)
+        best = saver.load_best(self._session) if self._options.load_best_at_end else None
         if self._writes and saver.artifacts.are_wanted:
-            saver.log_final(self._session, has_loaded_best=has_loaded_best)
+            saver.log_final(self._session, best)
             self._report_errors()
             running_tracker().flush()
         if self._writes:
             saver.prune(running_tracker())  # What was being uploaded when it should have gone.
-        saver.release()
 
     def on_train_interrupted(self) -> None:
         """Finish what was taken before."""
         self._signals.stop()
         self._saver.writer.flush()
+        error = self._saver.writer.take_error()
+        if error is not None:
+            _logger.warning("%s", error)
         self._saver.release()
 
     def _save_last(self, logs: Logs) -> None:
@@ -326,7 +334,8 @@ class WandbModelCheckpoint(StepCallback):
         if error is None:
             return
         self._num_failed += 1
-        self._best.take_back()
+        if not self._host.is_multi_worker:  # The other workers do not know; all must save the same steps.
+            self._best.take_back()
         if self._options.stop_on_error:
             raise error
         if continues:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ class BestCheckpoint:
         self._monitored = monitored
         self._mode = mode
         self._session: FitSession | None = None
+        self._model: weakref.ref[Any] | None = None
         self.metric = None if monitored is None else row_name(monitored)
         self.taken = Best()
         self.committed = Best()
@@ -50,10 +52,13 @@ class BestCheckpoint:
         Args:
             session: The fit's.
             model: The model.
-            saved: What the checkpoint says from which the fit resumes; else the callback's own earlier fit counts.
+            saved: What the checkpoint says from which the fit resumes; else the model's earlier fit counts.
         """
         self._session = session
-        self.committed = self.taken = Best(saved.get("best", self.taken.value), saved.get("best_step", self.taken.step))
+        is_same = self._model is not None and self._model() is model
+        before = self.taken if is_same else Best()
+        self._model = weakref.ref(model)
+        self.committed = self.taken = Best(saved.get("best", before.value), saved.get("best_step", before.step))
         if self._monitored is not None:
             rows = possible_rows(self._monitored)
             self.metric = saved["monitor"] if saved.get("monitor") in rows else rows[0]

@@ -28,17 +28,18 @@ class ModelMemory:
         self._step = 0
         self._counter = 0
         self._optimizer: weakref.ref[Any] | None = None
+        self._starts_over = False
 
-    def remember(self, host: Host, step: int, counter: int) -> None:
+    def remember(self, optimizer: Any, step: int, counter: int) -> None:
         """A fit has ended.
 
         Args:
-            host: The model.
+            optimizer: The optimizer with which it has begun; None without one.
             step: The global step that it has reached.
             counter: What the optimizer's counter is at then. It is not asked for: that would wait for the device.
         """
-        self._step, self._counter = step, counter
-        self._optimizer = None if host.optimizer is None else weakref.ref(host.optimizer)
+        self._step, self._counter, self._starts_over = step, counter, False
+        self._optimizer = None if optimizer is None else weakref.ref(optimizer)
 
     def step_by(self, host: Host, counter: int) -> int:
         """The global step that the model has reached, with updates that nobody has told us of.
@@ -47,14 +48,17 @@ class ModelMemory:
             host: The model.
             counter: The optimizer's counter as of now.
         """
+        if self._starts_over:
+            return 0
         is_same = self._optimizer is not None and self._optimizer() is host.optimizer
         before = self._counter if is_same else 0
         unseen = counter // host.accumulation_steps - before // host.accumulation_steps
         return self._step + max(0, unseen)
 
-    def forget(self) -> None:
-        """Begin at step 0 again, whatever the model was trained on before."""
-        self.__init__()  # type: ignore[misc]
+    def start_over(self) -> None:
+        """Let the next fit begin at step 0, whatever the model, or its next optimizer, was trained on before."""
+        self._starts_over = True
+        self.epoch = None
 
 
 _memories: weakref.WeakKeyDictionary[Any, ModelMemory] = weakref.WeakKeyDictionary()

@@ -23,6 +23,7 @@ from tf_hfwb.fit.checkpoint_options import CheckpointOptions
 from tf_hfwb.fit.fit_session import FitSession
 from tf_hfwb.fit.training_artifacts import ModelArtifacts
 from tf_hfwb.keras_compat import texts_of_processing, write_texts
+from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.resume.training_state import StateCapture, TrainingState
 from tf_hfwb.resume.weight_restoring import load_weights
 from tf_hfwb.settings import LogModel
@@ -215,17 +216,18 @@ class CheckpointSaver:
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def load_best(self, session: FitSession) -> bool:
-        """Put the weights of the best checkpoint into the model; False if that cannot be done."""
+    def load_best(self, session: FitSession) -> TrainerState | None:
+        """Put the weights of the best checkpoint into the model; None if that cannot be done."""
         value, step = self._best.taken
         if step is None:
             _logger.warning(
                 "No checkpoint is the best: %s The model keeps its last weights.", self._best.monitoring.why()
             )
-            return False
+            return None
         try:
             checkpoint = Checkpoint.open(self.store.path / checkpoint_name(step))
             checkpoint.verify()
+            state = TrainerState.read(checkpoint)
             load_weights(session.host, checkpoint)
         except CheckpointError as error:
             _logger.warning(
@@ -235,11 +237,16 @@ class CheckpointSaver:
                 value,
                 error,
             )
-            return False
-        return True
+            return None
+        return state
 
-    def log_final(self, session: FitSession, *, has_loaded_best: bool) -> None:
-        """Write the model as it is now, and log it."""
+    def log_final(self, session: FitSession, loaded: TrainerState | None) -> None:
+        """Write the model as it is now, and log it.
+
+        Args:
+            session: The fit's.
+            loaded: What is known of the best checkpoint, if the model has its weights.
+        """
         tracker = running_tracker()
         if not tracker.active:
             return
@@ -248,15 +255,9 @@ class CheckpointSaver:
         snapshot = session.host.snapshot([*variables.values()])
         values = {name: np.asarray(value) for name, value in zip(variables, snapshot, strict=True)}
         values |= capture.files.compute_values()
-        metadata = self._metadata(session.clock.step, float(session.schedule.next_batch()[0]), {})
-        best, restored = self._best.taken, session.end.restored
-        if has_loaded_best and best.value is not None and best.step is not None:
-            epoch = float(session.schedule.next_batch()[0])
-            metadata = self._metadata(best.step, epoch, {str(self._best.metric): best.value})
-        elif restored is not None:
-            metadata = self._metadata(restored["global_step"], restored["epoch"], restored["metrics"])
-        metadata |= session.end.notes
-        is_best = has_loaded_best or restored is not None
+        step, epoch, metrics = self._final_facts(session, loaded)
+        metadata = self._metadata(step, epoch, metrics) | session.end.notes
+        is_best = loaded is not None or session.end.restored is not None
 
         def write(pace: Pace) -> None:
             with self.store.draft(FINAL, pace) as draft:
@@ -267,6 +268,15 @@ class CheckpointSaver:
 
         self.writer.submit(write)
         self.writer.flush()
+
+    def _final_facts(self, session: FitSession, loaded: TrainerState | None) -> tuple[int, float, Mapping[str, float]]:
+        """The step, the epoch and the metrics of the weights that the model has at the end."""
+        best, restored = self._best.taken, session.end.restored
+        if loaded is not None and best.value is not None:
+            return loaded.global_step, loaded.epoch, {str(self._best.metric): best.value}
+        if restored is not None:
+            return restored["global_step"], restored["epoch"], restored["metrics"]
+        return session.clock.step, float(session.schedule.next_batch()[0]), {}
 
     def _metadata(self, step: int, epoch: float, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What an artifact says of the model in it."""

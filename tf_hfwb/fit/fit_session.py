@@ -16,6 +16,7 @@ from tf_hfwb.fit.wandb_run import FitRun
 from tf_hfwb.keras_compat import ExecutionHooks, Host, StepRecorder, host_of
 from tf_hfwb.resume.checkpoint_participants import Participants
 from tf_hfwb.resume.resume_position import Position, Resumption, resumption_of
+from tf_hfwb.tracking.run_identity import is_under_way
 
 
 class Member(Protocol):
@@ -68,7 +69,7 @@ class FitSession:
 
     def __init__(self, model: Any, params: dict[str, Any], memory: ModelMemory) -> None:
         self.params = params
-        self.run = FitRun()
+        self.run = FitRun(params)
         self.evaluations = SharedEvaluations()
         self.directions = MetricDirections()
         self.end = TrainingEnd()
@@ -78,6 +79,7 @@ class FitSession:
         self._memory = memory
         self._initial_step = 0
         self._members: list[Member] = []
+        self._optimizer: Any = None
         self._is_under_way = False
         self._has_begun = False
 
@@ -93,6 +95,7 @@ class FitSession:
         host = self.host = host_of(self._model)
         self.recorder = host.record_steps()
         self.hooks = self.recorder.hooks
+        self._optimizer = host.optimizer
         self.resumption = resumption_of(self._model)
         if self.resumption is None:
             self.participants, position, resumed_step = Participants({}), Position(), None
@@ -111,14 +114,14 @@ class FitSession:
     def finish(self) -> None:
         """Training has ended, by itself; called by each callback, and done once."""
         if self._is_under_way:
-            self._memory.remember(self.host, self.clock.step, self.clock.iterations)
+            self._memory.remember(self._optimizer, self.clock.step, self.clock.iterations)
             self._leave()
 
     def interrupt(self) -> None:
         """An exception has ended the fit: tell all callbacks, which Keras does not."""
         if not self._is_under_way:
             return
-        self._memory.remember(self.host, self.schedule.step_now(), self.schedule.counter_now())
+        self._memory.remember(self._optimizer, self.schedule.step_now(), self.schedule.counter_now())
         self._leave()
         for member in self._members:
             with contextlib.suppress(Exception):  # It would hide the one that has ended the fit.
@@ -147,7 +150,14 @@ def running_session(model: Any) -> FitSession | None:
     return None if memory.session is None else memory.session()
 
 
+def interrupt_abandoned(model: Any) -> None:
+    """An exception may have ended the model's newest fit, of which nobody has told its callbacks yet."""
+    newest = running_session(model)
+    if newest is not None and not is_under_way(model):
+        newest.interrupt()
+
+
 def forget_steps(model: Any) -> None:
     """Let the model's next fit count from 0, whatever it was trained on before."""
-    host_of(model).record_steps().hooks.when_abandoned.clear()
-    memory_of(model).forget()
+    interrupt_abandoned(model)
+    memory_of(model).start_over()

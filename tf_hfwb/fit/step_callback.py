@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.fit.fit_session import FitSession, session_of
+from tf_hfwb.fit.fit_session import FitSession, interrupt_abandoned, session_of
 from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.step_clock import StepClock
 from tf_hfwb.fit.step_schedule import StepSchedule
-from tf_hfwb.keras_compat import Callback, Host, Logs, StepRecorder, host_of
+from tf_hfwb.keras_compat import Callback, Host, Logs, StepRecorder, host_of, is_evaluating
 from tf_hfwb.step_policies import Never, Policy
 
 
@@ -87,17 +87,19 @@ class StepCallback(Callback):
     # -- hooks -----------------------------------------------------------------------------------------------------
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Join the session of the fit or the evaluation that is about to begin."""
+        """Join the session of the fit that is about to begin; an evaluation has parameters, too."""
         super().set_params(params)
-        self._next_session = None
-        if self.model is not None:
+        if self.model is None:
+            return
+        interrupt_abandoned(self.model)
+        if not is_evaluating(self.model):
             self._next_session = session_of(self)
             self._next_session.expect_step(self._initial_global_step)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start the clock."""
         self._host = host_of(self.model)
-        session = self._session = session_of(self)
+        session = self._session = self._next_session or session_of(self)
         session.begin()
         if self._precedes_saving and session.has_saver:
             raise SettingError(

@@ -53,6 +53,8 @@ class StepSchedule:
         host: The model.
         recorder: What it has really trained on.
         clock: The global step.
+        is_epoch_over: Whether the epoch has ended and the next one has not begun; not when the fit was stopped in its
+            middle.
         steps_per_epoch: The batches of an epoch, as Keras was told; None where it does not know them.
         start: Where the fit begins.
 
@@ -61,12 +63,13 @@ class StepSchedule:
         epoch: The epoch, from 0.
         epoch_batches: The batches of the epoch that were trained on, as of the last look.
         batches: Those of all epochs since the very first start, as of the last look.
-        steps_per_epoch: The batches of an epoch; that of the last one where Keras does not know them.
+        steps_per_epoch: The batches of an epoch. Where Keras does not know them, those of the last whole one.
     """
 
     def __init__(
         self, host: Host, recorder: StepRecorder, clock: StepClock, steps_per_epoch: int | None, start: Position
     ) -> None:
+        self._hooks = recorder.hooks
         self.clock = clock
         self.epoch, self.epoch_batches, self.batches = start.epoch, start.batch, start.batches
         self.steps_per_epoch = steps_per_epoch
@@ -84,6 +87,7 @@ class StepSchedule:
         self._regular: tuple[StepListener, RegularSteps] | None = None
         self._regular_executions = 0  # From the last look to the last regular step.
         self._last_look = 0  # The batches that were counted then.
+        self.is_epoch_over = False
         self._begun_epoch: int | None = None
         self._ended_epoch: int | None = None
 
@@ -98,15 +102,6 @@ class StepSchedule:
     def is_foreseeable(self) -> bool:
         """Whether it is known at which execution a step will be reached."""
         return self.clock.is_settled and not self.clock.must_confirm and not self._may_end_early
-
-    @property
-    def is_epoch_over(self) -> bool:
-        """Whether the epoch has ended and the next one has not begun; not when the fit was stopped in its middle."""
-        if self._ended_epoch != self.epoch or self._begun_epoch != self.epoch:
-            return False
-        if self._planned_steps is None:
-            return not self._host.model.stop_training
-        return self.epoch_batches >= self._planned_steps
 
     def next_batch(self) -> tuple[int, int]:
         """The epoch and the batch in it with which training continues, as of the last look."""
@@ -168,11 +163,12 @@ class StepSchedule:
         if self._begun_epoch == epoch:
             return
         self._begun_epoch = epoch
+        self.is_epoch_over = self._hooks.has_data_ended = False
         self.epoch, self.epoch_batches, self._skipped_batches = epoch, self._skipped_batches, 0
         self._plan()
 
     def end_epoch(self, epoch: int) -> None:
-        """Count the epoch's last batches, which nobody has looked at or was told of; like :meth:`begin_epoch`."""
+        """Count the batches since the last look. Called by each callback, and done once."""
         if self._ended_epoch == epoch:
             return
         self._ended_epoch = epoch
@@ -181,8 +177,15 @@ class StepSchedule:
             batches = self._batches_in(self._executions - self._executions_left)
         self._count(batches)
         self.clock.finish_epoch()
-        if self.steps_per_epoch is None:
+        self.is_epoch_over = self._has_seen_all_data()
+        if self._planned_steps is None and self.is_epoch_over:
             self.steps_per_epoch = self.epoch_batches
+
+    def _has_seen_all_data(self) -> bool:
+        if self._planned_steps is not None:
+            return self.epoch_batches >= self._planned_steps
+        # A callback of Keras's may have stopped the fit at the end of this epoch, in front of ours.
+        return self._hooks.has_data_ended or not self._host.model.stop_training
 
     def catch_up(self) -> None:
         """Look now, before the next execution."""

@@ -45,7 +45,7 @@ class TrainingTotals(StepCallback):
         """Note where the fit begins."""
         super().on_train_begin(logs)
         self._first_step = self._clock.step
-        self._unread = 0
+        self._unread = self.samples = 0
         self._captured = np.asarray(self._recorder.capture())
         self._session.participants.add(self)
 

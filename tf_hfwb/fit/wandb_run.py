@@ -22,9 +22,13 @@ class FitRun:
 
     A callback in front may need the run before the one that knows its name and config has begun. So these announce
     themselves when Keras tells them the parameters of the fit.
+
+    Args:
+        params: These parameters: one dict, which is no other fit's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._params = params
         self._open: Callable[[], Tracker] | None = None
         self._claim: Callable[[], None] | None = None
 
@@ -59,7 +63,7 @@ class FitRun:
         self.claim_directory()
         if self._open is not None:
             return self._open()
-        return open_run(callback, settings, name=name, is_training=True)
+        return open_run(callback, settings, name=name, fit=self._params)
 
 
 def follow_training(tracker: Tracker, model: Any, step_now: Callable[[], int]) -> None:
@@ -92,7 +96,7 @@ def open_run(
     callback: Any,
     settings: Settings,
     *,
-    is_training: bool,
+    fit: Mapping[str, Any] | None = None,
     initial_step: int = 0,
     name: str | None = None,
     config: Mapping[str, Any] | None = None,
@@ -102,7 +106,7 @@ def open_run(
     Args:
         callback: The one that needs the run.
         settings: Project and mode; where no project is given, a restored training's own counts.
-        is_training: Whether it is needed by a fit, or by an evaluation or a prediction outside of one.
+        fit: The parameters of the fit that needs it; None for an evaluation or a prediction outside of one.
         initial_step: The global step at which training starts, when the optimizer's counter does not know it.
         name: The run's name, if it is to have a certain one.
         config: Merged into the run's config, on top of what is known of the model.
@@ -117,10 +121,10 @@ def open_run(
         entity=settings.entity,
         run=run if run.get("id") else {},
     )
-    if is_training:
+    if fit is not None:
         reached = None if resumption is None else resumption.position.step
         step = step_reached(host, initial_step, reached)
-        use = dataclasses.replace(use, fit=callback.params, step=step)
+        use = dataclasses.replace(use, fit=fit, step=step)
     if host.is_chief and not settings.disabled:
         run = choose_run(use)
     if not settings.is_project_given and run.get("project"):

@@ -37,7 +37,7 @@ from tf_hfwb.keras_compat.compiled_loss import unwrap_single
 from tf_hfwb.keras_compat.epoch_lengths import forget_epoch_length
 from tf_hfwb.keras_compat.evaluation_hooks import PassHooks
 from tf_hfwb.keras_compat.execution_hooks import ExecutionHooks
-from tf_hfwb.keras_compat.fit_arguments import fit_arguments, has_callbacks_of_others
+from tf_hfwb.keras_compat.fit_arguments import fit_arguments, has_callbacks_of_others, is_evaluating
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.gradients.histogram_bins import Distribution, distribution_of_array
 from tf_hfwb.keras_compat.host_base import Host
@@ -66,6 +66,7 @@ __all__ = [
     "Callback",
     "call_arguments",
     "can_return_loss",
+    "is_evaluating",
     "is_model_class",
     "is_of_own_class",
     "is_of_transformers",

@@ -19,3 +19,12 @@ def forget_epoch_length(model: Any) -> None:
         tf_keras_private.forget_number_of_batches(loop["data_handler"])
     if "epoch_iterator" in loop:  # Keras 3
         keras3_private.forget_number_of_batches(loop["epoch_iterator"])
+
+
+def is_end_of_data(error: BaseException) -> bool:
+    """Whether a train function has raised this because the data has ended; both Kerases catch it."""
+    if isinstance(error, StopIteration):
+        return True
+    import tensorflow as tf
+
+    return isinstance(error, tf.errors.OutOfRangeError)

@@ -18,9 +18,12 @@ class ExecutionHooks:
         when_abandoned: Called when the next fit begins although this one did not end: an exception has ended it, and
             Keras tells no callback of that.
         is_stopped: Whether no step is to follow, even if Keras has begun its batch.
+        has_data_ended: Whether an execution has found that the data has ended, which Keras takes for the end of the
+            epoch.
     """
 
     before: list[Callable[[], None]] = field(default_factory=list)
     after: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
     when_abandoned: list[Callable[[], None]] = field(default_factory=list)
     is_stopped: bool = False
+    has_data_ended: bool = False

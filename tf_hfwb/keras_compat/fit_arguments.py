@@ -16,6 +16,12 @@ def has_callbacks_of_others(model: Any) -> bool:
     return any(type(callback).__module__.partition(".")[0] not in known for callback in everyone)
 
 
+def is_evaluating(model: Any) -> bool:
+    """Whether this is called from the model's ``evaluate`` or ``predict``, be it within a ``fit`` or not."""
+    innermost = next(calls_of(sys._getframe(1), ("fit", "evaluate", "predict"), model), None)
+    return innermost is not None and innermost.f_code.co_name != "fit"
+
+
 def fit_arguments(model: Any) -> Mapping[str, Any]:
     """The local variables of the ``fit`` of ``model`` that is on the stack; empty outside of a fit.
 

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.keras_compat.epoch_lengths import is_end_of_data
 from tf_hfwb.keras_compat.execution_hooks import ExecutionHooks
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 
@@ -207,8 +208,13 @@ class StepRecorder(abc.ABC):
             if hooks.is_stopped:  # Keras looks at stop_training as soon as this returns.
                 return self._outputs_of_no_step(args)
             self.is_executing = True
-            outputs = function(*args)
-            self.is_executing = False
+            try:
+                outputs = function(*args)
+            except Exception as error:
+                hooks.has_data_ended = is_end_of_data(error)
+                raise
+            finally:
+                self.is_executing = False
             logs = self._last_logs = outputs if isinstance(outputs, dict) else self._logs_of(outputs)
             self._latest = logs.pop(_KEY, None)
             for hook in hooks.after:

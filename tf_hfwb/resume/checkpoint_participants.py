@@ -52,8 +52,8 @@ class Participants:
         return name in self._members
 
     def count(self, kind: str) -> int:
-        """The number of participants whose names begin with ``kind``."""
-        return sum(name.startswith(kind) for name in self._members)
+        """The number of participants that are called ``kind``, or that with a number."""
+        return sum(name == kind or name.rpartition("-")[0] == kind for name in self._members)
 
     def add(self, participant: Participant) -> None:
         """Let it take part, and hand it the state that it had in the checkpoint."""

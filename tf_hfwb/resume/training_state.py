@@ -100,7 +100,6 @@ class StateCapture:
         Args:
             facts: More for ``trainer_state.json``.
             participants: The states of the participants, as :meth:`Participants.capture` gives them.
-            participants: The states of the participants, as :meth:`Participants.capture` gives them.
         """
         recorder = self._host.record_steps()
         variables = {**self._fixed, **self._host.metric_variables()}
