@@ -196,3 +196,39 @@ def test_files_and_functions_are_short():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and lines_of_code(node, lines) > 50:
                 offenders.append(f"{file}:{node.lineno} {node.name} has {lines_of_code(node, lines)} lines of code")
     assert not offenders, "\n".join(offenders)
+
+
+# Names that classes of ours share with what else is compared: Keras's and W&B's own classes, and words of file formats.
+NAMES_OF_OTHERS = {
+    "callbacks/callback_checks.py": {"WandbMetricsLogger"},
+    "data/column_roles.py": {"Column"},  # A word of an error.
+    "fit/keras_callback_states.py": {"EarlyStopping"},
+    "serving/detokenizer.py": {"ByteLevel", "Unigram"},
+    "serving/served_outputs.py": {"Classification"},
+    "serving/tokenizers/texts_in_graph.py": {"ByteLevel", "Unigram", "WordPiece"},
+}
+
+
+def texts_said(tree: ast.AST) -> set[int]:
+    """The identities of texts in errors, docstrings, lists of public names and types."""
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        is_export = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        is_type = isinstance(node, ast.Call) and ast.unparse(node.func) == "TypeVar"
+        if isinstance(node, ast.Raise | ast.Expr) or is_export or is_type:
+            found |= {id(within) for within in ast.walk(node)}
+    return found
+
+
+def test_no_class_is_known_by_its_name():
+    names = {node.name for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    offenders = []
+    for file, tree in trees().items():
+        if file == "resume/participants.py":  # The names of parts of a checkpoint are those of its format.
+            continue
+        said = texts_said(tree)
+        for node in ast.walk(tree):
+            is_name = isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names
+            if is_name and id(node) not in said and node.value not in NAMES_OF_OTHERS.get(file, set()):
+                offenders.append(f"{file}:{node.lineno} {node.value}")
+    assert not offenders, "\n".join(offenders)

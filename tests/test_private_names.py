@@ -14,13 +14,24 @@ import types
 import pytest
 
 import tf_hfwb
+from tf_hfwb.data import datasets_private
 from tf_hfwb.errors import UnsupportedVersionError
-from tf_hfwb.keras_compat import keras3_private, private_names, tf_keras_private
+from tf_hfwb.keras_compat import (
+    keras3_private,
+    private_names,
+    tensorflow_private,
+    tf_keras_private,
+    transformers_private,
+)
 from tf_hfwb.keras_compat.model_files import archive_texts
 
-FOLDER = pathlib.Path(tf_hfwb.__file__).parent / "keras_compat"
-FILES = [path for path in sorted(FOLDER.rglob("*.py")) if not path.name.endswith("_private.py")]
-PRIVATE_FILES = sorted(FOLDER.glob("*_private.py"))
+PACKAGE = pathlib.Path(tf_hfwb.__file__).parent
+# The client of W&B has a file and a test of its own (test_wandb_private.py).
+ALL_FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "tracking"]
+PRIVATE_FILES = [path for path in ALL_FILES if path.name.endswith("_private.py")]
+FILES = [path for path in ALL_FILES if path not in PRIVATE_FILES]
+# What Python itself promises in spite of its underscore.
+OF_PYTHON = {"_getframe", "_replace", "_asdict", "_fields"}
 OF_TEXTS = {"endswith", "startswith", "removeprefix", "removesuffix"}
 
 
@@ -62,7 +73,7 @@ def parts_of_texts(tree: ast.AST) -> set[int]:
 def foreign_names(path: pathlib.Path) -> list[str]:
     """The private names of others that a file uses: as attributes, as words and by imports."""
     tree = ast.parse(path.read_text())
-    own, found = own_names(tree) | {"_getframe"}, []
+    own, found = own_names(tree) | OF_PYTHON, []
     of_texts = parts_of_texts(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
@@ -78,11 +89,16 @@ def foreign_names(path: pathlib.Path) -> list[str]:
     return found
 
 
-# Names in these are what a configuration or our own model attributes hold, and no attributes of a library.
-HARMLESS = {"safe_config.py": {"_RNNCellWrapper"}}
+# In these they are what a configuration holds, or the end of another name, and not attributes of a library.
+HARMLESS = {
+    "safe_config.py": {"_RNNCellWrapper"},
+    "generation_signature.py": {"_from_model_config"},
+    "evaluate_during_fit.py": {"_runtime", "_per_second"},
+    "referenced_files.py": {"_file", "_spm"},
+}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_private_names_of_libraries_stand_in_the_files_for_them(path):
     assert set(foreign_names(path)) - HARMLESS.get(path.name, set()) == set()
 
@@ -93,7 +109,7 @@ def test_the_files_for_them_are_seen_to_have_some():
 
 @pytest.mark.parametrize("path", PRIVATE_FILES, ids=lambda path: path.name)
 def test_each_of_them_has_its_purpose_beside_it(path):
-    module = importlib.import_module(f"tf_hfwb.keras_compat.{path.stem}")
+    module = importlib.import_module(f"tf_hfwb.{path.parent.name}.{path.stem}")
     functions = [one for one in vars(module).values() if inspect.isfunction(one) and one.__module__ == module.__name__]
     assert functions
     assert [one.__name__ for one in functions if not one.__doc__] == []
@@ -161,3 +177,56 @@ def test_state_that_cannot_be_found_is_not_left_out_silently(monkeypatch):
     del optimizer._loss_scale
     with pytest.raises(UnsupportedVersionError, match="_loss_scale"):
         tf_keras_private.loss_scale_variables(optimizer)
+
+
+class Without:
+    """An object that lacks a name."""
+
+    def __init__(self, whole, name):
+        self._whole, self._name = whole, name
+
+    def __getattr__(self, name):
+        if name == self._name:
+            raise AttributeError(name)
+        return getattr(self._whole, name)
+
+
+def test_without_its_order_the_rows_of_a_data_set_are_read_by_the_public_way():
+    datasets = importlib.import_module("datasets")
+    whole = datasets.Dataset.from_dict({"a": list(range(9)), "b": list("abcdefghi")})
+    for dataset in (whole, whole.shuffle(seed=1), whole.select([3, 1, 3])):
+        expected = datasets_private.stored_columns(dataset, ["a"]).to_pydict()
+        assert expected == {"a": dataset["a"][:]}
+        assert datasets_private.stored_columns(Without(dataset, "_indices"), ["a"]).to_pydict() == expected
+    with pytest.raises(UnsupportedVersionError, match=r"datasets .* lacks .*_fingerprint"):
+        datasets_private.fingerprint(Without(whole, "_fingerprint"))
+
+
+def test_without_its_name_the_size_of_batches_is_unknown():
+    tf = importlib.import_module("tensorflow")
+    data = tf.data.Dataset.range(9).batch(2)
+    assert int(tensorflow_private.size_given_to_batch(data.prefetch(1))) == 2
+    del data._batch_size
+    assert tensorflow_private.size_given_to_batch(data.prefetch(1)) is None
+    later = data.prefetch(1)
+    del later._input_dataset
+    assert tensorflow_private.size_given_to_batch(later) is None
+
+
+def test_without_an_option_files_of_one_commit_are_found_by_its_revision(monkeypatch):
+    hub = importlib.import_module("transformers.utils.hub")
+    config = types.SimpleNamespace(_commit_hash="abc")
+    assert transformers_private.at_commit_of(config) == {"_commit_hash": "abc"}
+    monkeypatch.setattr(hub, "cached_files", lambda path_or_repo_id, filenames, **kwargs: None)
+    assert transformers_private.at_commit_of(config) == {"revision": "abc"}
+    assert transformers_private.at_commit_of(object()) == {}
+    with pytest.raises(UnsupportedVersionError, match="_raise_exceptions_for_missing_entries"):
+        transformers_private.without_errors()
+
+
+def test_a_version_without_a_name_of_the_auto_classes_is_told():
+    assert "TFBertForMaskedLM" in transformers_private.class_names("MODEL_FOR_MASKED_LM")
+    with pytest.raises(UnsupportedVersionError, match=r"transformers .* lacks .*TF_MODEL_FOR_NOTHING_MAPPING_NAMES"):
+        transformers_private.class_names("MODEL_FOR_NOTHING")
+    with pytest.raises(UnsupportedVersionError, match="_model_mapping"):
+        transformers_private.classes_by_config(object)

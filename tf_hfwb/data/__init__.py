@@ -9,6 +9,7 @@ A pipeline is two independent halves: an *order* (step number to sample indices,
 * ``collated_source.py``: with a Python collator; ``array_source.py``: arrays; ``tf_data.py``: a ``tf.data.Dataset``.
 * ``column_roles.py``: which columns are inputs and labels; ``data_checks.py``: whether they fit the model;
   ``input_length.py``: how long an input may be.
+* ``datasets_private.py``: the only file with names that ``datasets`` does not promise.
 """
 
 from tf_hfwb.data.batches import Batches, evaluation_batches, training_batches

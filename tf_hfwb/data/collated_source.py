@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from tf_hfwb.data.arrow_columns import check_labels
 from tf_hfwb.data.column_roles import Roles, Selection
-from tf_hfwb.data.column_source import column_kinds, stored_columns
+from tf_hfwb.data.column_source import column_kinds
+from tf_hfwb.data.datasets_private import fingerprint, stored_columns
 from tf_hfwb.data.sample_source import Source
 from tf_hfwb.errors import DataError
 
@@ -32,7 +33,7 @@ def collated_source(dataset: datasets.Dataset, roles: Roles, data_collator: Coll
     Raises:
         DataError: The collator fails on these rows or returns no mapping of arrays.
     """
-    fingerprint = dataset._fingerprint
+    fingerprint_of_all = fingerprint(dataset)  # That of the columns which are selected below is another one.
     if dataset.format["type"] != "custom":  # A transform may need columns that the model does not know.
         kinds = column_kinds(dataset)
         columns = roles.columns_for_collator(kinds)
@@ -49,7 +50,7 @@ def collated_source(dataset: datasets.Dataset, roles: Roles, data_collator: Coll
     selection = roles.select({name: value.dtype.kind in "if" for name, value in samples[0].items()})
     names = [*selection.inputs, *selection.labels]
     specs = [_spec(name, [sample[name] for sample in samples]) for name in names]
-    return Source(len(dataset), fingerprint, _gatherer(collate, selection, names, specs), is_graph=False)
+    return Source(len(dataset), fingerprint_of_all, _gatherer(collate, selection, names, specs), is_graph=False)
 
 
 def _gatherer(

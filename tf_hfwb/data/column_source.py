@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.data.arrow_columns import check_labels, holds_numbers, read_column
 from tf_hfwb.data.column_roles import Roles
 from tf_hfwb.data.data_checks import check_classes, check_width
+from tf_hfwb.data.datasets_private import fingerprint, stored_columns
 from tf_hfwb.data.padding import PadRules, attention_mask, batch_gatherer, pad_columns
 from tf_hfwb.data.sample_source import Source
 from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
-    import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types.
     import tensorflow as tf
 
 
@@ -22,13 +22,6 @@ def column_kinds(dataset: datasets.Dataset) -> dict[str, bool]:
     """The columns that the dataset's format shows, each with whether it holds numbers."""
     schema = dataset.data.schema
     return {name: holds_numbers(schema.field(name).type) for name in dataset.format["columns"]}
-
-
-def stored_columns(dataset: datasets.Dataset, names: list[str]) -> pa.Table:
-    """The named columns in the dataset's own order of rows."""
-    table = dataset.data.table.select(names)
-    # After select, shuffle or train_test_split the rows lie elsewhere; dataset[:] would fetch them one by one.
-    return table if dataset._indices is None else table.take(dataset._indices.column(0))
 
 
 def columns_source(
@@ -78,4 +71,4 @@ def columns_source(
     def gather_arranged(indices: tf.Tensor) -> Any:
         return selection.arrange(gather(indices))
 
-    return Source(len(dataset), dataset._fingerprint, gather_arranged)
+    return Source(len(dataset), fingerprint(dataset), gather_arranged)

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.errors import DataError
+from tf_hfwb.keras_compat.tensorflow_private import size_given_to_batch
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -53,17 +54,8 @@ def batch_size_of(data: tf.data.Dataset) -> int | None:
         if isinstance(component, tf.TensorSpec) and component.shape.rank and component.shape[0] is not None:
             return int(component.shape[0])
     # Where the last batch may be smaller, the shape does not tell. The transformation that made the batches does.
-    while type(data).__name__.lstrip("_") in _SAME_BATCHES:
-        data = data._input_dataset
-    size = getattr(data, "_batch_size", None)
+    size = size_given_to_batch(data)
     return None if size is None or not tf.is_tensor(size) else int(size)
-
-
-# Transformations of tf.data that leave the size of batches as it is.
-_SAME_BATCHES = (
-    *("PrefetchDataset", "RepeatDataset", "TakeDataset", "SkipDataset", "ShuffleDataset", "CacheDataset"),
-    *("OptionsDataset", "ShardDataset", "AssertCardinalityDataset"),
-)
 
 
 def repeat_passes(data: tf.data.Dataset, num_epochs: int | None, start_step: int) -> tf.data.Dataset:

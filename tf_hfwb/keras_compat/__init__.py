@@ -55,6 +55,7 @@ from tf_hfwb.keras_compat.training_variables import name_variables
 from tf_hfwb.keras_compat.transformers_models import (
     call_arguments,
     can_return_loss,
+    is_auto_class,
     is_model_class,
     is_of_own_class,
     is_of_transformers,
@@ -67,6 +68,7 @@ __all__ = [
     "call_arguments",
     "can_return_loss",
     "is_evaluating",
+    "is_auto_class",
     "is_model_class",
     "is_of_own_class",
     "is_of_transformers",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from tf_hfwb.keras_compat.private_names import looks_up
@@ -53,6 +53,14 @@ def names_of_gradient_methods(optimizer: Any) -> tuple[str, ...]:
         return "_clip_gradients", "_apply_weight_decay"
 
     return names_of_two()
+
+
+def compile_arguments(model: Any) -> Mapping[str, Any]:
+    """The objects that ``compile`` was called with, by argument (``_compile_config``); none before that.
+
+    ``get_compile_config``, the public way, gives their configuration, which does not tell whose objects they were.
+    """
+    return getattr(getattr(model, "_compile_config", None), "config", None) or {}
 
 
 def function_of_metric(metric: Any) -> Any:

@@ -18,7 +18,13 @@ _Parameters = ParamSpec("_Parameters")
 _Found = TypeVar("_Found")
 
 # The versions that the tests of this package run with.
-TESTED_VERSIONS = {"keras": "3.15", "tensorflow": "2.21", "tf_keras": "2.21", "transformers": "4.57"}
+TESTED_VERSIONS = {
+    "datasets": "5.0",
+    "keras": "3.15",
+    "tensorflow": "2.21",
+    "tf_keras": "2.21",
+    "transformers": "4.57",
+}
 
 
 def looks_up(package: str) -> Callable[[Callable[_Parameters, _Found]], Callable[_Parameters, _Found]]:

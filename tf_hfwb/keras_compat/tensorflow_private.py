@@ -47,3 +47,20 @@ def slot_maker(optimizer: Any) -> Callable[[list[Any]], None]:
 def rate_of_native_optimizer(optimizer: Any) -> Any:
     """The learning rate of a ``tf.compat.v1.train`` optimizer, if it has one (``_lr`` or ``_learning_rate``)."""
     return getattr(optimizer, "_lr", getattr(optimizer, "_learning_rate", None))
+
+
+# Transformations of tf.data that leave the size of batches as it is, some of whose classes are private.
+_SAME_BATCHES = (
+    *("PrefetchDataset", "RepeatDataset", "TakeDataset", "SkipDataset", "ShuffleDataset", "CacheDataset"),
+    *("OptionsDataset", "ShardDataset", "AssertCardinalityDataset"),
+)
+
+
+def size_given_to_batch(data: Any) -> Any:
+    """The size that a ``tf.data.Dataset`` was batched with (``_batch_size``); None if it is not known.
+
+    The transformations after that are followed back to the one that made the batches (``_input_dataset``).
+    """
+    while type(data).__name__.lstrip("_") in _SAME_BATCHES and hasattr(data, "_input_dataset"):
+        data = data._input_dataset
+    return getattr(data, "_batch_size", None)

@@ -26,6 +26,14 @@ def is_model_class(found: Any) -> bool:
     return isinstance(found, type) and issubclass(found, TFPreTrainedModel) and found is not TFPreTrainedModel
 
 
+def is_auto_class(found: Any) -> bool:
+    """Whether it is one of the ``TFAutoModel...`` classes of transformers, or a subclass of one."""
+    import transformers
+
+    auto_classes = tuple(getattr(transformers, name) for name in dir(transformers) if name.startswith("TFAuto"))
+    return isinstance(found, type) and issubclass(found, auto_classes)
+
+
 def computes_loss(model: Any) -> bool:
     """Whether it is a model of transformers that computes its loss itself: from labels, or without, as CLIP does.
 

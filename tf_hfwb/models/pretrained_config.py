@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.errors import SettingError, UnsafeModelError, WeightsError
-from tf_hfwb.keras_compat import is_model_class
+from tf_hfwb.keras_compat import is_auto_class, is_model_class
+from tf_hfwb.keras_compat.transformers_private import choose_class, classes_by_config
 
 _DTYPE_ARGUMENTS = ("dtype", "torch_dtype")
 
 
 def check_model_class(model_class: Any) -> None:
     """Raise ``SettingError`` unless it is a TensorFlow class of transformers."""
-    if is_model_class(model_class):
-        return
-    if isinstance(model_class, type) and _is_auto_class(model_class) and model_class.__name__.startswith("TF"):
+    if is_model_class(model_class) or is_auto_class(model_class):
         return
     raise SettingError(
         "model_class",
@@ -24,12 +23,6 @@ def check_model_class(model_class: Any) -> None:
         expected="a TensorFlow class of transformers, such as TFAutoModel or TFBertForSequenceClassification",
         advice="Pass the class itself; where a PyTorch class has a TensorFlow twin, its name starts with TF.",
     )
-
-
-def _is_auto_class(model_class: type) -> bool:
-    from transformers.models.auto.auto_factory import _BaseAutoModelClass
-
-    return issubclass(model_class, _BaseAutoModelClass)
 
 
 def load_config(
@@ -64,7 +57,7 @@ def load_config(
         source = name if config is None else os.fspath(config)
         _check_has_config(source, hub)
         try:
-            if _is_auto_class(model_class):
+            if is_auto_class(model_class):
                 overrides["trust_remote_code"] = trust_remote_code
                 config_class = AutoConfig
             else:
@@ -119,16 +112,14 @@ def _no_config(source: str, reason: object) -> WeightsError:
 
 def concrete_class(model_class: Any, config: Any) -> type[Any]:
     """The class itself, or the one that a ``TFAutoModelFor...`` class stands for with this configuration."""
-    from transformers.models.auto.auto_factory import _get_model_class
-
-    if not _is_auto_class(model_class):
+    if not is_auto_class(model_class):
         return model_class
-    mapping = model_class._model_mapping
-    if type(config) not in mapping:
+    classes = classes_by_config(model_class)
+    if type(config) not in classes:
         raise SettingError(
             "model_class",
             model_class,
             expected=f"a class that has a TensorFlow model of type {config.model_type!r}",
             advice="Choose another TFAutoModelFor... class, or a checkpoint of another type.",
         )
-    return _get_model_class(config, mapping)
+    return choose_class()(config, classes)

@@ -17,6 +17,7 @@ import numpy as np
 from tf_hfwb.checkpoint.manifest import MANIFEST
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import is_of_own_class
+from tf_hfwb.keras_compat.transformers_private import class_names
 from tf_hfwb.secret_masking import mask_json
 from tf_hfwb.validation.new_directory import new_directory
 
@@ -122,15 +123,7 @@ def pytorch_tensors(model: Any) -> dict[str, np.ndarray]:
 
 
 def _has_no_head(model: Any) -> bool:
-    from transformers.models.auto.modeling_tf_auto import (
-        TF_MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES,
-        TF_MODEL_MAPPING_NAMES,
-    )
-
-    names: set[str] = set()
-    for group in (*TF_MODEL_MAPPING_NAMES.values(), *TF_MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.values()):
-        names.update([group] if isinstance(group, str) else group)
-    return type(model).__name__ in names
+    return type(model).__name__ in class_names("MODEL") | class_names("MODEL_FOR_TEXT_ENCODING")
 
 
 def _architecture(model: Any) -> str:

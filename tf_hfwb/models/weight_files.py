@@ -8,6 +8,7 @@ from typing import Any
 
 from tf_hfwb.errors import CorruptCheckpointError, WeightsError
 from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
+from tf_hfwb.keras_compat.transformers_private import at_commit_of, without_errors
 from tf_hfwb.validation.referenced_files import shards_of
 
 
@@ -57,10 +58,8 @@ def _find_files(name: str, file_name: str, index_name: str, hub: Mapping[str, An
     """The file of that name, or the shards that the index of that name lists; none when there is neither."""
     from transformers.utils import cached_file
 
-    # The commit that the configuration came from: all files are then of one version, and no request is made for those
-    # in the cache.
-    where = {**hub, "_commit_hash": getattr(config, "_commit_hash", None)}
-    optional = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_gated_repo": False}
+    where = {**hub, **at_commit_of(config)}
+    optional = without_errors()
     try:
         file = cached_file(name, file_name, **where, **optional)
         index_file = None if file else cached_file(name, index_name, **where, **optional)

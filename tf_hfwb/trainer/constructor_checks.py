@@ -7,6 +7,7 @@ from typing import Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Host
+from tf_hfwb.keras_compat.common_private import compile_arguments
 from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 
 
@@ -39,7 +40,7 @@ def check_optimizers(host: Host, optimizers: tuple[Any, Any]) -> None:
     """
     optimizer, schedule = optimizers
     _check_same_keras(host, "optimizers", "optimizers", optimizers)
-    compiled = getattr(getattr(host.model, "_compile_config", None), "config", None) or {}
+    compiled = compile_arguments(host.model)
     for argument in ("metrics", "weighted_metrics"):
         _check_same_keras(host, f"model.compile({argument})", "metrics", compiled.get(argument))
     if optimizer is not None and schedule is not None:

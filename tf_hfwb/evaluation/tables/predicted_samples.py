@@ -26,6 +26,7 @@ from tf_hfwb.evaluation.tables.token_classification import Tags
 from tf_hfwb.evaluation.tables.tokenized_samples import Tokenizing, is_raw
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.keras_compat import host_of, is_of_transformers, preserve_metrics
+from tf_hfwb.keras_compat.transformers_private import class_names
 
 # The tasks of transformers' models, by the names of its lists of classes.
 _KINDS = {
@@ -255,13 +256,9 @@ def _drop_missing_labels(data: Any, column: str | None) -> Any:
 
 
 def _kind_of(model: Any) -> str | None:
-    from transformers.models.auto import modeling_tf_auto
-
     classes = [base.__name__ for base in type(model).__mro__]
     for name, kind in _KINDS.items():
-        known = getattr(modeling_tf_auto, f"TF_MODEL_FOR_{name}_MAPPING_NAMES").values()
-        members = {one for group in known for one in ((group,) if isinstance(group, str) else group)}
-        if members.intersection(classes):
+        if class_names(f"MODEL_FOR_{name}").intersection(classes):
             return kind
     return None
 
