@@ -255,7 +255,7 @@ class WandbModelCheckpoint(StepCallback):
             self._best.taken = self._best.committed
         self._answer_signal()
         self._signals.stop()
-        self._warn_of_failures()
+        saver.warn_of_failures(self._num_failed)
         best = saver.load_best(self._session) if self._options.load_best_at_end else None
         if self._writes and saver.artifacts.are_wanted:
             saver.log_final(self._session, best)
@@ -276,16 +276,6 @@ class WandbModelCheckpoint(StepCallback):
     def _save_last(self, logs: Logs) -> None:
         if not self._options.by_epochs and self._clock.step > self._saved_step:
             self._save(logs)
-
-    def _warn_of_failures(self) -> None:
-        previous = self._saver.previous
-        if self._num_failed:
-            _logger.warning(
-                "%d checkpoints could not be written to %s. The newest one there is %s.",
-                self._num_failed,
-                self._options.output_dir,
-                previous.name if previous else "from before this training, if there is one",
-            )
 
     # -- between two steps -----------------------------------------------------------------------------------------
 

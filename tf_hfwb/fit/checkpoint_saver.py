@@ -216,6 +216,16 @@ class CheckpointSaver:
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
+    def warn_of_failures(self, number: int) -> None:
+        """Say at the end of a fit how many checkpoints could not be written."""
+        if number:
+            _logger.warning(
+                "%d checkpoints could not be written to %s. The newest one there is %s.",
+                number,
+                self._options.output_dir,
+                self.previous.name if self.previous else "from before this training, if there is one",
+            )
+
     def load_best(self, session: FitSession) -> TrainerState | None:
         """Put the weights of the best checkpoint into the model; None if that cannot be done."""
         value, step = self._best.taken
