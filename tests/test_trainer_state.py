@@ -19,7 +19,8 @@ from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.cli import main
 from tf_hfwb.errors import CorruptCheckpointError, StateMismatchError
 from tf_hfwb.resume.checkpoint_listing import checkpoints
-from tf_hfwb.resume.trainer_state import _PARTICIPANTS, FACTS, TrainerState
+from tf_hfwb.resume.checkpoint_participants import STATE_CHECKS
+from tf_hfwb.resume.trainer_state import FACTS, TrainerState
 
 SUMS = {"total": 1.5, "batches": 3, "samples": 12}
 MOMENT = {"step": 2, "epoch": 0.5, "seconds": 0.25}
@@ -200,7 +201,7 @@ def test_nan_and_infinity_are_written_as_json_and_read_as_numbers():
     text = (checkpoint.path / FACTS).read_text()
     assert strict(text)["log_history"][-1]["eval/loss"] == "NaN"
     for participant in strict(text)["callbacks"]:
-        assert participant.startswith(tuple(_PARTICIPANTS)), "its state is not looked at"
+        assert participant.startswith(tuple(STATE_CHECKS)), "its state is not looked at"
 
     state = TrainerState.read(checkpoint)
     (checkpoint.path / FACTS).write_text(re.sub('"(NaN|-?Infinity)"', r"\1", text))  # As it was written before.
