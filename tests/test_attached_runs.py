@@ -8,9 +8,9 @@ import threading
 
 import numpy as np
 import pytest
+import wandb
 from helpers import KERASES, classifier, eval_rows, finish, history, records, samples, train_rows
 
-import wandb
 from tf_hfwb import (
     EarlyStopping,
     WandbEvalCallback,
