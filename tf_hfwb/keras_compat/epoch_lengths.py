@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from tf_hfwb.keras_compat import keras3_private, tf_keras_private
@@ -25,6 +26,5 @@ def is_end_of_data(error: BaseException) -> bool:
     """Whether a train function has raised this because the data has ended; both Kerases catch it."""
     if isinstance(error, StopIteration):
         return True
-    import tensorflow as tf
-
-    return isinstance(error, tf.errors.OutOfRangeError)
+    tensorflow = sys.modules.get("tensorflow")  # Who has raised an error of it has imported it.
+    return tensorflow is not None and isinstance(error, tensorflow.errors.OutOfRangeError)
