@@ -9,7 +9,7 @@ import pytest
 import tf_keras
 from helpers import KERASES, classifier, eval_rows, finish, history, samples, train_rows
 
-from tf_hfwb import EarlyStopping, WandbMetricsLogger, WandbModelCheckpoint, restore
+from tf_hfwb import EarlyStopping, WandbEvalCallback, WandbMetricsLogger, WandbModelCheckpoint, WandbWatch, restore
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.keras_compat import Callback
 from tf_hfwb.resume.trainer_state import TrainerState
@@ -148,3 +148,20 @@ def test_metrics_whose_names_begin_alike_keep_their_counts():
     states = saved()[6].callbacks
     assert {"EarlyStopping-eval/loss-0", "EarlyStopping-eval/loss_b-0"} <= set(states)
     assert np.isfinite(stops[1].best)
+
+
+def test_watching_and_tables_join_the_fit_in_which_they_were_used_for_an_evaluation():
+    class Table(WandbEvalCallback):
+        def add_ground_truth(self, logs=None):
+            self.data_table.add_data(0)
+
+        def add_model_predictions(self, epoch, logs=None):
+            self.pred_table.add_data(epoch)
+
+    model, logger = classifier("tf_keras"), WandbMetricsLogger(2, run_name="mine")
+    guests = [WandbWatch("parameters", log_freq=2), Table(["index"], ["epoch"])]
+    evaluate = Calling("on_train_begin", lambda model: model.evaluate(*samples(8), verbose=0, callbacks=guests))
+    model.fit(*samples(16), 4, verbose=0, callbacks=[evaluate, *guests, logger])
+    assert logger.tracker.identity["name"] == "mine"
+    assert {id(guest._tracker) for guest in guests} == {id(logger.tracker)}
+    finish()

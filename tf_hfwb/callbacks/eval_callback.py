@@ -8,14 +8,14 @@ from typing import Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.callback_place import CallbackPlace
-from tf_hfwb.fit.fit_session import FitSession, session_of
-from tf_hfwb.keras_compat import Callback, Logs
+from tf_hfwb.fit.fit_callback import FitCallback
+from tf_hfwb.keras_compat import Logs
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.run_tables import log_data_table, new_table, submit_prediction_table
 
 
-class WandbEvalCallback(Callback):
+class WandbEvalCallback(FitCallback):
     """A base for callbacks that fill W&B Tables with samples and predictions of their own.
 
     Subclasses of ``wandb.integration.keras.WandbEvalCallback`` work with it when only the import is changed, on
@@ -78,7 +78,6 @@ class WandbEvalCallback(Callback):
         self.pred_table_columns = list(pred_table_columns)
         self._settings = Settings.resolve()
         self._tracker = Tracker()
-        self._session: FitSession | None = None
 
     def add_ground_truth(self, logs: Logs | None = None) -> None:
         """Add the samples to ``self.data_table``; called once, when ``fit`` begins."""
@@ -88,8 +87,7 @@ class WandbEvalCallback(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Fill and log the table of samples."""
-        self._session = session_of(self)
-        self._tracker = self._session.run.open(self, self._settings)
+        self._tracker = self._find_session().run.open(self, self._settings)
         self.init_data_table(self.data_table_columns)
         _call(self.add_ground_truth, logs=logs)
         self.log_data_table()

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from tf_hfwb.fit.added_metrics import AddedMetrics
 from tf_hfwb.fit.between_fits import ModelMemory, memory_of
 from tf_hfwb.fit.callback_place import CallbackPlace
-from tf_hfwb.fit.fit_session import session_of
 from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.metric_direction import MetricDirections
 from tf_hfwb.fit.metric_names import evaluation_name
@@ -130,8 +129,7 @@ class WandbMetricsLogger(StepCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the run and let the model record its steps."""
-        session = self._next_session or session_of(self)
-        session.run.claim_directory()
+        self._find_session().run.claim_directory()
         self._open_for_fit()
         # All workers read the recorder, in step: reading it sums over them.
         self._training = self._tracker.active or self._host.is_multi_worker
@@ -363,8 +361,7 @@ class WandbMetricsLogger(StepCallback):
     # -- the run ---------------------------------------------------------------------------------------------------
 
     def _open_for_fit(self) -> Tracker:
-        session = self._next_session or session_of(self)
-        return self._open(fit=session.params)
+        return self._open(fit=self._find_session().params)
 
     def _open(self, *, fit: Mapping[str, Any] | None = None) -> Tracker:
         self._host = host_of(self.model)

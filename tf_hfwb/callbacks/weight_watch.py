@@ -11,7 +11,6 @@ import numpy as np
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.callback_place import CallbackPlace
-from tf_hfwb.fit.fit_session import session_of
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Distribution, GradientObserver, Logs, distribution_of_array, distributions, host_of
 from tf_hfwb.settings import Settings, Watch
@@ -99,7 +98,7 @@ class WandbWatch(StepCallback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the run, and let the training graph sum up gradients when asked to."""
         self._host = host_of(self.model)
-        self._tracker = session_of(self).run.open(self, self._settings)
+        self._tracker = self._find_session().run.open(self, self._settings)
         # All workers, in step: reading what replicas share needs all of them.
         self._is_watching = self._tracker.active or self._host.is_multi_worker
         if not self._is_watching:

@@ -5,6 +5,7 @@
 * ``callback_place.py``: where a callback stands in a list that works.
 * ``step_clock.py``: the global step; ``step_schedule.py``: at which execution a callback has something to do;
   ``foreseen_steps.py``: steps that need no look; ``step_callback.py``: the base of callbacks that act on steps.
+* ``fit_callback.py``: the base of callbacks that share the session.
 * ``evaluate_during_fit.py``: evaluations in the middle of a fit; ``shared_evaluations.py``: what they have found;
   ``keras_validation.py``: when Keras validates; ``evaluation_listener.py``: the base of callbacks that act on both.
 * ``metric_names.py``: Keras's names of metrics and W&B's; ``metric_direction.py``: which way a metric is better.

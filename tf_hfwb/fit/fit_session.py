@@ -135,10 +135,10 @@ class FitSession:
 
 def session_of(callback: Any) -> FitSession:
     """The session of the fit whose parameters Keras has told the callback. The callback must hold it."""
-    memory = memory_of(callback.model)
-    newest = None if memory.session is None else memory.session()
+    newest = running_session(callback.model)
     if newest is not None and newest.params is callback.params:
         return newest
+    memory = memory_of(callback.model)
     session = FitSession(callback.model, callback.params, memory)
     memory.session = weakref.ref(session)
     return session

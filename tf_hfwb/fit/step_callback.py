@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.fit.fit_session import FitSession, interrupt_abandoned, session_of
+from tf_hfwb.fit.fit_callback import FitCallback
+from tf_hfwb.fit.fit_session import FitSession
 from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.step_clock import StepClock
 from tf_hfwb.fit.step_schedule import StepSchedule
-from tf_hfwb.keras_compat import Callback, Host, Logs, StepRecorder, host_of, is_evaluating
+from tf_hfwb.keras_compat import Host, Logs, StepRecorder, host_of
 from tf_hfwb.step_policies import Never, Policy
 
 
-class StepCallback(Callback):
+class StepCallback(FitCallback):
     """Calls :meth:`on_due_step_end` on the training thread when a step has ended for which the policy is due.
 
     Subclasses that override a hook call it on this class too.
@@ -33,7 +34,6 @@ class StepCallback(Callback):
         super().__init__()
         self._policy: Policy = policy or Never()
         self._initial_global_step = initial_global_step
-        self._next_session: FitSession | None = None  # Holds it until training begins.
 
     # -- for subclasses --------------------------------------------------------------------------------------------
 
@@ -87,19 +87,15 @@ class StepCallback(Callback):
     # -- hooks -----------------------------------------------------------------------------------------------------
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Join the session of the fit that is about to begin; an evaluation has parameters, too."""
+        """Tell the session at which step training starts."""
         super().set_params(params)
-        if self.model is None:
-            return
-        interrupt_abandoned(self.model)
-        if not is_evaluating(self.model):
-            self._next_session = session_of(self)
+        if self._next_session is not None:
             self._next_session.expect_step(self._initial_global_step)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start the clock."""
         self._host = host_of(self.model)
-        session = self._session = self._next_session or session_of(self)
+        session = self._session = self._find_session()
         session.begin()
         if self._precedes_saving and session.has_saver:
             raise SettingError(
