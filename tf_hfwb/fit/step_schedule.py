@@ -7,6 +7,8 @@ which step it waits next. So the schedule knows how many executions there are un
 down. Only then it looks: it brings the clock up to date, calls the callbacks that have something due, and plans anew.
 Steps of a callback that needs no look come in between; see :mod:`tf_hfwb.fit.foreseen_steps`.
 
+Where the trainer lets several batches make one update, such a group is what is called a batch here, as Keras counts.
+
 Until the clock is settled it looks after every execution. It also looks often enough for the step recorder, which
 forgets losses that nobody has read.
 """
@@ -17,7 +19,7 @@ from typing import Protocol
 
 from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.step_clock import StepClock
-from tf_hfwb.keras_compat import Host, Logs, StepRecorder
+from tf_hfwb.keras_compat import BatchGroups, Host, Logs, StepRecorder
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.step_policies import EverySteps, Policy
 
@@ -74,6 +76,7 @@ class StepSchedule:
         self.epoch, self.epoch_batches, self.batches = start.epoch, start.batch, start.batches
         self.steps_per_epoch = steps_per_epoch
         self._host = host
+        self._groups = BatchGroups() if host.accumulation is None else host.accumulation.groups
         self._planned_steps = steps_per_epoch
         self._skipped_batches = start.batch
         self._stride = host.steps_per_execution
@@ -120,7 +123,15 @@ class StepSchedule:
         """The epoch with its fraction after so many batches since the last look."""
         if not self.steps_per_epoch:
             return float(self.epoch)
-        return self.epoch + (self.epoch_batches + batches) / self.steps_per_epoch
+        return self.epoch + self._groups.share_after(self.epoch_batches + batches, self.steps_per_epoch)
+
+    def data_position(self) -> Position:
+        """Where training continues, in batches of the data, as of the last look."""
+        epoch, batch = self.next_batch()
+        accumulation = self._host.accumulation
+        if accumulation is None:
+            return Position(self.clock.step, epoch, batch, self.batches)
+        return Position(self.clock.step, epoch, batch and accumulation.epoch_batches, accumulation.batches)
 
     def step_now(self) -> int:
         """The global step as of now, for any thread: without asking the device."""
@@ -252,7 +263,7 @@ class StepSchedule:
         if count < 2:
             return None
         fields = self.clock.regular_steps(first, period, self._stride)
-        steps = RegularSteps(*fields, self.epoch, self.epoch_batches, self.steps_per_epoch)
+        steps = RegularSteps(*fields, self.epoch, self.epoch_batches, self.steps_per_epoch, self._groups)
         self._regular = listener, steps
         return first + (count - 1) * period
 

@@ -14,6 +14,7 @@ Its training:
 * ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``: the loss of every step, recorded in
   the training graph; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is called
   around each execution of the train function.
+* ``accumulation/``: the gradients of several batches, of which one update is made.
 * ``gradients/``: the gradients of a step, summarized in the training graph.
 * ``fit_arguments.py``: the arguments of the running ``fit``; ``preserved_metrics.py``: an evaluation in the middle of
   it; ``evaluation_hooks.py``: the hooks of an evaluation that a trainer runs.
@@ -32,6 +33,7 @@ The only files with names that a library does not promise:
   ``transformers_private.py``; ``private_names.py``: the error when a version lacks one.
 """
 
+from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.callback_base import Callback, Logs
 from tf_hfwb.keras_compat.compiled_loss import unwrap_single
 from tf_hfwb.keras_compat.epoch_lengths import forget_epoch_length
@@ -64,6 +66,7 @@ from tf_hfwb.keras_compat.transformers_models import (
 from tf_hfwb.keras_compat.transformers_private import trains_with_own_loss
 
 __all__ = [
+    "BatchGroups",
     "Callback",
     "call_arguments",
     "can_return_loss",

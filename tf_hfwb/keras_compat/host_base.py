@@ -8,11 +8,14 @@ import importlib
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.keras_compat import training_variables
+from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
+from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation, accumulation_of
 from tf_hfwb.keras_compat.common_private import direction_of_metric, function_of_metric, print_message
 from tf_hfwb.keras_compat.compiled_loss import CompiledLoss
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
@@ -110,7 +113,7 @@ class Host(abc.ABC):
 
     @property
     def accumulation_steps(self) -> int:
-        """Number of batches that make one optimizer step."""
+        """Number of batches of which the optimizer itself makes one step, as Keras 3's can."""
         return 1
 
     @property
@@ -181,6 +184,32 @@ class Host(abc.ABC):
     @abc.abstractmethod
     def observe_gradients(self) -> GradientObserver | None:
         """Let the training graph summarize gradients; None where it does not see those of the whole batch."""
+
+    # -- accumulated gradients -----------------------------------------------------------------------------------
+
+    @property
+    def accumulation(self) -> GradientAccumulation | None:
+        """The accumulation by which several batches make an update in the running ``fit``; None without one."""
+        return accumulation_of(self.model)
+
+    def accumulating(self, groups: BatchGroups, epoch_batches: int, batches: int) -> AbstractContextManager[None]:
+        """Let each group of batches make one update, in the ``fit`` that is called within this context.
+
+        Args:
+            groups: The batches of an update.
+            epoch_batches: The batches of the first epoch that were trained on before.
+            batches: Those of all epochs.
+        """
+        if groups.size == 1:
+            return contextlib.nullcontext()
+        return self._accumulate(groups, epoch_batches, batches).running()
+
+    @abc.abstractmethod
+    def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation: ...
+
+    @abc.abstractmethod
+    def one_batch_per_call(self) -> AbstractContextManager[None]:
+        """Let train functions take a single batch that are made or called within this context."""
 
     # -- the state of a training ---------------------------------------------------------------------------------
 

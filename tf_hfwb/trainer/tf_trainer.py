@@ -19,7 +19,13 @@ from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
-from tf_hfwb.trainer.constructor_checks import check_args_class, check_eval_dataset, check_loss, check_optimizers
+from tf_hfwb.trainer.constructor_checks import (
+    check_accumulation,
+    check_args_class,
+    check_eval_dataset,
+    check_loss,
+    check_optimizers,
+)
 from tf_hfwb.trainer.model_directory import write_model_directory
 from tf_hfwb.trainer.optimizers import create_optimizer, create_schedule
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
@@ -197,11 +203,17 @@ class TFTrainer:
         remaining = remaining_data(self.train_dataset, position)
         batches = batch_factory.training(self.train_dataset, remaining)
         evaluations = batch_factory.evaluations(self.eval_dataset) if args.eval_strategy != "no" else {}
-        if self._optimizer is not None:  # It says over how many batches gradients are accumulated.
+        accumulation = 1
+        if self._optimizer is not None:  # It may accumulate gradients itself.
             host.set_optimizer(self._optimizer)
-        length = training_length(args, batches, host.accumulation_steps, self.train_dataset, remaining.position)
+            accumulation = host.accumulation_steps
+        check_accumulation(host, args.gradient_accumulation_steps, accumulation)
+        length = training_length(args, batches, accumulation, self.train_dataset, remaining.position)
         if self._optimizer is None:
             host.set_optimizer(self._create_optimizer(self._create_schedule(length.steps)))
+        if args.gradient_accumulation_steps > 1:
+            build_weights(self.model, batches)  # The sums of their gradients are made before the first step.
+            is_built = True
         if is_built:
             host.optimizer_variables()  # If the first step created them, TensorFlow would trace it twice.
         return TrainingPlan(args, batches, batch_factory.train_batch_size, evaluations, length)
@@ -218,7 +230,7 @@ class TFTrainer:
         return create_optimizer(self._host, self.args, learning_rate)
 
     def _create_callbacks(self, own: Sequence[Any], plan: TrainingPlan) -> list[Any]:
-        has_known_epochs = plan.length.batches_per_epoch is not None
+        has_known_epochs = plan.length.steps_per_epoch is not None
         return create_callbacks(
             self.args,
             own if has_known_epochs else [*own, EpochsOfAnyLength()],

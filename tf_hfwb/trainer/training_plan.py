@@ -46,6 +46,7 @@ class TrainingPlan:
     def run_facts(self) -> dict[str, Any]:
         """What the run's config says of all data."""
         facts = _data_facts("train_dataset", self.batches)
+        facts["total_train_batch_size"] = self.batch_size * self.length.groups.size
         for name, batches in self.evaluations.items():
             facts |= _data_facts(f"eval_dataset/{name}" if name else "eval_dataset", batches)
         return facts

@@ -86,7 +86,6 @@ REFUSED: dict[str, Refusal] = {
     "use_liger_kernel": _LIGER,
     "liger_kernel_config": _LIGER,
     "prediction_loss_only": _LATER,
-    "gradient_accumulation_steps": _LATER,
     "eval_delay": _LATER,
     "lr_scheduler_kwargs": _LATER,
     "save_only_model": _LATER,

@@ -53,6 +53,7 @@ _COUNT_OR_NONE = _Rule(_or_none(lambda v: _is_int(v, 1)), "a number, 1 or more, 
 _RULES: dict[str, _Rule] = {
     "per_device_train_batch_size": _SAMPLES,
     "per_device_eval_batch_size": _SAMPLES,
+    "gradient_accumulation_steps": _Rule(lambda v: _is_int(v, 1), "a number of batches, 1 or more"),
     "learning_rate": _FINITE,
     "weight_decay": _FINITE,
     "adam_epsilon": _FINITE,
