@@ -12,7 +12,8 @@ from helpers import KERASES, finish, history, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.keras_compat import host_of
-from tf_hfwb.trainer.optimizers import create_optimizer, create_schedule
+from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
+from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 
 
 def rate_by_hand(kind: str, step: int, warmup: int, total: int) -> float:

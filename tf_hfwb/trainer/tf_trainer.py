@@ -20,7 +20,8 @@ from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.constructor_checks import check_args_class, check_eval_dataset, check_loss, check_optimizers
 from tf_hfwb.trainer.model_directory import write_model_directory
-from tf_hfwb.trainer.optimizers import create_optimizer, create_schedule
+from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
+from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.trainer_batches import BatchFactory, datasets_by_name
 from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, create_callbacks, may_add_metrics
