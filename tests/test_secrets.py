@@ -19,7 +19,7 @@ from tf_hfwb import WandbModelCheckpoint
 from tf_hfwb.errors import NotACheckpointError, ServerError, SettingError
 from tf_hfwb.secret_masking import cause, mask, mask_text
 from tf_hfwb.tracking.artifact_lookup import directory_of
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 WORD = "s3cr3t-w0rd"  # Which no form tells.

@@ -6,36 +6,49 @@ import ast
 import copy
 import dataclasses
 import json
+import logging
 import math
 import pickle
+import re
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 from transformers import HfArgumentParser, Seq2SeqTrainingArguments, TrainingArguments
+from transformers import TFTrainingArguments as TheirTFTrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
 import tf_hfwb
 from tf_hfwb import TFTrainingArguments, WandbModelCheckpoint
 from tf_hfwb.errors import SettingError, UnknownArgumentError
-from tf_hfwb.trainer.training_arguments import steps_of
+from tf_hfwb.trainer.arguments import argument_support
+from tf_hfwb.trainer.arguments.argument_support import FOR_SCRIPTS, REFUSED, WITHOUT_EFFECT
+from tf_hfwb.trainer.arguments.former_spellings import FORMER
+from tf_hfwb.trainer.arguments.training_arguments import steps_of
 
-FOR_SCRIPTS = {"do_train", "do_eval", "do_predict", "resume_from_checkpoint"}
+DOCS = Path(__file__).parent.parent / "docs"
+OURS = {"link_to_registry", "delete_superseded"}
+FORMER_EVEN_THERE = {"evaluation_strategy"}
 
 
 def parsed(*flags: str) -> TFTrainingArguments:
     return HfArgumentParser(TFTrainingArguments).parse_args_into_dataclasses([*flags])[0]
 
 
+def theirs() -> dict[str, dataclasses.Field]:
+    """The arguments of transformers' classes, in their order."""
+    fields = [*dataclasses.fields(Seq2SeqTrainingArguments), *dataclasses.fields(TheirTFTrainingArguments)]
+    return {field.name: field for field in reversed(fields) if field.init and field.name != "_n_gpu"}
+
+
 def test_names_and_defaults_are_those_of_transformers():
-    theirs = {field.name: field for field in dataclasses.fields(Seq2SeqTrainingArguments)}
-    ours = {"link_to_registry", "delete_superseded"}
-    assert not ours & theirs.keys()
+    fields = theirs()
+    assert {field.name for field in dataclasses.fields(TFTrainingArguments)} - OURS - FORMER_EVEN_THERE == set(fields)
     for field in dataclasses.fields(TFTrainingArguments):
-        if field.name in ours:
+        if field.name in OURS | FORMER_EVEN_THERE:
             continue
-        assert field.name in theirs
-        default = theirs[field.name].default
+        default = fields[field.name].default
         if field.name == "output_dir":
             assert (default, TrainingArguments().output_dir) == (None, field.default)
         elif field.name == "report_to":  # "all" to both; transformers counts other trackers in.
@@ -46,10 +59,23 @@ def test_names_and_defaults_are_those_of_transformers():
             assert field.default == (default.value if hasattr(default, "value") else default), field.name
 
 
+def test_the_order_is_that_of_transformers():
+    """Scripts pass the first ones by position."""
+    order = [field.name for field in dataclasses.fields(Seq2SeqTrainingArguments) if field.name != "_n_gpu"]
+    ours = [field.name for field in dataclasses.fields(TFTrainingArguments)]
+    assert ours[: len(order)] == order
+    assert TFTrainingArguments("out", True, True).do_train
+
+
 def test_every_argument_is_read_somewhere():
     """Nothing is accepted and ignored."""
     read: set[str] = set()
-    checks = {"argument_values.py", "argument_combinations.py"}  # To check is not to use.
+    checks = {
+        "argument_values.py",
+        "argument_combinations.py",
+        "argument_support.py",
+        "former_spellings.py",
+    }  # To check is not to use.
     for path in Path(tf_hfwb.__file__).parent.rglob("*.py"):
         if path.name in checks:
             continue
@@ -63,13 +89,63 @@ def test_every_argument_is_read_somewhere():
                     read.add(node.attr)
     assert {"eval_interval", "warmup"} <= read  # Through which the trainer reads four of them.
     names = {field.name for field in dataclasses.fields(TFTrainingArguments)}
-    assert names - read == FOR_SCRIPTS
+    assert names - read == FOR_SCRIPTS | set(WITHOUT_EFFECT) | set(REFUSED) | FORMER
 
 
-def test_every_field_has_a_help_and_a_description():
+def test_every_argument_is_of_one_kind_and_in_the_table():
+    kinds = [FOR_SCRIPTS, set(WITHOUT_EFFECT), set(REFUSED), FORMER]
+    names = [field.name for field in dataclasses.fields(TFTrainingArguments)]
+    assert sum(map(len, kinds)) == len(set().union(*kinds))
+    assert set().union(*kinds) < set(names)
+    page = runpy.run_path(str(DOCS / "generate_arguments.py"))["table"]()
+    assert (DOCS / "arguments.md").read_text() == page, "python docs/generate_arguments.py > docs/arguments.md"
     for field in dataclasses.fields(TFTrainingArguments):
         assert field.metadata["help"].endswith(".")
-        assert f"        {field.name}: " in TFTrainingArguments.__doc__
+
+
+def another_value(name: str):
+    """A value that is not the default."""
+    default = getattr(TFTrainingArguments(), name)
+    if isinstance(default, bool):
+        return not default
+    return default + 1 if isinstance(default, (int, float)) else "other"
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_cannot_be_obeyed_is_refused_with_the_way_out(name):
+    with pytest.raises(SettingError, match=re.escape(REFUSED[name].reason)) as error:
+        TFTrainingArguments(**{name: another_value(name)})
+    assert (error.value.name, str(error.value).endswith(REFUSED[name].instead)) == (name, True)
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
+def test_what_has_no_effect_is_said_once(name, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(argument_support, "_mentioned", set())
+    for _ in range(2):
+        TFTrainingArguments(**{name: another_value(name)})
+    assert caplog.text.count(f"{name}={another_value(name)!r}, as {WITHOUT_EFFECT[name]}") == 1
+
+
+@pytest.mark.parametrize(
+    ("former", "value", "name", "expected"),
+    [
+        ("evaluation_strategy", "epoch", "eval_strategy", "epoch"),
+        ("per_gpu_train_batch_size", 4, "per_device_train_batch_size", 4),
+        ("per_gpu_eval_batch_size", 4, "per_device_eval_batch_size", 4),
+        ("include_inputs_for_metrics", True, "include_for_metrics", ["inputs"]),
+    ],
+)
+def test_former_spellings_are_taken_with_a_warning(former, value, name, expected, caplog):
+    args = TFTrainingArguments(**{former: value})
+    assert getattr(args, name) == expected
+    assert [record.getMessage().partition(". ")[0] for record in caplog.records] == [f"{former} is a former spelling"]
+    assert dataclasses.replace(args) == args
+
+
+def test_both_spellings_with_different_values_are_refused():
+    with pytest.raises(SettingError, match=r"evaluation_strategy='epoch' .* the same as eval_strategy='steps', whose"):
+        TFTrainingArguments(evaluation_strategy="epoch", eval_strategy="steps")
 
 
 def test_flags():
@@ -127,8 +203,8 @@ def test_help_names_every_flag(capsys):
 
 
 def test_unknown_flags_are_refused():
-    with pytest.raises(ValueError, match=r"not used by the HfArgumentParser.*gradient_accumulation_steps"):
-        parsed("--gradient_accumulation_steps", "2")
+    with pytest.raises(ValueError, match=r"not used by the HfArgumentParser.*accumulation_steps"):
+        parsed("--accumulation_steps", "2")
 
 
 def test_unknown_choices_are_refused(capsys):
@@ -260,7 +336,6 @@ def test_what_cannot_be_written_is_named():
     ("values", "message"),
     [
         ({"fp32": True}, "fp32=True cannot be used. Expected an argument of TFTrainingArguments. "),
-        ({"gradient_checkpointing": True}, "gradient_checkpointing=True .* is not supported here yet. Leave it out."),
         ({"learning_rat": 1}, "learning_rat=1 .* Did you mean 'learning_rate'?"),
     ],
 )

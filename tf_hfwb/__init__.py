@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from tf_hfwb.resume.restore import restore
     from tf_hfwb.serving.export import export_for_serving
     from tf_hfwb.tracking.registry import link_to_registry
+    from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
     from tf_hfwb.trainer.tf_trainer import TFTrainer
-    from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 
 __version__ = "0.1.0"
 
@@ -40,7 +40,7 @@ _HOMES = {
     "EarlyStopping": "tf_hfwb.callbacks.early_stopping",
     "Generator": "tf_hfwb.evaluation.text_generation",
     "TFTrainer": "tf_hfwb.trainer.tf_trainer",
-    "TFTrainingArguments": "tf_hfwb.trainer.training_arguments",
+    "TFTrainingArguments": "tf_hfwb.trainer.arguments.training_arguments",
     "WandbEvalCallback": "tf_hfwb.callbacks.eval_callback",
     "WandbEvalTable": "tf_hfwb.callbacks.eval_table",
     "WandbMetricsLogger": "tf_hfwb.callbacks.metrics_logger",

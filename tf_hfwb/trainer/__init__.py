@@ -1,9 +1,7 @@
 """``TFTrainer`` and its arguments.
 
 * ``tf_trainer.py``: ``TFTrainer``: what a user calls, and the phases of a training in their order.
-* ``training_arguments.py``: ``TFTrainingArguments``; ``argument_values.py``: which values each of them accepts;
-  ``argument_combinations.py``: which contradict each other; ``unknown_arguments.py``: names that do not exist;
-  ``unused_arguments.py``: arguments that the data leaves without effect.
+* ``arguments/``: ``TFTrainingArguments``, and the checks of what they say.
 * ``constructor_checks.py``: what the trainer refuses when it is made; ``overridden_methods.py``: methods of subclasses
   that nothing would call.
 * ``trainer_batches.py``: the batches of the data; ``training_length.py``: how many steps a training has, and where it

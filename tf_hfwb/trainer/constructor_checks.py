@@ -8,7 +8,7 @@ from typing import Any
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Host
 from tf_hfwb.keras_compat.common_private import compile_arguments
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 
 def check_args_class(args: Any) -> None:

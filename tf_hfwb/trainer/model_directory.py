@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tf_hfwb.models.pytorch_format import save_pytorch_format
 from tf_hfwb.models.save_pretrained import save_pretrained
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 
 def write_model_directory(

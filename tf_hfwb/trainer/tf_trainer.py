@@ -18,6 +18,7 @@ from tf_hfwb.fit.training_totals import TrainingTotals
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.trainer_state import TrainerState
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.constructor_checks import check_args_class, check_eval_dataset, check_loss, check_optimizers
 from tf_hfwb.trainer.model_directory import write_model_directory
 from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
@@ -32,7 +33,6 @@ from tf_hfwb.trainer.trainer_evaluation import (
     prepare_callbacks,
 )
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.training_fit import run_fit, training_output
 from tf_hfwb.trainer.training_length import remaining_data, training_length
 from tf_hfwb.trainer.training_plan import TrainingPlan

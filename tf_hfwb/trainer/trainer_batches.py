@@ -11,9 +11,9 @@ from tf_hfwb.data import Batches, evaluation_batches, training_batches
 from tf_hfwb.errors import DataError
 from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.keras_compat import host_of
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.arguments.unused_arguments import warn_of_unused_arguments
 from tf_hfwb.trainer.training_length import RemainingData
-from tf_hfwb.trainer.unused_arguments import warn_of_unused_arguments
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from tf_hfwb.fit.stop_after_steps import StopAfterSteps
 from tf_hfwb.keras_compat import has_callbacks_of_others
 from tf_hfwb.settings import LogModel, Settings, Watch
 from tf_hfwb.step_policies import EverySteps, Never
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
 from tf_hfwb.trainer.trainer_evaluation import with_prefix
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments, steps_of
 
 
 def check_trainer_callbacks(callbacks: Any, args: TFTrainingArguments) -> list[Any]:

@@ -13,7 +13,7 @@ from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.keras_compat import PassHooks, preserve_metrics, to_float
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 if TYPE_CHECKING:
     from transformers.trainer_utils import PredictionOutput

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.fit.fit_session import forget_steps
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 
 class TrainerReporting:

@@ -20,7 +20,7 @@ from tf_hfwb.data import Batches
 from tf_hfwb.data.tf_data import Length, count, length_of, passes_from
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.resume.resume_position import Position
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 _logger = logging.getLogger("tf_hfwb")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tf_hfwb.data import Batches
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments, steps_of
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
 from tf_hfwb.trainer.training_length import TrainingLength
 
 

@@ -10,7 +10,7 @@ from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.fit.stop_after_steps import first_step_of
 from tf_hfwb.resume.find_checkpoint import find_checkpoint
 from tf_hfwb.resume.restore import resume_from, warn_of_other_data
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.training_plan import TrainingPlan
 from tf_hfwb.trainer.weight_building import build_weights
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.keras_compat import Host
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 # Patterns for names of variables. In tf_keras a name is the whole path, in Keras 3 only the last part of it.
 _NOT_DECAYED = [r"bias", r"[Ll]ayer_?[Nn]orm", r"[Rr][Mm][Ss]_?[Nn]orm", r"gamma", r"beta", r"\bln_", r"\bscale\b"]

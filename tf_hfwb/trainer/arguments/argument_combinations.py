@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tf_hfwb.errors import SettingError
 
 if TYPE_CHECKING:
-    from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+    from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 
 def check_combinations(args: TFTrainingArguments) -> None:

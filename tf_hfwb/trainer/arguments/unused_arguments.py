@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from tf_hfwb.data.tf_data import batch_size_of, is_tf_data
-from tf_hfwb.trainer.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 _logger = logging.getLogger("tf_hfwb")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import inspect
 from collections.abc import Mapping, Sequence
@@ -33,9 +32,5 @@ def refuse_unknown(arguments: type, named: Mapping[str, Any]) -> None:
 
 
 def _advice(name: str, known: Sequence[str]) -> str:
-    from transformers import Seq2SeqTrainingArguments
-
-    if any(field.name == name for field in dataclasses.fields(Seq2SeqTrainingArguments)):
-        return "transformers' TrainingArguments have it, and it is not supported here yet. Leave it out."
     similar = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {similar[0]!r}?" if similar else "help(TFTrainingArguments) lists them."
+    return f"Did you mean {similar[0]!r}?" if similar else "docs/arguments.md lists them."

@@ -1,0 +1,112 @@
+"""``TFTrainingArguments``: what a ``TFTrainer`` does, as plain values that a command line can set."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from tf_hfwb.secret_masking import mask
+from tf_hfwb.step_policies import higher_is_better
+from tf_hfwb.trainer.arguments.argument_combinations import check_combinations
+from tf_hfwb.trainer.arguments.argument_fields import ArgumentFields
+from tf_hfwb.trainer.arguments.argument_support import mention_arguments_without_effect, refuse_unsupported
+from tf_hfwb.trainer.arguments.argument_values import check_values, parse_report_to
+from tf_hfwb.trainer.arguments.former_spellings import take_former_spellings
+from tf_hfwb.trainer.arguments.unknown_arguments import refuse_unknown
+from tf_hfwb.validation.argument_checks import directory, plain
+
+_Arguments = TypeVar("_Arguments", bound="TFTrainingArguments")
+
+
+@dataclass
+class TFTrainingArguments(ArgumentFields):
+    """The arguments of a training, named as in transformers' ``TrainingArguments`` and with its defaults.
+
+    Each does what it says, has no effect because nothing is lost without it (which is said once), or is refused with
+    what to use instead. Steps are optimizer steps. An interval below 1 is a share of all steps.
+
+    ``docs/arguments.md`` lists all arguments, and which of them have an effect.
+
+    Raises:
+        SettingError: A value is out of range, contradicts another one, or cannot be written as JSON, as checkpoints do.
+            The error names the argument, the value and what was expected. NumPy's numbers and paths become plain ones.
+        UnknownArgumentError: There is no argument of that name.
+
+    Example:
+        >>> args = TFTrainingArguments(output_dir="out", learning_rate=3e-5, eval_strategy="epoch", run_name="bert")
+        >>> args.report_to
+        ['wandb']
+    """
+
+    _is_direction_given = False  # Not a field: whether ``greater_is_better`` was given.
+
+    def __new__(cls: type[_Arguments], *values: Any, **named: Any) -> _Arguments:
+        """Refuse names that do not exist with advice, before Python does so without any."""
+        refuse_unknown(cls, named)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        """Check every value before any time is spent."""
+        self._is_direction_given = self.greater_is_better is not None
+        self.check()
+        mention_arguments_without_effect(self)
+
+    def check(self) -> None:
+        """Check every value, and make it a plain one that JSON can write. Call it after setting a value.
+
+        Raises:
+            SettingError: A value cannot be used.
+        """
+        self.output_dir = directory("output_dir", self.output_dir)
+        take_former_spellings(self)
+        refuse_unsupported(self)
+        for each in dataclasses.fields(self):
+            setattr(self, each.name, plain(each.name, getattr(self, each.name)))
+        self.report_to = parse_report_to(self.report_to)
+        if isinstance(self.include_for_metrics, str):
+            self.include_for_metrics = [self.include_for_metrics]
+        check_values(self)
+        if self.load_best_model_at_end and self.metric_for_best_model is None:
+            self.metric_for_best_model = "loss"
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = higher_is_better(self.metric_for_best_model)
+        check_combinations(self)
+
+    @property
+    def stated_direction(self) -> bool | None:
+        """What ``greater_is_better`` was given as; None if it is a guess by the metric's name.
+
+        A metric that the model was compiled with knows better than such a guess.
+        """
+        return self.greater_is_better if self._is_direction_given else None
+
+    @property
+    def eval_interval(self) -> float:
+        """The interval of evaluations by steps."""
+        return self.logging_steps if self.eval_steps is None else self.eval_steps
+
+    def warmup(self, total_steps: int) -> int:
+        """The number of warm-up steps among ``total_steps``, as transformers counts them."""
+        return self.warmup_steps if self.warmup_steps > 0 else math.ceil(total_steps * self.warmup_ratio)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All arguments as plain values, with secrets masked."""
+        values: dict[str, Any] = mask(dataclasses.asdict(self))
+        return values
+
+    def to_json_string(self) -> str:
+        """All arguments as JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+
+def steps_of(interval: float, total_steps: int) -> int:
+    """An interval in steps: a share below 1 is taken of all steps.
+
+    Example:
+        >>> steps_of(500, 1000), steps_of(0.1, 1000)
+        (500, 100)
+    """
+    return int(interval) if interval >= 1 else max(1, math.ceil(interval * total_steps))
