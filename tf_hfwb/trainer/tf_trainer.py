@@ -211,8 +211,9 @@ class TFTrainer:
         if self._schedule is not None:
             return self._schedule
         args = self.args
+        warmup_steps, options = args.warmup(total_steps), args.schedule_options()
         return create_schedule(
-            self._host, args.lr_scheduler_type, args.learning_rate, args.warmup(total_steps), total_steps
+            self._host, args.lr_scheduler_type, args.learning_rate, warmup_steps, total_steps, options
         )
 
     def _create_optimizer(self, learning_rate: Any) -> Any:
