@@ -59,7 +59,7 @@ class Host(abc.ABC):
     @property
     @abc.abstractmethod
     def ops(self) -> Any:
-        """Tensor functions by their common names: ``cast``, ``where``, ``cos``, ``clip``."""
+        """Tensor functions by their common names: ``cast``, ``where``, ``clip``, ``sin``, ``sqrt``."""
 
     # -- building and compiling ----------------------------------------------------------------------------------
 
@@ -336,6 +336,14 @@ class Host(abc.ABC):
         Args:
             iterations: The optimizer's counter after that update.
         """
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Train with another constant rate from the next step on.
+
+        Raises:
+            TypeError: The optimizer has a schedule.
+        """
+        innermost(self.optimizer).learning_rate = rate
 
     # -- facts for the run's config ------------------------------------------------------------------------------
 

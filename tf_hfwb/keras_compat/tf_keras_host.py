@@ -40,7 +40,7 @@ class TFKerasHost(Host):
     def ops(self) -> Any:
         import tensorflow as tf
 
-        return types.SimpleNamespace(cast=tf.cast, clip=tf.clip_by_value, where=tf.where, cos=tf.cos)
+        return types.SimpleNamespace(cast=tf.cast, clip=tf.clip_by_value, where=tf.where, sin=tf.sin, sqrt=tf.sqrt)
 
     @property
     def is_compiled(self) -> bool:

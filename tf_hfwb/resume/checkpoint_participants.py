@@ -16,6 +16,7 @@ EVALUATIONS = "EvaluateDuringFit"
 FIRST_STEP = "StopAfterSteps"
 KERAS_CALLBACKS = "GuestStates"
 METRICS_LOGGER = "WandbMetricsLogger"
+PLATEAU = "ReduceRateOnPlateau"
 TABLES = "WandbEvalTable"
 TOTALS = "TrainingTotals"
 
@@ -96,6 +97,7 @@ STATE_CHECKS: dict[str, Check] = {
     FIRST_STEP: record({}, {"first_step": whole()}),
     TOTALS: record({}, {"losses": number, "batches": whole()}),
     TABLES: record({}, {"evaluations": whole()}),
+    PLATEAU: record({"rate": number, "best": optional(number), "bad": whole(), "cooldown": whole()}, exact=True),
     METRICS_LOGGER: record({"rows": _ROWS, "best": table(number)}),
     CHECKPOINTS: record(
         {},

@@ -5,7 +5,7 @@
 * ``constructor_checks.py``: what the trainer refuses when it is made; ``overridden_methods.py``: methods of subclasses
   that nothing would call.
 * ``trainer_batches.py``: the batches of the data; ``training_length.py``: how many steps a training has, and where it
-  begins; ``optimizers.py``: the optimizer and the learning rate schedule that arguments describe;
+  begins; ``optimization/``: the optimizer and the learning-rate schedule that arguments describe;
   ``training_plan.py``: what was decided of all that before the first step.
 * ``training_resume.py``: resume from a checkpoint; ``weight_building.py``: the weights of a model that has none yet.
 * ``trainer_callbacks.py``: the callbacks that arguments ask for; ``training_fit.py``: run ``fit`` and sum it up;

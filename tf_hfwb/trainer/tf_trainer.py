@@ -27,7 +27,8 @@ from tf_hfwb.trainer.constructor_checks import (
     check_optimizers,
 )
 from tf_hfwb.trainer.model_directory import write_model_directory
-from tf_hfwb.trainer.optimizers import create_optimizer, create_schedule
+from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
+from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.trainer_batches import BatchFactory, datasets_by_name
 from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, create_callbacks, may_add_metrics
@@ -222,8 +223,9 @@ class TFTrainer:
         if self._schedule is not None:
             return self._schedule
         args = self.args
+        warmup_steps, options = args.warmup(total_steps), args.schedule_options()
         return create_schedule(
-            self._host, args.lr_scheduler_type, args.learning_rate, args.warmup(total_steps), total_steps
+            self._host, args.lr_scheduler_type, args.learning_rate, warmup_steps, total_steps, options
         )
 
     def _create_optimizer(self, learning_rate: Any) -> Any:

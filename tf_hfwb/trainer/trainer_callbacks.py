@@ -13,6 +13,7 @@ from tf_hfwb.callbacks.weight_watch import WandbWatch
 from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
 from tf_hfwb.fit.keras_callback_states import KerasCallbackStates
+from tf_hfwb.fit.plateau_rate import ReduceRateOnPlateau
 from tf_hfwb.fit.stop_after_steps import StopAfterSteps
 from tf_hfwb.keras_compat import has_callbacks_of_others
 from tf_hfwb.settings import LogModel, Settings, Watch
@@ -84,6 +85,9 @@ def create_callbacks(
             callbacks.append(WandbWatch(log_freq=max(100, steps_of(args.logging_steps, total_steps))))
     if args.eval_strategy != "no":
         callbacks.append(_evaluations(args, total_steps, evaluate))
+    if args.lr_scheduler_type == "reduce_lr_on_plateau":
+        metric = with_prefix(args.metric_for_best_model or "loss", "eval")
+        callbacks.append(ReduceRateOnPlateau(metric, args.schedule_options()))
     callbacks += [*own, StopAfterSteps(total_steps)]
     if args.save_strategy != "no":
         callbacks.append(_checkpoints(args, total_steps, arguments, processing_class))

@@ -87,7 +87,6 @@ REFUSED: dict[str, Refusal] = {
     "liger_kernel_config": _LIGER,
     "prediction_loss_only": _LATER,
     "eval_delay": _LATER,
-    "lr_scheduler_kwargs": _LATER,
     "save_only_model": _LATER,
     "use_cpu": _LATER,
     "bf16": _LATER,
@@ -124,7 +123,6 @@ REFUSED: dict[str, Refusal] = {
     "tpu_name": _LATER,
     "tpu_zone": _LATER,
     "gcp_project": _LATER,
-    "poly_power": _LATER,
     "xla": _LATER,
 }
 

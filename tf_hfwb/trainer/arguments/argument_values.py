@@ -12,7 +12,19 @@ from tf_hfwb.errors import SettingError
 # HfArgumentParser makes a flag with these choices of a field of such a type.
 Strategy = Literal["no", "steps", "epoch"]
 SaveStrategy = Literal["no", "steps", "epoch", "best"]
-Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+Schedule = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "reduce_lr_on_plateau",
+    "cosine_with_min_lr",
+    "cosine_warmup_with_min_lr",
+    "warmup_stable_decay",
+]
 
 _WORDS: dict[str, tuple[str, ...]] = {
     "eval_strategy": get_args(Strategy),
@@ -58,6 +70,7 @@ _RULES: dict[str, _Rule] = {
     "weight_decay": _FINITE,
     "adam_epsilon": _FINITE,
     "max_grad_norm": _FINITE,
+    "poly_power": _FINITE,
     "adam_beta1": _BETA,
     "adam_beta2": _BETA,
     "num_train_epochs": _Rule(lambda v: math.isfinite(v) and v > 0, "a number of epochs above 0"),
