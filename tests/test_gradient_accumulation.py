@@ -195,7 +195,7 @@ for strategy, size in ((tf.distribute.get_strategy(), 4), (tf.distribute.Mirrore
     data = tiny.classified(24) if kind == "bert" else tiny.named(samples(24))
     arguments = TFTrainingArguments(
         per_device_train_batch_size=size, gradient_accumulation_steps=4, num_train_epochs=2, learning_rate=0.01,
-        max_grad_norm=0.0 if kind == "bert" else 0.05, report_to="none", save_strategy="no", disable_tqdm=True,
+        max_grad_norm=0.05 if kind == "tf_keras" else 0.0, report_to="none", save_strategy="no", disable_tqdm=True,
     )
     tokenizer = tiny.tokenizer() if kind == "bert" else None
     result = TFTrainer(model, arguments, train_dataset=data, processing_class=tokenizer).train()
@@ -329,20 +329,22 @@ def test_resuming_in_the_middle_of_an_epoch_changes_nothing(kind, tmp_path):
     data = tiny.classified(11) if kind == "bert" else named(11)
     options = {"accumulate": 4, "num_train_epochs": 3, "save_strategy": "steps", "save_steps": 1, "logging_steps": 2}
     whole, resumed = make(), make()
-    trainer_of(whole, data, output_dir=tmp_path, report_to="wandb", **options).train()
-    rows = train_rows(history(finish()))
-    state = json.loads((tmp_path / "checkpoint-3/trainer_state.json").read_text())
+    trainer_of(whole, data, output_dir=tmp_path / "whole", report_to="wandb", **options).train()
+    state = json.loads((tmp_path / "whole/checkpoint-3/trainer_state.json").read_text())
     assert state["position"] == {"step": 3, "epoch": 1, "batch": 4, "batches": 10}
     assert state["epoch"] == pytest.approx(1 + 4 / 6)
-    result = trainer_of(resumed, data, output_dir=tmp_path, report_to="wandb", **options).train(
-        tmp_path / "checkpoint-3"
-    )
-    assert result.global_step == 6
+    trainer = trainer_of(resumed, data, output_dir=tmp_path / "resumed", report_to="wandb", **options)
+    assert trainer.train(tmp_path / "whole/checkpoint-3").global_step == 6
     np.testing.assert_array_equal(weights_of(resumed), weights_of(whole))
-    later = train_rows(history(finish()))
-    assert [row["train/global_step"] for row in later] == [4, 6]
-    assert [row["train/loss"] for row in later] == [row["train/loss"] for row in rows[1:]]
-    assert [row["train/epoch"] for row in later] == [row["train/epoch"] for row in rows[1:]]
+    rows, later = rows_in(tmp_path / "whole/checkpoint-6"), rows_in(tmp_path / "resumed/checkpoint-6")
+    assert [row["train/global_step"] for row in rows] == [2, 4, 6]
+    assert later == rows
+
+
+def rows_in(checkpoint: pathlib.Path) -> list[dict]:
+    """The rows so far, without what depends on the time."""
+    history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    return [{name: value for name, value in row.items() if "per_second" not in name} for row in history]
 
 
 @pytest.mark.parametrize("kind", KERASES)
@@ -422,7 +424,7 @@ def test_on_keras_3_the_optimizer_may_still_accumulate_itself_but_not_both():
     with pytest.raises(SettingError, match=r"gradient_accumulation_steps=4 .*itself accumulates over 2 batches"):
         trainer_of(model, named(8), optimizer=optimizer, accumulate=4, num_train_epochs=1).train()
     # It is not the optimizer that trains here.
-    assert trainer_of(model, named(8), accumulate=4, num_train_epochs=1).train().global_step == 1
+    assert trainer_of(model, named(8), accumulate=4, num_train_epochs=1).train(False).global_step == 1
 
 
 class AppliesTwice(tf_keras.Sequential):
@@ -453,7 +455,7 @@ class HasTwoOptimizers(tf_keras.Sequential):
     ("model_class", "message"),
     [
         (AppliesTwice, r"several updates of a batch"),
-        (AppliesByItself, r"does not hand its gradients to model\.optimizer"),
+        (AppliesByItself, r"does not hand gradients to model\.optimizer"),
         (HasTwoOptimizers, r"has further optimizers \(another\)"),
     ],
 )
