@@ -15,6 +15,7 @@ Its training:
   the training graph; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is called
   around each execution of the train function.
 * ``accumulation/``: the gradients of several batches, of which one update is made.
+* ``optimizers/``: optimizers that update weights as PyTorch's do.
 * ``gradients/``: the gradients of a step, summarized in the training graph.
 * ``fit_arguments.py``: the arguments of the running ``fit``; ``preserved_metrics.py``: an evaluation in the middle of
   it; ``evaluation_hooks.py``: the hooks of an evaluation that a trainer runs.
@@ -50,6 +51,7 @@ from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing, write_texts
 from tf_hfwb.keras_compat.model_files.transformers_files import plain_configuration
+from tf_hfwb.keras_compat.optimizers.rule_configuration import RULES
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
@@ -67,6 +69,7 @@ from tf_hfwb.keras_compat.transformers_private import trains_with_own_loss
 
 __all__ = [
     "BatchGroups",
+    "RULES",
     "Callback",
     "call_arguments",
     "can_return_loss",

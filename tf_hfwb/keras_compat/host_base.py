@@ -101,6 +101,15 @@ class Host(abc.ABC):
     def _scaling_loss(self, optimizer: Any) -> Any:
         """The optimizer, with the loss scaling that ``compile`` adds to it under float16."""
 
+    @property
+    @abc.abstractmethod
+    def optimizer_class(self) -> Any:
+        """The class of optimizers that update weights by a rule; see ``optimizers/``."""
+
+    @abc.abstractmethod
+    def layers(self) -> Iterable[Any]:
+        """All layers of the model, however they are nested."""
+
     def predict_on_batch(self, inputs: Any) -> Any:
         """The model's outputs for one batch, with the weights as of now."""
         return self.model.predict_on_batch(inputs)

@@ -52,6 +52,15 @@ class Keras3Host(Host):
         return optimizer
 
     @property
+    def optimizer_class(self) -> Any:
+        from tf_hfwb.keras_compat.optimizers.keras3_optimizer import Keras3Optimizer
+
+        return Keras3Optimizer
+
+    def layers(self) -> Iterable[Any]:
+        return keras3_private.all_layers(self.model)
+
+    @property
     def accumulation_steps(self) -> int:
         return getattr(innermost(self.optimizer), "gradient_accumulation_steps", None) or 1
 
@@ -187,7 +196,7 @@ class Keras3Host(Host):
         return {id(variable): value for variable, value in pairs}
 
     def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
-        for layer in keras3_private.all_layers(self.model):
+        for layer in self.layers():
             if isinstance(layer, self.keras.layers.Normalization):
                 yield layer, [layer.mean, layer.variance]
 

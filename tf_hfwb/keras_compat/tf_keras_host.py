@@ -50,6 +50,15 @@ class TFKerasHost(Host):
         return tf_keras_private.optimizer_wrapper(self.model)(optimizer)
 
     @property
+    def optimizer_class(self) -> Any:
+        from tf_hfwb.keras_compat.optimizers.tf_keras_optimizer import TFKerasOptimizer
+
+        return TFKerasOptimizer
+
+    def layers(self) -> Iterable[Any]:
+        return self.model.submodules
+
+    @property
     def steps_per_execution(self) -> int:
         steps = tf_keras_private.steps_per_execution(self.model)
         return 1 if steps is None else int(steps.numpy())
@@ -148,7 +157,7 @@ class TFKerasHost(Host):
 
     def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
         layers = self.keras.layers
-        for layer in self.model.submodules:
+        for layer in self.layers():
             if isinstance(layer, layers.Normalization):
                 yield layer, [layer.mean, layer.variance]
             elif isinstance(layer, layers.Discretization):

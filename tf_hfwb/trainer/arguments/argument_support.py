@@ -100,8 +100,6 @@ REFUSED: dict[str, Refusal] = {
     "logging_nan_inf_filter": _LATER,
     "ignore_data_skip": _LATER,
     "label_smoothing_factor": _LATER,
-    "optim": _LATER,
-    "optim_args": _LATER,
     "group_by_length": _LATER,
     "length_column_name": _LATER,
     "skip_memory_metrics": _LATER,

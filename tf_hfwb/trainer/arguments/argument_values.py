@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.trainer.optimization.optimizer_names import parse_optimizer
 
 # HfArgumentParser makes a flag with these choices of a field of such a type.
 Strategy = Literal["no", "steps", "epoch"]
@@ -106,6 +107,7 @@ def check_values(args: Any) -> None:
         setattr(args, name, _plain_word(name, getattr(args, name), words))
     for name, rule in _RULES.items():
         _check_value(name, getattr(args, name), rule)
+    parse_optimizer(args.optim, args.optim_args)
     for word in args.include_for_metrics:
         if word not in _INCLUDABLE:
             raise SettingError("include_for_metrics", word, accepted=_INCLUDABLE)
