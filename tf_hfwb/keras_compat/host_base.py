@@ -372,6 +372,14 @@ class Host(abc.ABC):
         return resolver.task_type == "chief"
 
     @property
+    def carries_state(self) -> bool:
+        """Whether the state of a training is outside of the model while a batch is trained on, as with Keras 3 on JAX.
+
+        Between two steps the model can then be used only where Keras has just begun the next batch.
+        """
+        return False
+
+    @property
     def is_multi_worker(self) -> bool:
         """Whether other processes train in step with this one."""
         resolver = getattr(self._strategy, "cluster_resolver", None)

@@ -63,6 +63,9 @@ class JAXRecorder(StepRecorder):
     def _outputs_of_no_step(self, args: tuple[Any, ...]) -> Any:
         return super()._outputs_of_no_step(args), args[0]
 
+    def _skip_batches(self, args: tuple[Any, ...]) -> None:
+        """Keras has read the batch already, and reads all others."""
+
     def _batch_size_of(self, data: Any) -> Any:
         leaves = [leaf for leaf in self._keras.tree.flatten(data) if leaf is not None]
         return leaves[0].shape[0] if leaves and len(leaves[0].shape) else 1

@@ -123,6 +123,10 @@ class Keras3Host(Host):
         )
 
     @property
+    def carries_state(self) -> bool:
+        return _backend() == "jax"
+
+    @property
     def _is_mirrored(self) -> bool:
         """Whether all replicas are in this process: only then they can add their gradients under a condition."""
         import tensorflow as tf

@@ -216,6 +216,9 @@ class StepRecorder(abc.ABC):
                 self._call_before(args)
             if hooks.is_stopped:  # Keras looks at stop_training as soon as this returns.
                 return self._outputs_of_no_step(args)
+            if hooks.is_cut_short:
+                self._skip_batches(args)
+                return self._outputs_of_no_step(args)
             self.is_executing = True
             try:
                 outputs = function(*args)
@@ -251,6 +254,10 @@ class StepRecorder(abc.ABC):
     def _call_before(self, args: tuple[Any, ...]) -> None:
         for hook in self.hooks.before:
             hook()
+
+    @abc.abstractmethod
+    def _skip_batches(self, args: tuple[Any, ...]) -> None:
+        """Leave out the batches of the data that are not to be trained on, where Keras has not read them."""
 
     def _logs_of(self, outputs: Any) -> Any:
         """The logs in what a train function returned that are not themselves it."""

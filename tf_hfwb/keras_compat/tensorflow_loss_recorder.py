@@ -38,6 +38,15 @@ class TensorFlowRecorder(StepRecorder):
     def _handed_out(self) -> Any:
         return _with_rate(self._variable, self._rate)
 
+    def _skip_batches(self, args: tuple[Any, ...]) -> None:
+        hooks, data = self.hooks, args[-1]
+        if hooks.batches_to_skip is None:  # Keras ends the epoch where the data ends.
+            hooks.has_data_ended = True
+            raise StopIteration
+        left, hooks.batches_to_skip = hooks.batches_to_skip, 0
+        for _ in range(left):
+            next(data)
+
     def _batch_size_of(self, data: Any) -> Any:
         return _tensorflow_batch_size([leaf for leaf in self._tf.nest.flatten(data) if leaf is not None])
 

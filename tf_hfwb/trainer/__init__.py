@@ -8,6 +8,8 @@
   begins; ``optimization/``: the optimizer and the learning-rate schedule that arguments describe;
   ``training_plan.py``: what was decided of all that before the first step.
 * ``training_resume.py``: resume from a checkpoint; ``weight_building.py``: the weights of a model that has none yet.
+* ``trainer_events/``: the callbacks of transformers' ``Trainer``; ``callback_methods.py``: a trainer's methods about
+  its callbacks.
 * ``trainer_callbacks.py``: the callbacks that arguments ask for; ``training_fit.py``: run ``fit`` and sum it up;
   ``trainer_reporting.py``: the W&B run that hears of it.
 * ``trainer_evaluation.py``: evaluate and predict; ``model_directory.py``: what ``save_model`` writes.

@@ -19,6 +19,7 @@ from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.callback_methods import CallbackMethods
 from tf_hfwb.trainer.constructor_checks import (
     check_accumulation,
     check_args_class,
@@ -31,13 +32,20 @@ from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
 from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.trainer_batches import BatchFactory, datasets_by_name
-from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, create_callbacks, may_add_metrics
+from tf_hfwb.trainer.trainer_callbacks import (
+    check_trainer_callbacks,
+    create_callbacks,
+    keras_callbacks,
+    may_add_metrics,
+)
 from tf_hfwb.trainer.trainer_evaluation import (
     EvaluationPlan,
     TrainerEvaluation,
     check_best_metric,
     prepare_callbacks,
 )
+from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
+from tf_hfwb.trainer.trainer_events.prediction_steps import PredictionSteps
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
 from tf_hfwb.trainer.training_fit import run_fit, training_output
 from tf_hfwb.trainer.training_length import remaining_data, training_length
@@ -50,7 +58,7 @@ if TYPE_CHECKING:
     from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 
-class TFTrainer:
+class TFTrainer(CallbackMethods):
     """Train, evaluate and use a model as transformers' ``Trainer`` does.
 
     A model of transformers brings its own loss; a plain Keras model must be compiled with one. The loss and the metrics
@@ -68,7 +76,8 @@ class TFTrainer:
             ``processing_class``.
         compute_metrics: From an ``EvalPrediction`` (``predictions``, ``label_ids`` as arrays) to a dict of metrics.
             With ``args.batch_eval_metrics`` it is called batch by batch, with ``compute_result`` as a second argument.
-        callbacks: More Keras callbacks. Those of this package work for both Kerases.
+        callbacks: Callbacks of Keras and of transformers' ``Trainer``, objects or classes. Keras's belong to the
+            Keras of the model; those of this package work for both.
         optimizers: An optimizer and a learning-rate schedule; either may be None. An optimizer has its own schedule.
         preprocess_logits_for_metrics: From the predictions and the labels of a batch (arrays, or tuples of them) to
             what is kept of the predictions, so that an evaluation needs less memory:
@@ -106,7 +115,7 @@ class TFTrainer:
         processing_class: Any = None,
         data_collator: Any = None,
         compute_metrics: Callable[..., Mapping[str, float]] | None = None,
-        callbacks: Sequence[Any] = (),
+        callbacks: Sequence[Any] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
     ) -> None:
@@ -136,6 +145,8 @@ class TFTrainer:
             model.generation_config = load_generation_config(self.args.generation_config)
         self._plan_evaluation({})  # Raises now what would otherwise be raised at the first evaluation.
         self._reporting = TrainerReporting(model, self.args)
+        self._events = TrainerEvents(self, self._reporting.flush)
+        self._events.call("on_init_end")
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -171,20 +182,22 @@ class TFTrainer:
     def _train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> TrainOutput:
         """Check; find the checkpoint; prepare data, model and optimizer; report; restore; fit; sum up."""
         self.args.check()
-        own_callbacks = check_trainer_callbacks(self.callbacks, self.args)
+        self.callbacks = check_trainer_callbacks(self.callbacks, self.args)
         if self.train_dataset is None:
             raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
         checkpoint = self._find_checkpoint(resume_from_checkpoint)
         plan = self._prepare(checkpoint)
-        self._reporting.start(self.args, plan.log_freq, plan.run_facts)
+        self._events.begin_training(plan)
+        self._reporting.start(self.args, plan.log_freq, plan.run_facts, waits_for_flow=self._events.follow_training)
         if checkpoint is not None:
             restore_training(self.model, checkpoint, plan)
         totals = TrainingTotals()
-        callbacks = self._create_callbacks([*own_callbacks, totals], plan)
+        callbacks = self._create_callbacks([*keras_callbacks(self.callbacks), totals], plan)
         began = time.time()
         self._fit(plan, callbacks)
         output = training_output(totals, began)
         self._reporting.summarize(output.metrics)
+        self._events.end_training(output.metrics, callbacks)
         return output
 
     def _find_checkpoint(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> Checkpoint | None:
@@ -211,7 +224,8 @@ class TFTrainer:
         check_accumulation(host, args.gradient_accumulation_steps, accumulation)
         length = training_length(args, batches, accumulation, self.train_dataset, remaining.position)
         if self._optimizer is None:
-            host.set_optimizer(self._create_optimizer(self._create_schedule(length.steps)))
+            schedule = self._events.lr_scheduler = self._create_schedule(length.steps)
+            host.set_optimizer(self._create_optimizer(schedule))
         if args.gradient_accumulation_steps > 1:
             build_weights(self.model, batches)  # The sums of their gradients are made before the first step.
             is_built = True
@@ -234,12 +248,11 @@ class TFTrainer:
     def _create_callbacks(self, own: Sequence[Any], plan: TrainingPlan) -> list[Any]:
         has_known_epochs = plan.length.steps_per_epoch is not None
         return create_callbacks(
-            self.args,
+            plan,
             own if has_known_epochs else [*own, EpochsOfAnyLength()],
-            total_steps=plan.length.steps,
+            events=self._events,
             logger=self._reporting.logger,
             evaluate=self._evaluate_within_fit,
-            arguments=plan.checkpoint_arguments,
             processing_class=self.processing_class,
         )
 
@@ -281,6 +294,8 @@ class TFTrainer:
             began = time.time()
             found = self._evaluation.evaluate(plan, batches, prefix, self._evaluation_callbacks(batches))
             self._reporting.log_evaluation(found, seconds=time.time() - began)
+            self._events.log(found)
+            self._events.call("on_evaluate", metrics=found)
             metrics |= found
         return metrics
 
@@ -301,6 +316,7 @@ class TFTrainer:
         self._reporting.begin_prediction()
         output = self._evaluation.predict(plan, batches, metric_key_prefix, self._evaluation_callbacks(batches))
         self._reporting.log_evaluation(output.metrics)
+        self._events.call("on_predict", metrics=output.metrics)
         return output
 
     def _plan_evaluation(self, generate_options: Mapping[str, Any]) -> EvaluationPlan:
@@ -319,16 +335,21 @@ class TFTrainer:
         return self._batch_factory().evaluations(eval_dataset)
 
     def _evaluation_callbacks(self, batches: Batches) -> Sequence[Any]:
-        """The user's callbacks. Within a training they belong to its ``fit``, else to this evaluation."""
+        """The user's callbacks of Keras. Within a training they belong to its ``fit``, else to this evaluation."""
+        self._events.eval_dataloader = batches.dataset
         if self._running is None:
-            prepare_callbacks(check_trainer_callbacks(self.callbacks, self.args), self.model, batches)
-        return self.callbacks
+            self.callbacks = check_trainer_callbacks(self.callbacks, self.args)
+        callbacks = keras_callbacks(self.callbacks)
+        if self._running is None:
+            prepare_callbacks(callbacks, self.model, batches)
+        return [*callbacks, PredictionSteps(self._events)] if self._events.hears("on_prediction_step") else callbacks
 
     def _evaluate_within_fit(self) -> dict[str, Any]:
         """Evaluate; the metric for the best model must be there, unless a callback of the user may add it later."""
         metrics = self.evaluate()
         if not may_add_metrics(self.model, self.callbacks):
             check_best_metric(self.args, metrics)
+        self._events.note_evaluation(metrics)
         return metrics
 
     # -- saving ----------------------------------------------------------------------------------------------------

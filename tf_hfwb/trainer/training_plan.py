@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tf_hfwb.data import Batches
+from tf_hfwb.step_policies import EverySteps, Never, Once, Policy
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
 from tf_hfwb.trainer.training_length import TrainingLength
 
@@ -35,6 +36,27 @@ class TrainingPlan:
         if self.args.logging_strategy == "steps":
             return steps_of(self.args.logging_steps, self.length.steps)
         return self.args.logging_strategy
+
+    @property
+    def log_policy(self) -> Policy:
+        """The steps after which to log."""
+        first = self.args.logging_first_step
+        if self.args.logging_strategy == "steps":
+            return EverySteps(steps_of(self.args.logging_steps, self.length.steps), first=first)
+        return Once(1) if first else Never()
+
+    @property
+    def eval_policy(self) -> Policy:
+        """The steps after which to evaluate."""
+        return self._policy(self.args.eval_strategy, self.args.eval_interval)
+
+    @property
+    def save_policy(self) -> Policy:
+        """The steps after which to save; what is the best is known where an evaluation was made."""
+        return self._policy(self.args.save_strategy, self.args.save_steps)
+
+    def _policy(self, strategy: str, interval: float) -> Policy:
+        return EverySteps(steps_of(interval, self.length.steps)) if strategy == "steps" else Never()
 
     @property
     def checkpoint_arguments(self) -> dict[str, Any]:
