@@ -10,5 +10,10 @@
 * ``training_resume.py``: resume from a checkpoint; ``weight_building.py``: the weights of a model that has none yet.
 * ``trainer_callbacks.py``: the callbacks that arguments ask for; ``training_fit.py``: run ``fit`` and sum it up;
   ``trainer_reporting.py``: the W&B run that hears of it.
+* ``script_methods.py``: methods that scripts call around training; ``metric_texts.py``: metrics as a person reads them;
+  ``training_record.py``: ``trainer.state``.
+* ``sharing_methods.py``: methods that save and share a model; ``model_card.py``: its card; ``hyperparameters.py``: what
+  the card says of the training; ``hub_uploads.py``: the repository on the Hub; ``push_checkpoints.py``: checkpoints on
+  their way there.
 * ``trainer_evaluation.py``: evaluate and predict; ``model_directory.py``: what ``save_model`` writes.
 """

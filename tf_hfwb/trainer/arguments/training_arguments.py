@@ -92,6 +92,11 @@ class TFTrainingArguments(ArgumentFields):
         """The number of warm-up steps among ``total_steps``, as transformers counts them."""
         return self.warmup_steps if self.warmup_steps > 0 else math.ceil(total_steps * self.warmup_ratio)
 
+    def __repr__(self) -> str:
+        """All arguments, with secrets masked."""
+        values = ", ".join(f"{name}={value!r}" for name, value in self.to_dict().items())
+        return f"{type(self).__name__}({values})"
+
     def to_dict(self) -> dict[str, Any]:
         """All arguments as plain values, with secrets masked."""
         values: dict[str, Any] = mask(dataclasses.asdict(self))
@@ -100,6 +105,9 @@ class TFTrainingArguments(ArgumentFields):
     def to_json_string(self) -> str:
         """All arguments as JSON."""
         return json.dumps(self.to_dict(), indent=2)
+
+
+TFSeq2SeqTrainingArguments = TFTrainingArguments  # They have the arguments of transformers' Seq2SeqTrainingArguments.
 
 
 def steps_of(interval: float, total_steps: int) -> int:
