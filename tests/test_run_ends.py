@@ -77,7 +77,7 @@ WAYS = {
     "exit": ([3], 3, 6),
     "SystemExit": ([4], 1, 6),  # Of which only the process's own exit status tells more.
     "interrupt": ([-signal.SIGINT, 1], 255, 6),  # By the signal, unless code that runs at the end hides it from Python.
-    "SIGTERM": ([-signal.SIGTERM], 1, 6),
+    "SIGTERM": ([128 + signal.SIGTERM], 128 + signal.SIGTERM, 6),
     "SIGKILL": ([-signal.SIGKILL], 1, 6),
     "service": ([0], 0, 12),
 }
@@ -117,7 +117,8 @@ def test_every_way_out(server, launcher, owner, mode):
         python("-c", MAIN, "sync", folder_of(way), WANDB_SILENT=None)
     for way, (_, exit_code, rows) in ways.items():
         run = server.runs[way]
-        assert (run.state, run.exit_code) == ("failed" if exit_code else "finished", exit_code), way
+        state = "preempted" if way == "SIGTERM" else "failed" if exit_code else "finished"
+        assert (run.state, run.exit_code) == (state, exit_code), way
         assert steps(run.history) == list(range(1, rows + 1)), way
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from tf_hfwb.resume.restore import restore
     from tf_hfwb.serving.export import export_for_serving
     from tf_hfwb.tracking.registry import link_to_registry
-    from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
-    from tf_hfwb.trainer.tf_trainer import TFTrainer
+    from tf_hfwb.trainer.arguments.training_arguments import TFSeq2SeqTrainingArguments, TFTrainingArguments
+    from tf_hfwb.trainer.tf_trainer import TFSeq2SeqTrainer, TFTrainer
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,8 @@ _HOMES = {
     "ComputeMetrics": "tf_hfwb.callbacks.compute_metrics",
     "EarlyStopping": "tf_hfwb.callbacks.early_stopping",
     "Generator": "tf_hfwb.evaluation.text_generation",
+    "TFSeq2SeqTrainer": "tf_hfwb.trainer.tf_trainer",
+    "TFSeq2SeqTrainingArguments": "tf_hfwb.trainer.arguments.training_arguments",
     "TFTrainer": "tf_hfwb.trainer.tf_trainer",
     "TFTrainingArguments": "tf_hfwb.trainer.arguments.training_arguments",
     "WandbEvalCallback": "tf_hfwb.callbacks.eval_callback",
@@ -59,6 +61,8 @@ __all__ = [
     "ComputeMetrics",
     "EarlyStopping",
     "Generator",
+    "TFSeq2SeqTrainer",
+    "TFSeq2SeqTrainingArguments",
     "TFTrainer",
     "TFTrainingArguments",
     "WandbEvalCallback",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from tf_hfwb.fit.added_metrics import AddedMetrics
 from tf_hfwb.fit.between_fits import ModelMemory, memory_of
 from tf_hfwb.fit.callback_place import CallbackPlace
+from tf_hfwb.fit.exit_record import ExitRecord
 from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.metric_direction import MetricDirections
 from tf_hfwb.fit.metric_names import evaluation_name
@@ -113,6 +114,7 @@ class WandbMetricsLogger(StepCallback):
         self._evaluating = 0.0  # Seconds of this fit.
         self._training = False
         self._has_warned_of_models = False
+        self._exit_record = ExitRecord()
 
     @property
     def tracker(self) -> Tracker:
@@ -137,6 +139,8 @@ class WandbMetricsLogger(StepCallback):
             return
         super().on_train_begin(logs)
         follow_training(self._tracker, self.model, self._schedule.step_now)
+        if self._tracker.active:
+            self._exit_record.begin(self.model, self._session)
         self._memory = memory_of(self.model)
         self._unread, self._evaluating, self._epoch_logs = 0, 0.0, {}
         self._pending_evaluation = None
@@ -242,11 +246,13 @@ class WandbMetricsLogger(StepCallback):
         self._training = False
         end_training(self._tracker)
         self._tracker.flush_rows()
+        self._exit_record.end()
 
     def on_train_interrupted(self) -> None:
         """What is evaluated from now on does not belong to the fit."""
         self._training = False
         self._pending_evaluation = None
+        self._exit_record.stop()
 
     def on_due_step_end(self, logs: Logs) -> None:
         """Write the step's row."""

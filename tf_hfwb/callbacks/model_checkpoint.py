@@ -263,7 +263,7 @@ class WandbModelCheckpoint(StepCallback):
             self._report_errors()
             running_tracker().flush()
         if self._writes:
-            saver.prune(running_tracker())  # What was being uploaded when it should have gone.
+            saver.prune_at_end(running_tracker())
 
     def on_train_interrupted(self) -> None:
         """Finish what was taken before."""

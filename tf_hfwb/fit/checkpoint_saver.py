@@ -6,7 +6,7 @@ import logging
 import pathlib
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from tf_hfwb.errors import CheckpointError
 from tf_hfwb.fit.best_checkpoint import Best, BestCheckpoint
 from tf_hfwb.fit.best_checkpoint_transfer import carry_over
 from tf_hfwb.fit.checkpoint_options import CheckpointOptions
+from tf_hfwb.fit.checkpoint_uploader import CheckpointUploader
 from tf_hfwb.fit.fit_session import FitSession
 from tf_hfwb.fit.training_artifacts import ModelArtifacts
 from tf_hfwb.keras_compat import texts_of_processing, write_texts
@@ -99,6 +100,7 @@ class CheckpointSaver:
         self._lock: AbstractContextManager[None] | None = None
         self._count_parameters: Callable[[], int] = lambda: 0
         self._needed: set[int] = set()  # Steps that stay, as of the last save.
+        self._uploaders: Sequence[CheckpointUploader] = ()
         self._earlier_steps: set[int] = set()  # Those that lay here when a training moved in.
         self._warns_of_pruning = True
         self._began = 0.0
@@ -134,6 +136,7 @@ class CheckpointSaver:
         self._capture = StateCapture(session.host) if session.host.is_built else None
         self._count_parameters = session.host.model.count_params
         self._processing = texts_of_processing(self._processing_class)
+        self._uploaders = session.uploaders
         self._began, self._waited_before, self._warns_of_waiting = time.monotonic(), self.writer.waited, True
 
     def move_in(self, source: pathlib.Path) -> None:
@@ -183,6 +186,8 @@ class CheckpointSaver:
         self._needed = {*save.needed_steps, save.step}
         if save.best.step is not None:
             self._needed.add(save.best.step)
+        for uploader in self._uploaders:
+            uploader.saved(self.previous, save.step, save.epoch)
         self.prune(tracker)
         if self._log_model is LogModel.CHECKPOINT and tracker.active:
             metadata = self._metadata(save.step, save.epoch, save.metrics)
@@ -194,6 +199,7 @@ class CheckpointSaver:
         if limit is None or not self._needed:
             return
         keep = {*self.artifacts.uploading, *self._needed, *self._earlier_steps}
+        keep = keep.union(*(uploader.uploading for uploader in self._uploaders))
         gone = self.store.prune(limit + len(self._earlier_steps), keep=keep)
         is_logged = tracker.is_offline and self._log_model is LogModel.CHECKPOINT
         if gone and is_logged and self._warns_of_pruning:
@@ -204,6 +210,12 @@ class CheckpointSaver:
                 limit,
                 gone[0],
             )
+
+    def prune_at_end(self, tracker: Tracker) -> None:
+        """Remove what was being uploaded when it should have gone."""
+        for uploader in self._uploaders:
+            uploader.wait()
+        self.prune(tracker)
 
     def waits_noticeably(self) -> tuple[float, float] | None:
         """The seconds that training has waited for the disk, and all of its seconds; once, when that is noticeable."""

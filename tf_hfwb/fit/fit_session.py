@@ -7,6 +7,7 @@ import weakref
 from typing import Any, Protocol
 
 from tf_hfwb.fit.between_fits import ModelMemory, memory_of
+from tf_hfwb.fit.checkpoint_uploader import CheckpointUploader
 from tf_hfwb.fit.metric_direction import MetricDirections
 from tf_hfwb.fit.shared_evaluations import SharedEvaluations
 from tf_hfwb.fit.step_clock import StepClock, step_reached
@@ -44,6 +45,7 @@ class FitSession:
         directions: Which way metrics are better.
         end: What happens to the model at the end.
         needed_steps: The steps whose checkpoints callbacks want to find again, by the participant's name.
+        uploaders: Who uploads checkpoints to other places than W&B.
         has_saver: Whether a callback that saves has begun already. One that begins behind it has not done its work yet
             when the end of an epoch is saved.
 
@@ -74,6 +76,7 @@ class FitSession:
         self.directions = MetricDirections()
         self.end = TrainingEnd()
         self.needed_steps: dict[str, int] = {}
+        self.uploaders: list[CheckpointUploader] = []
         self.has_saver = False
         self._model = model
         self._memory = memory

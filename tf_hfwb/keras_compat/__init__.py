@@ -2,8 +2,8 @@
 
 A model:
 
-* ``host_base.py``: what callbacks need to know of a model; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras
-  answers; ``host_lookup.py``: which of them it is.
+* ``distributed_model.py``: on which devices and by which workers it is trained; ``host_base.py``: what callbacks need to
+  know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers; ``host_lookup.py``: which of them it is.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
   ``mixed_precision.py``: the same model in float32; ``keras_export.py``: a plain one as a SavedModel.
 * ``transformers_models.py``: whether it is one of transformers (asked nowhere else), and computes its loss itself.

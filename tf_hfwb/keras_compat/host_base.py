@@ -18,6 +18,7 @@ from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation, accumulation_of
 from tf_hfwb.keras_compat.common_private import direction_of_metric, function_of_metric, print_message
 from tf_hfwb.keras_compat.compiled_loss import CompiledLoss
+from tf_hfwb.keras_compat.distributed_model import DistributedModel
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
@@ -38,18 +39,14 @@ _logger = logging.getLogger("tf_hfwb")
 _counting: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
-class Host(abc.ABC):
+class Host(DistributedModel, abc.ABC):
     """A model and how its Keras trains it.
 
     Attributes:
-        model: The model.
         package: ``"tf_keras"`` or ``"keras"``.
     """
 
     package: str
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
 
     @property
     def keras(self) -> Any:
@@ -357,48 +354,12 @@ class Host(abc.ABC):
     # -- facts for the run's config ------------------------------------------------------------------------------
 
     @property
-    def num_replicas(self) -> int:
-        """Number of replicas that train in step."""
-        return self._strategy.num_replicas_in_sync if self._strategy is not None else 1
-
-    @property
-    def is_chief(self) -> bool:
-        """Whether this process reports for all workers."""
-        resolver = getattr(self._strategy, "cluster_resolver", None)
-        if resolver is None or resolver.task_type is None:
-            return True
-        if resolver.task_type == "worker" and "chief" not in resolver.cluster_spec().jobs:
-            return resolver.task_id == 0
-        return resolver.task_type == "chief"
-
-    @property
     def carries_state(self) -> bool:
         """Whether the state of a training is outside of the model while a batch is trained on, as with Keras 3 on JAX.
 
         Between two steps the model can then be used only where Keras has just begun the next batch.
         """
         return False
-
-    @property
-    def is_multi_worker(self) -> bool:
-        """Whether other processes train in step with this one."""
-        resolver = getattr(self._strategy, "cluster_resolver", None)
-        return resolver is not None and len(resolver.cluster_spec().as_dict().get("worker", ())) > 1
-
-    def scope(self) -> Any:
-        """The scope in which variables of the model's distribution are created."""
-        return contextlib.nullcontext() if self._strategy is None else self._strategy.scope()
-
-    @property
-    def _is_on_tpu(self) -> bool:
-        import tensorflow as tf
-
-        strategies = (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy)
-        return isinstance(self._strategy, strategies)
-
-    @property
-    def _strategy(self) -> Any:
-        return getattr(self.model, "distribute_strategy", None)
 
     def _config_of(self, optimizer: Any) -> Any:
         return optimizer.get_config()

@@ -4,7 +4,8 @@ A run:
 
 * ``tracker.py``: what others use of a run: rows, artifacts, flush, finish; ``process_tracker.py``: the open run's.
 * ``run_opening.py``: ``wandb.init``; ``credentials.py``: where the client finds a key; ``run_facts.py``: a run's folder
-  and identity; ``run_jobs.py``: the threads that write to it; ``row_batching.py``: many rows in one message.
+  and identity; ``run_links.py``: where it is, in words; ``run_jobs.py``: the threads that write to it;
+  ``row_batching.py``: many rows in one message.
 * ``run_history.py``: what the history of a run says already; ``row_deduplication.py``: no row is written twice.
 * ``run_end.py``: the end of a run, and how long it waits; ``service_watchdog.py``: the limit of that;
   ``exit_codes.py``: how the process ends.

@@ -41,6 +41,11 @@ class RunFacts:
         return {name: str(value) for name, value in known.items() if value}
 
     @property
+    def url(self) -> str | None:
+        """The run's page; None while it is not on a server."""
+        return None if self.directory is None or self.is_offline else self.run.url
+
+    @property
     def is_offline(self) -> bool:
         """Whether what is logged stays on this machine until it is synced."""
         return self.run is not None and bool(self.run.offline)

@@ -112,6 +112,11 @@ class Tracker:
         return self._facts.identity if self.active else {}
 
     @property
+    def url(self) -> str | None:
+        """The run's page; None while it is not on a server."""
+        return self._facts.url if self.active else None
+
+    @property
     def is_offline(self) -> bool:
         """Whether what is logged stays on this machine until it is synced."""
         return self._facts.is_offline if self.active else False

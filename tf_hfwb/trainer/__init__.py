@@ -12,5 +12,9 @@
   its callbacks.
 * ``trainer_callbacks.py``: the callbacks that arguments ask for; ``training_fit.py``: run ``fit`` and sum it up;
   ``trainer_reporting.py``: the W&B run that hears of it.
+* ``script_methods.py``: methods that scripts call around training; ``metric_texts.py``: metrics as a person reads them.
+* ``sharing_methods.py``: methods that save and share a model; ``model_card.py``: its card; ``hyperparameters.py``: what
+  the card says of the training; ``hub_uploads.py``: the repository on the Hub; ``push_checkpoints.py``: checkpoints on
+  their way there.
 * ``trainer_evaluation.py``: evaluate and predict; ``model_directory.py``: what ``save_model`` writes.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,20 +11,86 @@ from tf_hfwb.keras_compat import Host
 from tf_hfwb.keras_compat.common_private import compile_arguments
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
+_logger = logging.getLogger("tf_hfwb")
 
-def check_args_class(args: Any) -> None:
-    """Refuse the arguments of another trainer.
+
+def check_given(model: Any, args: Any, **unsupported: Any) -> None:
+    """Refuse a trainer without a model, the arguments of another trainer, and what is not supported yet.
+
+    Args:
+        model: The model.
+        args: The arguments; None for the defaults.
+        unsupported: Values by their names; None is their default.
 
     Raises:
-        SettingError: They are neither None nor ``TFTrainingArguments``.
+        SettingError: ``model`` is None, ``args`` are not ``TFTrainingArguments``, or something else was given.
     """
     if args is not None and not isinstance(args, TFTrainingArguments):
+        given = type(args)
         raise SettingError(
             "args",
-            type(args).__name__,
-            expected="TFTrainingArguments",
-            advice="Their names and defaults are those of transformers' class: change its name.",
+            f"{given.__module__.partition('.')[0]}.{given.__qualname__}",  # Two libraries have such a class.
+            expected="tf_hfwb.TFTrainingArguments, which takes the same arguments as transformers' classes",
+            advice="Write TFTrainingArguments(...) in its place, with `from tf_hfwb import TFTrainingArguments`.",
         )
+    for name, value in unsupported.items():
+        if value is not None:
+            raise SettingError(
+                name,
+                getattr(value, "__qualname__", type(value).__qualname__),
+                expected="None: it is not supported yet",
+                advice=_INSTEAD[name],
+            )
+    if model is None:
+        raise SettingError("model", None, expected="a model to train or evaluate", advice="Pass model=...")
+
+
+_INSTEAD = {
+    "model_init": "Pass model=model_init().",
+    "compute_loss_func": "Compile the model with your loss, or write train_step in its class.",
+    "optimizer_cls_and_kwargs": "Pass optimizers=(optimizer, None) with an optimizer of the model's Keras.",
+}
+
+
+def take_tokenizer(processing_class: Any, tokenizer: Any) -> Any:
+    """The tokenizer or processor, which may have been given under its former name.
+
+    Args:
+        processing_class: What was given under the present name; None for nothing.
+        tokenizer: What was given under the former one, likewise.
+
+    Raises:
+        SettingError: Both were given.
+    """
+    if tokenizer is None:
+        return processing_class
+    if processing_class is not None:
+        raise SettingError(
+            "tokenizer",
+            type(tokenizer).__name__,
+            expected="None beside processing_class, whose former spelling it is",
+            advice="Pass processing_class alone.",
+        )
+    _logger.warning("tokenizer is a former spelling. Expected processing_class. Write processing_class=tokenizer.")
+    return tokenizer
+
+
+def check_training(host: Host, args: TFTrainingArguments, optimizers: tuple[Any, Any], eval_dataset: Any) -> None:
+    """Refuse a model that cannot be trained as the arguments say.
+
+    Args:
+        host: The model.
+        args: The arguments.
+        optimizers: The optimizer and the schedule; either may be None.
+        eval_dataset: What the model is evaluated on.
+
+    Raises:
+        SettingError: An optimizer or a metric belongs to the other Keras, there is no loss, or evaluations have no
+            data.
+    """
+    check_optimizers(host, optimizers)
+    check_loss(host)
+    check_eval_dataset(args, eval_dataset)
 
 
 def check_optimizers(host: Host, optimizers: tuple[Any, Any]) -> None:

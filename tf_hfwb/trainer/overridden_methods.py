@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.trainer.script_methods import ScriptMethods
 
 # What the Trainer calls itself, and what the former TFTrainer called. A method that users call may be a user's own.
 _NAMES = """
@@ -26,8 +27,9 @@ def refuse_overridden(trainer: type) -> None:
     Raises:
         SettingError: The class, or one of its bases, has some of them.
     """
-    attributes = set(dir(trainer))
-    found = [name for name in UNCALLED_METHODS if name in attributes]
+    found = [
+        name for name in UNCALLED_METHODS if getattr(trainer, name, None) is not getattr(ScriptMethods, name, None)
+    ]
     if found:
         raise SettingError(
             "TFTrainer",

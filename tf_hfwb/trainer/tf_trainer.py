@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.data import Batches
-from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.errors import DataError
 from tf_hfwb.evaluation.generation_options import load_generation_config
 from tf_hfwb.fit.signals import SignalWatch
 from tf_hfwb.fit.stop_after_steps import EpochsOfAnyLength
@@ -20,18 +19,13 @@ from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.callback_methods import CallbackMethods
-from tf_hfwb.trainer.constructor_checks import (
-    check_accumulation,
-    check_args_class,
-    check_eval_dataset,
-    check_loss,
-    check_optimizers,
-)
-from tf_hfwb.trainer.model_directory import write_model_directory
+from tf_hfwb.trainer.constructor_checks import check_accumulation, check_given, check_training, take_tokenizer
+from tf_hfwb.trainer.hub_uploads import open_uploads
 from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
 from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
-from tf_hfwb.trainer.trainer_batches import BatchFactory, datasets_by_name
+from tf_hfwb.trainer.sharing_methods import SharingMethods
+from tf_hfwb.trainer.trainer_batches import BatchFactory
 from tf_hfwb.trainer.trainer_callbacks import (
     check_trainer_callbacks,
     create_callbacks,
@@ -52,13 +46,12 @@ from tf_hfwb.trainer.training_length import remaining_data, training_length
 from tf_hfwb.trainer.training_plan import TrainingPlan
 from tf_hfwb.trainer.training_resume import find_training_checkpoint, parse_resume_source, restore_training
 from tf_hfwb.trainer.weight_building import build_weights
-from tf_hfwb.validation.argument_checks import directory
 
 if TYPE_CHECKING:
     from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 
-class TFTrainer(CallbackMethods):
+class TFTrainer(SharingMethods, CallbackMethods):
     """Train, evaluate and use a model as transformers' ``Trainer`` does.
 
     A model of transformers brings its own loss; a plain Keras model must be compiled with one. The loss and the metrics
@@ -68,12 +61,13 @@ class TFTrainer(CallbackMethods):
     Args:
         model: A TF model of transformers, or a model of tf_keras or Keras 3.
         args: What to do; the defaults of :class:`~tf_hfwb.TFTrainingArguments` when None.
+        data_collator: Makes a batch (a dict of arrays) from a list of samples, instead of padding by
+            ``processing_class``.
         train_dataset: A ``datasets.Dataset`` with tokenised columns, a batched ``tf.data.Dataset``, or arrays
             ``(x, y)``.
         eval_dataset: The same, or a dict of them by name.
         processing_class: The tokenizer or processor. It says how to pad, and is saved with the model.
-        data_collator: Makes a batch (a dict of arrays) from a list of samples, instead of padding by
-            ``processing_class``.
+        model_init: Not supported yet, nor are ``compute_loss_func`` and ``optimizer_cls_and_kwargs``.
         compute_metrics: From an ``EvalPrediction`` (``predictions``, ``label_ids`` as arrays) to a dict of metrics.
             With ``args.batch_eval_metrics`` it is called batch by batch, with ``compute_result`` as a second argument.
         callbacks: Callbacks of Keras and of transformers' ``Trainer``, objects or classes. Keras's belong to the
@@ -82,6 +76,7 @@ class TFTrainer(CallbackMethods):
         preprocess_logits_for_metrics: From the predictions and the labels of a batch (arrays, or tuples of them) to
             what is kept of the predictions, so that an evaluation needs less memory:
             ``lambda logits, labels: logits.argmax(-1)``.
+        tokenizer: The former spelling of ``processing_class``.
 
     Predictions go to the main memory after every batch, as with ``eval_accumulation_steps=1`` of transformers.
 
@@ -107,34 +102,37 @@ class TFTrainer(CallbackMethods):
 
     def __init__(
         self,
-        model: Any,
+        model: Any = None,
         args: TFTrainingArguments | None = None,
-        *,
+        data_collator: Any = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
         processing_class: Any = None,
-        data_collator: Any = None,
+        model_init: Any = None,
+        compute_loss_func: Any = None,
         compute_metrics: Callable[..., Mapping[str, float]] | None = None,
         callbacks: Sequence[Any] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
+        optimizer_cls_and_kwargs: Any = None,
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
+        *,
+        tokenizer: Any = None,
     ) -> None:
         refuse_overridden(type(self))
-        check_args_class(args)
+        given = {"compute_loss_func": compute_loss_func, "optimizer_cls_and_kwargs": optimizer_cls_and_kwargs}
+        check_given(model, args, model_init=model_init, **given)
         self.args = TFTrainingArguments() if args is None else args
         self.args.check()  # Values may have been set since the arguments were made.
         self.model = model
         self.train_dataset = train_dataset
         self.eval_dataset = eval_dataset
-        self.processing_class = processing_class
+        self.processing_class = take_tokenizer(processing_class, tokenizer)
         self.data_collator = data_collator
         self.compute_metrics = compute_metrics
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
-        self.callbacks = check_trainer_callbacks(callbacks, self.args)
+        self.callbacks = check_trainer_callbacks(() if callbacks is None else callbacks, self.args)
         self._host = host_of(model)
-        check_optimizers(self._host, optimizers)
-        check_loss(self._host)
-        check_eval_dataset(self.args, eval_dataset)
+        check_training(self._host, self.args, optimizers, eval_dataset)
         self._optimizer, self._schedule = optimizers
         self._evaluation = TrainerEvaluation(model)
         self._running: TrainingPlan | None = None  # The training that is under way.
@@ -145,6 +143,7 @@ class TFTrainer(CallbackMethods):
             model.generation_config = load_generation_config(self.args.generation_config)
         self._plan_evaluation({})  # Raises now what would otherwise be raised at the first evaluation.
         self._reporting = TrainerReporting(model, self.args)
+        self._uploads = open_uploads(self.args, self._host)
         self._events = TrainerEvents(self, self._reporting.flush)
         self._events.call("on_init_end")
 
@@ -163,7 +162,7 @@ class TFTrainer(CallbackMethods):
 
         Returns:
             ``global_step`` (of the last row and checkpoint), ``training_loss`` (mean over all steps) and ``metrics``
-            (runtime and rates).
+            (``train_runtime`` in seconds with its rates, ``train_loss``, ``epoch``).
 
         Raises:
             DataError: There is no training data, or its length is unknown and ``max_steps`` is not given.
@@ -192,7 +191,7 @@ class TFTrainer(CallbackMethods):
         if checkpoint is not None:
             restore_training(self.model, checkpoint, plan)
         totals = TrainingTotals()
-        callbacks = self._create_callbacks([*keras_callbacks(self.callbacks), totals], plan)
+        callbacks = self._create_callbacks([*keras_callbacks(self.callbacks), totals, *self._hub_callbacks()], plan)
         began = time.time()
         self._fit(plan, callbacks)
         output = training_output(totals, began)
@@ -281,7 +280,8 @@ class TFTrainer(CallbackMethods):
                 ``num_beams`` and others of transformers' ``generate``.
 
         Returns:
-            The metrics, ``{prefix}_loss`` among them, and ``{prefix}_runtime`` in seconds with its rates.
+            The metrics, ``{prefix}_loss`` among them, ``{prefix}_runtime`` in seconds with its rates, and ``epoch`` of
+            a model that was trained.
 
         Raises:
             DataError: There is no data, or it cannot be used.
@@ -347,46 +347,11 @@ class TFTrainer(CallbackMethods):
     def _evaluate_within_fit(self) -> dict[str, Any]:
         """Evaluate; the metric for the best model must be there, unless a callback of the user may add it later."""
         metrics = self.evaluate()
+        metrics.pop("epoch", None)  # Callbacks would take it for one of the metrics.
         if not may_add_metrics(self.model, self.callbacks):
             check_best_metric(self.args, metrics)
         self._events.note_evaluation(metrics)
         return metrics
-
-    # -- saving ----------------------------------------------------------------------------------------------------
-
-    def save_model(
-        self, output_dir: str | os.PathLike[str] | None = None, *, weights_format: Literal["tf", "pt"] = "tf"
-    ) -> pathlib.Path:
-        """Write the model, the tokenizer and the arguments into a directory that stock tools open.
-
-        Args:
-            output_dir: Instead of ``args.output_dir``.
-            weights_format: ``"pt"`` for a directory that transformers on PyTorch loads, also in version 5.
-
-        Returns:
-            The directory: for a transformers model what ``from_pretrained`` takes, else one with ``model.keras``.
-
-        Raises:
-            SettingError: ``weights_format`` is neither, PyTorch has no counterpart of the model's class, or something
-                that belongs to the model cannot be written as JSON.
-        """
-        if weights_format not in ("tf", "pt"):
-            raise SettingError("weights_format", weights_format, accepted=("tf", "pt"))
-        self.args.check()
-        target = pathlib.Path(directory("output_dir", output_dir or self.args.output_dir))
-        if not self._host.build():
-            self._build_weights()
-        write_model_directory(target, self.model, self.processing_class, self.args, weights_format)
-        return target
-
-    def _build_weights(self) -> None:
-        """Build the model with the trainer's data, if there is any."""
-        data = self.eval_dataset if self.train_dataset is None else self.train_dataset
-        batches = None
-        if data is not None:
-            first_dataset = next(iter(datasets_by_name(data).values()))
-            batches = self._batch_factory().prediction(first_dataset)
-        build_weights(self.model, batches)
 
     # -- what the phases share -------------------------------------------------------------------------------------
 
@@ -398,3 +363,6 @@ class TFTrainer(CallbackMethods):
     def _batch_factory(self) -> BatchFactory:
         """Made anew each time, since its parts may have been set since."""
         return BatchFactory(self.model, self.args, self.processing_class, self.data_collator, self._warned)
+
+
+TFSeq2SeqTrainer = TFTrainer  # It does what transformers' Seq2SeqTrainer does.

@@ -58,6 +58,13 @@ def check_trainer_callbacks(callbacks: Any, args: TFTrainingArguments) -> list[A
             expected=f"no WandbModelCheckpoint beside the one that save_strategy={args.save_strategy!r} asks for",
             advice="Take it out of the list, or set save_strategy='no'.",
         )
+    if has(own, WandbModelCheckpoint) and args.link_to_registry is not None:
+        raise SettingError(
+            "link_to_registry",
+            args.link_to_registry,
+            expected="None beside your own WandbModelCheckpoint, which logs the model",
+            advice="Pass it to that one, or take that one out of the list.",
+        )
     return everyone
 
 

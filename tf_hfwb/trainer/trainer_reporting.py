@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.fit.fit_session import forget_steps
+from tf_hfwb.tracking.run_links import describe_run
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 
@@ -35,6 +36,11 @@ class TrainerReporting:
     def directory(self) -> str | None:
         """The folder of the W&B run on disk; None without a run."""
         return None if self._logger is None else self._logger.tracker.directory
+
+    @property
+    def link(self) -> str:
+        """Where the run is, in Markdown; empty without one."""
+        return "" if self._logger is None else describe_run(self._logger.tracker)
 
     def start(
         self,

@@ -131,11 +131,14 @@ class ArgumentFields:
     dataloader_persistent_workers: bool = _option(False, "Keep PyTorch's data loading processes between epochs.")
     skip_memory_metrics: bool = _option(True, "Do not report memory use in the metrics.")
     use_legacy_prediction_loop: bool = _option(False, "Use a former evaluation loop of the Trainer.")
-    push_to_hub: bool = _option(False, "Push the model to the Hub when it is saved.")
+    push_to_hub: bool = _option(False, "Push checkpoints and the saved model to the Hub, as hub_strategy says.")
     resume_from_checkpoint: str | None = _option(None, "For scripts: what to pass to train.")
     hub_model_id: str | None = _option(None, "The repository on the Hub; the name of output_dir when None.")
-    hub_strategy: str = _option("every_save", "What is pushed when: end, every_save, checkpoint, all_checkpoints.")
-    hub_token: str | None = _option(None, "The token for the Hub; the one that was logged in with when None.")
+    hub_strategy: str = _option(
+        "every_save", "What is pushed: end: the model when save_model is called; every_save: also the model of each "
+        "checkpoint; checkpoint: and the newest checkpoint, as last-checkpoint; all_checkpoints: and each checkpoint.")
+    hub_token: str | None = _option(
+        None, "The token for the Hub, which gets into no log and no file; the one of `hf auth login` when None.")
     hub_private_repo: bool | None = _option(None, "Whether a new repository is private.")
     hub_always_push: bool = _option(False, "Push also while the push before has not finished.")
     hub_revision: str | None = _option(None, "The branch on the Hub; main when None.")

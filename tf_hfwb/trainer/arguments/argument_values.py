@@ -32,6 +32,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "logging_strategy": get_args(Strategy),
     "save_strategy": get_args(SaveStrategy),
     "lr_scheduler_type": get_args(Schedule),
+    "hub_strategy": ("end", "every_save", "checkpoint", "all_checkpoints"),
 }
 _INTEGRATIONS = ("wandb",)
 _INCLUDABLE = ("inputs", "loss")  # In what compute_metrics gets.
@@ -61,6 +62,7 @@ _INTERVAL = "a number of steps, 1 or more, or a share of all steps below 1"
 _SAMPLES = _Rule(lambda v: _is_int(v, 1), "a number of samples, 1 or more")
 _FINITE = _Rule(lambda v: math.isfinite(v) and v >= 0, "a finite number, 0 or more")
 _BETA = _Rule(lambda v: 0 <= v < 1, "a number from 0 to below 1")
+_WORD_OR_NONE = _Rule(_or_none(lambda v: isinstance(v, str) and v != ""), "a word, or None")
 _COUNT_OR_NONE = _Rule(_or_none(lambda v: _is_int(v, 1)), "a number, 1 or more, or None")
 
 _RULES: dict[str, _Rule] = {
@@ -89,6 +91,9 @@ _RULES: dict[str, _Rule] = {
     "greater_is_better": _Rule(_or_none(lambda v: isinstance(v, bool)), "True, False, or None"),
     "seed": _Rule(lambda v: _is_int(v, 0) and v < 2**32, "an integer from 0 to 2**32 - 1"),
     "data_seed": _Rule(_or_none(_is_int), "an integer, or None to take seed"),
+    "hub_model_id": _WORD_OR_NONE,
+    "hub_token": _WORD_OR_NONE,
+    "hub_revision": _WORD_OR_NONE,
     "generation_max_length": _COUNT_OR_NONE,
     "generation_num_beams": _COUNT_OR_NONE,
 }

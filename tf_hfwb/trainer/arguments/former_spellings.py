@@ -62,9 +62,12 @@ def _replace(args: ArgumentFields, former: str, name: str, value: Any, defaults:
         raise SettingError(
             former,
             getattr(args, former),
-            expected=f"the same as {name}={present!r}, whose former spelling it is",
+            expected=f"the same as {name}={_shown(name, present)}, whose former spelling it is",
             advice=f"Pass {name} alone.",
         )
-    shown = "..." if "token" in name else repr(value)
-    _logger.warning("%s is a former spelling. Expected %s. Write %s=%s.", former, name, name, shown)
+    _logger.warning("%s is a former spelling. Expected %s. Write %s=%s.", former, name, name, _shown(name, value))
     setattr(args, name, value)
+
+
+def _shown(name: str, value: Any) -> str:
+    return "..." if "token" in name else repr(value)

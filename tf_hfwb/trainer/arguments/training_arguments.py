@@ -102,6 +102,11 @@ class TFTrainingArguments(ArgumentFields):
             options["power"] = self.poly_power
         return options
 
+    def __repr__(self) -> str:
+        """All arguments, with secrets masked."""
+        values = ", ".join(f"{name}={value!r}" for name, value in self.to_dict().items())
+        return f"{type(self).__name__}({values})"
+
     def to_dict(self) -> dict[str, Any]:
         """All arguments as plain values, with secrets masked."""
         values: dict[str, Any] = mask(dataclasses.asdict(self))
@@ -110,6 +115,9 @@ class TFTrainingArguments(ArgumentFields):
     def to_json_string(self) -> str:
         """All arguments as JSON."""
         return json.dumps(self.to_dict(), indent=2)
+
+
+TFSeq2SeqTrainingArguments = TFTrainingArguments  # They have the arguments of transformers' Seq2SeqTrainingArguments.
 
 
 def steps_of(interval: float, total_steps: int) -> int:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
+from tf_hfwb.fit.fit_session import running_session
 from tf_hfwb.keras_compat import host_of
+from tf_hfwb.tracking.run_identity import is_under_way
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
 from tf_hfwb.trainer.trainer_evaluation import with_prefix
 from tf_hfwb.trainer.trainer_events.event_support import events_of, is_trainer_callback
@@ -143,6 +145,9 @@ class TrainerEvents:
 
     def log(self, logs: dict[str, Any]) -> None:
         """Add a row to the history, and tell the callbacks; adds the epoch to it, as the ``Trainer`` does."""
+        session = running_session(self._owner.model)
+        if session is not None and is_under_way(self._owner.model):
+            self.note_position(*session.schedule.position())
         if self._state.epoch is not None:
             logs["epoch"] = self._state.epoch
         self.state.log_history.append({**logs, "step": self._state.global_step})
@@ -166,7 +171,7 @@ class TrainerEvents:
         state.logging_steps = steps_of(args.logging_steps, steps)
         state.eval_steps = steps_of(args.eval_interval, steps)
         state.save_steps = steps_of(args.save_steps, steps)
-        per_epoch = plan.length.batches_per_epoch
+        per_epoch = plan.length.groups.batches
         self.train_dataloader = batches.dataset if per_epoch is None else batches.dataset.take(per_epoch)
 
     def end_training(self, metrics: dict[str, Any], callbacks: Sequence[Any]) -> None:

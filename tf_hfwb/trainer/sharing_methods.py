@@ -1,0 +1,224 @@
+"""The methods that save a model and share it: its card, and pushing it to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import host_of
+from tf_hfwb.trainer.hub_uploads import HubUploads
+from tf_hfwb.trainer.model_card import card_text, own_tags
+from tf_hfwb.trainer.model_directory import write_model_directory
+from tf_hfwb.trainer.push_checkpoints import PushCheckpoints
+from tf_hfwb.trainer.script_methods import ScriptMethods
+from tf_hfwb.trainer.trainer_batches import BatchFactory, datasets_by_name
+from tf_hfwb.trainer.trainer_reporting import TrainerReporting
+from tf_hfwb.trainer.weight_building import build_weights
+from tf_hfwb.validation.argument_checks import directory
+
+_logger = logging.getLogger("tf_hfwb")
+
+
+class SharingMethods(ScriptMethods):
+    """What ``TFTrainer`` has to save a model and to share it.
+
+    Attributes:
+        train_dataset: What the model is trained on.
+        eval_dataset: What it is evaluated on.
+
+    Names, arguments, return values and the card's content follow ``transformers.Trainer``.
+    """
+
+    train_dataset: Any
+    eval_dataset: Any
+    data_collator: Any
+    _optimizer: Any
+    _schedule: Any
+    _reporting: TrainerReporting
+    _uploads: HubUploads
+
+    def _batch_factory(self) -> BatchFactory:
+        """What makes batches of the trainer's data."""
+        raise NotImplementedError
+
+    # -- saving ----------------------------------------------------------------------------------------------------
+
+    def save_model(
+        self,
+        output_dir: str | os.PathLike[str] | None = None,
+        _internal_call: bool = False,
+        *,
+        weights_format: Literal["tf", "pt"] = "tf",
+    ) -> pathlib.Path:
+        """Write the model, the tokenizer and the arguments into a directory that stock tools open.
+
+        With ``args.push_to_hub`` the model is pushed, too. What goes wrong with that does not stop the script.
+
+        Args:
+            output_dir: Instead of ``args.output_dir``.
+            _internal_call: Do not push, as where subclasses written for transformers pass it on.
+            weights_format: ``"pt"`` for a directory that transformers on PyTorch loads, also in version 5.
+
+        Returns:
+            The directory: for a transformers model what ``from_pretrained`` takes, else one with ``model.keras``.
+
+        Raises:
+            SettingError: ``weights_format`` is neither, PyTorch has no counterpart of the model's class, or something
+                that belongs to the model cannot be written as JSON.
+        """
+        target = self._write_model(output_dir, weights_format)
+        if self.args.push_to_hub and not _internal_call and self.is_world_process_zero():
+            self._share_after_save(target, weights_format)
+        return target
+
+    def _write_model(
+        self, output_dir: str | os.PathLike[str] | None, weights_format: Literal["tf", "pt"]
+    ) -> pathlib.Path:
+        if weights_format not in ("tf", "pt"):
+            raise SettingError("weights_format", weights_format, accepted=("tf", "pt"))
+        self.args.check()
+        target = pathlib.Path(directory("output_dir", output_dir or self.args.output_dir))
+        if not host_of(self.model).build():
+            self._build_weights()
+        write_model_directory(target, self.model, self.processing_class, self.args, weights_format)
+        return target
+
+    def _build_weights(self) -> None:
+        """Build the model with the trainer's data, if there is any."""
+        data = self.eval_dataset if self.train_dataset is None else self.train_dataset
+        batches = None
+        if data is not None:
+            first_dataset = next(iter(datasets_by_name(data).values()))
+            batches = self._batch_factory().prediction(first_dataset)
+        build_weights(self.model, batches)
+
+    # -- sharing ---------------------------------------------------------------------------------------------------
+
+    @property
+    def hub_model_id(self) -> str | None:
+        """The repository on the Hub, with its owner; None before anything was pushed there."""
+        return self._uploads.repo_id
+
+    def init_hf_repo(self, token: str | None = None) -> None:
+        """Make the repository on the Hub if it is not there; only the chief does.
+
+        Args:
+            token: Instead of ``args.hub_token``.
+        """
+        if self.is_world_process_zero():
+            self._uploads.create_repository(token)
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | Sequence[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | Sequence[str] | None = None,
+        dataset_tags: str | Sequence[str] | None = None,
+        dataset: str | Sequence[str] | None = None,
+        dataset_args: str | Sequence[str] | None = None,
+    ) -> None:
+        """Write a draft of the model card, ``README.md`` in ``args.output_dir``; only the chief does.
+
+        It has the metrics of the evaluations, the hyperparameters, the versions of the libraries, and a link to the W&B
+        run of the training.
+
+        Args:
+            language: The language of the model.
+            license: Its license; that of ``finetuned_from`` when None, which the Hub is asked for.
+            tags: More tags, beside those of a card that is there already.
+            model_name: Its name; that of ``args.output_dir`` when None.
+            finetuned_from: The model that it was made of; what its configuration says when None.
+            tasks: What it is for, such as ``"text-classification"``; what its class says when None.
+            dataset_tags: The datasets' names on the Hub; what the dataset itself says when None.
+            dataset: The datasets' names for people.
+            dataset_args: The datasets' configurations.
+        """
+        if not self.is_world_process_zero():
+            return
+        card = pathlib.Path(self.args.output_dir) / "README.md"
+        described = {
+            "language": language,
+            "license": license,
+            "tags": own_tags(tags, card),
+            "model_name": model_name,
+            "finetuned_from": finetuned_from,
+            "tasks": tasks,
+            "dataset_tags": dataset_tags,
+            "dataset": dataset,
+            "dataset_args": dataset_args,
+        }
+        text = card_text(
+            self.model,
+            self.args,
+            dataset=self.train_dataset if self.eval_dataset is None else self.eval_dataset,
+            log_history=self.state.log_history,
+            is_own_optimizer=self._optimizer is not None or self._schedule is not None,
+            run_link=self._reporting.link,
+            described=described,
+        )
+        card.parent.mkdir(parents=True, exist_ok=True)
+        card.write_text(text)
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Write the model with its tokenizer and its card into ``args.output_dir``, and push that to the Hub.
+
+        Args:
+            commit_message: The commit's message.
+            blocking: Whether to wait until the Hub has everything.
+            token: Instead of ``args.hub_token``.
+            revision: The branch, instead of ``args.hub_revision``.
+            kwargs: Arguments of :meth:`create_model_card`.
+
+        Returns:
+            The commit, or its future unless ``blocking``; None on other workers than the chief.
+
+        Raises:
+            OSError: The Hub does not answer, or refuses.
+        """
+        if not self.is_world_process_zero():
+            return None
+        self._uploads.create_repository(token)
+        self._write_model(None, "tf")
+        return self._share(commit_message, token, revision, blocking=blocking, **kwargs)
+
+    def _share(
+        self, message: str | None, token: str | None, revision: str | None, *, blocking: bool, **described: Any
+    ) -> Any:
+        """Push what is in ``args.output_dir``, with a new card."""
+        described.setdefault("model_name", self._uploads.name.rpartition("/")[2])
+        self.create_model_card(**described)
+        return self._uploads.push_directory(message or "End of training", token, revision, blocking=blocking)
+
+    def _share_after_save(self, saved: pathlib.Path, weights_format: Literal["tf", "pt"]) -> None:
+        """Push a model that was saved. What goes wrong with the Hub is said, and does not stop the script."""
+        if saved.resolve() != pathlib.Path(self.args.output_dir).resolve():
+            self._write_model(None, weights_format)
+        try:
+            self._share("Model save", None, None, blocking=True)
+        except (OSError, ValueError) as error:
+            _logger.warning(
+                "Pushing to the Hub failed (%s). The model is in %s. Expected the Hub to take it. Call "
+                "trainer.push_to_hub() to try again.",
+                self._uploads.describe(error),
+                self.args.output_dir,
+            )
+
+    def _hub_callbacks(self) -> list[PushCheckpoints]:
+        """The callback that pushes checkpoints, if they are pushed."""
+        if not self.args.push_to_hub or self.args.hub_strategy == "end":
+            return []
+        return [PushCheckpoints(self._uploads, by_epochs=self.args.save_strategy == "epoch")]
