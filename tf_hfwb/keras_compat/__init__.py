@@ -2,7 +2,7 @@
 
 A model:
 
-* ``distributed_model.py``: on which devices and by which workers it is trained; ``host_base.py``: what callbacks need to
+* ``distributed_model.py``: on which devices it is trained; ``host_base.py``: what callbacks need to
   know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers; ``host_lookup.py``: which of them it is.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
   ``mixed_precision.py``: the same model in float32; ``keras_export.py``: a plain one as a SavedModel.
