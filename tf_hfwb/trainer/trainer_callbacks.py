@@ -136,7 +136,7 @@ def create_callbacks(
     if has(callbacks, WandbModelCheckpoint):
         callbacks.append(KerasCallbackStates(own))
     if not has_flow:
-        return in_order([TrainingLog(events, plan), *callbacks])
+        return in_order([TrainingLog(events, plan, stop), *callbacks])
     saver = checkpoints if isinstance(checkpoints, FlowCheckpoints) else None
     parts = FlowParts(logger, evaluate, evaluations, saver, stop)
     begin, end = flow_callbacks(events, plan, parts)

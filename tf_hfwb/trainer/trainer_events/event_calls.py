@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
-from tf_hfwb.fit.fit_session import running_session
 from tf_hfwb.keras_compat import host_of
-from tf_hfwb.tracking.run_identity import is_under_way
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
 from tf_hfwb.trainer.trainer_evaluation import with_prefix
 from tf_hfwb.trainer.trainer_events.event_support import events_of, is_trainer_callback
@@ -55,6 +53,7 @@ class TrainerEvents:
         train_dataloader: The batches of one of its epochs.
         eval_dataloader: What is evaluated or predicted, or was last.
         pending_rows: Gives the rows of the training that are not in the history yet.
+        position: Gives the global step and the epoch as of now; None where :meth:`note_position` tells them.
 
     Follows ``CallbackHandler`` of transformers.
     """
@@ -72,6 +71,7 @@ class TrainerEvents:
         self.train_dataloader: Any = None
         self.eval_dataloader: Any = None
         self.pending_rows: Callable[[], list[dict[str, float]]] = list
+        self.position: Callable[[], tuple[int, float]] | None = None
 
     def _new_state(self) -> TrainerState:
         from transformers.trainer_callback import ExportableState, TrainerState
@@ -87,7 +87,9 @@ class TrainerEvents:
 
     @property
     def state(self) -> TrainerState:
-        """The state, with all rows in its history."""
+        """The state as of now, with all rows in its history."""
+        if self.position is not None:
+            self.note_position(*self.position())
         self._state.log_history.extend(self.pending_rows())
         return self._state
 
@@ -145,12 +147,10 @@ class TrainerEvents:
 
     def log(self, logs: dict[str, Any]) -> None:
         """Add a row to the history, and tell the callbacks; adds the epoch to it, as the ``Trainer`` does."""
-        session = running_session(self._owner.model)
-        if session is not None and is_under_way(self._owner.model):
-            self.note_position(*session.schedule.position())
-        if self._state.epoch is not None:
-            logs["epoch"] = self._state.epoch
-        self.state.log_history.append({**logs, "step": self._state.global_step})
+        state = self.state
+        if state.epoch is not None:
+            logs["epoch"] = state.epoch
+        state.log_history.append({**logs, "step": state.global_step})
         self.call("on_log", logs=logs)
 
     def tell_rows(self) -> None:

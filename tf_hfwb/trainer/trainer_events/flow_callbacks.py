@@ -15,11 +15,13 @@ step is then saved after the evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
 from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
+from tf_hfwb.fit.stop_after_steps import StopAfterSteps
 from tf_hfwb.keras_compat import Logs
 from tf_hfwb.step_policies import Never, Policy
 from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
@@ -36,10 +38,11 @@ class FlowLog(TrainingLog):
         flow: The flow.
         events: Keeps the history.
         plan: What the training is going to do.
+        stop: Knows the last step.
     """
 
-    def __init__(self, flow: TrainingFlow, events: TrainerEvents, plan: TrainingPlan) -> None:
-        super().__init__(events, plan)
+    def __init__(self, flow: TrainingFlow, events: TrainerEvents, plan: TrainingPlan, stop: StopAfterSteps) -> None:
+        super().__init__(events, plan, stop)
         self._flow = flow
 
     @property
@@ -65,6 +68,9 @@ class FlowLog(TrainingLog):
         self._flow.end_step()
         if self._flow.tells_epochs_early and self._recorder.has_run:
             self._flow.end_epoch(self._clock.step, self._schedule.epoch_after(0), self._epoch_logs)
+
+    def _position(self) -> Callable[[], tuple[int, float]] | None:
+        return None if self._flow.acts_each_step else super()._position()
 
     def _write_last(self) -> None:
         self._flow.log_row(self._epoch_logs)
@@ -161,7 +167,7 @@ def flow_callbacks(events: TrainerEvents, plan: TrainingPlan, parts: FlowParts) 
     flow = TrainingFlow(events, plan, parts)
     is_carried = events.carries_state
     begin = FlowLogAtBatches if is_carried or parts.evaluations is not None else FlowLog
-    log = begin(flow, events, plan)
+    log = begin(flow, events, plan, parts.stop)
     return log, (FlowEndAtBatches if is_carried else FlowEnd)(flow, log, events)
 
 

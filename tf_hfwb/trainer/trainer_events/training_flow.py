@@ -91,6 +91,7 @@ class TrainingFlow:
         parts: What does it.
 
     Attributes:
+        acts_each_step: Whether a callback has events of steps.
         tells_epochs_early: Whether the end of an epoch is told before Keras's callbacks get the metrics of its
             evaluation, which is then made because the epoch has ended.
 
@@ -101,7 +102,7 @@ class TrainingFlow:
         self._events, self._parts, self._args = events, parts, plan.args
         self._log_policy, self._eval_policy, self._save_policy = plan.log_policy, plan.eval_policy, plan.save_policy
         self._by_steps = plan.args.logging_strategy == "steps"
-        self._each_step = events.hears(*STEP_EVENTS)
+        self.acts_each_step = events.hears(*STEP_EVENTS)
         self.tells_epochs_early = plan.args.eval_strategy == "epoch"
         self._rows: Rows | None = None
         self._step = 0
@@ -116,7 +117,7 @@ class TrainingFlow:
     @property
     def policy(self) -> Policy:
         """For which steps there is something to do."""
-        if self._each_step:
+        if self.acts_each_step:
             return EverySteps(1)
         return Earliest((self._log_policy, self._eval_policy, self._save_policy, Once(self._last_step)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tf_hfwb import json_text
@@ -12,6 +12,7 @@ from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.metric_rows import Moment, TrainRows
 from tf_hfwb.fit.step_callback import StepCallback
+from tf_hfwb.fit.stop_after_steps import StopAfterSteps
 from tf_hfwb.keras_compat import Logs, to_float
 from tf_hfwb.resume.checkpoint_participants import TRAINING_LOG, CaptureState
 from tf_hfwb.tracking.run_history import EPOCH, STEP
@@ -53,6 +54,7 @@ class TrainingLog(StepCallback):
     Args:
         events: Keeps the history.
         plan: When a row is due.
+        stop: Knows the last step.
     """
 
     place = CallbackPlace.LOGGER
@@ -61,9 +63,9 @@ class TrainingLog(StepCallback):
 
     _rows: TrainRows
 
-    def __init__(self, events: TrainerEvents, plan: TrainingPlan) -> None:
+    def __init__(self, events: TrainerEvents, plan: TrainingPlan, stop: StopAfterSteps) -> None:
         super().__init__(plan.log_policy)
-        self._events = events
+        self._events, self._stop = events, stop
         self._by_steps, self._by_epochs = isinstance(plan.log_freq, int), plan.log_freq == "epoch"
         self._worker = Worker("tf_hfwb-log-history")
         self._collected = CollectedRows()
@@ -94,6 +96,7 @@ class TrainingLog(StepCallback):
         self._session.participants.add(self)
         self._events.pending_rows = self.take
         self._note_position()
+        self._events.position = self._position()
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Continue the rows and the history of the resumed training."""
@@ -135,6 +138,11 @@ class TrainingLog(StepCallback):
             self._unread = 0
             self._worker.submit(self._rows.take, self._recorder.latest())
 
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Note the last step, now that all callbacks have begun."""
+        super().on_epoch_begin(epoch, logs)
+        self._events.note_last_step(self._stop.last_step)
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Collect what is due of the epoch's last step, and the epoch's row."""
         reported = self._recorder.reported
@@ -160,7 +168,12 @@ class TrainingLog(StepCallback):
         """Keep what there is."""
         self._close()
 
+    def _position(self) -> Callable[[], tuple[int, float]] | None:
+        """What tells the state how far the training is."""
+        return self._schedule.position
+
     def _close(self) -> None:
+        self._events.position = None
         self._note_position()
         _ = self._events.state  # Takes what is left.
         self._events.pending_rows = list
