@@ -173,7 +173,7 @@ class TFTrainer:
         self._reporting.start(self.args, plan.log_freq, plan.run_facts)
         if checkpoint is not None:
             restore_training(self.model, checkpoint, plan)
-        totals = TrainingTotals()
+        totals = TrainingTotals(finite_only=self.args.logging_nan_inf_filter)
         callbacks = self._create_callbacks([*own_callbacks, totals], plan)
         began = time.time()
         self._fit(plan, callbacks)

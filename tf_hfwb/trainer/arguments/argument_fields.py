@@ -59,7 +59,9 @@ class ArgumentFields:
     logging_strategy: Strategy = _option("steps", "When to log: never, every logging_steps steps, or each epoch.")
     logging_first_step: bool = _option(False, "Also log the first step.")
     logging_steps: float = _option(500, "Steps between rows; below 1 a share of all steps.")
-    logging_nan_inf_filter: bool = _option(True, "Leave losses out of the logged mean that are not finite.")
+    logging_nan_inf_filter: bool = _option(
+        True, "Leave losses out of logged means that are not finite; a mean "
+        "of no other losses is NaN.")
     save_strategy: SaveStrategy = _option(
         "steps", "When to save: never, every save_steps steps and at the last one, each epoch, or at each evaluation "
         "that is the best so far.")

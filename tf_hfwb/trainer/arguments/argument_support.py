@@ -98,7 +98,6 @@ REFUSED: dict[str, Refusal] = {
     "debug": _LATER,
     "dataloader_num_workers": _LATER,
     "dataloader_prefetch_factor": _LATER,
-    "logging_nan_inf_filter": _LATER,
     "ignore_data_skip": _LATER,
     "label_smoothing_factor": _LATER,
     "optim": _LATER,
