@@ -5,7 +5,8 @@ A model:
 * ``host_base.py``: what callbacks need to know of a model; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras
   answers; ``host_lookup.py``: which of them it is.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
-  ``mixed_precision.py``: the same model in float32; ``keras_export.py``: a plain one as a SavedModel.
+  ``mixed_precision.py``: the same model in float32; ``reduced_precision.py``: a model that trains in 16 bits;
+  ``keras_export.py``: a plain one as a SavedModel.
 * ``transformers_models.py``: whether it is one of transformers (asked nowhere else), and computes its loss itself.
 
 Its training:
@@ -49,6 +50,7 @@ from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing, write_texts
 from tf_hfwb.keras_compat.model_files.transformers_files import plain_configuration
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
+from tf_hfwb.keras_compat.reduced_precision import reduce_precision, restore_precision
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
 from tf_hfwb.keras_compat.training_variables import name_variables
@@ -104,5 +106,7 @@ __all__ = [
     "texts_of_processing",
     "trains_with_own_loss",
     "preserve_metrics",
+    "reduce_precision",
+    "restore_precision",
     "write_texts",
 ]

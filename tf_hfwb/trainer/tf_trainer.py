@@ -6,6 +6,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 from tf_hfwb.checkpoint.store import Checkpoint
@@ -20,6 +21,7 @@ from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.constructor_checks import check_args_class, check_eval_dataset, check_loss, check_optimizers
+from tf_hfwb.trainer.model_computation import begin_training, computing_evaluation, end_training
 from tf_hfwb.trainer.model_directory import write_model_directory
 from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
 from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
@@ -161,6 +163,7 @@ class TFTrainer:
             return self._train(resume_from_checkpoint)
         finally:
             signals.stop()
+            end_training(self._host, self._evaluation)
 
     def _train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> TrainOutput:
         """Check; find the checkpoint; prepare data, model and optimizer; report; restore; fit; sum up."""
@@ -197,6 +200,7 @@ class TFTrainer:
         position = Position() if checkpoint is None else TrainerState.read(checkpoint).position
         remaining = remaining_data(self.train_dataset, position)
         batches = batch_factory.training(self.train_dataset, remaining)
+        begin_training(host, args, batches, self._evaluation)
         evaluations = batch_factory.evaluations(self.eval_dataset) if args.eval_strategy != "no" else {}
         if self._optimizer is not None:  # It says over how many batches gradients are accumulated.
             host.set_optimizer(self._optimizer)
@@ -262,14 +266,15 @@ class TFTrainer:
             DataError: There is no data, or it cannot be used.
         """
         batches_by_name = self._evaluation_batches(eval_dataset)
-        plan = self._plan_evaluation(generate_options)
         metrics: dict[str, Any] = {}
-        for name, batches in batches_by_name.items():
-            prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
-            began = time.time()
-            found = self._evaluation.evaluate(plan, batches, prefix, self._evaluation_callbacks(batches))
-            self._reporting.log_evaluation(found, seconds=time.time() - began)
-            metrics |= found
+        with self._prepare_evaluation(next(iter(batches_by_name.values()))):
+            plan = self._plan_evaluation(generate_options)
+            for name, batches in batches_by_name.items():
+                prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
+                began = time.time()
+                found = self._evaluation.evaluate(plan, batches, prefix, self._evaluation_callbacks(batches))
+                self._reporting.log_evaluation(found, seconds=time.time() - began)
+                metrics |= found
         return metrics
 
     def predict(self, test_dataset: Any, metric_key_prefix: str = "test", **generate_options: Any) -> PredictionOutput:
@@ -284,12 +289,19 @@ class TFTrainer:
             ``predictions`` and ``label_ids`` (arrays, padded with -100 where batches differ in width; label_ids is
             None without labels), and ``metrics``.
         """
-        plan = self._plan_evaluation(generate_options)
         batches = self._batch_factory().prediction(test_dataset)
-        self._reporting.begin_prediction()
-        output = self._evaluation.predict(plan, batches, metric_key_prefix, self._evaluation_callbacks(batches))
+        with self._prepare_evaluation(batches):
+            plan = self._plan_evaluation(generate_options)
+            self._reporting.begin_prediction()
+            output = self._evaluation.predict(plan, batches, metric_key_prefix, self._evaluation_callbacks(batches))
         self._reporting.log_evaluation(output.metrics)
         return output
+
+    def _prepare_evaluation(self, batches: Batches) -> AbstractContextManager[None]:
+        """Let the model compute as evaluations ask for; within a training it computes as the training does."""
+        if self._running is not None:
+            return nullcontext()
+        return computing_evaluation(self._host, self.args, batches, self._evaluation)
 
     def _plan_evaluation(self, generate_options: Mapping[str, Any]) -> EvaluationPlan:
         return self._evaluation.plan(
