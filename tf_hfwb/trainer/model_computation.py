@@ -1,4 +1,4 @@
-"""How a trainer's model computes in a training and in an evaluation."""
+"""How a trainer's model computes in a training and in an evaluation: loss and precision."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tf_hfwb.data import Batches
 from tf_hfwb.keras_compat import Host
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.label_smoothing import use_label_smoothing
 from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation
 from tf_hfwb.trainer.training_precision import (
     begin_precision,
@@ -29,11 +30,12 @@ def begin_training(host: Host, args: TFTrainingArguments, batches: Batches, eval
     Raises:
         SettingError: It cannot.
     """
+    use_label_smoothing(host, args, evaluation)
     begin_precision(host, precision_of_training(args), batches, evaluation)
 
 
 def end_training(host: Host, evaluation: TrainerEvaluation) -> None:
-    """Let the model compute as it did before."""
+    """Let the model compute as it did before; its loss stays."""
     end_precision(host, evaluation)
 
 
@@ -42,6 +44,7 @@ def computing_evaluation(
     host: Host, args: TFTrainingArguments, batches: Batches, evaluation: TrainerEvaluation
 ) -> Iterator[None]:
     """Let the model compute as an evaluation outside of a training asks for; arguments as in :func:`begin_training`."""
+    use_label_smoothing(host, args, evaluation)
     name = precision_of_evaluation(args)
     begin_precision(host, name, batches, evaluation)
     try:

@@ -21,6 +21,7 @@ from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.constructor_checks import check_args_class, check_eval_dataset, check_loss, check_optimizers
+from tf_hfwb.trainer.label_smoothing import use_label_smoothing
 from tf_hfwb.trainer.model_computation import begin_training, computing_evaluation, end_training
 from tf_hfwb.trainer.model_directory import write_model_directory
 from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
@@ -128,6 +129,7 @@ class TFTrainer:
         self._warned: set[str] = set()  # Datasets of which the user was told that arguments have no effect.
         if not self._host.is_compiled:
             self._host.set_optimizer(self._create_optimizer(self.args.learning_rate))
+        use_label_smoothing(self._host, self.args, self._evaluation)
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)
         self._plan_evaluation({})  # Raises now what would otherwise be raised at the first evaluation.

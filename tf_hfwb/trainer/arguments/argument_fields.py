@@ -117,7 +117,9 @@ class ArgumentFields:
     accelerator_config: dict[str, Any] | str | None = _option(None, "Options of the library accelerate.")
     parallelism_config: str | None = _option(None, "Parallelism of the library accelerate.")
     deepspeed: dict[str, Any] | str | None = _option(None, "Options of DeepSpeed.")
-    label_smoothing_factor: float = _option(0.0, "How much of each label is spread over all classes.")
+    label_smoothing_factor: float = _option(
+        0.0, "How much of each label is spread over all classes, in "
+        "the losses of training and evaluation.")
     optim: str = _option("adamw_torch", "The optimizer.")
     optim_args: str | None = _option(None, "Options of the optimizer: name=value,name=value.")
     adafactor: bool = _option(False, "The former spelling of optim='adafactor'.")

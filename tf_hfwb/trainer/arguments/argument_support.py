@@ -95,7 +95,6 @@ REFUSED: dict[str, Refusal] = {
     "dataloader_num_workers": _LATER,
     "dataloader_prefetch_factor": _LATER,
     "ignore_data_skip": _LATER,
-    "label_smoothing_factor": _LATER,
     "optim": _LATER,
     "optim_args": _LATER,
     "group_by_length": _LATER,
