@@ -150,7 +150,8 @@ class WandbMetricsLogger(StepCallback):
         self._tracker.prefer(lambda: recorder.is_executing)
         start = self._moment({})
         self._row_step = start.step
-        self._rows = TrainRows(self._tracker, start, self._host.num_replicas, self._told)
+        finite_only = self._session.leaves_out_losses
+        self._rows = TrainRows(self._tracker, start, self._host.num_replicas, self._told, finite_only)
         self._session.evaluations.loggers.append(self.log_evaluation)
         self._session.participants.add(self)
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from tf_hfwb.keras_compat import is_of_transformers, label_arguments
 
+_HALF = ("float16", "bfloat16")
+
 
 def split_batch(model: Any, batch: Any) -> tuple[Any, Any, Any]:
     """Inputs, labels and sample weights of a batch, or of the specification of one.
@@ -49,8 +51,9 @@ def tensors_in(outputs: Any, ignored: Collection[str] = ()) -> list[Any]:
 
 
 def to_arrays(tensors: Collection[Any]) -> tuple[np.ndarray, ...]:
-    """The tensors as arrays."""
-    return tuple(map(np.asarray, tensors))
+    """The tensors as arrays; what was computed in 16 bits in float32, which all of NumPy and scikit-learn takes."""
+    arrays = map(np.asarray, tensors)
+    return tuple(array.astype(np.float32) if str(array.dtype) in _HALF else array for array in arrays)
 
 
 def num_samples(inputs: Any) -> int:

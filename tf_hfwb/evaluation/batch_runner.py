@@ -178,7 +178,7 @@ class BatchRunner:
             else:
                 outputs = tensors_in(host_of(self._model).predict_on_batch(_as_arrays(inputs)), ignored)
                 # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
-                predictions = tuple(np.asarray(value)[: num_samples(inputs)] for value in outputs)
+                predictions = tuple(value[: num_samples(inputs)] for value in to_arrays(outputs))
             hooks.batch_end(index, {"outputs": unpack_single(predictions)})
             yield inputs, labels, predictions
 

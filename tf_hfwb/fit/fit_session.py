@@ -44,6 +44,7 @@ class FitSession:
         evaluations: What callbacks that evaluate have found.
         directions: Which way metrics are better.
         end: What happens to the model at the end.
+        leaves_out_losses: Whether losses that are not finite are left out of means.
         needed_steps: The steps whose checkpoints callbacks want to find again, by the participant's name.
         uploaders: Who uploads checkpoints to other places than W&B.
         has_saver: Whether a callback that saves has begun already. One that begins behind it has not done its work yet
@@ -75,6 +76,7 @@ class FitSession:
         self.evaluations = SharedEvaluations()
         self.directions = MetricDirections()
         self.end = TrainingEnd()
+        self.leaves_out_losses = False
         self.needed_steps: dict[str, int] = {}
         self.uploaders: list[CheckpointUploader] = []
         self.has_saver = False

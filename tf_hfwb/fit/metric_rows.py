@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -81,12 +82,14 @@ class TrainRows:
         start: The moment at which the fit began.
         replicas: Number of replicas that the step recorder sums over.
         told: The metrics that are no numbers, of which the user has been told.
+        finite_only: Whether losses that are not finite are left out of means, unless an interval has no other.
     """
 
     tracker: RowSink
     start: Moment
     replicas: int
     told: set[str] = field(default_factory=set)
+    finite_only: bool = False
     _last: Moment = field(init=False)
     _captured: np.ndarray = field(init=False)
     _interval: _Losses = field(default_factory=_Losses)
@@ -126,9 +129,12 @@ class TrainRows:
         captured = np.asarray(steps)
         reading = difference(self._captured, captured, self.replicas)
         self._captured = captured
-        total = sum(reading.train_losses.tolist())
+        counted = reading.train_losses
+        if self.finite_only:
+            counted = counted[np.isfinite(counted)]
+        total = sum(counted.tolist())
         for losses in (self._interval, self._fit):
-            losses.add(total, len(reading.train_losses), reading.train_samples)
+            losses.add(total, len(counted), reading.train_samples)
 
     def write(self, moment: Moment) -> None:
         """Write a row for the steps since the row before."""
@@ -136,6 +142,8 @@ class TrainRows:
         row: dict[str, float | None] = {**_numbers(training_metrics(moment.logs), self.told)}
         if self._interval.mean is not None:
             row["train/loss"] = self._interval.mean
+        elif self._interval.samples:  # Trained on, and all of their losses left out.
+            row["train/loss"] = math.nan
         rate = rate_of(self._captured)
         row["train/learning_rate"] = _rounded(to_float(moment.learning_rate) if rate is None else rate)
         seconds = (moment.time - self._last.time) - (moment.evaluating - self._last.evaluating)

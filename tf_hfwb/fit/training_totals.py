@@ -17,6 +17,9 @@ from tf_hfwb.resume.checkpoint_participants import TOTALS, CaptureState
 class TrainingTotals(StepCallback):
     """Add up a fit, also where nothing is logged.
 
+    Args:
+        finite_only: Whether losses that are not finite are left out of means, here and in rows.
+
     Attributes:
         step: The global step at its end.
         steps: Optimizer steps of this fit.
@@ -26,8 +29,9 @@ class TrainingTotals(StepCallback):
     place = CallbackPlace.STATES
     participant_name = TOTALS
 
-    def __init__(self) -> None:
+    def __init__(self, *, finite_only: bool = False) -> None:
         super().__init__()
+        self._finite_only = finite_only
         self.step = self.steps = 0
         self.samples = 0
         self._first_step = 0
@@ -36,9 +40,15 @@ class TrainingTotals(StepCallback):
         self._losses = 0.0
         self._averaged = 0
 
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Tell the callback that writes rows, which begins first."""
+        super().set_params(params)
+        if self._next_session is not None:
+            self._next_session.leaves_out_losses = self._finite_only
+
     @property
     def loss(self) -> float:
-        """The mean over all batches, those before a resume too; NaN without any."""
+        """The mean over all batches that count, those before a resume too; NaN without any."""
         return self._losses / self._averaged if self._averaged else math.nan
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -81,6 +91,9 @@ class TrainingTotals(StepCallback):
         captured = np.asarray(self._recorder.capture())
         reading = difference(self._captured, captured, self._host.num_replicas)
         self._captured, self._unread = captured, 0
-        self._losses += float(np.sum(reading.train_losses))
-        self._averaged += len(reading.train_losses)
+        counted = reading.train_losses
+        if self._finite_only:
+            counted = counted[np.isfinite(counted)]
+        self._losses += float(np.sum(counted))
+        self._averaged += len(counted)
         self.samples += reading.train_samples

@@ -5,7 +5,9 @@ A model:
 * ``distributed_model.py``: on which devices it is trained; ``host_base.py``: what callbacks need to
   know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers; ``host_lookup.py``: which of them it is.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
-  ``mixed_precision.py``: the same model in float32; ``keras_export.py``: a plain one as a SavedModel.
+  ``mixed_precision.py``: the same model in float32; ``reduced_precision.py``: a model that trains in 16 bits;
+  ``keras_export.py``: a plain one as a SavedModel.
+* ``smoothed_loss.py``: label smoothing in the loss that a model of transformers computes.
 * ``transformers_models.py``: whether it is one of transformers (asked nowhere else), and computes its loss itself.
 
 Its training:
@@ -53,8 +55,10 @@ from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing
 from tf_hfwb.keras_compat.model_files.transformers_files import plain_configuration
 from tf_hfwb.keras_compat.optimizers.rule_configuration import RULES
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
+from tf_hfwb.keras_compat.reduced_precision import reduce_precision, restore_precision
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
+from tf_hfwb.keras_compat.smoothed_loss import can_smooth_labels, smooth_labels
 from tf_hfwb.keras_compat.training_variables import name_variables
 from tf_hfwb.keras_compat.transformers_models import (
     call_arguments,
@@ -109,6 +113,10 @@ __all__ = [
     "structure_of_inputs",
     "texts_of_processing",
     "trains_with_own_loss",
+    "can_smooth_labels",
     "preserve_metrics",
+    "reduce_precision",
+    "restore_precision",
+    "smooth_labels",
     "write_texts",
 ]

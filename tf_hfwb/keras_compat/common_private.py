@@ -81,3 +81,9 @@ def print_message(package: str, message: str) -> None:
         print(message)  # noqa: T201  # The public way, which cannot be switched off.
         return
     print_msg(message)
+
+
+def makers_of_outputs(model: Any) -> list[Any]:
+    """The layers that give the outputs of a functional model (``_keras_history``); none of all other models."""
+    histories = [getattr(output, "_keras_history", None) for output in getattr(model, "outputs", None) or ()]
+    return [history[0] for history in histories if history is not None]

@@ -19,6 +19,11 @@ def all_layers(model: Any) -> list[Any]:
     return list(model._flatten_layers())
 
 
+def set_dtype_policy(layer: Any, policy: Any) -> None:
+    """Set in which types a layer computes and keeps weights; tf_keras has no public setter for it."""
+    layer.dtype_policy = policy
+
+
 @_looks_up
 def own_variables(layer: Any) -> list[Any]:
     """The variables of a layer, without those of layers within it."""

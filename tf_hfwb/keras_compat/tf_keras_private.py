@@ -45,6 +45,20 @@ def loss_tracker(compiled_loss: Any) -> Any:
 
 
 @_looks_up
+def set_dtype_policy(layer: Any, policy: Any) -> None:
+    """Set in which types a layer computes and keeps weights, which has no public setter."""
+    layer._set_dtype_policy(policy)
+
+
+@_looks_up
+def cast_on_read(variable: Any) -> Any:
+    """The variable, read in the type in which the layer that is being called computes."""
+    from tf_keras.src.mixed_precision import autocast_variable
+
+    return autocast_variable.create_autocast_variable(variable)
+
+
+@_looks_up
 def own_variables(layer: Any) -> list[Any]:
     """The variables of a layer, without those of layers within it, in the order in which they are saved."""
     return [*layer._trainable_weights, *layer._non_trainable_weights]

@@ -7,6 +7,8 @@
 * ``trainer_batches.py``: the batches of the data; ``training_length.py``: how many steps a training has, and where it
   begins; ``optimization/``: the optimizer and the learning-rate schedule that arguments describe;
   ``training_plan.py``: what was decided of all that before the first step.
+* ``model_computation.py``: how the model computes in a training and in an evaluation.
+* ``training_precision.py``: train in 16 bits; ``label_smoothing.py``: smooth the labels of the loss.
 * ``training_resume.py``: resume from a checkpoint; ``weight_building.py``: the weights of a model that has none yet.
 * ``trainer_events/``: the callbacks of transformers' ``Trainer``; ``callback_methods.py``: a trainer's methods about
   its callbacks.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
@@ -21,6 +22,8 @@ from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.callback_methods import CallbackMethods
 from tf_hfwb.trainer.constructor_checks import check_accumulation, check_given, check_training, take_tokenizer
 from tf_hfwb.trainer.hub_uploads import open_uploads
+from tf_hfwb.trainer.label_smoothing import use_label_smoothing
+from tf_hfwb.trainer.model_computation import begin_training, computing_evaluation, end_training
 from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
 from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
@@ -139,6 +142,7 @@ class TFTrainer(SharingMethods, CallbackMethods):
         self._warned: set[str] = set()  # Datasets of which the user was told that arguments have no effect.
         if not self._host.is_compiled:
             self._host.set_optimizer(self._create_optimizer(self.args.learning_rate))
+        use_label_smoothing(self._host, self.args, self._evaluation)
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)
         self._plan_evaluation({})  # Raises now what would otherwise be raised at the first evaluation.
@@ -177,6 +181,7 @@ class TFTrainer(SharingMethods, CallbackMethods):
             return self._train(resume_from_checkpoint)
         finally:
             signals.stop()
+            end_training(self._host, self._evaluation)
 
     def _train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> TrainOutput:
         """Check; find the checkpoint; prepare data, model and optimizer; report; restore; fit; sum up."""
@@ -190,7 +195,7 @@ class TFTrainer(SharingMethods, CallbackMethods):
         self._reporting.start(self.args, plan.log_freq, plan.run_facts, waits_for_flow=self._events.follow_training)
         if checkpoint is not None:
             restore_training(self.model, checkpoint, plan)
-        totals = TrainingTotals()
+        totals = TrainingTotals(finite_only=self.args.logging_nan_inf_filter)
         callbacks = self._create_callbacks([*keras_callbacks(self.callbacks), totals, *self._hub_callbacks()], plan)
         began = time.time()
         self._fit(plan, callbacks)
@@ -215,6 +220,7 @@ class TFTrainer(SharingMethods, CallbackMethods):
         position = Position() if checkpoint is None else TrainerState.read(checkpoint).position
         remaining = remaining_data(self.train_dataset, position)
         batches = batch_factory.training(self.train_dataset, remaining)
+        begin_training(host, args, batches, self._evaluation)
         evaluations = batch_factory.evaluations(self.eval_dataset) if args.eval_strategy != "no" else {}
         accumulation = 1
         if self._optimizer is not None:  # It may accumulate gradients itself.
@@ -287,16 +293,17 @@ class TFTrainer(SharingMethods, CallbackMethods):
             DataError: There is no data, or it cannot be used.
         """
         batches_by_name = self._evaluation_batches(eval_dataset)
-        plan = self._plan_evaluation(generate_options)
         metrics: dict[str, Any] = {}
-        for name, batches in batches_by_name.items():
-            prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
-            began = time.time()
-            found = self._evaluation.evaluate(plan, batches, prefix, self._evaluation_callbacks(batches))
-            self._reporting.log_evaluation(found, seconds=time.time() - began)
-            self._events.log(found)
-            self._events.call("on_evaluate", metrics=found)
-            metrics |= found
+        with self._prepare_evaluation(next(iter(batches_by_name.values()))):
+            plan = self._plan_evaluation(generate_options)
+            for name, batches in batches_by_name.items():
+                prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
+                began = time.time()
+                found = self._evaluation.evaluate(plan, batches, prefix, self._evaluation_callbacks(batches))
+                self._reporting.log_evaluation(found, seconds=time.time() - began)
+                self._events.log(found)
+                self._events.call("on_evaluate", metrics=found)
+                metrics |= found
         return metrics
 
     def predict(self, test_dataset: Any, metric_key_prefix: str = "test", **generate_options: Any) -> PredictionOutput:
@@ -311,13 +318,20 @@ class TFTrainer(SharingMethods, CallbackMethods):
             ``predictions`` and ``label_ids`` (arrays, padded with -100 where batches differ in width; label_ids is
             None without labels), and ``metrics``.
         """
-        plan = self._plan_evaluation(generate_options)
         batches = self._batch_factory().prediction(test_dataset)
-        self._reporting.begin_prediction()
-        output = self._evaluation.predict(plan, batches, metric_key_prefix, self._evaluation_callbacks(batches))
+        with self._prepare_evaluation(batches):
+            plan = self._plan_evaluation(generate_options)
+            self._reporting.begin_prediction()
+            output = self._evaluation.predict(plan, batches, metric_key_prefix, self._evaluation_callbacks(batches))
         self._reporting.log_evaluation(output.metrics)
         self._events.call("on_predict", metrics=output.metrics)
         return output
+
+    def _prepare_evaluation(self, batches: Batches) -> AbstractContextManager[None]:
+        """Let the model compute as evaluations ask for; within a training it computes as the training does."""
+        if self._running is not None:
+            return nullcontext()
+        return computing_evaluation(self._host, self.args, batches, self._evaluation)
 
     def _plan_evaluation(self, generate_options: Mapping[str, Any]) -> EvaluationPlan:
         return self._evaluation.plan(

@@ -47,6 +47,11 @@ class TrainerEvaluation:
         self._generators: dict[str, Generator] = {}
         self._warned: set[str] = set()  # Metrics of which the user was told that they are not numbers.
 
+    def forget_compiled(self) -> None:
+        """Compile anew from now on, because the model computes in another way."""
+        self._runner = BatchRunner(self._model)
+        self._generators = {}
+
     def plan(
         self,
         args: TFTrainingArguments,

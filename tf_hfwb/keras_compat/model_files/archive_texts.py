@@ -10,6 +10,7 @@ from typing import Any
 
 from tf_hfwb.errors import UnsupportedVersionError
 from tf_hfwb.keras_compat import keras3_private, tf_keras_private
+from tf_hfwb.keras_compat.reduced_precision import show_float32
 
 
 def describe_tf_keras(model: Any) -> tuple[str, str]:
@@ -23,7 +24,7 @@ def describe_tf_keras(model: Any) -> tuple[str, str]:
     before = getattr(switch, "value", False)
     switch.value = True
     try:
-        with library.ObjectSharingScope():
+        with library.ObjectSharingScope(), show_float32(model):
             config = library.serialize_keras_object(model)
     finally:
         switch.value = before
@@ -36,13 +37,15 @@ def describe_keras3(model: Any) -> tuple[str, str]:
         describe = keras3_private.model_writer()
     except UnsupportedVersionError:
         return _describe_by_saving(model)
-    return describe(model)
+    with show_float32(model):
+        return describe(model)
 
 
 def _describe_by_saving(model: Any) -> tuple[str, str]:
     """The same by the public way, which writes all the weights for it."""
     with tempfile.TemporaryDirectory() as name:
         file = pathlib.Path(name, "model.keras")
-        model.save(str(file))
+        with show_float32(model):
+            model.save(str(file))
         with zipfile.ZipFile(file) as archive:
             return archive.read("config.json").decode(), archive.read("metadata.json").decode()

@@ -19,6 +19,7 @@ import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.keras_compat.model_files.keras_layout import Arrays
+from tf_hfwb.keras_compat.reduced_precision import show_float32
 from tf_hfwb.keras_compat.safe_loading.archive_safety import weights_of_archive
 from tf_hfwb.keras_compat.safe_loading.hdf5_safety import open_hdf5
 
@@ -72,7 +73,8 @@ class KerasArchive:
     def _save(self, directory: pathlib.Path) -> pathlib.Path:
         archive = directory / _ARCHIVE
         try:
-            self._model.save(str(archive))
+            with show_float32(self._model):
+                self._model.save(str(archive))
         except Exception as error:
             weights = directory / _WEIGHTS
             self._model.save_weights(str(weights))

@@ -16,12 +16,19 @@ def check_combinations(args: TFTrainingArguments) -> None:
     Raises:
         SettingError: Two of them contradict each other.
     """
+    _check_precision(args)
     _check_schedule(args)
     _check_plateau(args)
     _check_deletion(args)
     _check_registry(args)
     _check_saving_the_best(args)
     _check_loading_the_best(args)
+
+
+def _check_precision(args: TFTrainingArguments) -> None:
+    for name, other in (("fp16", "bf16"), ("fp16_full_eval", "bf16_full_eval")):
+        if getattr(args, name) and getattr(args, other):
+            raise SettingError(name, True, expected=f"False with {other}=True", advice="Choose one of them.")
 
 
 def _check_schedule(args: TFTrainingArguments) -> None:

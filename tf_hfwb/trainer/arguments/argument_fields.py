@@ -59,7 +59,9 @@ class ArgumentFields:
     logging_strategy: Strategy = _option("steps", "When to log: never, every logging_steps steps, or each epoch.")
     logging_first_step: bool = _option(False, "Also log the first step.")
     logging_steps: float = _option(500, "Steps between rows; below 1 a share of all steps.")
-    logging_nan_inf_filter: bool = _option(True, "Leave losses out of the logged mean that are not finite.")
+    logging_nan_inf_filter: bool = _option(
+        True, "Leave losses out of logged means that are not finite; a mean "
+        "of no other losses is NaN.")
     save_strategy: SaveStrategy = _option(
         "steps", "When to save: never, every save_steps steps and at the last one, each epoch, or at each evaluation "
         "that is the best so far.")
@@ -80,8 +82,8 @@ class ArgumentFields:
     fp16: bool = _option(False, "Train in float16, with weights in float32 and a scaled loss.")
     fp16_opt_level: str = _option("O1", "How Apex mixes precisions.")
     half_precision_backend: str = _option("auto", "What mixes precisions with PyTorch.")
-    bf16_full_eval: bool = _option(False, "Evaluate in bfloat16, weights included.")
-    fp16_full_eval: bool = _option(False, "Evaluate in float16, weights included.")
+    bf16_full_eval: bool = _option(False, "Evaluate outside of a training in bfloat16; weights stay in float32.")
+    fp16_full_eval: bool = _option(False, "Evaluate outside of a training in float16; weights stay in float32.")
     tf32: bool | None = _option(None, "Whether GPUs multiply float32 as TensorFloat-32; as TensorFlow does when None.")
     local_rank: int = _option(-1, "The number of a process that PyTorch's launcher has started.")
     ddp_backend: str | None = _option(None, "How PyTorch's processes communicate.")
@@ -115,7 +117,9 @@ class ArgumentFields:
     accelerator_config: dict[str, Any] | str | None = _option(None, "Options of the library accelerate.")
     parallelism_config: str | None = _option(None, "Parallelism of the library accelerate.")
     deepspeed: dict[str, Any] | str | None = _option(None, "Options of DeepSpeed.")
-    label_smoothing_factor: float = _option(0.0, "How much of each label is spread over all classes.")
+    label_smoothing_factor: float = _option(
+        0.0, "How much of each label is spread over all classes, in "
+        "the losses of training and evaluation.")
     optim: str = _option("adamw_torch", "The optimizer.")
     optim_args: str | None = _option(None, "Options of the optimizer: name=value,name=value.")
     adafactor: bool = _option(False, "The former spelling of optim='adafactor'.")

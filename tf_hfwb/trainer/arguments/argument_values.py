@@ -74,6 +74,7 @@ _RULES: dict[str, _Rule] = {
     "adam_epsilon": _FINITE,
     "max_grad_norm": _FINITE,
     "poly_power": _FINITE,
+    "label_smoothing_factor": _BETA,
     "adam_beta1": _BETA,
     "adam_beta2": _BETA,
     "num_train_epochs": _Rule(lambda v: math.isfinite(v) and v > 0, "a number of epochs above 0"),

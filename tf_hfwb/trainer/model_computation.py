@@ -1,0 +1,54 @@
+"""How a trainer's model computes in a training and in an evaluation: loss and precision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from tf_hfwb.data import Batches
+from tf_hfwb.keras_compat import Host
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.label_smoothing import use_label_smoothing
+from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation
+from tf_hfwb.trainer.training_precision import (
+    begin_precision,
+    end_precision,
+    precision_of_evaluation,
+    precision_of_training,
+)
+
+
+def begin_training(host: Host, args: TFTrainingArguments, batches: Batches, evaluation: TrainerEvaluation) -> None:
+    """Let the model compute as a training asks for, until :func:`end_training`.
+
+    Args:
+        host: The model, compiled.
+        args: The arguments.
+        batches: What it is trained on.
+        evaluation: What has compiled evaluations of the model.
+
+    Raises:
+        SettingError: It cannot.
+    """
+    use_label_smoothing(host, args, evaluation)
+    begin_precision(host, precision_of_training(args), batches, evaluation)
+
+
+def end_training(host: Host, evaluation: TrainerEvaluation) -> None:
+    """Let the model compute as it did before; its loss stays."""
+    end_precision(host, evaluation)
+
+
+@contextlib.contextmanager
+def computing_evaluation(
+    host: Host, args: TFTrainingArguments, batches: Batches, evaluation: TrainerEvaluation
+) -> Iterator[None]:
+    """Let the model compute as an evaluation outside of a training asks for; arguments as in :func:`begin_training`."""
+    use_label_smoothing(host, args, evaluation)
+    name = precision_of_evaluation(args)
+    begin_precision(host, name, batches, evaluation)
+    try:
+        yield
+    finally:
+        if name is not None:
+            end_precision(host, evaluation)
