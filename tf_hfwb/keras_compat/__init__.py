@@ -7,6 +7,8 @@ A model:
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
   ``mixed_precision.py``: the same model in float32; ``keras_export.py``: a plain one as a SavedModel.
 * ``transformers_models.py``: whether it is one of transformers (asked nowhere else), and computes its loss itself.
+* ``random_seeds.py``: the seeds with which it is made.
+* ``batch_structure.py``: the inputs and labels of a batch, apart and together.
 
 Its training:
 
@@ -14,6 +16,7 @@ Its training:
 * ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``: the loss of every step, recorded in
   the training graph; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is called
   around each execution of the train function.
+* ``loss_functions/``: a loss that is a user's function of the model and a batch.
 * ``gradients/``: the gradients of a step, summarized in the training graph.
 * ``fit_arguments.py``: the arguments of the running ``fit``; ``preserved_metrics.py``: an evaluation in the middle of
   it; ``evaluation_hooks.py``: the hooks of an evaluation that a trainer runs.
@@ -32,6 +35,7 @@ The only files with names that a library does not promise:
   ``transformers_private.py``; ``private_names.py``: the error when a version lacks one.
 """
 
+from tf_hfwb.keras_compat.batch_structure import join_arguments, match_labels, split_batch
 from tf_hfwb.keras_compat.callback_base import Callback, Logs
 from tf_hfwb.keras_compat.compiled_loss import unwrap_single
 from tf_hfwb.keras_compat.epoch_lengths import forget_epoch_length
@@ -43,12 +47,15 @@ from tf_hfwb.keras_compat.gradients.histogram_bins import Distribution, distribu
 from tf_hfwb.keras_compat.host_base import Host
 from tf_hfwb.keras_compat.host_lookup import NotAKerasModelError, host_of
 from tf_hfwb.keras_compat.keras_export import export_plain, structure_of_inputs
+from tf_hfwb.keras_compat.loss_functions.default_loss import outputs_and_labels, own_loss
+from tf_hfwb.keras_compat.loss_functions.loss_function import loss_step_of
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing, write_texts
 from tf_hfwb.keras_compat.model_files.transformers_files import plain_configuration
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
+from tf_hfwb.keras_compat.random_seeds import seed_everything
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
 from tf_hfwb.keras_compat.training_variables import name_variables
@@ -64,6 +71,13 @@ from tf_hfwb.keras_compat.transformers_models import (
 from tf_hfwb.keras_compat.transformers_private import trains_with_own_loss
 
 __all__ = [
+    "join_arguments",
+    "loss_step_of",
+    "match_labels",
+    "outputs_and_labels",
+    "own_loss",
+    "seed_everything",
+    "split_batch",
     "Callback",
     "call_arguments",
     "can_return_loss",

@@ -16,6 +16,7 @@ from tf_hfwb.keras_compat import training_variables
 from tf_hfwb.keras_compat.common_private import direction_of_metric, function_of_metric, print_message
 from tf_hfwb.keras_compat.compiled_loss import CompiledLoss
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossStep, replace_loss
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
 from tf_hfwb.keras_compat.model_facts import facts_of
@@ -89,7 +90,8 @@ class Host(abc.ABC):
         """Train with ``optimizer`` from now on, from the beginning; loss and metrics stay as compiled."""
         forget_start(self.model)
         if not self.is_compiled:
-            self.model.compile(optimizer=optimizer, loss="auto")  # The loss of transformers' own classes.
+            loss = "auto" if self.computes_loss else None  # "auto" is that of transformers' own classes.
+            self.model.compile(optimizer=optimizer, loss=loss)
             return
         self.model.optimizer = self._scaling_loss(optimizer)
         self.model.train_function = None
@@ -105,6 +107,18 @@ class Host(abc.ABC):
     def compiled_loss(self) -> CompiledLoss:
         """The loss function that the model is compiled with, sample by sample."""
         return CompiledLoss(self.keras, self.model)
+
+    def use_loss(self, function: LossFunction | None) -> None:
+        """Compute the loss by that function from now on; by the model itself when None."""
+        replace_loss(self.model, function, self._loss_step)
+
+    @abc.abstractmethod
+    def _loss_step(self, function: LossFunction) -> LossStep:
+        """The steps of the compiled model with that function."""
+
+    @abc.abstractmethod
+    def loss_as_compiled(self, labels: Any, outputs: Any, weights: Any) -> Any:
+        """The loss of a batch that the model was compiled with, within its step; None without one."""
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -307,6 +321,15 @@ class Host(abc.ABC):
         Args:
             iterations: The optimizer's counter after that update.
         """
+
+    @abc.abstractmethod
+    def constant_rate(self, optimizer: Any) -> float | None:
+        """The rate of an optimizer that has no schedule; None of one that has."""
+
+    def give_schedule(self, optimizer: Any, schedule: Any) -> None:
+        """Let an optimizer that was made with a constant rate follow a schedule."""
+        with self.scope():
+            innermost(optimizer).learning_rate = schedule
 
     # -- facts for the run's config ------------------------------------------------------------------------------
 

@@ -14,6 +14,10 @@ from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_o
 from tf_hfwb.keras_compat.host_base import Host, innermost
 from tf_hfwb.keras_compat.jax_loss_recorder import JAXRecorder
 from tf_hfwb.keras_compat.keras3_mid_epoch import begin_in_keras3
+from tf_hfwb.keras_compat.loss_functions.default_loss import without_share
+from tf_hfwb.keras_compat.loss_functions.jax_loss_step import JAXLossStep
+from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossStep
+from tf_hfwb.keras_compat.loss_functions.tensorflow_loss_step import TensorFlowLossStep
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
 from tf_hfwb.keras_compat.model_files import archive_texts
@@ -45,6 +49,14 @@ class Keras3Host(Host):
         if self.model.dtype_policy.name == "mixed_float16" and innermost(optimizer) is optimizer:
             return optimizers.LossScaleOptimizer(optimizer)
         return optimizer
+
+    def _loss_step(self, function: LossFunction) -> LossStep:
+        return (JAXLossStep if _backend() == "jax" else TensorFlowLossStep)(self.model, function)
+
+    def loss_as_compiled(self, labels: Any, outputs: Any, weights: Any) -> Any:
+        compiled = keras3_private.compiled_loss(self.model)
+        loss = None if compiled is None else compiled(labels, outputs, weights)
+        return loss if _backend() == "jax" else without_share(loss)
 
     @property
     def accumulation_steps(self) -> int:
@@ -185,6 +197,10 @@ class Keras3Host(Host):
             # Keras 3 evaluates its schedule before it counts the step.
             return lambda: rate(iterations - 1)
         return rate
+
+    def constant_rate(self, optimizer: Any) -> float | None:
+        rate = keras3_private.learning_rate(innermost(optimizer))
+        return float(np.asarray(rate.value)) if hasattr(rate, "path") else None
 
     def _value(self, variable: Any) -> Any:
         """The variable's value as of now, also in the middle of ``fit``."""

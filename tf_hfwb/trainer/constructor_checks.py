@@ -26,6 +26,36 @@ def check_args_class(args: Any) -> None:
         )
 
 
+def check_model_source(model: Any, model_init: Any) -> None:
+    """Refuse a trainer with a model and a function that makes one, or with neither.
+
+    Raises:
+        SettingError: Both or neither are given.
+    """
+    if (model is None) == (model_init is None):
+        raise SettingError(
+            "model",
+            None if model is None else type(model).__name__,
+            expected="a model, or a function as model_init that makes it, and not both",
+            advice="Pass one of them.",
+        )
+
+
+def refuse_tb_writer(tb_writer: Any) -> None:
+    """Refuse the writer of the former ``TFTrainer``.
+
+    Raises:
+        SettingError: It was given.
+    """
+    if tb_writer is not None:
+        raise SettingError(
+            "tb_writer",
+            type(tb_writer).__name__,
+            expected="None: the trainer writes no events of TensorBoard",
+            advice="Pass callbacks=[tf_keras.callbacks.TensorBoard(log_dir)], or that of keras for its models.",
+        )
+
+
 def check_optimizers(host: Host, optimizers: tuple[Any, Any]) -> None:
     """Refuse an optimizer or a schedule that cannot train the model, and both of them together.
 
@@ -39,10 +69,10 @@ def check_optimizers(host: Host, optimizers: tuple[Any, Any]) -> None:
         SettingError: One belongs to the other Keras, or both are given.
     """
     optimizer, schedule = optimizers
-    _check_same_keras(host, "optimizers", "optimizers", optimizers)
+    check_same_keras(host, "optimizers", "optimizers", optimizers)
     compiled = compile_arguments(host.model)
     for argument in ("metrics", "weighted_metrics"):
-        _check_same_keras(host, f"model.compile({argument})", "metrics", compiled.get(argument))
+        check_same_keras(host, f"model.compile({argument})", "metrics", compiled.get(argument))
     if optimizer is not None and schedule is not None:
         raise SettingError(
             "optimizers",
@@ -82,7 +112,7 @@ def check_eval_dataset(args: TFTrainingArguments, eval_dataset: Any) -> None:
         )
 
 
-def _check_same_keras(host: Host, name: str, module: str, value: Any) -> None:
+def check_same_keras(host: Host, name: str, module: str, value: Any) -> None:
     """Refuse what belongs to the other Keras, however deep in lists and dicts.
 
     Args:
@@ -95,7 +125,7 @@ def _check_same_keras(host: Host, name: str, module: str, value: Any) -> None:
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for part in value:
-            _check_same_keras(host, name, module, part)
+            check_same_keras(host, name, module, part)
         return
     packages = {base.__module__.partition(".")[0] for base in type(value).__mro__}
     if packages & {"keras", "tf_keras"} - {host.package}:

@@ -19,21 +19,25 @@ from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
-from tf_hfwb.trainer.constructor_checks import check_args_class, check_eval_dataset, check_loss, check_optimizers
+from tf_hfwb.trainer.batch_loader import BatchLoader
+from tf_hfwb.trainer.constructor_checks import (
+    check_args_class,
+    check_eval_dataset,
+    check_loss,
+    check_model_source,
+    check_optimizers,
+    refuse_tb_writer,
+)
+from tf_hfwb.trainer.evaluation_points import EvaluationPoints
 from tf_hfwb.trainer.model_directory import write_model_directory
-from tf_hfwb.trainer.optimizers import create_optimizer, create_schedule
+from tf_hfwb.trainer.optimizers import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.trainer_batches import BatchFactory, datasets_by_name
 from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, create_callbacks, may_add_metrics
-from tf_hfwb.trainer.trainer_evaluation import (
-    EvaluationPlan,
-    TrainerEvaluation,
-    check_best_metric,
-    prepare_callbacks,
-)
+from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation, check_best_metric, prepare_callbacks, with_rates
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
 from tf_hfwb.trainer.training_fit import run_fit, training_output
-from tf_hfwb.trainer.training_length import remaining_data, training_length
+from tf_hfwb.trainer.training_length import training_length
 from tf_hfwb.trainer.training_plan import TrainingPlan
 from tf_hfwb.trainer.training_resume import find_training_checkpoint, parse_resume_source, restore_training
 from tf_hfwb.trainer.weight_building import build_weights
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
     from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 
-class TFTrainer:
+class TFTrainer(EvaluationPoints):
     """Train, evaluate and use a model as transformers' ``Trainer`` does.
 
     A model of transformers brings its own loss; a plain Keras model must be compiled with one. The loss and the metrics
@@ -66,6 +70,14 @@ class TFTrainer:
         preprocess_logits_for_metrics: From the predictions and the labels of a batch (arrays, or tuples of them) to
             what is kept of the predictions, so that an evaluation needs less memory:
             ``lambda logits, labels: logits.argmax(-1)``.
+        model_init: Makes the model instead: when the trainer is made, and anew for each training. It takes no argument,
+            or the trial of a search.
+        compute_loss_func: From the model's outputs, the labels and ``num_items_in_batch`` (how many labels of the
+            replica's batch are not -100) to the loss, within the compiled step.
+        tb_writer: Of the former ``TFTrainer``; refused.
+
+    A subclass may override the methods of ``ExtensionPoints`` and ``EvaluationPoints``: batches, optimizer, loss,
+    evaluation.
 
     Predictions go to the main memory after every batch, as with ``eval_accumulation_steps=1`` of transformers.
 
@@ -91,7 +103,7 @@ class TFTrainer:
 
     def __init__(
         self,
-        model: Any,
+        model: Any = None,
         args: TFTrainingArguments | None = None,
         *,
         train_dataset: Any = None,
@@ -102,12 +114,18 @@ class TFTrainer:
         callbacks: Sequence[Any] = (),
         optimizers: tuple[Any, Any] = (None, None),
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
+        model_init: Callable[..., Any] | None = None,
+        compute_loss_func: Callable[..., Any] | None = None,
+        tb_writer: Any = None,
     ) -> None:
-        refuse_overridden(type(self))
+        refuse_overridden(type(self), TFTrainer)
+        refuse_tb_writer(tb_writer)
         check_args_class(args)
         self.args = TFTrainingArguments() if args is None else args
         self.args.check()  # Values may have been set since the arguments were made.
-        self.model = model
+        check_model_source(model, model_init)
+        self.model_init, self.compute_loss_func = model_init, compute_loss_func
+        self.optimizer, self.lr_scheduler = optimizers
         self.train_dataset = train_dataset
         self.eval_dataset = eval_dataset
         self.processing_class = processing_class
@@ -115,16 +133,26 @@ class TFTrainer:
         self.compute_metrics = compute_metrics
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         self.callbacks = check_trainer_callbacks(callbacks, self.args)
-        self._host = host_of(model)
-        check_optimizers(self._host, optimizers)
-        check_loss(self._host)
-        check_eval_dataset(self.args, eval_dataset)
-        self._optimizer, self._schedule = optimizers
-        self._evaluation = TrainerEvaluation(model)
+        self._given = optimizers
+        self._created = None, None
+        self._position, self._default_data = Position(), None
+        self._gen_kwargs: Mapping[str, Any] = {}
+        self._has_trained = False
         self._running: TrainingPlan | None = None  # The training that is under way.
         self._warned: set[str] = set()  # Datasets of which the user was told that arguments have no effect.
+        if not self._overrides("get_eval_tfdataset"):
+            check_eval_dataset(self.args, eval_dataset)
+        self._take_model(self._make_model() if model is None else model)
+
+    def _take_model(self, model: Any) -> None:
+        """Begin with a model: the one that was given, or a new one by ``model_init``."""
+        self.model, self._host = model, host_of(model)
+        check_optimizers(self._host, self._given)
+        if self._loss_function is None:
+            check_loss(self._host)
         if not self._host.is_compiled:
-            self._host.set_optimizer(self._create_optimizer(self.args.learning_rate))
+            self._host.set_optimizer(create_optimizer(self._host, self.args, self.args.learning_rate))
+        self._evaluation = TrainerEvaluation(model)
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)
         self._plan_evaluation({})  # Raises now what would otherwise be raised at the first evaluation.
@@ -165,8 +193,10 @@ class TFTrainer:
         """Check; find the checkpoint; prepare data, model and optimizer; report; restore; fit; sum up."""
         self.args.check()
         own_callbacks = check_trainer_callbacks(self.callbacks, self.args)
-        if self.train_dataset is None:
+        if self.train_dataset is None and not self._overrides("get_train_tfdataset"):
             raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
+        if self.model_init is not None:
+            self._begin_anew()
         checkpoint = self._find_checkpoint(resume_from_checkpoint)
         plan = self._prepare(checkpoint)
         self._reporting.start(self.args, plan.log_freq, plan.run_facts)
@@ -179,6 +209,12 @@ class TFTrainer:
         output = training_output(totals, began)
         self._reporting.summarize(output.metrics)
         return output
+
+    def _begin_anew(self) -> None:
+        """Take a new model; what the one before was trained on is another training."""
+        if self._has_trained:
+            self._reporting.forget_steps()
+        self._take_model(self._make_model())
 
     def _find_checkpoint(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> Checkpoint | None:
         source = parse_resume_source(resume_from_checkpoint)
@@ -194,28 +230,16 @@ class TFTrainer:
         host.keras.utils.set_random_seed(args.seed)
         is_built = host.build()
         position = Position() if checkpoint is None else TrainerState.read(checkpoint).position
-        remaining = remaining_data(self.train_dataset, position)
-        batches = batch_factory.training(self.train_dataset, remaining)
-        evaluations = batch_factory.evaluations(self.eval_dataset) if args.eval_strategy != "no" else {}
-        if self._optimizer is not None:  # It says over how many batches gradients are accumulated.
-            host.set_optimizer(self._optimizer)
-        length = training_length(args, batches, host.accumulation_steps, self.train_dataset, remaining.position)
-        if self._optimizer is None:
-            host.set_optimizer(self._create_optimizer(self._create_schedule(length.steps)))
+        host.use_loss(self._loss_function)
+        data = self._training_data(position)
+        evaluations = self._evaluation_batches(None) if args.eval_strategy != "no" else {}
+        accumulation = self._use_given_optimizer()
+        length = training_length(args, data.batches, accumulation, data.data, data.position)
+        if self.optimizer is None:
+            self._create_optimizer(length.steps)
         if is_built:
             host.optimizer_variables()  # If the first step created them, TensorFlow would trace it twice.
-        return TrainingPlan(args, batches, batch_factory.train_batch_size, evaluations, length)
-
-    def _create_schedule(self, total_steps: int) -> Any:
-        if self._schedule is not None:
-            return self._schedule
-        args = self.args
-        return create_schedule(
-            self._host, args.lr_scheduler_type, args.learning_rate, args.warmup(total_steps), total_steps
-        )
-
-    def _create_optimizer(self, learning_rate: Any) -> Any:
-        return create_optimizer(self._host, self.args, learning_rate)
+        return TrainingPlan(args, data.batches, batch_factory.train_batch_size, evaluations, length)
 
     def _create_callbacks(self, own: Sequence[Any], plan: TrainingPlan) -> list[Any]:
         has_known_epochs = plan.length.batches_per_epoch is not None
@@ -230,7 +254,7 @@ class TFTrainer:
         )
 
     def _fit(self, plan: TrainingPlan, callbacks: Sequence[Any]) -> None:
-        self._running = plan
+        self._running, self._has_trained = plan, True
         try:
             run_fit(self.model, plan, callbacks)
         except BaseException as error:
@@ -259,13 +283,18 @@ class TFTrainer:
         Raises:
             DataError: There is no data, or it cannot be used.
         """
-        batches_by_name = self._evaluation_batches(eval_dataset)
-        plan = self._plan_evaluation(generate_options)
+        self._gen_kwargs = generate_options
         metrics: dict[str, Any] = {}
-        for name, batches in batches_by_name.items():
+        for name, batches in self._evaluation_batches(eval_dataset).items():
             prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
             began = time.time()
-            found = self._evaluation.evaluate(plan, batches, prefix, self._evaluation_callbacks(batches))
+            output = self.evaluation_loop(
+                BatchLoader(eval_dataset, batches),
+                "Evaluation",
+                prediction_loss_only=True if self.compute_metrics is None else None,
+                metric_key_prefix=prefix,
+            )
+            found = with_rates(output, prefix, began, batches)
             self._reporting.log_evaluation(found, seconds=time.time() - began)
             metrics |= found
         return metrics
@@ -282,27 +311,18 @@ class TFTrainer:
             ``predictions`` and ``label_ids`` (arrays, padded with -100 where batches differ in width; label_ids is
             None without labels), and ``metrics``.
         """
-        plan = self._plan_evaluation(generate_options)
-        batches = self._batch_factory().prediction(test_dataset)
+        from transformers.trainer_utils import PredictionOutput
+
+        self._gen_kwargs = generate_options
+        batches = self._test_batches(test_dataset)
         self._reporting.begin_prediction()
-        output = self._evaluation.predict(plan, batches, metric_key_prefix, self._evaluation_callbacks(batches))
-        self._reporting.log_evaluation(output.metrics)
-        return output
-
-    def _plan_evaluation(self, generate_options: Mapping[str, Any]) -> EvaluationPlan:
-        return self._evaluation.plan(
-            self.args, self.compute_metrics, self.preprocess_logits_for_metrics, generate_options
+        began = time.time()
+        output = self.evaluation_loop(
+            BatchLoader(test_dataset, batches), "Prediction", metric_key_prefix=metric_key_prefix
         )
-
-    def _evaluation_batches(self, eval_dataset: Any) -> Mapping[str, Batches]:
-        """The batches of the dataset, or of the trainer's own, which a training makes once for all evaluations."""
-        if eval_dataset is None:
-            if self._running is not None and self._running.evaluations:
-                return self._running.evaluations
-            eval_dataset = self.eval_dataset
-        if eval_dataset is None:
-            raise DataError("eval_dataset=None: there is nothing to evaluate on. Pass it here or to TFTrainer.")
-        return self._batch_factory().evaluations(eval_dataset)
+        metrics = with_rates(output, metric_key_prefix, began, batches)
+        self._reporting.log_evaluation(metrics)
+        return PredictionOutput(output.predictions, output.label_ids, metrics)
 
     def _evaluation_callbacks(self, batches: Batches) -> Sequence[Any]:
         """The user's callbacks. Within a training they belong to its ``fit``, else to this evaluation."""
