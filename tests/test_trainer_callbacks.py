@@ -192,35 +192,6 @@ def test_callbacks_that_cannot_work_are_refused_with_what_to_do():
             call()
 
 
-class WithItsOwnOptimizer:
-    def create_optimizer(self):
-        raise AssertionError
-
-
-def test_methods_that_nothing_calls_are_named():
-    class Own(WithItsOwnOptimizer, TFTrainer):
-        def compute_loss(self, model, inputs, return_outputs=False):
-            raise AssertionError
-
-        def log_metrics(self, split, metrics):
-            """Called by nobody but the user."""
-
-    message = (
-        r"TFTrainer='Own' cannot be used. Expected a class without compute_loss, create_optimizer: methods of the "
-    )
-    with pytest.raises(SettingError, match=message):
-        trainer_of(tiny.functional("keras"), named(), trainer=Own)
-
-
-def test_all_methods_that_the_trainer_of_pytorch_calls_are_known():
-    """Those of transformers that exist; others are of versions before and of the former TFTrainer."""
-    from tf_hfwb.trainer.overridden_methods import UNCALLED_METHODS
-
-    assert len(set(UNCALLED_METHODS)) == len(UNCALLED_METHODS)
-    # What users may call, and nothing else does.
-    assert set(UNCALLED_METHODS) & set(dir(TFTrainer)) == {"get_total_train_batch_size", "num_examples"}
-
-
 def test_arguments_of_the_other_class():
     args = transformers.TrainingArguments("out", report_to="none", use_cpu=True)
     with pytest.raises(SettingError, match=r"args='transformers.TrainingArguments' cannot be used. Expected tf_hfwb"):

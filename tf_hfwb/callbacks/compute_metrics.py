@@ -9,12 +9,11 @@ from typing import Any, Literal, NamedTuple
 
 from tf_hfwb.data import evaluation_batches
 from tf_hfwb.errors import DataError, SettingError
-from tf_hfwb.evaluation.batch_parts import split_batch
 from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
-from tf_hfwb.keras_compat import Logs, fit_arguments, host_of, preserve_metrics
+from tf_hfwb.keras_compat import Logs, fit_arguments, host_of, preserve_metrics, split_batch
 from tf_hfwb.step_policies import EverySteps, Never
 from tf_hfwb.validation.argument_checks import whole_number
 

@@ -326,12 +326,12 @@ class WandbMetricsLogger(StepCallback):
         """Write a row of evaluation metrics that were computed elsewhere.
 
         Args:
-            metrics: Named ``eval_...`` or ``test_...``; any other name becomes ``eval/...``. What is no number is left
-                out.
+            metrics: Named ``eval_...``, ``test_...`` or ``train/...``; any other name becomes ``eval/...``. What is no
+                number is left out.
             seconds: How long it took; inside ``fit`` this does not count as training time.
         """
         named = {
-            evaluation_name(name) or f"eval/{name}": value
+            name if name.startswith("train/") else evaluation_name(name) or f"eval/{name}": value
             for name, value in metrics.items()
             if to_float(value) is not None
         }

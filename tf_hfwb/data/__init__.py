@@ -6,7 +6,8 @@ A pipeline is two independent halves: an *order* (step number to sample indices,
 * ``batches.py``: the public functions; ``sample_order.py``: the order; ``sample_source.py``: what a source is.
 * ``column_source.py``: a ``datasets.Dataset`` without Python in the loop; ``arrow_columns.py``: its Arrow buffers;
   ``padding.py``: padding in the graph.
-* ``collated_source.py``: with a Python collator; ``array_source.py``: arrays; ``tf_data.py``: a ``tf.data.Dataset``.
+* ``collated_source.py``: with a Python collator; ``array_source.py``: arrays; ``tf_data.py``: a ``tf.data.Dataset``;
+  ``unbatched_tf_data.py``: one of single samples.
 * ``column_roles.py``: which columns are inputs and labels; ``data_checks.py``: whether they fit the model;
   ``input_length.py``: how long an input may be.
 * ``datasets_private.py``: the only file with names that ``datasets`` does not promise.

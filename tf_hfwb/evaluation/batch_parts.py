@@ -7,26 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat import is_of_transformers, label_arguments
-
 _HALF = ("float16", "bfloat16")
-
-
-def split_batch(model: Any, batch: Any) -> tuple[Any, Any, Any]:
-    """Inputs, labels and sample weights of a batch, or of the specification of one.
-
-    The labels of a transformers model may be among its inputs, where ``to_tf_dataset`` may put them.
-    """
-    if isinstance(batch, tuple):
-        inputs, labels, weights = (*batch, None, None)[:3]
-        return inputs, labels, weights
-    if not (is_of_transformers(model) and isinstance(batch, Mapping)):
-        return batch, None, None
-    names = [name for name in label_arguments(model) if name in batch]
-    inputs = {name: value for name, value in batch.items() if name not in names}
-    if len(names) == 1:
-        return inputs, batch[names[0]], None
-    return inputs, {name: batch[name] for name in names} or None, None
 
 
 def main_input(model: Any, inputs: Any) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.evaluation.batch_parts import ignored_outputs, main_input, num_samples, split_batch, tensors_in, to_arrays
+from tf_hfwb.evaluation.batch_parts import ignored_outputs, main_input, num_samples, tensors_in, to_arrays
 from tf_hfwb.evaluation.prediction_pass import BatchGatherer, Gathering, Pass, repeat_loss, unpack_single
 from tf_hfwb.evaluation.transformers_loss_step import OwnLossStep
-from tf_hfwb.keras_compat import PassHooks, can_return_loss, host_of, trains_with_own_loss
+from tf_hfwb.keras_compat import PassHooks, can_return_loss, host_of, loss_step_of, split_batch, trains_with_own_loss
 
 
 class BatchRunner:
@@ -37,7 +37,7 @@ class BatchRunner:
 
     def lacks_labels(self, dataset: Any) -> bool:
         """Whether the model needs labels for its loss, and the data set has none."""
-        if not self.has_own_loss or can_return_loss(self._model):
+        if not self.has_own_loss or can_return_loss(self._model) or loss_step_of(self._model) is not None:
             return False
         return not self._is_labelled(dataset)
 
@@ -136,12 +136,13 @@ class BatchRunner:
         return done
 
     def _own_loss_function(self, gathering: Gathering | None) -> Callable[[Any], Any]:
-        """The compiled function; the metrics of a model that was compiled again need another one."""
-        if self._own_loss is None or self._own_loss.metrics is not self._model.compiled_metrics:
-            self._own_loss = OwnLossStep(self._model)
+        """The compiled function; another loss, or the metrics of another ``compile``, need another one."""
+        own, model = self._own_loss, self._model
+        if own is None or own.metrics is not model.compiled_metrics or own.loss_step is not loss_step_of(model):
+            own = self._own_loss = OwnLossStep(model)
         if gathering is None:
-            return self._own_loss.without_predictions
-        return self._own_loss.with_inputs if gathering.with_inputs else self._own_loss.with_predictions
+            return own.without_predictions
+        return own.with_inputs if gathering.with_inputs else own.with_predictions
 
     def _compiled_metrics(self) -> dict[str, Any]:
         values: dict[str, Any] = {}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from tf_hfwb.evaluation.batch_parts import ignored_outputs, main_input, split_batch, tensors_in
-from tf_hfwb.keras_compat import call_arguments, can_return_loss, label_arguments
+from tf_hfwb.evaluation.batch_parts import ignored_outputs, main_input, tensors_in
+from tf_hfwb.keras_compat import can_return_loss, join_arguments, loss_step_of, match_labels, split_batch
 
 
 class OwnLossStep:
@@ -21,6 +20,7 @@ class OwnLossStep:
     Attributes:
         metrics: The container of the model's compiled metrics that the functions update; another ``compile`` makes
             another one.
+        loss_step: The steps with a user's loss that were put into the model; None without any.
     """
 
     def __init__(self, model: Any) -> None:
@@ -28,6 +28,7 @@ class OwnLossStep:
 
         self._model = model
         self.metrics = model.compiled_metrics
+        self.loss_step = loss_step_of(model)
         # Given the iterator and not a batch, as Keras does it: batches of different widths then share one trace.
         self.with_predictions = tf.function(lambda iterator: self._run(iterator, predict=True))
         self.with_inputs = tf.function(lambda iterator: self._run(iterator, predict=True, with_inputs=True))
@@ -49,39 +50,27 @@ class OwnLossStep:
         model = self._model
         inputs, labels, weights = split_batch(model, batch)
         samples = tf.shape(tf.nest.flatten(inputs)[0])[0]
-        options = {"return_loss": True} if can_return_loss(model) else {}
-        outputs = model(_join_arguments(model, inputs, labels), training=False, **options)
-        loss = outputs.get("loss")
+        loss, outputs = self._loss_and_outputs(batch, inputs, labels)
         if loss is not None:
             loss = tf.cast(loss, tf.float32)
-            loss = tf.reduce_mean(loss if weights is None else loss * tf.cast(weights, tf.float32))
+            is_weighted = weights is None or self.loss_step is not None
+            loss = tf.reduce_mean(loss if is_weighted else loss * tf.cast(weights, tf.float32))
             # A replica gets no samples when the last batch has fewer samples than there are replicas.
             loss = tf.where(samples > 0, loss * tf.cast(samples, tf.float32), 0.0)
             if self.metrics.metrics or not self.metrics.built:
-                self.metrics.update_state(*_match_labels(model, labels, outputs), weights)
+                self.metrics.update_state(*match_labels(model, labels, outputs), weights)
         predictions = tensors_in(outputs, ignored_outputs(model))
         return loss, samples, predictions, tensors_in(labels), tensors_in(main_input(model, inputs))
 
-
-def _join_arguments(model: Any, inputs: Any, labels: Any) -> Any:
-    """The inputs and labels as the arguments of ``model.call``, as ``test_step`` of transformers joins them."""
-    if labels is None:
-        return inputs
-    arguments = call_arguments(model)
-    if not isinstance(inputs, Mapping):
-        inputs = {arguments[0]: inputs}
-    if not isinstance(labels, Mapping):
-        labels = dict.fromkeys(label_arguments(model)[:1], labels)
-    # Labels may have the names of the outputs that they are compared with.
-    label_of = {output: label for label, output in model.get_label_to_output_name_mapping().items()}
-    labels = {label_of.get(name, name): value for name, value in labels.items()}
-    return {**{name: value for name, value in labels.items() if name in arguments}, **inputs}
-
-
-def _match_labels(model: Any, labels: Any, outputs: Any) -> tuple[Any, Any]:
-    """Labels and the outputs that metrics compare them with, as ``test_step`` of transformers matches them."""
-    if not isinstance(labels, Mapping):
-        return labels, next(value for name, value in outputs.items() if name != "loss")
-    output_of = model.get_label_to_output_name_mapping()
-    labels = {output_of.get(name, name): value for name, value in labels.items()}
-    return labels, {name: outputs[name] for name in labels}
+    def _loss_and_outputs(self, batch: Any, inputs: Any, labels: Any) -> tuple[Any, Any]:
+        """The loss, None without labels, and the outputs; by the function that was put into the model, if any."""
+        model = self._model
+        has_own = can_return_loss(model)
+        if self.loss_step is not None and (labels is not None or has_own):
+            found = self.loss_step.loss_of_batch(batch, training=False, needs_outputs=True)
+            outputs = found.outputs
+            # As the Trainer of transformers takes them: a tuple begins with the loss.
+            return found.loss, outputs[1:] if isinstance(outputs, tuple) else outputs
+        options = {"return_loss": True} if has_own else {}
+        outputs = model(join_arguments(model, inputs, labels), training=False, **options)
+        return outputs.get("loss"), outputs

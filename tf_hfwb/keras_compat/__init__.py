@@ -4,11 +4,14 @@ A model:
 
 * ``distributed_model.py``: on which devices it is trained; ``host_base.py``: what callbacks need to
   know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers; ``host_lookup.py``: which of them it is.
+* ``learning_rates.py``: its learning rate, a constant or a schedule.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
   ``mixed_precision.py``: the same model in float32; ``reduced_precision.py``: a model that trains in 16 bits;
   ``keras_export.py``: a plain one as a SavedModel.
 * ``smoothed_loss.py``: label smoothing in the loss that a model of transformers computes.
 * ``transformers_models.py``: whether it is one of transformers (asked nowhere else), and computes its loss itself.
+* ``random_seeds.py``: the seeds with which it is made.
+* ``batch_structure.py``: the inputs and labels of a batch, apart and together.
 
 Its training:
 
@@ -18,6 +21,7 @@ Its training:
   around each execution of the train function.
 * ``accumulation/``: the gradients of several batches, of which one update is made.
 * ``optimizers/``: optimizers that update weights as PyTorch's do.
+* ``loss_functions/``: a loss that is a user's function of the model and a batch.
 * ``gradients/``: the gradients of a step, summarized in the training graph.
 * ``fit_arguments.py``: the arguments of the running ``fit``; ``preserved_metrics.py``: an evaluation in the middle of
   it; ``evaluation_hooks.py``: the hooks of an evaluation that a trainer runs.
@@ -37,6 +41,7 @@ The only files with names that a library does not promise:
 """
 
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
+from tf_hfwb.keras_compat.batch_structure import join_arguments, match_labels, split_batch
 from tf_hfwb.keras_compat.callback_base import Callback, Logs
 from tf_hfwb.keras_compat.compiled_loss import unwrap_single
 from tf_hfwb.keras_compat.epoch_lengths import forget_epoch_length
@@ -48,6 +53,8 @@ from tf_hfwb.keras_compat.gradients.histogram_bins import Distribution, distribu
 from tf_hfwb.keras_compat.host_base import Host
 from tf_hfwb.keras_compat.host_lookup import NotAKerasModelError, host_of
 from tf_hfwb.keras_compat.keras_export import export_plain, structure_of_inputs
+from tf_hfwb.keras_compat.loss_functions.default_loss import outputs_and_labels, own_loss
+from tf_hfwb.keras_compat.loss_functions.loss_function import loss_step_of
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder, difference, rate_of
 from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
@@ -55,6 +62,7 @@ from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing
 from tf_hfwb.keras_compat.model_files.transformers_files import plain_configuration
 from tf_hfwb.keras_compat.optimizers.rule_configuration import RULES
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
+from tf_hfwb.keras_compat.random_seeds import seed_everything
 from tf_hfwb.keras_compat.reduced_precision import reduce_precision, restore_precision
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
@@ -74,6 +82,13 @@ from tf_hfwb.keras_compat.transformers_private import trains_with_own_loss
 __all__ = [
     "BatchGroups",
     "RULES",
+    "join_arguments",
+    "loss_step_of",
+    "match_labels",
+    "outputs_and_labels",
+    "own_loss",
+    "seed_everything",
+    "split_batch",
     "Callback",
     "call_arguments",
     "can_return_loss",

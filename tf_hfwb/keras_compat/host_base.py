@@ -18,8 +18,9 @@ from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation, accumulation_of
 from tf_hfwb.keras_compat.common_private import direction_of_metric, function_of_metric, print_message
 from tf_hfwb.keras_compat.compiled_loss import CompiledLoss
-from tf_hfwb.keras_compat.distributed_model import DistributedModel
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
+from tf_hfwb.keras_compat.learning_rates import LearningRates, innermost
+from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossStep, replace_loss
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
 from tf_hfwb.keras_compat.model_facts import facts_of
@@ -39,7 +40,7 @@ _logger = logging.getLogger("tf_hfwb")
 _counting: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
-class Host(DistributedModel, abc.ABC):
+class Host(LearningRates):
     """A model and how its Keras trains it.
 
     Attributes:
@@ -89,7 +90,8 @@ class Host(DistributedModel, abc.ABC):
         """Train with ``optimizer`` from now on, from the beginning; loss and metrics stay as compiled."""
         forget_start(self.model)
         if not self.is_compiled:
-            self.model.compile(optimizer=optimizer, loss="auto")  # The loss of transformers' own classes.
+            loss = "auto" if self.computes_loss else None  # "auto" is that of transformers' own classes.
+            self.model.compile(optimizer=optimizer, loss=loss)
             return
         self.model.optimizer = self._scaling_loss(optimizer)
         self.model.train_function = None
@@ -114,6 +116,18 @@ class Host(DistributedModel, abc.ABC):
     def compiled_loss(self) -> CompiledLoss:
         """The loss function that the model is compiled with, sample by sample."""
         return CompiledLoss(self.keras, self.model)
+
+    def use_loss(self, function: LossFunction | None) -> None:
+        """Compute the loss by that function from now on; by the model itself when None."""
+        replace_loss(self.model, function, self._loss_step)
+
+    @abc.abstractmethod
+    def _loss_step(self, function: LossFunction) -> LossStep:
+        """The steps of the compiled model with that function."""
+
+    @abc.abstractmethod
+    def loss_as_compiled(self, labels: Any, outputs: Any, weights: Any) -> Any:
+        """The loss of a batch that the model was compiled with, within its step; None without one."""
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -335,22 +349,6 @@ class Host(DistributedModel, abc.ABC):
 
     # -- learning rate -------------------------------------------------------------------------------------------
 
-    @abc.abstractmethod
-    def learning_rate(self, iterations: int) -> Any:
-        """The rate used by the last update, as something that :func:`to_float` turns into a float later.
-
-        Args:
-            iterations: The optimizer's counter after that update.
-        """
-
-    def set_learning_rate(self, rate: float) -> None:
-        """Train with another constant rate from the next step on.
-
-        Raises:
-            TypeError: The optimizer has a schedule.
-        """
-        innermost(self.optimizer).learning_rate = rate
-
     # -- facts for the run's config ------------------------------------------------------------------------------
 
     @property
@@ -379,8 +377,3 @@ def _is_of_library(owner: type, method: str) -> bool:
         if method in vars(ancestor):
             return ancestor.__module__.partition(".")[0] in ("keras", "tf_keras", "transformers")
     return True
-
-
-def innermost(optimizer: Any) -> Any:
-    """The optimizer inside the one that scales the loss, if it is one that does."""
-    return getattr(optimizer, "inner_optimizer", optimizer)

@@ -16,9 +16,14 @@ from tf_hfwb.keras_compat.accumulation.tensorflow_accumulation import TensorFlow
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.gradients.jax_gradient_observer import attach_on_jax
 from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_on_tensorflow
-from tf_hfwb.keras_compat.host_base import Host, innermost
+from tf_hfwb.keras_compat.host_base import Host
 from tf_hfwb.keras_compat.jax_loss_recorder import JAXRecorder
 from tf_hfwb.keras_compat.keras3_mid_epoch import begin_in_keras3
+from tf_hfwb.keras_compat.learning_rates import innermost
+from tf_hfwb.keras_compat.loss_functions.default_loss import without_share
+from tf_hfwb.keras_compat.loss_functions.jax_loss_step import JAXLossStep
+from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossStep
+from tf_hfwb.keras_compat.loss_functions.tensorflow_loss_step import TensorFlowLossStep
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
 from tf_hfwb.keras_compat.model_files import archive_texts
@@ -50,6 +55,14 @@ class Keras3Host(Host):
         if self.model.dtype_policy.name == "mixed_float16" and innermost(optimizer) is optimizer:
             return optimizers.LossScaleOptimizer(optimizer)
         return optimizer
+
+    def _loss_step(self, function: LossFunction) -> LossStep:
+        return (JAXLossStep if _backend() == "jax" else TensorFlowLossStep)(self.model, function)
+
+    def loss_as_compiled(self, labels: Any, outputs: Any, weights: Any) -> Any:
+        compiled = keras3_private.compiled_loss(self.model)
+        loss = None if compiled is None else compiled(labels, outputs, weights)
+        return loss if _backend() == "jax" else without_share(loss)
 
     @property
     def optimizer_class(self) -> Any:
@@ -221,6 +234,10 @@ class Keras3Host(Host):
             # Keras 3 evaluates its schedule before it counts the step.
             return lambda: rate(iterations - 1)
         return rate
+
+    def constant_rate(self, optimizer: Any) -> float | None:
+        rate = keras3_private.learning_rate(innermost(optimizer))
+        return float(np.asarray(rate.value)) if hasattr(rate, "path") else None
 
     def _value(self, variable: Any) -> Any:
         """The variable's value as of now, also in the middle of ``fit``."""

@@ -42,6 +42,33 @@ def loss_tracker(model: Any) -> Any:
 
 
 @_looks_up
+def compiled_loss(model: Any) -> Callable[[Any, Any, Any], Any] | None:
+    """From labels, outputs and weights to the loss that a model was compiled with; None without one."""
+    found: Callable[[Any, Any, Any], Any] | None = model._compile_loss
+    return found
+
+
+@_looks_up
+def has_compiled_metrics(model: Any) -> bool:
+    """Whether a model was compiled with metrics; another ``compile`` without any keeps them."""
+    return model._compile_metrics is not None
+
+
+@_looks_up
+def with_default_mode(model: Any, mode: Callable[[], bool | None]) -> dict[str, Callable[..., Any]]:
+    """The method of a model that decides whether it trains, by its name, for callers that do not say."""
+    find = model._get_call_context
+
+    def find_with_default() -> Any:
+        context, training = find(), mode()
+        if training is not None and context.entry_layer is model and context.get_value("training") is None:
+            context.set_value("training", training)
+        return context
+
+    return {"_get_call_context": find_with_default}
+
+
+@_looks_up
 def symbolic_build(model: Any) -> Callable[..., None]:
     """The method that makes the metrics' variables before there is a first step."""
     return model._symbolic_build

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from tf_hfwb.keras_compat.private_names import looks_up
 
@@ -64,3 +64,15 @@ def size_given_to_batch(data: Any) -> Any:
     while type(data).__name__.lstrip("_") in _SAME_BATCHES and hasattr(data, "_input_dataset"):
         data = data._input_dataset
     return getattr(data, "_batch_size", None)
+
+
+_Error = TypeVar("_Error", bound=Exception)
+
+
+def keep_type(error: _Error) -> _Error:
+    """An error that a traced function is about to raise, which autograph would turn into one of its own types.
+
+    It leaves an error alone that has this attribute (``ag_pass_through``).
+    """
+    error.ag_pass_through = True  # type: ignore[attr-defined]
+    return error

@@ -14,7 +14,11 @@ from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccu
 from tf_hfwb.keras_compat.accumulation.tensorflow_accumulation import TensorFlowAccumulation
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_on_tensorflow
-from tf_hfwb.keras_compat.host_base import Host, innermost
+from tf_hfwb.keras_compat.host_base import Host
+from tf_hfwb.keras_compat.learning_rates import innermost
+from tf_hfwb.keras_compat.loss_functions.default_loss import without_share
+from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossStep, loss_step_of
+from tf_hfwb.keras_compat.loss_functions.tf_keras_loss_step import TFKerasLossStep
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
 from tf_hfwb.keras_compat.model_files import archive_texts
@@ -48,6 +52,14 @@ class TFKerasHost(Host):
 
     def _scaling_loss(self, optimizer: Any) -> Any:
         return tf_keras_private.optimizer_wrapper(self.model)(optimizer)
+
+    def _loss_step(self, function: LossFunction) -> LossStep:
+        return TFKerasLossStep(self.model, function)
+
+    def loss_as_compiled(self, labels: Any, outputs: Any, weights: Any) -> Any:
+        step = loss_step_of(self.model)
+        container = step.replaced if isinstance(step, TFKerasLossStep) else self.model.compiled_loss
+        return without_share(container(labels, outputs, weights))
 
     @property
     def optimizer_class(self) -> Any:
@@ -178,6 +190,18 @@ class TFKerasHost(Host):
         if hasattr(rate, "read_value"):  # Constant, or the value that a new optimizer keeps of its schedule.
             return read(rate)
         return (lambda: rate(iterations - 1)) if callable(rate) else rate
+
+    def constant_rate(self, optimizer: Any) -> float | None:
+        rate = innermost(optimizer).get_config().get("learning_rate")
+        return None if rate is None or isinstance(rate, dict) else float(rate)
+
+    def give_schedule(self, optimizer: Any, schedule: Any) -> None:
+        optimizer = innermost(optimizer)
+        if isinstance(optimizer, self.keras.optimizers.legacy.Optimizer):
+            super().give_schedule(optimizer, schedule)
+            return
+        with self.scope():
+            tf_keras_private.set_learning_rate(optimizer, schedule)
 
     def _config_of(self, optimizer: Any) -> Any:
         native = tf_keras_variables.native_optimizer(optimizer)

@@ -59,6 +59,21 @@ def cast_on_read(variable: Any) -> Any:
 
 
 @_looks_up
+def with_default_mode(model: Any, mode: Callable[[], bool | None]) -> dict[str, Callable[..., Any]]:
+    """The method of a model that decides whether it trains, by its name, for callers that do not say."""
+    resolve, signature = model._get_propagated_call_context_arguments, model._call_spec
+
+    def resolve_with_default(args: Any, kwargs: Any, call_context: Any, names: Any) -> Any:
+        training = mode()
+        is_said = call_context.in_call or signature.arg_was_passed("training", args, kwargs)
+        if training is not None and not is_said:
+            kwargs = {**kwargs, "training": training}
+        return resolve(args, kwargs, call_context, names)
+
+    return {"_get_propagated_call_context_arguments": resolve_with_default}
+
+
+@_looks_up
 def own_variables(layer: Any) -> list[Any]:
     """The variables of a layer, without those of layers within it, in the order in which they are saved."""
     return [*layer._trainable_weights, *layer._non_trainable_weights]

@@ -2,6 +2,9 @@
 
 * ``tf_trainer.py``: ``TFTrainer``: what a user calls, and the phases of a training in their order.
 * ``arguments/``: ``TFTrainingArguments``, and the checks of what they say.
+* ``extension_points.py``, ``evaluation_points.py``: the methods that subclasses may override: data, optimizer, model
+  and loss; evaluation. ``own_loss_function.py``: such a loss for the model's step; ``batch_loader.py``: batches as
+  arrays.
 * ``constructor_checks.py``: what the trainer refuses when it is made; ``overridden_methods.py``: methods of subclasses
   that nothing would call.
 * ``trainer_batches.py``: the batches of the data; ``training_length.py``: how many steps a training has, and where it

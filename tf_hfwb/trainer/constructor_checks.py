@@ -14,16 +14,11 @@ from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 _logger = logging.getLogger("tf_hfwb")
 
 
-def check_given(model: Any, args: Any, **unsupported: Any) -> None:
-    """Refuse a trainer without a model, the arguments of another trainer, and what is not supported yet.
-
-    Args:
-        model: The model.
-        args: The arguments; None for the defaults.
-        unsupported: Values by their names; None is their default.
+def check_args_class(args: Any) -> None:
+    """Refuse the arguments of another trainer.
 
     Raises:
-        SettingError: ``model`` is None, ``args`` are not ``TFTrainingArguments``, or something else was given.
+        SettingError: They are neither None nor ``TFTrainingArguments``.
     """
     if args is not None and not isinstance(args, TFTrainingArguments):
         given = type(args)
@@ -33,23 +28,21 @@ def check_given(model: Any, args: Any, **unsupported: Any) -> None:
             expected="tf_hfwb.TFTrainingArguments, which takes the same arguments as transformers' classes",
             advice="Write TFTrainingArguments(...) in its place, with `from tf_hfwb import TFTrainingArguments`.",
         )
-    for name, value in unsupported.items():
-        if value is not None:
-            raise SettingError(
-                name,
-                getattr(value, "__qualname__", type(value).__qualname__),
-                expected="None: it is not supported yet",
-                advice=_INSTEAD[name],
-            )
-    if model is None:
-        raise SettingError("model", None, expected="a model to train or evaluate", advice="Pass model=...")
 
 
-_INSTEAD = {
-    "model_init": "Pass model=model_init().",
-    "compute_loss_func": "Compile the model with your loss, or write train_step in its class.",
-    "optimizer_cls_and_kwargs": "Pass optimizers=(optimizer, None) with an optimizer of the model's Keras.",
-}
+def refuse_optimizer_class(optimizer_cls_and_kwargs: Any) -> None:
+    """Refuse a class of PyTorch's optimizers with its arguments.
+
+    Raises:
+        SettingError: It was given.
+    """
+    if optimizer_cls_and_kwargs is not None:
+        raise SettingError(
+            "optimizer_cls_and_kwargs",
+            optimizer_cls_and_kwargs,
+            expected="None: a Keras optimizer is made with its schedule",
+            advice="Pass optimizers=(optimizer, None) with an optimizer of the model's Keras.",
+        )
 
 
 def take_tokenizer(processing_class: Any, tokenizer: Any) -> Any:
@@ -75,22 +68,34 @@ def take_tokenizer(processing_class: Any, tokenizer: Any) -> Any:
     return tokenizer
 
 
-def check_training(host: Host, args: TFTrainingArguments, optimizers: tuple[Any, Any], eval_dataset: Any) -> None:
-    """Refuse a model that cannot be trained as the arguments say.
-
-    Args:
-        host: The model.
-        args: The arguments.
-        optimizers: The optimizer and the schedule; either may be None.
-        eval_dataset: What the model is evaluated on.
+def check_model_source(model: Any, model_init: Any) -> None:
+    """Refuse a trainer with a model and a function that makes one, or with neither.
 
     Raises:
-        SettingError: An optimizer or a metric belongs to the other Keras, there is no loss, or evaluations have no
-            data.
+        SettingError: Both or neither are given.
     """
-    check_optimizers(host, optimizers)
-    check_loss(host)
-    check_eval_dataset(args, eval_dataset)
+    if (model is None) == (model_init is None):
+        raise SettingError(
+            "model",
+            None if model is None else type(model).__name__,
+            expected="a model, or a function as model_init that makes it, and not both",
+            advice="Pass one of them.",
+        )
+
+
+def refuse_tb_writer(tb_writer: Any) -> None:
+    """Refuse the writer of the former ``TFTrainer``.
+
+    Raises:
+        SettingError: It was given.
+    """
+    if tb_writer is not None:
+        raise SettingError(
+            "tb_writer",
+            type(tb_writer).__name__,
+            expected="None: the trainer writes no events of TensorBoard",
+            advice="Pass callbacks=[tf_keras.callbacks.TensorBoard(log_dir)], or that of keras for its models.",
+        )
 
 
 def check_optimizers(host: Host, optimizers: tuple[Any, Any]) -> None:
@@ -106,10 +111,10 @@ def check_optimizers(host: Host, optimizers: tuple[Any, Any]) -> None:
         SettingError: One belongs to the other Keras, or both are given.
     """
     optimizer, schedule = optimizers
-    _check_same_keras(host, "optimizers", "optimizers", optimizers)
+    check_same_keras(host, "optimizers", "optimizers", optimizers)
     compiled = compile_arguments(host.model)
     for argument in ("metrics", "weighted_metrics"):
-        _check_same_keras(host, f"model.compile({argument})", "metrics", compiled.get(argument))
+        check_same_keras(host, f"model.compile({argument})", "metrics", compiled.get(argument))
     if optimizer is not None and schedule is not None:
         raise SettingError(
             "optimizers",
@@ -179,7 +184,7 @@ def check_eval_dataset(args: TFTrainingArguments, eval_dataset: Any) -> None:
         )
 
 
-def _check_same_keras(host: Host, name: str, module: str, value: Any) -> None:
+def check_same_keras(host: Host, name: str, module: str, value: Any) -> None:
     """Refuse what belongs to the other Keras, however deep in lists and dicts.
 
     Args:
@@ -192,7 +197,7 @@ def _check_same_keras(host: Host, name: str, module: str, value: Any) -> None:
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for part in value:
-            _check_same_keras(host, name, module, part)
+            check_same_keras(host, name, module, part)
         return
     packages = {base.__module__.partition(".")[0] for base in type(value).__mro__}
     if packages & {"keras", "tf_keras"} - {host.package}:

@@ -36,8 +36,7 @@ class SharingMethods(ScriptMethods):
     train_dataset: Any
     eval_dataset: Any
     data_collator: Any
-    _optimizer: Any
-    _schedule: Any
+    _given: tuple[Any, Any]
     _reporting: TrainerReporting
     _uploads: HubUploads
 
@@ -159,7 +158,7 @@ class SharingMethods(ScriptMethods):
             self.args,
             dataset=self.train_dataset if self.eval_dataset is None else self.eval_dataset,
             log_history=self.state.log_history,
-            is_own_optimizer=self._optimizer is not None or self._schedule is not None,
+            is_own_optimizer=self._given != (None, None),
             run_link=self._reporting.link,
             described=described,
         )

@@ -19,12 +19,23 @@ from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.batch_loader import BatchLoader
 from tf_hfwb.trainer.callback_methods import CallbackMethods
-from tf_hfwb.trainer.constructor_checks import check_accumulation, check_given, check_training, take_tokenizer
+from tf_hfwb.trainer.constructor_checks import (
+    check_accumulation,
+    check_args_class,
+    check_eval_dataset,
+    check_loss,
+    check_model_source,
+    check_optimizers,
+    refuse_optimizer_class,
+    refuse_tb_writer,
+    take_tokenizer,
+)
+from tf_hfwb.trainer.evaluation_points import EvaluationPoints
 from tf_hfwb.trainer.hub_uploads import open_uploads
 from tf_hfwb.trainer.label_smoothing import use_label_smoothing
 from tf_hfwb.trainer.model_computation import begin_training, computing_evaluation, end_training
-from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
 from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.sharing_methods import SharingMethods
@@ -35,17 +46,12 @@ from tf_hfwb.trainer.trainer_callbacks import (
     keras_callbacks,
     may_add_metrics,
 )
-from tf_hfwb.trainer.trainer_evaluation import (
-    EvaluationPlan,
-    TrainerEvaluation,
-    check_best_metric,
-    prepare_callbacks,
-)
+from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation, check_best_metric, prepare_callbacks, with_rates
 from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
 from tf_hfwb.trainer.trainer_events.prediction_steps import PredictionSteps
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
 from tf_hfwb.trainer.training_fit import run_fit, training_output
-from tf_hfwb.trainer.training_length import remaining_data, training_length
+from tf_hfwb.trainer.training_length import training_length
 from tf_hfwb.trainer.training_plan import TrainingPlan
 from tf_hfwb.trainer.training_resume import find_training_checkpoint, parse_resume_source, restore_training
 from tf_hfwb.trainer.weight_building import build_weights
@@ -54,7 +60,7 @@ if TYPE_CHECKING:
     from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 
-class TFTrainer(SharingMethods, CallbackMethods):
+class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
     """Train, evaluate and use a model as transformers' ``Trainer`` does.
 
     A model of transformers brings its own loss; a plain Keras model must be compiled with one. The loss and the metrics
@@ -70,7 +76,10 @@ class TFTrainer(SharingMethods, CallbackMethods):
             ``(x, y)``.
         eval_dataset: The same, or a dict of them by name.
         processing_class: The tokenizer or processor. It says how to pad, and is saved with the model.
-        model_init: Not supported yet, nor are ``compute_loss_func`` and ``optimizer_cls_and_kwargs``.
+        model_init: Makes the model instead: when the trainer is made, and anew for each training. It takes no argument,
+            or the trial of a search.
+        compute_loss_func: From the model's outputs, the labels and ``num_items_in_batch`` (how many labels of the
+            replica's batch are not -100) to the loss, within the compiled step.
         compute_metrics: From an ``EvalPrediction`` (``predictions``, ``label_ids`` as arrays) to a dict of metrics.
             With ``args.batch_eval_metrics`` it is called batch by batch, with ``compute_result`` as a second argument.
         callbacks: Callbacks of Keras and of transformers' ``Trainer``, objects or classes. Keras's belong to the
@@ -79,6 +88,11 @@ class TFTrainer(SharingMethods, CallbackMethods):
         preprocess_logits_for_metrics: From the predictions and the labels of a batch (arrays, or tuples of them) to
             what is kept of the predictions, so that an evaluation needs less memory:
             ``lambda logits, labels: logits.argmax(-1)``.
+        optimizer_cls_and_kwargs: Refused, as is ``tb_writer`` of the former ``TFTrainer``.
+        tokenizer: The former name of ``processing_class``.
+
+    A subclass may override the methods of ``ExtensionPoints`` and ``EvaluationPoints``: batches, optimizer, loss,
+    evaluation.
         tokenizer: The former spelling of ``processing_class``.
 
     Predictions go to the main memory after every batch, as with ``eval_accumulation_steps=1`` of transformers.
@@ -111,8 +125,8 @@ class TFTrainer(SharingMethods, CallbackMethods):
         train_dataset: Any = None,
         eval_dataset: Any = None,
         processing_class: Any = None,
-        model_init: Any = None,
-        compute_loss_func: Any = None,
+        model_init: Callable[..., Any] | None = None,
+        compute_loss_func: Callable[..., Any] | None = None,
         compute_metrics: Callable[..., Mapping[str, float]] | None = None,
         callbacks: Sequence[Any] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
@@ -120,13 +134,17 @@ class TFTrainer(SharingMethods, CallbackMethods):
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
         *,
         tokenizer: Any = None,
+        tb_writer: Any = None,
     ) -> None:
-        refuse_overridden(type(self))
-        given = {"compute_loss_func": compute_loss_func, "optimizer_cls_and_kwargs": optimizer_cls_and_kwargs}
-        check_given(model, args, model_init=model_init, **given)
+        refuse_overridden(type(self), TFTrainer)
+        refuse_tb_writer(tb_writer)
+        refuse_optimizer_class(optimizer_cls_and_kwargs)
+        check_args_class(args)
         self.args = TFTrainingArguments() if args is None else args
         self.args.check()  # Values may have been set since the arguments were made.
-        self.model = model
+        check_model_source(model, model_init)
+        self.model_init, self.compute_loss_func = model_init, compute_loss_func
+        self.optimizer, self.lr_scheduler = optimizers
         self.train_dataset = train_dataset
         self.eval_dataset = eval_dataset
         self.processing_class = take_tokenizer(processing_class, tokenizer)
@@ -134,22 +152,34 @@ class TFTrainer(SharingMethods, CallbackMethods):
         self.compute_metrics = compute_metrics
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         self.callbacks = check_trainer_callbacks(() if callbacks is None else callbacks, self.args)
-        self._host = host_of(model)
-        check_training(self._host, self.args, optimizers, eval_dataset)
-        self._optimizer, self._schedule = optimizers
-        self._evaluation = TrainerEvaluation(model)
+        self._given = optimizers
+        self._created = None, None
+        self._position, self._default_data = Position(), None
+        self._gen_kwargs: Mapping[str, Any] = {}
+        self._has_trained = False
         self._running: TrainingPlan | None = None  # The training that is under way.
         self._warned: set[str] = set()  # Datasets of which the user was told that arguments have no effect.
+        if not self._overrides("get_eval_tfdataset"):
+            check_eval_dataset(self.args, eval_dataset)
+        self._take_model(self._make_model() if model is None else model)
+        self._uploads = open_uploads(self.args, self._host)
+        self._events = TrainerEvents(self, lambda: self._reporting.flush())
+        self._events.call("on_init_end")
+
+    def _take_model(self, model: Any) -> None:
+        """Begin with a model: the one that was given, or a new one by ``model_init``."""
+        self.model, self._host = model, host_of(model)
+        check_optimizers(self._host, self._given)
+        if self._loss_function is None:
+            check_loss(self._host)
         if not self._host.is_compiled:
-            self._host.set_optimizer(self._create_optimizer(self.args.learning_rate))
+            self._host.set_optimizer(create_optimizer(self._host, self.args, self.args.learning_rate))
+        self._evaluation = TrainerEvaluation(model)
         use_label_smoothing(self._host, self.args, self._evaluation)
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)
         self._plan_evaluation({})  # Raises now what would otherwise be raised at the first evaluation.
         self._reporting = TrainerReporting(model, self.args)
-        self._uploads = open_uploads(self.args, self._host)
-        self._events = TrainerEvents(self, self._reporting.flush)
-        self._events.call("on_init_end")
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -187,8 +217,10 @@ class TFTrainer(SharingMethods, CallbackMethods):
         """Check; find the checkpoint; prepare data, model and optimizer; report; restore; fit; sum up."""
         self.args.check()
         self.callbacks = check_trainer_callbacks(self.callbacks, self.args)
-        if self.train_dataset is None:
+        if self.train_dataset is None and not self._overrides("get_train_tfdataset"):
             raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
+        if self.model_init is not None:
+            self._begin_anew()
         checkpoint = self._find_checkpoint(resume_from_checkpoint)
         plan = self._prepare(checkpoint)
         self._events.begin_training(plan)
@@ -204,6 +236,12 @@ class TFTrainer(SharingMethods, CallbackMethods):
         self._events.end_training(output.metrics, callbacks)
         return output
 
+    def _begin_anew(self) -> None:
+        """Take a new model; what the one before was trained on is another training."""
+        if self._has_trained:
+            self._reporting.forget_steps()
+        self._take_model(self._make_model())
+
     def _find_checkpoint(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> Checkpoint | None:
         source = parse_resume_source(resume_from_checkpoint)
         if source is False:
@@ -218,37 +256,22 @@ class TFTrainer(SharingMethods, CallbackMethods):
         host.keras.utils.set_random_seed(args.seed)
         is_built = host.build()
         position = Position() if checkpoint is None else TrainerState.read(checkpoint).position
-        remaining = remaining_data(self.train_dataset, position)
-        batches = batch_factory.training(self.train_dataset, remaining)
-        begin_training(host, args, batches, self._evaluation)
-        evaluations = batch_factory.evaluations(self.eval_dataset) if args.eval_strategy != "no" else {}
-        accumulation = 1
-        if self._optimizer is not None:  # It may accumulate gradients itself.
-            host.set_optimizer(self._optimizer)
-            accumulation = host.accumulation_steps
+        host.use_loss(self._loss_function)
+        data = self._training_data(position)
+        begin_training(host, args, data.batches, self._evaluation)
+        evaluations = self._evaluation_batches(None) if args.eval_strategy != "no" else {}
+        accumulation = self._use_given_optimizer()
         check_accumulation(host, args.gradient_accumulation_steps, accumulation)
-        length = training_length(args, batches, accumulation, self.train_dataset, remaining.position)
-        if self._optimizer is None:
-            schedule = self._events.lr_scheduler = self._create_schedule(length.steps)
-            host.set_optimizer(self._create_optimizer(schedule))
+        length = training_length(args, data.batches, accumulation, data.data, data.position)
+        if self.optimizer is None:
+            self._create_optimizer(length.steps)
+        self._events.lr_scheduler = self.lr_scheduler
         if args.gradient_accumulation_steps > 1:
-            build_weights(self.model, batches)  # The sums of their gradients are made before the first step.
+            build_weights(self.model, data.batches)  # The sums of their gradients are made before the first step.
             is_built = True
         if is_built:
             host.optimizer_variables()  # If the first step created them, TensorFlow would trace it twice.
-        return TrainingPlan(args, batches, batch_factory.train_batch_size, evaluations, length)
-
-    def _create_schedule(self, total_steps: int) -> Any:
-        if self._schedule is not None:
-            return self._schedule
-        args = self.args
-        warmup_steps, options = args.warmup(total_steps), args.schedule_options()
-        return create_schedule(
-            self._host, args.lr_scheduler_type, args.learning_rate, warmup_steps, total_steps, options
-        )
-
-    def _create_optimizer(self, learning_rate: Any) -> Any:
-        return create_optimizer(self._host, self.args, learning_rate)
+        return TrainingPlan(args, data.batches, batch_factory.train_batch_size, evaluations, length)
 
     def _create_callbacks(self, own: Sequence[Any], plan: TrainingPlan) -> list[Any]:
         has_known_epochs = plan.length.steps_per_epoch is not None
@@ -262,7 +285,7 @@ class TFTrainer(SharingMethods, CallbackMethods):
         )
 
     def _fit(self, plan: TrainingPlan, callbacks: Sequence[Any]) -> None:
-        self._running = plan
+        self._running, self._has_trained = plan, True
         try:
             run_fit(self.model, plan, callbacks)
         except BaseException as error:
@@ -292,14 +315,20 @@ class TFTrainer(SharingMethods, CallbackMethods):
         Raises:
             DataError: There is no data, or it cannot be used.
         """
+        self._gen_kwargs = generate_options
         batches_by_name = self._evaluation_batches(eval_dataset)
         metrics: dict[str, Any] = {}
         with self._prepare_evaluation(next(iter(batches_by_name.values()))):
-            plan = self._plan_evaluation(generate_options)
             for name, batches in batches_by_name.items():
                 prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
                 began = time.time()
-                found = self._evaluation.evaluate(plan, batches, prefix, self._evaluation_callbacks(batches))
+                output = self.evaluation_loop(
+                    BatchLoader(eval_dataset, batches),
+                    "Evaluation",
+                    prediction_loss_only=True if self.compute_metrics is None else None,
+                    metric_key_prefix=prefix,
+                )
+                found = with_rates(output, prefix, began, batches)
                 self._reporting.log_evaluation(found, seconds=time.time() - began)
                 self._events.log(found)
                 self._events.call("on_evaluate", metrics=found)
@@ -318,35 +347,25 @@ class TFTrainer(SharingMethods, CallbackMethods):
             ``predictions`` and ``label_ids`` (arrays, padded with -100 where batches differ in width; label_ids is
             None without labels), and ``metrics``.
         """
-        batches = self._batch_factory().prediction(test_dataset)
+        from transformers.trainer_utils import PredictionOutput
+
+        self._gen_kwargs = generate_options
+        batches = self._test_batches(test_dataset)
+        self._reporting.begin_prediction()
+        began = time.time()
         with self._prepare_evaluation(batches):
-            plan = self._plan_evaluation(generate_options)
-            self._reporting.begin_prediction()
-            output = self._evaluation.predict(plan, batches, metric_key_prefix, self._evaluation_callbacks(batches))
-        self._reporting.log_evaluation(output.metrics)
-        self._events.call("on_predict", metrics=output.metrics)
-        return output
+            loader = BatchLoader(test_dataset, batches)
+            output = self.evaluation_loop(loader, "Prediction", metric_key_prefix=metric_key_prefix)
+        metrics = with_rates(output, metric_key_prefix, began, batches)
+        self._reporting.log_evaluation(metrics)
+        self._events.call("on_predict", metrics=metrics)
+        return PredictionOutput(output.predictions, output.label_ids, metrics)
 
     def _prepare_evaluation(self, batches: Batches) -> AbstractContextManager[None]:
         """Let the model compute as evaluations ask for; within a training it computes as the training does."""
         if self._running is not None:
             return nullcontext()
         return computing_evaluation(self._host, self.args, batches, self._evaluation)
-
-    def _plan_evaluation(self, generate_options: Mapping[str, Any]) -> EvaluationPlan:
-        return self._evaluation.plan(
-            self.args, self.compute_metrics, self.preprocess_logits_for_metrics, generate_options
-        )
-
-    def _evaluation_batches(self, eval_dataset: Any) -> Mapping[str, Batches]:
-        """The batches of the dataset, or of the trainer's own, which a training makes once for all evaluations."""
-        if eval_dataset is None:
-            if self._running is not None and self._running.evaluations:
-                return self._running.evaluations
-            eval_dataset = self.eval_dataset
-        if eval_dataset is None:
-            raise DataError("eval_dataset=None: there is nothing to evaluate on. Pass it here or to TFTrainer.")
-        return self._batch_factory().evaluations(eval_dataset)
 
     def _evaluation_callbacks(self, batches: Batches) -> Sequence[Any]:
         """The user's callbacks of Keras. Within a training they belong to its ``fit``, else to this evaluation."""

@@ -8,12 +8,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
-from tf_hfwb.errors import DataError
+from tf_hfwb.data.tf_data import is_tf_data
+from tf_hfwb.data.unbatched_tf_data import as_batches_or_samples
+from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.keras_compat import host_of
+from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.arguments.unused_arguments import warn_of_unused_arguments
-from tf_hfwb.trainer.training_length import RemainingData
+from tf_hfwb.trainer.training_length import remaining_data
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training goes through.
+
+    Attributes:
+        batches: The batches that are left.
+        data: All data that they were made of.
+        position: Where the training begins, in the epochs of these batches.
+    """
+
+    batches: Batches
+    data: Any
+    position: Position
 
 
 @dataclass(frozen=True)
@@ -44,17 +62,18 @@ class BatchFactory:
         """Samples of an evaluation batch over all replicas."""
         return self.args.per_device_eval_batch_size * host_of(self.model).num_replicas
 
-    def training(self, train_dataset: Any, remaining: RemainingData) -> Batches:
+    def training(self, train_dataset: Any, position: Position) -> TrainingData:
         """Batches to train on.
 
         Args:
-            train_dataset: All data, for warnings.
-            remaining: The part of it that is still to be trained on.
+            train_dataset: All data.
+            position: Where the training begins.
 
         Raises:
             DataError: The model cannot use them.
         """
-        args = self.args
+        args, data = self.args, as_batches_or_samples(self.model, train_dataset)
+        remaining = remaining_data(data, position)
         batches = training_batches(
             remaining.data,
             self.train_batch_size,
@@ -66,8 +85,8 @@ class BatchFactory:
         if remaining.counted_batches is not None:
             batches = dataclasses.replace(batches, steps_per_epoch=remaining.counted_batches)
         self._check_labels("train_dataset", batches)
-        self._warn_of_unused("train_dataset", train_dataset, self.train_batch_size)
-        return batches
+        self._warn_of_unused("train_dataset", data, self.train_batch_size)
+        return TrainingData(batches, data, remaining.position)
 
     def evaluations(self, eval_dataset: Any) -> dict[str, Batches]:
         """The batches of each dataset that is to be evaluated.
@@ -78,7 +97,9 @@ class BatchFactory:
         Raises:
             DataError: The model cannot use them.
         """
-        datasets = datasets_by_name(eval_dataset)
+        datasets = {
+            name: as_batches_or_samples(self.model, data) for name, data in datasets_by_name(eval_dataset).items()
+        }
         batches_by_name = {name: self.prediction(dataset) for name, dataset in datasets.items()}
         for name, batches in batches_by_name.items():
             self._check_labels(f"eval_dataset[{name!r}]" if name else "eval_dataset", batches)
@@ -92,7 +113,8 @@ class BatchFactory:
             DataError: The model cannot use them.
         """
         host_of(self.model).build()  # The data is compared with the model's weights.
-        return evaluation_batches(dataset, self.eval_batch_size, **self._options())
+        data = as_batches_or_samples(self.model, dataset)
+        return evaluation_batches(data, self.eval_batch_size, **self._options())
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -125,3 +147,51 @@ def datasets_by_name(data: Any) -> Mapping[str, Any]:
     """
     has_names = isinstance(data, Mapping) and not any(hasattr(value, "dtype") for value in data.values())
     return data if has_names else {"": data}
+
+
+def named_dataset(own: Any, wanted: Any) -> Any:
+    """One dataset: that which is wanted, that of such a name among the trainer's own, or the trainer's own.
+
+    Args:
+        own: The trainer's own dataset, or a dict of them.
+        wanted: A dataset, a name, or None.
+
+    Raises:
+        DataError: There is none, none of that name, or several.
+    """
+    datasets = {} if own is None else datasets_by_name(own)
+    if wanted is None and len(datasets) == 1:
+        return next(iter(datasets.values()))
+    if isinstance(wanted, str) and wanted in datasets:
+        return datasets[wanted]
+    if wanted is None or isinstance(wanted, str):
+        raise DataError(
+            f"eval_dataset={wanted!r} names none of the trainer's own, {sorted(datasets)}. Expected a dataset, or one "
+            f"of these names. Pass it here, or eval_dataset to TFTrainer."
+        )
+    return wanted
+
+
+def dataset_of_hook(name: str, result: Any) -> Any:
+    """The ``tf.data.Dataset`` that an overridden method returned.
+
+    Args:
+        name: The method.
+        result: A dataset; or that, a number of batches and one of samples, as the former ``TFTrainer`` wanted it of
+            evaluations.
+
+    Raises:
+        SettingError: It is something else.
+    """
+    dataset = result
+    if isinstance(result, tuple) and len(result) == 3 and is_tf_data(result[0]):
+        dataset = result[0].take(int(result[1]))
+    if not is_tf_data(dataset):
+        raise SettingError(
+            f"{name}()",
+            type(dataset).__name__,
+            expected="a tf.data.Dataset of batches",
+            advice="Return the dataset itself, not what strategy.experimental_distribute_dataset makes of it: Keras "
+            "distributes it.",
+        )
+    return dataset

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.data import Batches
 from tf_hfwb.errors import SettingError
 from tf_hfwb.evaluation.batch_runner import BatchRunner
-from tf_hfwb.evaluation.computed_metrics import ComputedMetrics
+from tf_hfwb.evaluation.computed_metrics import ComputedMetrics, MetricsOfPass
+from tf_hfwb.evaluation.prediction_pass import Pass
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.keras_compat import PassHooks, preserve_metrics, to_float
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 if TYPE_CHECKING:
-    from transformers.trainer_utils import PredictionOutput
+    from transformers.trainer_utils import EvalLoopOutput
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,9 @@ class TrainerEvaluation:
         )
         return EvaluationPlan(computed, generator)
 
-    def evaluate(self, plan: EvaluationPlan, batches: Batches, prefix: str, callbacks: Sequence[Any]) -> dict[str, Any]:
+    def evaluate(
+        self, plan: EvaluationPlan, batches: Batches, prefix: str, callbacks: Sequence[Any], *, predicts: bool
+    ) -> EvalLoopOutput:
         """Evaluate one dataset.
 
         Args:
@@ -95,22 +97,19 @@ class TrainerEvaluation:
             batches: The dataset.
             prefix: The first word of each metric's name.
             callbacks: Keras callbacks, whose ``on_test_...`` hooks are called.
+            predicts: Whether to predict, too, for ``compute_metrics`` or for the caller.
         """
-        began = time.time()
         metrics_of_pass = plan.computed.begin(plan.generator)
         with preserve_metrics(self._model):
             result = self._runner.evaluate(
                 batches.dataset,
-                predict=plan.computed.compute is not None,
+                predict=predicts,
                 gathering=metrics_of_pass.gathering,
                 hooks=PassHooks(callbacks, "test"),
             )
-        metrics = {**result.metrics, **metrics_of_pass.results(result)}
-        return _named_metrics(metrics, prefix, began, batches)
+        return _output(result, metrics_of_pass, prefix, batches)
 
-    def predict(
-        self, plan: EvaluationPlan, batches: Batches, prefix: str, callbacks: Sequence[Any]
-    ) -> PredictionOutput:
+    def predict(self, plan: EvaluationPlan, batches: Batches, prefix: str, callbacks: Sequence[Any]) -> EvalLoopOutput:
         """Predict one dataset, and evaluate where it has labels.
 
         Args:
@@ -119,23 +118,22 @@ class TrainerEvaluation:
             prefix: The first word of each metric's name.
             callbacks: Keras callbacks, whose ``on_predict_...`` hooks are called.
         """
-        from transformers.trainer_utils import PredictionOutput
-
-        began = time.time()
         metrics_of_pass = plan.computed.begin(plan.generator, keeps=True)
         with preserve_metrics(self._model):
             result = self._runner.predict(batches.dataset, metrics_of_pass.gathering, PassHooks(callbacks, "predict"))
-        metrics = {**result.metrics, **metrics_of_pass.results(result)}
-        return PredictionOutput(result.predictions, result.labels, _named_metrics(metrics, prefix, began, batches))
+        return _output(result, metrics_of_pass, prefix, batches)
 
     def _generator(self, args: TFTrainingArguments, options: Mapping[str, Any]) -> Generator | None:
         """What generates the predictions; the one that was compiled for the same options is used again."""
         given = {name: value for name, value in options.items() if value is not None}
+        defaults: dict[str, Any] = {"num_beams": args.generation_num_beams}
         if not args.predict_with_generate:
+            known = {**defaults, "max_length": args.generation_max_length}
             for name, value in options.items():
+                if name in known and value == known[name]:  # Helpers pass on what the arguments say.
+                    continue
                 raise SettingError(name, value, expected="no option for generate, without predict_with_generate=True")
             return None
-        defaults: dict[str, Any] = {"num_beams": args.generation_num_beams}
         if "max_length" not in given and "max_new_tokens" not in given:
             defaults["max_length"] = args.generation_max_length
         chosen = {**defaults, **given}
@@ -183,12 +181,32 @@ def with_prefix(name: str, prefix: str) -> str:
     return name if name.startswith(f"{prefix}_") else f"{prefix}_{name}"
 
 
-def _named_metrics(metrics: Mapping[str, Any], prefix: str, began: float, batches: Batches) -> dict[str, Any]:
-    """Metrics as plain numbers under their full names, with runtime and rates."""
+def with_rates(output: EvalLoopOutput, prefix: str, began: float, batches: Batches) -> dict[str, Any]:
+    """The metrics of a pass with its runtime and its rates.
+
+    Args:
+        output: What the pass gave.
+        prefix: The first word of each metric's name.
+        began: When it began, by ``time.time()``.
+        batches: What it went through.
+    """
     from transformers.trainer_utils import speed_metrics
 
+    return {**(output.metrics or {}), **speed_metrics(prefix, began, batches.num_samples, batches.steps_per_epoch)}
+
+
+def _output(result: Pass, metrics_of_pass: MetricsOfPass, prefix: str, batches: Batches) -> EvalLoopOutput:
+    """What a pass gave, with the metrics as plain numbers under their full names."""
+    from transformers.trainer_utils import EvalLoopOutput
+
+    metrics = {**result.metrics, **metrics_of_pass.results(result)}
     named = {with_prefix(name, prefix): _plain(value) for name, value in metrics.items()}
-    return named | speed_metrics(prefix, began, batches.num_samples, batches.steps_per_epoch)
+    return EvalLoopOutput(result.predictions, result.labels, named, batches.num_samples or _num_samples(result))
+
+
+def _num_samples(result: Pass) -> int | None:
+    first = result.predictions[0] if isinstance(result.predictions, tuple) else result.predictions
+    return None if first is None else len(first)
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.fit.fit_session import forget_steps
+from tf_hfwb.fit.metric_names import evaluation_name, training_name
 from tf_hfwb.tracking.run_links import describe_run
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
@@ -92,6 +93,15 @@ class TrainerReporting:
         """
         if self._logger is not None:
             self._logger.log_evaluation(metrics, seconds)
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Write a row of any metrics; those that are not named ``eval_...`` or ``test_...`` are of the training.
+
+        Args:
+            metrics: By their names. The epoch is the row's own.
+        """
+        named = {name: value for name, value in metrics.items() if name != "epoch"}
+        self.log_evaluation({name if evaluation_name(name) else training_name(name): named[name] for name in named})
 
     def summarize(self, metrics: Mapping[str, Any]) -> None:
         """Put metrics into the run's summary, and write everything that was logged so far."""

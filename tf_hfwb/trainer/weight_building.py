@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.data import Batches
-from tf_hfwb.evaluation.batch_parts import split_batch
-from tf_hfwb.keras_compat import host_of, is_of_transformers
+from tf_hfwb.keras_compat import host_of, is_of_transformers, split_batch
 
 
 def build_weights(model: Any, batches: Batches | None) -> None:

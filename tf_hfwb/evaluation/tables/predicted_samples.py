@@ -12,7 +12,6 @@ import numpy as np
 from tf_hfwb.data import evaluation_batches
 from tf_hfwb.data.padding import IGNORED_LABEL
 from tf_hfwb.errors import DataError
-from tf_hfwb.evaluation.batch_parts import split_batch
 from tf_hfwb.evaluation.tables.classification import Classification, MultiLabel, Regression
 from tf_hfwb.evaluation.tables.keras_models import Arrays
 from tf_hfwb.evaluation.tables.label_values import as_sets, is_missing
@@ -25,7 +24,7 @@ from tf_hfwb.evaluation.tables.table_task import ClassNames, Example, Row, Task
 from tf_hfwb.evaluation.tables.token_classification import Tags
 from tf_hfwb.evaluation.tables.tokenized_samples import Tokenizing, is_raw
 from tf_hfwb.evaluation.text_generation import Generator
-from tf_hfwb.keras_compat import host_of, is_of_transformers, preserve_metrics
+from tf_hfwb.keras_compat import host_of, is_of_transformers, preserve_metrics, split_batch
 from tf_hfwb.keras_compat.transformers_private import class_names
 
 # The tasks of transformers' models, by the names of its lists of classes.

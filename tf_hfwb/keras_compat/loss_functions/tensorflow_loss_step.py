@@ -1,0 +1,62 @@
+"""The steps of a Keras 3 model on TensorFlow with a user's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tf_hfwb.keras_compat import keras3_private
+from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossOfBatch, LossStep
+
+
+class TensorFlowLossStep(LossStep):
+    """What Keras's own steps do, with the loss of the function. Arguments as of the base class."""
+
+    def __init__(self, model: Any, function: LossFunction) -> None:
+        super().__init__(model, function)
+        self._default_mode = keras3_private.with_default_mode(model, self._mode)
+
+    def _has_compiled_metrics(self) -> bool:
+        return keras3_private.has_compiled_metrics(self._model)
+
+    @property
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """What replaces the model's methods, by their names."""
+        return {"train_step": self.train, "test_step": self.test, **self._default_mode}
+
+    def train(self, data: Any) -> dict[str, Any]:
+        """One step of training."""
+        import tensorflow as tf
+
+        model = self._model
+        with tf.GradientTape() as tape:
+            batch = self.loss_of_batch(data, training=True)
+            # The gradients of all replicas are added up.
+            loss = self._total(batch) / tf.distribute.get_strategy().num_replicas_in_sync
+            loss = model.optimizer.scale_loss(loss)
+        weights = model.trainable_weights
+        model.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        return self._metrics(batch)
+
+    def test(self, data: Any) -> dict[str, Any]:
+        """One step of an evaluation."""
+        batch = self.loss_of_batch(data, training=False)
+        self._total(batch)
+        return self._metrics(batch)
+
+    def _total(self, batch: LossOfBatch) -> Any:
+        """The loss with what the model's layers add to it."""
+        import tensorflow as tf
+
+        added = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self._model.losses]
+        total = tf.add_n([tf.reduce_mean(tf.cast(batch.loss, tf.float32)), *added])
+        samples = tf.shape(tf.nest.flatten(batch.inputs)[0])[0]
+        keras3_private.loss_tracker(self._model).update_state(total, sample_weight=samples)
+        return total
+
+    def _metrics(self, batch: LossOfBatch) -> dict[str, Any]:
+        model = self._model
+        results: dict[str, Any] = model.compute_metrics(
+            batch.inputs, batch.labels, batch.outputs, sample_weight=batch.weights
+        )
+        return results

@@ -1,0 +1,46 @@
+"""The loss of a trainer with ``compute_loss_func``, or of a subclass with ``compute_loss``, for the model's step."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+_NUMBER = "num_items_in_batch"
+
+
+@dataclass(frozen=True)
+class OwnLossFunction:
+    """Calls ``compute_loss`` with the arguments that it takes.
+
+    Attributes:
+        compute_loss: From the model, a batch and ``return_outputs`` to the loss; it may take ``num_items_in_batch``.
+    """
+
+    compute_loss: Callable[..., Any]
+
+    def __call__(self, model: Any, batch: dict[str, Any], *, return_outputs: bool) -> Any:
+        """The loss of a batch, and the outputs where they are asked for."""
+        options: dict[str, Any] = {"return_outputs": True} if return_outputs else {}
+        if _takes_number(self.compute_loss):
+            options[_NUMBER] = _number_of_items(batch.get("labels"))
+        return self.compute_loss(model, batch, **options)
+
+
+def _takes_number(function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters
+    return _NUMBER in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+
+
+def _number_of_items(labels: Any) -> Any:
+    """How many labels are not -100, as a float, since TensorFlow divides by no integer; None without such labels."""
+    if labels is None or not hasattr(labels, "dtype"):
+        return None
+    return (labels != -100).astype("float32").sum() if hasattr(labels, "astype") else _count(labels)
+
+
+def _count(labels: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.reduce_sum(tf.cast(tf.cast(labels, tf.float32) != -100.0, tf.float32))
