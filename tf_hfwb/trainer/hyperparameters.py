@@ -46,8 +46,6 @@ def hyperparameters(host: Host, args: TFTrainingArguments, *, is_own_optimizer: 
     policy = host.keras.mixed_precision.global_policy().name
     if policy != "float32":
         found["mixed_precision_training"] = policy
-    if args.label_smoothing_factor:
-        found["label_smoothing_factor"] = args.label_smoothing_factor
     return found
 
 
