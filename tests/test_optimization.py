@@ -12,7 +12,8 @@ from helpers import KERASES, finish, history, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.keras_compat import host_of
-from tf_hfwb.trainer.optimizers import create_optimizer, create_schedule
+from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
+from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 
 
 def rate_by_hand(kind: str, step: int, warmup: int, total: int) -> float:
@@ -33,7 +34,7 @@ def rate_by_hand(kind: str, step: int, warmup: int, total: int) -> float:
 def test_schedules(package, kind):
     host = host_of(tiny.functional(package))
     for warmup in (0, 1, 4, 10):
-        schedule = create_schedule(host, kind, 0.3, warmup, 10)
+        schedule = create_schedule(host, kind, 0.3, warmup, 10, {"power": 1.0, "num_cycles": 0.5})
         rates = [float(schedule(step)) if callable(schedule) else schedule for step in range(11)]
         expected = [0.3 * rate_by_hand(kind, step, warmup, 10) for step in range(11)]
         np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-7, err_msg=f"warmup {warmup}")

@@ -378,6 +378,12 @@ class TestArguments:
         loaded = from_pretrained(TFBertForSequenceClassification, checkpoint, from_pt=True)
         np.testing.assert_allclose(outputs(loaded), saved("bert")[1], rtol=1e-5, atol=1e-5)
 
+    def test_from_tf_changes_nothing(self, checkpoint, saved):
+        """Scripts for PyTorch pass it."""
+        for value in (False, True):
+            loaded = from_pretrained(TFAutoModelForSequenceClassification, checkpoint, from_tf=value)
+            np.testing.assert_allclose(outputs(loaded), saved("bert")[1], rtol=1e-5, atol=1e-5)
+
     def test_own_rename(self, checkpoint, saved):
         tensors = {
             name.replace("classifier", "head"): array for name, array in pytorch_tensors(saved("bert")[0]).items()

@@ -123,7 +123,7 @@ def test_compiled_loss_and_metrics_stay_and_the_optimizer_is_replaced():
     test = trainer.predict(tiny.classified())
     expected = np.mean(np.argmax(test.predictions, axis=-1) == test.label_ids)
     assert metrics["eval_accuracy"] == test.metrics["test_accuracy"] == pytest.approx(expected)
-    assert type(model.optimizer).__name__ == "AdamW"
+    assert model.optimizer.name == "AdamW"
     rows = history(finish())
     assert all("train/accuracy" in row for row in train_rows(rows))
     assert eval_rows(rows)[0]["eval/accuracy"] == pytest.approx(expected)
@@ -323,7 +323,7 @@ def test_an_optimizer_or_a_schedule_of_ones_own(kind):
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0, 1], [0.5, 0.25, 0.125])
     model = tiny.functional(kind)
     trainer_of(model, named(), optimizers=(None, schedule), max_steps=3, logging_steps=1, report_to="wandb").train()
-    assert type(model.optimizer).__name__ == "AdamW"
+    assert model.optimizer.name == "AdamW"
     assert [row["train/learning_rate"] for row in train_rows(history(finish()))] == [0.5, 0.25, 0.125]
     with pytest.raises(
         SettingError, match=r"optimizers=.*Expected an optimizer or a schedule.*Pass \(optimizer, None\)"
@@ -685,8 +685,7 @@ def used(name, batch_size, strategy):
         if is_bert:
             model.compile("sgd", metrics=["accuracy"])
     args = TFTrainingArguments(max_steps=5, per_device_train_batch_size=batch_size, learning_rate=0.01,
-        per_device_eval_batch_size=batch_size, disable_tqdm=True, report_to="none", eval_strategy="steps", eval_steps=2,
-        max_grad_norm=0.0 if name == "keras" else 1.0)  # Keras 3 clips the gradients of each replica apart.
+        per_device_eval_batch_size=batch_size, disable_tqdm=True, report_to="none", eval_strategy="steps", eval_steps=2)
     trainer = TFTrainer(model, args, train_dataset=data, eval_dataset=test_data,
         processing_class=tiny.tokenizer() if is_bert else None,
         compute_metrics=lambda p: {"right": np.mean(np.argmax(p.predictions, axis=-1) == p.label_ids)})

@@ -170,13 +170,10 @@ def test_callbacks_that_cannot_work_are_refused_with_what_to_do():
     with wandb.init():
         theirs = Theirs()
     for callback, message in [
-        (
-            transformers.EarlyStoppingCallback(),
-            "EarlyStoppingCallback is one of the Trainer of PyTorch.*Keras callback",
-        ),
         (WandbMetricsLogger(), "no WandbMetricsLogger: the trainer makes it.*Take it out"),
         (theirs, "no WandbMetricsLogger of W&B's beside that of tf_hfwb"),
-        (WandbMetricsLogger, r"an object, not its class.*Write WandbMetricsLogger\(...\)"),
+        (WandbMetricsLogger, "no WandbMetricsLogger: the trainer makes it"),
+        (WandbModelCheckpoint, r"an object, as the class cannot be made without.*Write WandbModelCheckpoint\(...\)"),
         ("wandb", "callbacks, not 'wandb'"),
     ]:
         with pytest.raises(SettingError, match=f"callbacks=.* cannot be used. Expected .*{message}"):
@@ -189,9 +186,9 @@ def test_callbacks_that_cannot_work_are_refused_with_what_to_do():
     trainer_of(tiny.functional("keras"), named(), callbacks=[checkpoints]).train()
     assert [checkpoint.step for checkpoint in Store("out").checkpoints()] == [2]
     trainer = trainer_of(tiny.functional("keras"), named())
-    trainer.callbacks.append(transformers.PrinterCallback())
+    trainer.callbacks.append("wandb")
     for call in (trainer.train, trainer.evaluate):
-        with pytest.raises(SettingError, match="PrinterCallback is one of the Trainer"):
+        with pytest.raises(SettingError, match="callbacks, not 'wandb'"):
             call()
 
 

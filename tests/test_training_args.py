@@ -219,8 +219,8 @@ def test_unknown_choices_are_refused(capsys):
         ({"eval_strategy": "daily"}, "eval_strategy='daily' is not recognised. Expected one of 'no', 'steps', 'epoch'"),
         ({"logging_strategy": None}, "logging_strategy=None is not recognised. Expected one of 'no', 'steps', 'epoch'"),
         (
-            {"lr_scheduler_type": "polynomial"},
-            "lr_scheduler_type='polynomial' is not recognised. Expected one of 'linear', 'cosine', 'constant'",
+            {"lr_scheduler_type": "exponential"},
+            "lr_scheduler_type='exponential' is not recognised. Expected one of 'linear', 'cosine', 'cosine_with_",
         ),
         ({"output_dir": None}, "output_dir=None cannot be used. Expected the path of a directory"),
         ({"greater_is_better": "yes"}, "greater_is_better='yes' cannot be used. Expected True, False, or None"),

@@ -72,7 +72,26 @@ class Once:
         return self.step if step < self.step else None
 
 
-Policy = EverySteps | Never | Once
+@dataclass(frozen=True)
+class Earliest:
+    """Due whenever one of several policies is.
+
+    Attributes:
+        policies: These.
+
+    Example:
+        >>> Earliest((EverySteps(4), Never(), Once(6))).next_due(4)
+        6
+    """
+
+    policies: tuple[Policy, ...]
+
+    def next_due(self, step: int) -> int | None:
+        """The first step at which one of them will be due."""
+        return min((due for one in self.policies if (due := one.next_due(step)) is not None), default=None)
+
+
+Policy = EverySteps | Never | Once | Earliest
 
 
 def higher_is_better(metric: str) -> bool:

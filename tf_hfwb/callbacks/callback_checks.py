@@ -26,8 +26,8 @@ def checked_callbacks(callbacks: Any) -> list[Any]:
         if isinstance(one, type):
             expected, advice = "an object, not its class", f"Write {name}(...)."
         elif any(base.__name__ == "TrainerCallback" and base.__module__.startswith("transformers.") for base in bases):
-            expected = f"Keras callbacks; {name} is one of the Trainer of PyTorch, and its events do not exist here"
-            advice = "Write it as a Keras callback: on_step_end is on_train_batch_end there, for example."
+            expected = f"Keras callbacks; {name} is one of transformers' Trainer, and fit does not know its events"
+            advice = "Pass it to TFTrainer(callbacks=[...]), or write it as a Keras callback."
         elif not hasattr(one, "set_model"):
             expected, advice = f"callbacks, not {one!r}", "Take it out of the list."
         elif _is_of_wandb(one):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import pathlib
@@ -355,10 +356,10 @@ class WandbModelCheckpoint(StepCallback):
     def _take(self, metrics: Mapping[str, float], value: float | None) -> None:
         """Take the state, on every worker; the chief has it written."""
         schedule, step, tracker = self._schedule, self._clock.step, running_tracker()
-        epoch, batch = schedule.next_batch()
+        position = schedule.data_position()
         save = self._save_under_way = Save(
             step=step,
-            epoch=float(epoch) if schedule.is_epoch_over else schedule.epoch_after(0),
+            epoch=float(position.epoch) if schedule.is_epoch_over else schedule.epoch_after(0),
             metrics={name: number for name, number in metrics.items() if np.isfinite(number)},
             value=value,
             needed_steps=set(self._session.needed_steps.values()),
@@ -366,7 +367,7 @@ class WandbModelCheckpoint(StepCallback):
         facts = {
             "global_step": step,
             "epoch": save.epoch,
-            "position": {"step": step, "epoch": epoch, "batch": batch, "batches": schedule.batches},
+            "position": dataclasses.asdict(position),
             "metrics": save.metrics,
             "monitor": self._best.metric,
             "best_metric": None,

@@ -9,6 +9,7 @@
 * ``evaluate_during_fit.py``: evaluations in the middle of a fit; ``shared_evaluations.py``: what they have found;
   ``keras_validation.py``: when Keras validates; ``evaluation_listener.py``: the base of callbacks that act on both.
 * ``metric_names.py``: Keras's names of metrics and W&B's; ``metric_direction.py``: which way a metric is better.
+* ``plateau_rate.py``: a learning rate that falls where a metric stands still.
 * ``added_metrics.py``: metrics that callbacks add to the logs of an epoch.
 * ``metric_rows.py``: the rows of the run; ``throughput.py``: steps and samples per second;
   ``training_totals.py``: steps, samples and mean loss of the whole fit.

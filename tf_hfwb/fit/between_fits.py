@@ -18,8 +18,7 @@ class ModelMemory:
     trained without our callbacks in between. So the counter is remembered beside the step.
 
     Attributes:
-        epoch: The epoch that the last fit with a logger, or of a trainer, has reached, with its fraction; None without
-            one.
+        epoch: The epoch that the last fit with a logger has reached, with its fraction; None without one.
         session: The newest fit, as long as a callback of it is there.
     """
 

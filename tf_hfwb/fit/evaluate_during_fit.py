@@ -65,10 +65,11 @@ class EvaluateDuringFit(StepCallback):
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Evaluate what the step before has trained."""
         if self._is_due:
-            self._evaluate_now()
+            self.evaluate_now()
         self._session.evaluations.end_turn(self)
 
-    def _evaluate_now(self) -> None:
+    def evaluate_now(self) -> None:
+        """Evaluate the model as it is after the last step; to be called where Keras has taken over its state."""
         self._is_due = False
         self._metrics = self._evaluate()
         self._session.evaluations.add(self._clock.step, self._metrics)
@@ -83,7 +84,7 @@ class EvaluateDuringFit(StepCallback):
             if by_keras:
                 evaluations.add(self._clock.step, by_keras)
         if self._each_epoch or self._is_due:
-            self._evaluate_now()
+            self.evaluate_now()
         evaluations.end_turn(self)
         if isinstance(logs, dict):
             self._hand_on(logs)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tf_hfwb.keras_compat import BatchGroups
+
 
 class RegularSteps(NamedTuple):
     """Steps of one callback, until the next look.
@@ -23,6 +25,7 @@ class RegularSteps(NamedTuple):
         epoch: The epoch, from 0.
         epoch_batches: The batches of the epoch at the last look.
         steps_per_epoch: The batches of the epoch; None where Keras does not know them.
+        groups: The batches of which each of these is made, where gradients are accumulated.
     """
 
     first: int
@@ -34,6 +37,7 @@ class RegularSteps(NamedTuple):
     epoch: int
     epoch_batches: int
     steps_per_epoch: int | None
+    groups: BatchGroups
 
     def is_due_after(self, executions: int) -> bool:
         """Whether so many executions end with one of the steps."""
@@ -47,4 +51,5 @@ class RegularSteps(NamedTuple):
         """The epoch, with its fraction, after so many executions."""
         if not self.steps_per_epoch:
             return float(self.epoch)
-        return self.epoch + (self.epoch_batches + executions * self.stride) / self.steps_per_epoch
+        done = self.epoch_batches + executions * self.stride
+        return self.epoch + self.groups.share_after(done, self.steps_per_epoch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -60,18 +60,30 @@ class _Losses:
         return self.total / self.batches if self.batches else None
 
 
+class RowSink(Protocol):
+    """Where rows go: a run, or what else collects them."""
+
+    trained_to: int
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Take a row."""
+
+    def summarize(self, values: Mapping[str, Any]) -> None:
+        """Take the totals of the fit."""
+
+
 @dataclass
 class TrainRows:
     """The training rows of one fit.
 
     Args:
-        tracker: The run.
+        tracker: Where they go.
         start: The moment at which the fit began.
         replicas: Number of replicas that the step recorder sums over.
         told: The metrics that are no numbers, of which the user has been told.
     """
 
-    tracker: Tracker
+    tracker: RowSink
     start: Moment
     replicas: int
     told: set[str] = field(default_factory=set)

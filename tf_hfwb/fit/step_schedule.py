@@ -7,6 +7,8 @@ which step it waits next. So the schedule knows how many executions there are un
 down. Only then it looks: it brings the clock up to date, calls the callbacks that have something due, and plans anew.
 Steps of a callback that needs no look come in between; see :mod:`tf_hfwb.fit.foreseen_steps`.
 
+Where the trainer lets several batches make one update, such a group is what is called a batch here, as Keras counts.
+
 Until the clock is settled it looks after every execution. It also looks often enough for the step recorder, which
 forgets losses that nobody has read.
 """
@@ -17,7 +19,7 @@ from typing import Protocol
 
 from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.step_clock import StepClock
-from tf_hfwb.keras_compat import Host, Logs, StepRecorder
+from tf_hfwb.keras_compat import BatchGroups, Host, Logs, StepRecorder
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.step_policies import EverySteps, Policy
 
@@ -74,6 +76,7 @@ class StepSchedule:
         self.epoch, self.epoch_batches, self.batches = start.epoch, start.batch, start.batches
         self.steps_per_epoch = steps_per_epoch
         self._host = host
+        self._groups = BatchGroups() if host.accumulation is None else host.accumulation.groups
         self._planned_steps = steps_per_epoch
         self._skipped_batches = start.batch
         self._stride = host.steps_per_execution
@@ -84,7 +87,7 @@ class StepSchedule:
         self._due_steps: dict[int, int | None] = {}  # By the listener's identity, as of the last plan.
         self._executions = 0  # From the last look to the next one.
         self._executions_left = 0
-        self._regular: tuple[StepListener, RegularSteps] | None = None
+        self._regular: tuple[list[StepListener], RegularSteps] | None = None
         self._regular_executions = 0  # From the last look to the last regular step.
         self._last_look = 0  # The batches that were counted then.
         self.is_epoch_over = False
@@ -120,7 +123,15 @@ class StepSchedule:
         """The epoch with its fraction after so many batches since the last look."""
         if not self.steps_per_epoch:
             return float(self.epoch)
-        return self.epoch + (self.epoch_batches + batches) / self.steps_per_epoch
+        return self.epoch + self._groups.share_after(self.epoch_batches + batches, self.steps_per_epoch)
+
+    def data_position(self) -> Position:
+        """Where training continues, in batches of the data, as of the last look."""
+        epoch, batch = self.next_batch()
+        accumulation = self._host.accumulation
+        if accumulation is None:
+            return Position(self.clock.step, epoch, batch, self.batches)
+        return Position(self.clock.step, epoch, batch and accumulation.epoch_batches, accumulation.batches)
 
     def step_now(self) -> int:
         """The global step as of now, for any thread: without asking the device."""
@@ -153,17 +164,18 @@ class StepSchedule:
             self._look(self._batches_in(self._executions), logs)
         elif self._regular is not None:
             executions = self._executions - self._executions_left
-            listener, steps = self._regular
+            listeners, steps = self._regular
             if steps.is_due_after(executions):
                 self._regular_executions = executions
-                listener.on_regular_step(steps, executions, logs)
+                for listener in listeners:
+                    listener.on_regular_step(steps, executions, logs)
 
     def begin_epoch(self, epoch: int) -> None:
         """Start to count the epoch's batches; called by each callback, and done once."""
         if self._begun_epoch == epoch:
             return
         self._begun_epoch = epoch
-        self.is_epoch_over = self._hooks.has_data_ended = False
+        self.is_epoch_over = self._hooks.has_data_ended = self._hooks.is_cut_short = False
         self.epoch, self.epoch_batches, self._skipped_batches = epoch, self._skipped_batches, 0
         self._plan()
 
@@ -176,12 +188,28 @@ class StepSchedule:
         if batches is None:
             batches = self._batches_in(self._executions - self._executions_left)
         self._count(batches)
+        if self.is_cut_short:
+            self.batches += self.batches_left() or 0
         self.clock.finish_epoch()
         self.is_epoch_over = self._has_seen_all_data()
         if self._planned_steps is None and self.is_epoch_over:
             self.steps_per_epoch = self.epoch_batches
 
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the epoch ends with the steps that were made so far."""
+        return self._hooks.is_cut_short
+
+    def cut_epoch_short(self) -> None:
+        """Make no more steps in this epoch. Keras runs through the rest of its batches without training on them."""
+        self._hooks.is_cut_short = True
+        executions = self._executions - self._executions_left
+        left = self.batches_left()
+        self._hooks.batches_to_skip = None if left is None else left - self._batches_in(executions)
+
     def _has_seen_all_data(self) -> bool:
+        if self.is_cut_short:
+            return True
         if self._planned_steps is not None:
             return self.epoch_batches >= self._planned_steps
         # A callback of Keras's may have stopped the fit at the end of this epoch, in front of ours.
@@ -212,9 +240,10 @@ class StepSchedule:
         clock = self.clock
         self._executions_left = self._executions  # None since this look.
         if self._regular is not None and self._regular_executions:
-            listener, steps = self._regular
+            listeners, steps = self._regular
             last = steps.step_after(self._regular_executions)
-            self._due_steps[id(listener)] = listener.policy.next_due(last)
+            for listener in listeners:
+                self._due_steps[id(listener)] = listener.policy.next_due(last)
         self._regular, self._regular_executions = None, 0
         clock.advance(batches)
         self._last_look = batches
@@ -239,21 +268,25 @@ class StepSchedule:
             listener.on_planned()
 
     def _foresee_regular_steps(self) -> int | None:
-        """The executions until the next look, if some of a listener's steps come before it."""
-        listener = next((one for one in self._listeners if one.takes_regular_steps), None)
-        due = None if listener is None else self._due_steps[id(listener)]
-        if listener is None or due is None or not self.is_foreseeable:
+        """The executions until the next look, if some of the listeners' steps come before it.
+
+        These listeners have the same policy as the first one that needs no look.
+        """
+        taking = [one for one in self._listeners if one.takes_regular_steps]
+        listeners = [one for one in taking if one.policy == taking[0].policy]
+        due = self._due_steps[id(listeners[0])] if listeners else None
+        if due is None or not self.is_foreseeable:
             return None
-        period = self._period_of(listener.policy)
+        period = self._period_of(listeners[0].policy)
         if period is None:
             return None
         first = max(1, -(-self.clock.batches_until(due) // self._stride))
-        count = 1 + (self._batches_until_others(listener) // self._stride - first) // period
+        count = 1 + (self._batches_until_others(listeners) // self._stride - first) // period
         if count < 2:
             return None
         fields = self.clock.regular_steps(first, period, self._stride)
-        steps = RegularSteps(*fields, self.epoch, self.epoch_batches, self.steps_per_epoch)
-        self._regular = listener, steps
+        steps = RegularSteps(*fields, self.epoch, self.epoch_batches, self.steps_per_epoch, self._groups)
+        self._regular = listeners, steps
         return first + (count - 1) * period
 
     def _period_of(self, policy: Policy) -> int | None:
@@ -265,14 +298,14 @@ class StepSchedule:
             return batches // self._stride
         return 1 if batches < self._stride and self._host.accumulation_steps == 1 else None
 
-    def _batches_until_others(self, listener: StepListener) -> int:
-        """The batches until the schedule must look for another reason than a listener's steps."""
+    def _batches_until_others(self, listeners: list[StepListener]) -> int:
+        """The batches until the schedule must look for another reason than these listeners' steps."""
         batches, left = self._longest_quiet, self.batches_left()
         if left is not None:
             batches = min(batches, left)
         for other in self._listeners:
             due = self._due_steps[id(other)]
-            if other is not listener and due is not None:
+            if other not in listeners and due is not None:
                 batches = min(batches, self.clock.batches_until(due))
         return batches
 

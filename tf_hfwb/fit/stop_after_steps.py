@@ -30,13 +30,17 @@ class StopAfterSteps(StepCallback):
         self._steps = steps
         self._first_step = 0
 
+    @property
+    def last_step(self) -> int:
+        """The last global step; known when the fit has begun."""
+        return self._first_step + self._steps
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Find the last step."""
         super().on_train_begin(logs)
         self._session.participants.add(self)
-        last_step = self._first_step + self._steps
-        self._policy = Once(last_step)
-        if self._clock.step >= last_step:
+        self._policy = Once(self.last_step)
+        if self._clock.step >= self.last_step:
             self._recorder.stop()
 
     def capture_state(self) -> CaptureState:

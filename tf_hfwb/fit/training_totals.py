@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.fit.between_fits import memory_of
 from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Logs, difference
@@ -72,7 +71,6 @@ class TrainingTotals(StepCallback):
         self._read()
         self.step = self._clock.step
         self.steps = self.step - self._first_step
-        memory_of(self.model).epoch = self._schedule.epoch_after(0)
 
     def on_train_interrupted(self) -> None:
         """Count what the fit has done."""

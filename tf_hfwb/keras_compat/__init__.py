@@ -2,8 +2,8 @@
 
 A model:
 
-* ``host_base.py``: what callbacks need to know of a model; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras
-  answers; ``host_lookup.py``: which of them it is.
+* ``distributed_model.py``: on which devices it is trained; ``host_base.py``: what callbacks need to
+  know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers; ``host_lookup.py``: which of them it is.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
   ``mixed_precision.py``: the same model in float32; ``keras_export.py``: a plain one as a SavedModel.
 * ``transformers_models.py``: whether it is one of transformers (asked nowhere else), and computes its loss itself.
@@ -14,6 +14,8 @@ Its training:
 * ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``: the loss of every step, recorded in
   the training graph; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is called
   around each execution of the train function.
+* ``accumulation/``: the gradients of several batches, of which one update is made.
+* ``optimizers/``: optimizers that update weights as PyTorch's do.
 * ``gradients/``: the gradients of a step, summarized in the training graph.
 * ``fit_arguments.py``: the arguments of the running ``fit``; ``preserved_metrics.py``: an evaluation in the middle of
   it; ``evaluation_hooks.py``: the hooks of an evaluation that a trainer runs.
@@ -32,6 +34,7 @@ The only files with names that a library does not promise:
   ``transformers_private.py``; ``private_names.py``: the error when a version lacks one.
 """
 
+from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.callback_base import Callback, Logs
 from tf_hfwb.keras_compat.compiled_loss import unwrap_single
 from tf_hfwb.keras_compat.epoch_lengths import forget_epoch_length
@@ -48,6 +51,7 @@ from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing, write_texts
 from tf_hfwb.keras_compat.model_files.transformers_files import plain_configuration
+from tf_hfwb.keras_compat.optimizers.rule_configuration import RULES
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
@@ -64,6 +68,8 @@ from tf_hfwb.keras_compat.transformers_models import (
 from tf_hfwb.keras_compat.transformers_private import trains_with_own_loss
 
 __all__ = [
+    "BatchGroups",
+    "RULES",
     "Callback",
     "call_arguments",
     "can_return_loss",

@@ -18,6 +18,9 @@ class ExecutionHooks:
         when_abandoned: Called when the next fit begins although this one did not end: an exception has ended it, and
             Keras tells no callback of that.
         is_stopped: Whether no step is to follow, even if Keras has begun its batch.
+        is_cut_short: Whether the rest of the epoch's batches is not to be trained on.
+        batches_to_skip: How many these are; None where nobody knows. What reads the data leaves them out and sets it
+            to 0.
         has_data_ended: Whether an execution has found that the data has ended, which Keras takes for the end of the
             epoch.
     """
@@ -26,4 +29,6 @@ class ExecutionHooks:
     after: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
     when_abandoned: list[Callable[[], None]] = field(default_factory=list)
     is_stopped: bool = False
+    is_cut_short: bool = False
+    batches_to_skip: int | None = 0
     has_data_ended: bool = False

@@ -8,13 +8,17 @@ import importlib
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.keras_compat import training_variables
+from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
+from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation, accumulation_of
 from tf_hfwb.keras_compat.common_private import direction_of_metric, function_of_metric, print_message
 from tf_hfwb.keras_compat.compiled_loss import CompiledLoss
+from tf_hfwb.keras_compat.distributed_model import DistributedModel
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
@@ -35,18 +39,14 @@ _logger = logging.getLogger("tf_hfwb")
 _counting: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
-class Host(abc.ABC):
+class Host(DistributedModel, abc.ABC):
     """A model and how its Keras trains it.
 
     Attributes:
-        model: The model.
         package: ``"tf_keras"`` or ``"keras"``.
     """
 
     package: str
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
 
     @property
     def keras(self) -> Any:
@@ -56,7 +56,7 @@ class Host(abc.ABC):
     @property
     @abc.abstractmethod
     def ops(self) -> Any:
-        """Tensor functions by their common names: ``cast``, ``where``, ``cos``, ``clip``."""
+        """Tensor functions by their common names: ``cast``, ``where``, ``clip``, ``sin``, ``sqrt``."""
 
     # -- building and compiling ----------------------------------------------------------------------------------
 
@@ -98,6 +98,15 @@ class Host(abc.ABC):
     def _scaling_loss(self, optimizer: Any) -> Any:
         """The optimizer, with the loss scaling that ``compile`` adds to it under float16."""
 
+    @property
+    @abc.abstractmethod
+    def optimizer_class(self) -> Any:
+        """The class of optimizers that update weights by a rule; see ``optimizers/``."""
+
+    @abc.abstractmethod
+    def layers(self) -> Iterable[Any]:
+        """All layers of the model, however they are nested."""
+
     def predict_on_batch(self, inputs: Any) -> Any:
         """The model's outputs for one batch, with the weights as of now."""
         return self.model.predict_on_batch(inputs)
@@ -110,7 +119,7 @@ class Host(abc.ABC):
 
     @property
     def accumulation_steps(self) -> int:
-        """Number of batches that make one optimizer step."""
+        """Number of batches of which the optimizer itself makes one step, as Keras 3's can."""
         return 1
 
     @property
@@ -181,6 +190,32 @@ class Host(abc.ABC):
     @abc.abstractmethod
     def observe_gradients(self) -> GradientObserver | None:
         """Let the training graph summarize gradients; None where it does not see those of the whole batch."""
+
+    # -- accumulated gradients -----------------------------------------------------------------------------------
+
+    @property
+    def accumulation(self) -> GradientAccumulation | None:
+        """The accumulation by which several batches make an update in the running ``fit``; None without one."""
+        return accumulation_of(self.model)
+
+    def accumulating(self, groups: BatchGroups, epoch_batches: int, batches: int) -> AbstractContextManager[None]:
+        """Let each group of batches make one update, in the ``fit`` that is called within this context.
+
+        Args:
+            groups: The batches of an update.
+            epoch_batches: The batches of the first epoch that were trained on before.
+            batches: Those of all epochs.
+        """
+        if groups.size == 1:
+            return contextlib.nullcontext()
+        return self._accumulate(groups, epoch_batches, batches).running()
+
+    @abc.abstractmethod
+    def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation: ...
+
+    @abc.abstractmethod
+    def one_batch_per_call(self) -> AbstractContextManager[None]:
+        """Let train functions take a single batch that are made or called within this context."""
 
     # -- the state of a training ---------------------------------------------------------------------------------
 
@@ -308,43 +343,23 @@ class Host(abc.ABC):
             iterations: The optimizer's counter after that update.
         """
 
+    def set_learning_rate(self, rate: float) -> None:
+        """Train with another constant rate from the next step on.
+
+        Raises:
+            TypeError: The optimizer has a schedule.
+        """
+        innermost(self.optimizer).learning_rate = rate
+
     # -- facts for the run's config ------------------------------------------------------------------------------
 
     @property
-    def num_replicas(self) -> int:
-        """Number of replicas that train in step."""
-        return self._strategy.num_replicas_in_sync if self._strategy is not None else 1
+    def carries_state(self) -> bool:
+        """Whether the state of a training is outside of the model while a batch is trained on, as with Keras 3 on JAX.
 
-    @property
-    def is_chief(self) -> bool:
-        """Whether this process reports for all workers."""
-        resolver = getattr(self._strategy, "cluster_resolver", None)
-        if resolver is None or resolver.task_type is None:
-            return True
-        if resolver.task_type == "worker" and "chief" not in resolver.cluster_spec().jobs:
-            return resolver.task_id == 0
-        return resolver.task_type == "chief"
-
-    @property
-    def is_multi_worker(self) -> bool:
-        """Whether other processes train in step with this one."""
-        resolver = getattr(self._strategy, "cluster_resolver", None)
-        return resolver is not None and len(resolver.cluster_spec().as_dict().get("worker", ())) > 1
-
-    def scope(self) -> Any:
-        """The scope in which variables of the model's distribution are created."""
-        return contextlib.nullcontext() if self._strategy is None else self._strategy.scope()
-
-    @property
-    def _is_on_tpu(self) -> bool:
-        import tensorflow as tf
-
-        strategies = (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy)
-        return isinstance(self._strategy, strategies)
-
-    @property
-    def _strategy(self) -> Any:
-        return getattr(self.model, "distribute_strategy", None)
+        Between two steps the model can then be used only where Keras has just begun the next batch.
+        """
+        return False
 
     def _config_of(self, optimizer: Any) -> Any:
         return optimizer.get_config()

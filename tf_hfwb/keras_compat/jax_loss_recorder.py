@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,13 @@ class JAXRecorder(StepRecorder):
         # The state is outside the model during fit.
         state = keras3_private.carried_state(model)
         if state:
-            index = next(i for i, v in enumerate(model.metrics_variables) if v is self._variable)
-            return np.array(state["metrics_variables"][index])
+            return np.array(state["metrics_variables"][self._index()])
         return np.array(self._variable.value)
+
+    def _index(self) -> int:
+        """The variable's place among the model's metric variables."""
+        model: Any = self._model()
+        return next(i for i, v in enumerate(model.metrics_variables) if v is self._variable)
 
     @property
     def in_metrics(self) -> Any:
@@ -59,6 +63,9 @@ class JAXRecorder(StepRecorder):
     def _outputs_of_no_step(self, args: tuple[Any, ...]) -> Any:
         return super()._outputs_of_no_step(args), args[0]
 
+    def _skip_batches(self, args: tuple[Any, ...]) -> None:
+        """Keras has read the batch already, and reads all others."""
+
     def _batch_size_of(self, data: Any) -> Any:
         leaves = [leaf for leaf in self._keras.tree.flatten(data) if leaf is not None]
         return leaves[0].shape[0] if leaves and len(leaves[0].shape) else 1
@@ -71,9 +78,32 @@ class JAXRecorder(StepRecorder):
         value = ops.convert_to_tensor(self._variable)
         samples = ops.cast(samples, "float32")
         one, zero = ops.ones(()), ops.zeros(())
-        added = ops.stack([one, samples, zero, zero] if training else [zero, zero, one, samples])
-        counters = ops.mod(value[1:FIRST_LOSS] + added, MODULUS)
+        steps = one if self._part is None else zero
+        added = ops.stack([steps, samples, zero, zero] if training else [zero, zero, one, samples])
         losses = value[FIRST_LOSS:]
         if training:
-            losses = ops.concatenate([losses[1:], ops.reshape(ops.mean(ops.cast(loss, "float32")), (1,))])
-        self._variable.assign(ops.concatenate([-ops.ones((1,)), counters, losses]))
+            losses = self._append(losses, ops.reshape(ops.mean(ops.cast(loss, "float32")), (1,)))
+        self._variable.assign(_counted(ops, value, added, losses))
+
+    def _append(self, losses: Any, loss: Any) -> Any:
+        ops = self._keras.ops
+        appended = ops.concatenate([losses[1:], loss])
+        if self._part is None:
+            return appended
+        self._counts_updates = True
+        mean = losses[-1:] + (loss - losses[-1:]) * self._part.share
+        return ops.where(self._part.is_first, appended, ops.concatenate([losses[:-1], mean]))
+
+    def end_update(self, metrics_variables: Sequence[Any]) -> list[Any]:
+        """Inside the graph: several batches have made an update. Returns the values of the metric variables."""
+        values = list(metrics_variables)
+        if self._counts_updates:
+            ops, value = self._keras.ops, values[self._index()]
+            added = ops.convert_to_tensor([1.0, 0.0, 0.0, 0.0])
+            values[self._index()] = _counted(ops, value, added, value[FIRST_LOSS:])
+        return values
+
+
+def _counted(ops: Any, value: Any, added: Any, losses: Any) -> Any:
+    counters = ops.mod(value[1:FIRST_LOSS] + added, MODULUS)
+    return ops.concatenate([-ops.ones((1,)), counters, losses])

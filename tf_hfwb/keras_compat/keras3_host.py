@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.keras_compat import keras3_private, keras3_variables
+from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
+from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation
+from tf_hfwb.keras_compat.accumulation.jax_accumulation import JAXAccumulation
+from tf_hfwb.keras_compat.accumulation.tensorflow_accumulation import TensorFlowAccumulation
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.gradients.jax_gradient_observer import attach_on_jax
 from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_on_tensorflow
@@ -47,12 +52,39 @@ class Keras3Host(Host):
         return optimizer
 
     @property
+    def optimizer_class(self) -> Any:
+        from tf_hfwb.keras_compat.optimizers.keras3_optimizer import Keras3Optimizer
+
+        return Keras3Optimizer
+
+    def layers(self) -> Iterable[Any]:
+        return keras3_private.all_layers(self.model)
+
+    @property
     def accumulation_steps(self) -> int:
         return getattr(innermost(self.optimizer), "gradient_accumulation_steps", None) or 1
 
     @property
     def steps_per_execution(self) -> int:
         return int(self.model.steps_per_execution)
+
+    @contextlib.contextmanager
+    def one_batch_per_call(self) -> Iterator[None]:
+        number = self.model.steps_per_execution
+        if number == 1:
+            yield
+            return
+        self.model.steps_per_execution = 1  # What is traced looks at it, too.
+        try:
+            yield
+        finally:
+            self.model.steps_per_execution = number
+
+    def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation:
+        if _backend() == "jax":
+            return JAXAccumulation(self, groups, epoch_batches, batches)
+        is_compiled = bool(self.model.jit_compile)
+        return TensorFlowAccumulation(self, groups, epoch_batches, batches, takes_pairs=False, is_compiled=is_compiled)
 
     @property
     def may_skip_steps(self) -> bool:
@@ -89,6 +121,10 @@ class Keras3Host(Host):
             is_compiled=lambda: bool(self.model.jit_compile),
             is_local=True,
         )
+
+    @property
+    def carries_state(self) -> bool:
+        return _backend() == "jax"
 
     @property
     def _is_mirrored(self) -> bool:
@@ -164,7 +200,7 @@ class Keras3Host(Host):
         return {id(variable): value for variable, value in pairs}
 
     def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
-        for layer in keras3_private.all_layers(self.model):
+        for layer in self.layers():
             if isinstance(layer, self.keras.layers.Normalization):
                 yield layer, [layer.mean, layer.variance]
 

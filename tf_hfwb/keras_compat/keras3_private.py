@@ -99,6 +99,20 @@ def untrack_variable(optimizer: Any) -> Callable[[Any], None]:
     return optimizer._untrack_variable
 
 
+@_looks_up
+def check_gradient_methods(optimizer_class: Any, backend: str) -> None:
+    """The methods that our optimizers replace: nothing would call these in a version without them."""
+    _ = optimizer_class._clip_gradients, optimizer_class._apply_weight_decay
+    if backend == "tensorflow":
+        _ = optimizer_class._all_reduce_sum_gradients
+
+
+@_looks_up
+def place_of(optimizer: Any, variable: Any) -> int:
+    """The place of a trained variable among those that an optimizer was built for."""
+    return optimizer._get_variable_index(variable)
+
+
 # -- the loop over epochs ----------------------------------------------------------------------------------------------
 
 

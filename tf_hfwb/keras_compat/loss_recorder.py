@@ -15,6 +15,9 @@ On TensorFlow with one replica the train function returns the variable's value w
 that step in front. This saves the read, which would cost the training thread more than all the rest. Otherwise the rate
 is -1, and the variable is read when a row is due.
 
+Where several batches make one update (see ``accumulation/``), a step is an update, and its loss the mean of theirs, as
+in transformers' ``Trainer``. It is counted when it has been made.
+
 What a recorder has in common on both backends is here; :mod:`~tf_hfwb.keras_compat.step_seams` puts it into a model.
 """
 
@@ -29,12 +32,13 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.keras_compat.accumulation.gradient_accumulation import Part, accumulation_of
 from tf_hfwb.keras_compat.epoch_lengths import is_end_of_data
 from tf_hfwb.keras_compat.execution_hooks import ExecutionHooks
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 
 FIRST_LOSS = 5  # The place of the first loss in the vector.
-_KEY = "tf_hfwb_steps"
+LOGS_KEY = "tf_hfwb_steps"  # Of what an execution hands out with its logs.
 MODULUS = 2**23
 
 
@@ -113,6 +117,8 @@ class StepRecorder(abc.ABC):
         self._running: str | None = None
         self._batch_size: Any = 1
         self._recorded = False
+        self._part: Part | None = None  # Of the batch in its update; None where each batch is one.
+        self._counts_updates = False  # Whether losses of such batches are recorded.
 
     @abc.abstractmethod
     def capture(self) -> Any:
@@ -172,15 +178,18 @@ class StepRecorder(abc.ABC):
 
         def observed_step(*args: Any) -> Any:
             self._running, self._batch_size, self._recorded = kind, self._batch_size_of(args[-1]), False
+            accumulation = accumulation_of(self._model()) if kind == "train" else None
+            self._part = None if accumulation is None else accumulation.begin_batch(args[-1])
+            is_update = kind == "train" and self._part is None
             try:
                 outputs = step(*args)
                 if not self._recorded:
                     self._record_reported(outputs)
             finally:
                 self._running = None
-            if kind == "train" and self._recorded and isinstance(outputs, dict) and self._watches_function():
+            if is_update and self._recorded and isinstance(outputs, dict) and self._watches_function():
                 value = self._handed_out()
-                return outputs if value is None else {**outputs, _KEY: value}
+                return outputs if value is None else {**outputs, LOGS_KEY: value}
             return outputs
 
         observed_step.recorder, observed_step.original = self, step  # type: ignore[attr-defined]
@@ -207,6 +216,9 @@ class StepRecorder(abc.ABC):
                 self._call_before(args)
             if hooks.is_stopped:  # Keras looks at stop_training as soon as this returns.
                 return self._outputs_of_no_step(args)
+            if hooks.is_cut_short:
+                self._skip_batches(args)
+                return self._outputs_of_no_step(args)
             self.is_executing = True
             try:
                 outputs = function(*args)
@@ -216,7 +228,7 @@ class StepRecorder(abc.ABC):
             finally:
                 self.is_executing = False
             logs = self._last_logs = outputs if isinstance(outputs, dict) else self._logs_of(outputs)
-            self._latest = logs.pop(_KEY, None)
+            self._latest = logs.pop(LOGS_KEY, None)
             for hook in hooks.after:
                 hook(logs)
             self.carried = None
@@ -242,6 +254,10 @@ class StepRecorder(abc.ABC):
     def _call_before(self, args: tuple[Any, ...]) -> None:
         for hook in self.hooks.before:
             hook()
+
+    @abc.abstractmethod
+    def _skip_batches(self, args: tuple[Any, ...]) -> None:
+        """Leave out the batches of the data that are not to be trained on, where Keras has not read them."""
 
     def _logs_of(self, outputs: Any) -> Any:
         """The logs in what a train function returned that are not themselves it."""

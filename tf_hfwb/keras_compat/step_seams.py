@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tf_hfwb.keras_compat.accumulation.gradient_accumulation import accumulation_of
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 
 _MINIMUM_SIZE = 1024
@@ -41,9 +42,19 @@ def put_recorder_into(
         recorder = make(model, max(_MINIMUM_SIZE, 2 * steps_per_execution), rate)
         _wrap_steps(model, recorder, trackers)
     if model.train_function is not None and getattr(model.train_function, "recorder", None) is not recorder:
-        model.make_train_function(force=True)
-        model.train_function = recorder.watch_function(model.train_function)
+        _make_train_function(model, recorder)
     return recorder
+
+
+def _make_train_function(model: Any, recorder: StepRecorder) -> None:
+    make = _original_of(model.make_train_function)
+    accumulation = accumulation_of(model)
+    if accumulation is None:
+        make(force=True)
+        function = model.train_function
+    else:
+        function = accumulation.train_function(make, recorder)
+    model.train_function = recorder.watch_function(function)
 
 
 def _wrap_steps(model: Any, recorder: StepRecorder, trackers: list[Any]) -> None:
@@ -58,11 +69,13 @@ def _wrap_steps(model: Any, recorder: StepRecorder, trackers: list[Any]) -> None
 
 def trace_again(model: Any) -> None:
     """Forget the traced train function, in the middle of a fit's begin too: the fit's listeners stay."""
-    if model.train_function is not None:
-        _original_of(model.make_train_function)(force=True)
-        recorder: StepRecorder | None = getattr(model.train_step, "recorder", None)
-        if recorder is not None:
-            model.train_function = recorder.watch_function(model.train_function)
+    if model.train_function is None:
+        return
+    recorder: StepRecorder | None = getattr(model.train_step, "recorder", None)
+    if recorder is None:
+        model.make_train_function(force=True)
+    else:
+        _make_train_function(model, recorder)
 
 
 def _loss_trackers(model: Any, tracker: Any) -> list[Any]:

@@ -38,6 +38,15 @@ class TensorFlowRecorder(StepRecorder):
     def _handed_out(self) -> Any:
         return _with_rate(self._variable, self._rate)
 
+    def _skip_batches(self, args: tuple[Any, ...]) -> None:
+        hooks, data = self.hooks, args[-1]
+        if hooks.batches_to_skip is None:  # Keras ends the epoch where the data ends.
+            hooks.has_data_ended = True
+            raise StopIteration
+        left, hooks.batches_to_skip = hooks.batches_to_skip, 0
+        for _ in range(left):
+            next(data)
+
     def _batch_size_of(self, data: Any) -> Any:
         return _tensorflow_batch_size([leaf for leaf in self._tf.nest.flatten(data) if leaf is not None])
 
@@ -45,12 +54,33 @@ class TensorFlowRecorder(StepRecorder):
         tf = self._tf
         value = self._variable.read_value()
         samples = tf.cast(samples, tf.float32)
-        added = tf.stack([1.0, samples, 0.0, 0.0] if training else [0.0, 0.0, 1.0, samples])
-        counters = tf.math.floormod(value[1:FIRST_LOSS] + added, MODULUS)
+        steps = 1.0 if self._part is None else 0.0
+        added = tf.stack([steps, samples, 0.0, 0.0] if training else [0.0, 0.0, 1.0, samples])
         losses = value[FIRST_LOSS:]
         if training:
             loss = _share(tf.reduce_mean(tf.cast(loss, tf.float32)), samples)
-            losses = tf.concat([losses[1:], [loss]], axis=0)
+            losses = self._append(losses, loss)
+        self._assign_counted(value, added, losses)
+
+    def _append(self, losses: Any, loss: Any) -> Any:
+        tf = self._tf
+        appended = tf.concat([losses[1:], [loss]], axis=0)
+        if self._part is None:
+            return appended
+        self._counts_updates = True
+        mean = losses[-1] + (loss - losses[-1]) * self._part.share
+        return tf.where(self._part.is_first, appended, tf.concat([losses[:-1], [mean]], axis=0))
+
+    def end_update(self) -> Any:
+        """Inside the graph: several batches have made an update. Returns what the execution is to hand out."""
+        value = self._variable.read_value()
+        if self._counts_updates:
+            self._assign_counted(value, self._tf.constant([1.0, 0.0, 0.0, 0.0]), value[FIRST_LOSS:])
+        return self._handed_out()
+
+    def _assign_counted(self, value: Any, added: Any, losses: Any) -> None:
+        tf = self._tf
+        counters = tf.math.floormod(value[1:FIRST_LOSS] + added, MODULUS)
         self._variable.assign(tf.concat([[-1.0], counters, losses], axis=0))
 
 

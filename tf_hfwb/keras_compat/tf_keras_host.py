@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tf_hfwb.keras_compat import tensorflow_private, tf_keras_private, tf_keras_variables
+from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
+from tf_hfwb.keras_compat.accumulation.batch_weights import batch_weight
+from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation
+from tf_hfwb.keras_compat.accumulation.tensorflow_accumulation import TensorFlowAccumulation
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.host_base import Host, innermost
@@ -35,7 +40,7 @@ class TFKerasHost(Host):
     def ops(self) -> Any:
         import tensorflow as tf
 
-        return types.SimpleNamespace(cast=tf.cast, clip=tf.clip_by_value, where=tf.where, cos=tf.cos)
+        return types.SimpleNamespace(cast=tf.cast, clip=tf.clip_by_value, where=tf.where, sin=tf.sin, sqrt=tf.sqrt)
 
     @property
     def is_compiled(self) -> bool:
@@ -43,6 +48,15 @@ class TFKerasHost(Host):
 
     def _scaling_loss(self, optimizer: Any) -> Any:
         return tf_keras_private.optimizer_wrapper(self.model)(optimizer)
+
+    @property
+    def optimizer_class(self) -> Any:
+        from tf_hfwb.keras_compat.optimizers.tf_keras_optimizer import TFKerasOptimizer
+
+        return TFKerasOptimizer
+
+    def layers(self) -> Iterable[Any]:
+        return self.model.submodules
 
     @property
     def steps_per_execution(self) -> int:
@@ -53,16 +67,34 @@ class TFKerasHost(Host):
         return [metric for metric in self.model.metrics if metric.name != "loss"]
 
     def predict_on_batch(self, inputs: Any) -> Any:
+        self.model.make_predict_function()  # With the user's number of steps, because the model keeps it.
+        with self.one_batch_per_call():
+            return super().predict_on_batch(inputs)
+
+    @contextlib.contextmanager
+    def one_batch_per_call(self) -> Iterator[None]:
         number = self.steps_per_execution
         if number == 1:
-            return super().predict_on_batch(inputs)
-        self.model.make_predict_function()  # With the user's number of steps, because the model keeps it.
+            yield
+            return
         steps = tf_keras_private.steps_per_execution(self.model)
-        steps.assign(1)  # There is one batch, and it would draw several.
+        steps.assign(1)
         try:
-            return super().predict_on_batch(inputs)
+            yield
         finally:
             steps.assign(number)
+
+    def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation:
+        is_compiled = tf_keras_private.is_compiled_by_xla(self.model) or self._is_on_tpu
+        return TensorFlowAccumulation(
+            self,
+            groups,
+            epoch_batches,
+            batches,
+            takes_pairs=True,
+            is_compiled=is_compiled,
+            weigh=batch_weight(self.model),
+        )
 
     def _iterations_of(self, optimizer: Any) -> int:
         return int(read(optimizer.iterations).numpy())
@@ -125,7 +157,7 @@ class TFKerasHost(Host):
 
     def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
         layers = self.keras.layers
-        for layer in self.model.submodules:
+        for layer in self.layers():
             if isinstance(layer, layers.Normalization):
                 yield layer, [layer.mean, layer.variance]
             elif isinstance(layer, layers.Discretization):

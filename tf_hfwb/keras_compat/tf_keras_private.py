@@ -94,6 +94,40 @@ def loss_scale_variables(optimizer: Any) -> list[Any]:
     return [scale.current_loss_scale, scale.counter]
 
 
+@_looks_up
+def check_gradient_methods(optimizer_class: Any) -> None:
+    """The methods that our optimizers replace: nothing would call these in a version without them."""
+    _ = optimizer_class._clip_gradients, optimizer_class._apply_weight_decay
+
+
+@_looks_up
+def set_learning_rate(optimizer: Any, learning_rate: Any) -> None:
+    """The rate of an optimizer that is being made: a number becomes a variable."""
+    optimizer._learning_rate = optimizer._build_learning_rate(learning_rate)
+
+
+@_looks_up
+def describe_learning_rate(optimizer: Any) -> Any:
+    """The rate in an optimizer's configuration: a number, or the configuration of a schedule."""
+    return optimizer._serialize_hyperparameter(optimizer._learning_rate)
+
+
+def has_slots(optimizer: Any) -> bool:
+    """Whether an optimizer is built (``_built``)."""
+    return getattr(optimizer, "_built", False)
+
+
+def mark_as_having_slots(optimizer: Any) -> None:
+    """Mark an optimizer as built, as tf_keras leaves it to each optimizer (``_built``)."""
+    optimizer._built = True
+
+
+@_looks_up
+def place_of(optimizer: Any, variable: Any) -> int:
+    """The place of a trained variable among those that an optimizer was built for."""
+    return optimizer._index_dict[optimizer._var_key(variable)]
+
+
 # -- the loop over epochs ----------------------------------------------------------------------------------------------
 
 

@@ -54,7 +54,8 @@ def from_pretrained(
         **kwargs: As in transformers: ``config``; ``cache_dir``, ``force_download``, ``local_files_only``, ``proxies``,
             ``revision``, ``subfolder`` and ``token`` say where to look; ``use_safetensors``, ``from_pt``,
             ``ignore_mismatched_sizes``, ``output_loading_info``, ``tf_to_pt_weight_rename`` and ``trust_remote_code``
-            (code that comes with a model is run only with True; the user is not asked). With ``from_pt=True`` a
+            (code that comes with a model is run only with True; the user is not asked). ``from_tf``, which PyTorch's
+            classes take, changes nothing, as TensorFlow's weights are read in any case. With ``from_pt=True`` a
             ``pytorch_model.bin`` is read, which PyTorch unpickles with nothing but tensors allowed.
             ``dtype`` is noted in the configuration and does not change the weights, whose dtype is up to Keras. What
             remains (``num_labels``, ``id2label``...) overrides the configuration, or goes to the model's constructor
@@ -126,6 +127,7 @@ class _Options:
     @classmethod
     def take_from(cls, kwargs: Mapping[str, Any]) -> _Options:
         others = dict(kwargs)
+        others.pop("from_tf", None)  # Of PyTorch's classes. TensorFlow's weights are read in any case.
         return cls(
             hub={name: others.pop(name) for name in _HUB_ARGUMENTS if name in others},
             config=others.pop("config", None),

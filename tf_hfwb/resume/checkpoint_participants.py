@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from tf_hfwb.validation.json_checks import Check, number, optional, record, table, text, whole
+from tf_hfwb import json_text
+from tf_hfwb.validation.json_checks import Check, anything, number, optional, record, series, table, text, whole
 
 CaptureState = Callable[[], dict[str, Any]]
 
@@ -16,11 +17,14 @@ EVALUATIONS = "EvaluateDuringFit"
 FIRST_STEP = "StopAfterSteps"
 KERAS_CALLBACKS = "GuestStates"
 METRICS_LOGGER = "WandbMetricsLogger"
+PLATEAU = "ReduceRateOnPlateau"
 TABLES = "WandbEvalTable"
 TOTALS = "TrainingTotals"
+TRAINER_CALLBACKS = "TrainerCallbacks"
+TRAINING_LOG = "TrainingLog"
 
 # The trainer adds these by itself. A user who leaves the trainer has not lost anything without them.
-ADDED_BY_THE_TRAINER = frozenset({FIRST_STEP, TOTALS})
+ADDED_BY_THE_TRAINER = frozenset({FIRST_STEP, TOTALS, TRAINING_LOG})
 
 
 class Participant(Protocol):
@@ -74,6 +78,14 @@ class Participants:
 _SUMS = record({"total": number, "batches": whole(), "samples": whole()}, exact=True)
 _MOMENT = record({"step": whole(), "epoch": number, "seconds": number}, exact=True)
 _ROWS = record({"interval": _SUMS, "fit": _SUMS, "row": _MOMENT})  # Earlier releases wrote "begin", too.
+
+
+def _row_in_json(value: Any, place: str) -> dict[str, float]:
+    """A row that stands there as text: as an object each of its numbers would have a line of its own."""
+    found: dict[str, float] = table(number)(json_text.loads(text(value, place).encode()), place)
+    return found
+
+
 _KERAS_COUNTS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
 # What each kind of participant uses of its state, by the beginning of its name.
@@ -96,6 +108,16 @@ STATE_CHECKS: dict[str, Check] = {
     FIRST_STEP: record({}, {"first_step": whole()}),
     TOTALS: record({}, {"losses": number, "batches": whole()}),
     TABLES: record({}, {"evaluations": whole()}),
+    PLATEAU: record({"rate": number, "best": optional(number), "bad": whole(), "cooldown": whole()}, exact=True),
+    TRAINER_CALLBACKS: table(series(record({}, {"attributes": table(anything)}))),
+    TRAINING_LOG: record(
+        {
+            "rows": _ROWS,
+            "history": series(_row_in_json),
+            "best_metric": optional(number),
+            "best_global_step": optional(whole()),
+        }
+    ),
     METRICS_LOGGER: record({"rows": _ROWS, "best": table(number)}),
     CHECKPOINTS: record(
         {},

@@ -119,6 +119,36 @@ def check_optimizers(host: Host, optimizers: tuple[Any, Any]) -> None:
         )
 
 
+def check_accumulation(host: Host, size: int, accumulation: int) -> None:
+    """Refuse to accumulate gradients for an optimizer that does so itself, and for several optimizers.
+
+    Args:
+        host: The model.
+        size: The batches of a step.
+        accumulation: Over how many batches the user's optimizer accumulates itself.
+
+    Raises:
+        SettingError: It is one of them.
+    """
+    if size == 1:
+        return
+    if accumulation > 1:
+        raise SettingError(
+            "gradient_accumulation_steps",
+            size,
+            expected=f"1, because the optimizer itself accumulates over {accumulation} batches",
+            advice="Make the optimizer without gradient_accumulation_steps, or leave it to that one.",
+        )
+    if host.other_optimizers():
+        raise SettingError(
+            "gradient_accumulation_steps",
+            size,
+            expected=f"1, because {type(host.model).__name__} has further optimizers "
+            f"({', '.join(host.other_optimizers())}), whose updates would still be made for each batch",
+            advice="Leave it out.",
+        )
+
+
 def check_loss(host: Host) -> None:
     """Refuse a model that has no loss.
 

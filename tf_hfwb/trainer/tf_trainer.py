@@ -18,31 +18,40 @@ from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
-from tf_hfwb.trainer.constructor_checks import check_given, check_training, take_tokenizer
+from tf_hfwb.trainer.callback_methods import CallbackMethods
+from tf_hfwb.trainer.constructor_checks import check_accumulation, check_given, check_training, take_tokenizer
 from tf_hfwb.trainer.hub_uploads import open_uploads
-from tf_hfwb.trainer.optimizers import create_optimizer, create_schedule
+from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
+from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.sharing_methods import SharingMethods
 from tf_hfwb.trainer.trainer_batches import BatchFactory
-from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, create_callbacks, may_add_metrics
+from tf_hfwb.trainer.trainer_callbacks import (
+    check_trainer_callbacks,
+    create_callbacks,
+    keras_callbacks,
+    may_add_metrics,
+)
 from tf_hfwb.trainer.trainer_evaluation import (
     EvaluationPlan,
     TrainerEvaluation,
     check_best_metric,
     prepare_callbacks,
 )
+from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
+from tf_hfwb.trainer.trainer_events.prediction_steps import PredictionSteps
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
 from tf_hfwb.trainer.training_fit import run_fit, training_output
 from tf_hfwb.trainer.training_length import remaining_data, training_length
 from tf_hfwb.trainer.training_plan import TrainingPlan
-from tf_hfwb.trainer.training_record import new_state, note_metrics
 from tf_hfwb.trainer.training_resume import find_training_checkpoint, parse_resume_source, restore_training
+from tf_hfwb.trainer.weight_building import build_weights
 
 if TYPE_CHECKING:
     from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 
-class TFTrainer(SharingMethods):
+class TFTrainer(SharingMethods, CallbackMethods):
     """Train, evaluate and use a model as transformers' ``Trainer`` does.
 
     A model of transformers brings its own loss; a plain Keras model must be compiled with one. The loss and the metrics
@@ -61,7 +70,8 @@ class TFTrainer(SharingMethods):
         model_init: Not supported yet, nor are ``compute_loss_func`` and ``optimizer_cls_and_kwargs``.
         compute_metrics: From an ``EvalPrediction`` (``predictions``, ``label_ids`` as arrays) to a dict of metrics.
             With ``args.batch_eval_metrics`` it is called batch by batch, with ``compute_result`` as a second argument.
-        callbacks: More Keras callbacks. Those of this package work for both Kerases.
+        callbacks: Callbacks of Keras and of transformers' ``Trainer``, objects or classes. Keras's belong to the
+            Keras of the model; those of this package work for both.
         optimizers: An optimizer and a learning-rate schedule; either may be None. An optimizer has its own schedule.
         preprocess_logits_for_metrics: From the predictions and the labels of a batch (arrays, or tuples of them) to
             what is kept of the predictions, so that an evaluation needs less memory:
@@ -124,7 +134,6 @@ class TFTrainer(SharingMethods):
         self._host = host_of(model)
         check_training(self._host, self.args, optimizers, eval_dataset)
         self._optimizer, self._schedule = optimizers
-        self.state = new_state()
         self._evaluation = TrainerEvaluation(model)
         self._running: TrainingPlan | None = None  # The training that is under way.
         self._warned: set[str] = set()  # Datasets of which the user was told that arguments have no effect.
@@ -135,6 +144,8 @@ class TFTrainer(SharingMethods):
         self._plan_evaluation({})  # Raises now what would otherwise be raised at the first evaluation.
         self._reporting = TrainerReporting(model, self.args)
         self._uploads = open_uploads(self.args, self._host)
+        self._events = TrainerEvents(self, self._reporting.flush)
+        self._events.call("on_init_end")
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -170,22 +181,23 @@ class TFTrainer(SharingMethods):
     def _train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> TrainOutput:
         """Check; find the checkpoint; prepare data, model and optimizer; report; restore; fit; sum up."""
         self.args.check()
-        own_callbacks = check_trainer_callbacks(self.callbacks, self.args)
+        self.callbacks = check_trainer_callbacks(self.callbacks, self.args)
         if self.train_dataset is None:
             raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
         checkpoint = self._find_checkpoint(resume_from_checkpoint)
         plan = self._prepare(checkpoint)
-        self._reporting.start(self.args, plan.log_freq, plan.run_facts)
+        self._events.begin_training(plan)
+        self._reporting.start(self.args, plan.log_freq, plan.run_facts, waits_for_flow=self._events.follow_training)
         if checkpoint is not None:
             restore_training(self.model, checkpoint, plan)
-        self.state = new_state(plan)
         totals = TrainingTotals()
-        callbacks = self._create_callbacks([*own_callbacks, totals, *self._hub_callbacks()], plan)
+        callbacks = self._create_callbacks([*keras_callbacks(self.callbacks), totals, *self._hub_callbacks()], plan)
         began = time.time()
         self._fit(plan, callbacks)
         output = training_output(totals, began)
         self._reporting.summarize(output.metrics)
-        return output._replace(metrics=self._note(output.metrics))
+        self._events.end_training(output.metrics, callbacks)
+        return output
 
     def _find_checkpoint(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> Checkpoint | None:
         source = parse_resume_source(resume_from_checkpoint)
@@ -204,11 +216,18 @@ class TFTrainer(SharingMethods):
         remaining = remaining_data(self.train_dataset, position)
         batches = batch_factory.training(self.train_dataset, remaining)
         evaluations = batch_factory.evaluations(self.eval_dataset) if args.eval_strategy != "no" else {}
-        if self._optimizer is not None:  # It says over how many batches gradients are accumulated.
+        accumulation = 1
+        if self._optimizer is not None:  # It may accumulate gradients itself.
             host.set_optimizer(self._optimizer)
-        length = training_length(args, batches, host.accumulation_steps, self.train_dataset, remaining.position)
+            accumulation = host.accumulation_steps
+        check_accumulation(host, args.gradient_accumulation_steps, accumulation)
+        length = training_length(args, batches, accumulation, self.train_dataset, remaining.position)
         if self._optimizer is None:
-            host.set_optimizer(self._create_optimizer(self._create_schedule(length.steps)))
+            schedule = self._events.lr_scheduler = self._create_schedule(length.steps)
+            host.set_optimizer(self._create_optimizer(schedule))
+        if args.gradient_accumulation_steps > 1:
+            build_weights(self.model, batches)  # The sums of their gradients are made before the first step.
+            is_built = True
         if is_built:
             host.optimizer_variables()  # If the first step created them, TensorFlow would trace it twice.
         return TrainingPlan(args, batches, batch_factory.train_batch_size, evaluations, length)
@@ -217,22 +236,22 @@ class TFTrainer(SharingMethods):
         if self._schedule is not None:
             return self._schedule
         args = self.args
+        warmup_steps, options = args.warmup(total_steps), args.schedule_options()
         return create_schedule(
-            self._host, args.lr_scheduler_type, args.learning_rate, args.warmup(total_steps), total_steps
+            self._host, args.lr_scheduler_type, args.learning_rate, warmup_steps, total_steps, options
         )
 
     def _create_optimizer(self, learning_rate: Any) -> Any:
         return create_optimizer(self._host, self.args, learning_rate)
 
     def _create_callbacks(self, own: Sequence[Any], plan: TrainingPlan) -> list[Any]:
-        has_known_epochs = plan.length.batches_per_epoch is not None
+        has_known_epochs = plan.length.steps_per_epoch is not None
         return create_callbacks(
-            self.args,
+            plan,
             own if has_known_epochs else [*own, EpochsOfAnyLength()],
-            total_steps=plan.length.steps,
+            events=self._events,
             logger=self._reporting.logger,
             evaluate=self._evaluate_within_fit,
-            arguments=plan.checkpoint_arguments,
             processing_class=self.processing_class,
         )
 
@@ -275,7 +294,9 @@ class TFTrainer(SharingMethods):
             began = time.time()
             found = self._evaluation.evaluate(plan, batches, prefix, self._evaluation_callbacks(batches))
             self._reporting.log_evaluation(found, seconds=time.time() - began)
-            metrics |= self._note(found)
+            self._events.log(found)
+            self._events.call("on_evaluate", metrics=found)
+            metrics |= found
         return metrics
 
     def predict(self, test_dataset: Any, metric_key_prefix: str = "test", **generate_options: Any) -> PredictionOutput:
@@ -295,6 +316,7 @@ class TFTrainer(SharingMethods):
         self._reporting.begin_prediction()
         output = self._evaluation.predict(plan, batches, metric_key_prefix, self._evaluation_callbacks(batches))
         self._reporting.log_evaluation(output.metrics)
+        self._events.call("on_predict", metrics=output.metrics)
         return output
 
     def _plan_evaluation(self, generate_options: Mapping[str, Any]) -> EvaluationPlan:
@@ -313,10 +335,14 @@ class TFTrainer(SharingMethods):
         return self._batch_factory().evaluations(eval_dataset)
 
     def _evaluation_callbacks(self, batches: Batches) -> Sequence[Any]:
-        """The user's callbacks. Within a training they belong to its ``fit``, else to this evaluation."""
+        """The user's callbacks of Keras. Within a training they belong to its ``fit``, else to this evaluation."""
+        self._events.eval_dataloader = batches.dataset
         if self._running is None:
-            prepare_callbacks(check_trainer_callbacks(self.callbacks, self.args), self.model, batches)
-        return self.callbacks
+            self.callbacks = check_trainer_callbacks(self.callbacks, self.args)
+        callbacks = keras_callbacks(self.callbacks)
+        if self._running is None:
+            prepare_callbacks(callbacks, self.model, batches)
+        return [*callbacks, PredictionSteps(self._events)] if self._events.hears("on_prediction_step") else callbacks
 
     def _evaluate_within_fit(self) -> dict[str, Any]:
         """Evaluate; the metric for the best model must be there, unless a callback of the user may add it later."""
@@ -324,13 +350,10 @@ class TFTrainer(SharingMethods):
         metrics.pop("epoch", None)  # Callbacks would take it for one of the metrics.
         if not may_add_metrics(self.model, self.callbacks):
             check_best_metric(self.args, metrics)
+        self._events.note_evaluation(metrics)
         return metrics
 
     # -- what the phases share -------------------------------------------------------------------------------------
-
-    def _note(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep metrics in the history of ``state``; returns them with the epoch."""
-        return note_metrics(self.state, metrics, self.model, is_training=self._running is not None)
 
     @property
     def run_directory(self) -> str | None:

@@ -43,7 +43,12 @@ class TrainerReporting:
         return "" if self._logger is None else describe_run(self._logger.tracker)
 
     def start(
-        self, args: TFTrainingArguments, log_freq: Literal["no", "epoch"] | int, facts: Mapping[str, Any]
+        self,
+        args: TFTrainingArguments,
+        log_freq: Literal["no", "epoch"] | int,
+        facts: Mapping[str, Any],
+        *,
+        waits_for_flow: bool = False,
     ) -> None:
         """Begin a new part: a training, or what comes after it.
 
@@ -51,13 +56,14 @@ class TrainerReporting:
             args: Whether and as what it is reported.
             log_freq: When rows of training metrics are written.
             facts: What the run's config says besides the arguments.
+            waits_for_flow: Whether rows are written when somebody tells the logger to, and not by ``log_freq``.
         """
         if "wandb" not in (args.report_to or ()):
             self._logger = None
             return
         self._logger = WandbMetricsLogger(
-            log_freq,
-            log_first_step=args.logging_first_step,
+            "no" if waits_for_flow else log_freq,
+            log_first_step=args.logging_first_step and not waits_for_flow,
             run_name=args.run_name,
             config={**args.to_dict(), **facts},
         )
@@ -93,6 +99,11 @@ class TrainerReporting:
             tracker = self._logger.tracker
             tracker.submit(tracker.summarize, metrics)
             tracker.flush_rows()
+
+    def flush(self) -> None:
+        """Hand over what was logged so far."""
+        if self._logger is not None and self._logger.tracker.active:
+            self._logger.tracker.flush_rows()
 
     def fail(self, args: TFTrainingArguments, error: BaseException) -> None:
         """End a run that the trainer opened: as killed after an interrupt, and as failed after any other exception.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.fit.fit_session import running_session
 from tf_hfwb.fit.training_totals import TrainingTotals
+from tf_hfwb.keras_compat import host_of
 from tf_hfwb.trainer.training_plan import TrainingPlan
 
 if TYPE_CHECKING:
@@ -21,20 +22,22 @@ def run_fit(model: Any, plan: TrainingPlan, callbacks: Sequence[Any]) -> None:
         plan: What it trains on, and how long.
         callbacks: All callbacks, in order.
     """
-    try:
-        model.fit(
-            plan.batches.dataset,
-            steps_per_epoch=plan.length.batches_per_epoch,
-            epochs=plan.length.epochs,
-            callbacks=callbacks,
-            shuffle=False,  # The pipeline shuffles.
-            verbose=0 if plan.args.disable_tqdm else "auto",
-        )
-    except BaseException:
-        session = running_session(model)
-        if session is not None:
-            session.interrupt()  # Keras tells callbacks nothing of an exception.
-        raise
+    length = plan.length
+    with host_of(model).accumulating(length.groups, length.position.batch, length.position.batches):
+        try:
+            model.fit(
+                plan.batches.dataset,
+                steps_per_epoch=length.steps_per_epoch,
+                epochs=length.epochs,
+                callbacks=callbacks,
+                shuffle=False,  # The pipeline shuffles.
+                verbose=0 if plan.args.disable_tqdm else "auto",
+            )
+        except BaseException:
+            session = running_session(model)
+            if session is not None:
+                session.interrupt()  # Keras tells callbacks nothing of an exception.
+            raise
 
 
 def training_output(totals: TrainingTotals, began: float) -> TrainOutput:

@@ -1,6 +1,7 @@
 """How long a training is and where it begins, also where the data does not tell its length.
 
-An epoch is one pass over the data. There are three cases:
+An epoch is one pass over the data. With ``gradient_accumulation_steps`` each group of its batches makes one step, and
+so does the smaller group that may be left at its end. There are three cases:
 
 * The data has a length: an epoch has that many batches.
 * An endless ``tf.data.Dataset``: the whole training is one epoch.
@@ -19,6 +20,7 @@ from typing import Any
 from tf_hfwb.data import Batches
 from tf_hfwb.data.tf_data import Length, count, length_of, passes_from
 from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.keras_compat import BatchGroups
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
@@ -32,14 +34,28 @@ class TrainingLength:
     Attributes:
         steps: Optimizer steps of the whole training.
         epochs: Epochs of the whole training, for ``fit``.
-        batches_per_epoch: The batches of an epoch; None when they differ or are not known.
-        start: Where it begins, counted in these epochs.
+        groups: The batches of an epoch, and of which of them a step is made.
+        position: Where it begins, counted in these epochs and in batches.
     """
 
     steps: int
     epochs: int
-    batches_per_epoch: int | None
-    start: Position
+    groups: BatchGroups
+    position: Position
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """The steps of an epoch as ``fit`` counts them, to which a group is one batch; None where nobody knows them."""
+        return self.groups.updates
+
+    @property
+    def start(self) -> Position:
+        """Where it begins, counted as ``fit`` does."""
+        if self.groups.size == 1:
+            return self.position
+        batch = self.groups.updates_before(self.position.batch)
+        before = self.position.epoch * (self.steps_per_epoch or 0)
+        return dataclasses.replace(self.position, batch=batch, batches=before + batch)
 
 
 @dataclass(frozen=True)
@@ -89,9 +105,9 @@ def training_length(
     """How long a training is, and where it begins in its epochs.
 
     Args:
-        args: How long it is to be.
+        args: How long it is to be, and how many batches make a step.
         batches: What it is trained on.
-        accumulation: The batches of an optimizer step.
+        accumulation: Of how many of these the optimizer itself makes a step.
         data: The data that ``batches`` were made of.
         position: Where it begins.
 
@@ -99,25 +115,27 @@ def training_length(
         DataError: The data has no length, and ``max_steps`` is not set.
         SettingError: There are fewer batches than one optimizer step needs.
     """
-    per_epoch = batches.steps_per_epoch
+    groups = BatchGroups(args.gradient_accumulation_steps, batches.steps_per_epoch)
     if args.max_steps <= 0:
-        if per_epoch is None:
+        if groups.updates is None:
             raise DataError(
                 "The length of train_dataset is unknown. Expected a tf.data.Dataset with a cardinality, or "
                 "max_steps. Set max_steps, or call dataset.apply(tf.data.experimental.assert_cardinality(n))."
             )
-        steps = whole_steps(math.ceil(args.num_train_epochs * per_epoch), accumulation)
-        return TrainingLength(steps, math.ceil(args.num_train_epochs), per_epoch, position)
-    num_batches = args.max_steps * accumulation
-    if per_epoch is None and length_of(data) is Length.ENDLESS:
+        steps = whole_steps(math.ceil(args.num_train_epochs * groups.updates), accumulation)
+        return TrainingLength(steps, math.ceil(args.num_train_epochs), groups, position)
+    updates = args.max_steps * accumulation
+    if groups.batches is None and length_of(data) is Length.ENDLESS:
         # The training may be longer now than when the checkpoint was written, and so may its one epoch.
+        num_batches = updates * groups.size
         epoch, batch = divmod(min(position.batches, num_batches), num_batches)
-        start = dataclasses.replace(position, epoch=epoch, batch=batch)
-        return TrainingLength(args.max_steps, 1, num_batches, start)
+        position = dataclasses.replace(position, epoch=epoch, batch=batch)
+        return TrainingLength(args.max_steps, 1, dataclasses.replace(groups, batches=num_batches), position)
+    start = TrainingLength(args.max_steps, 1, groups, position).start
     # The first epoch may have begun already. Where the length is unknown, an epoch may have a single batch.
-    left = num_batches - position.batches + position.batch
-    epochs = position.epoch + math.ceil(left / (per_epoch or 1))
-    return TrainingLength(args.max_steps, max(1, epochs), per_epoch, position)
+    left = updates - start.batches + start.batch
+    epochs = position.epoch + math.ceil(left / (groups.updates or 1))
+    return TrainingLength(args.max_steps, max(1, epochs), groups, position)
 
 
 def whole_steps(num_batches: int, accumulation: int) -> int:

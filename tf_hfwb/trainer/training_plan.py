@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tf_hfwb.data import Batches
+from tf_hfwb.step_policies import EverySteps, Never, Once, Policy
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
 from tf_hfwb.trainer.training_length import TrainingLength
 
@@ -37,6 +38,27 @@ class TrainingPlan:
         return self.args.logging_strategy
 
     @property
+    def log_policy(self) -> Policy:
+        """The steps after which to log."""
+        first = self.args.logging_first_step
+        if self.args.logging_strategy == "steps":
+            return EverySteps(steps_of(self.args.logging_steps, self.length.steps), first=first)
+        return Once(1) if first else Never()
+
+    @property
+    def eval_policy(self) -> Policy:
+        """The steps after which to evaluate."""
+        return self._policy(self.args.eval_strategy, self.args.eval_interval)
+
+    @property
+    def save_policy(self) -> Policy:
+        """The steps after which to save; what is the best is known where an evaluation was made."""
+        return self._policy(self.args.save_strategy, self.args.save_steps)
+
+    def _policy(self, strategy: str, interval: float) -> Policy:
+        return EverySteps(steps_of(interval, self.length.steps)) if strategy == "steps" else Never()
+
+    @property
     def checkpoint_arguments(self) -> dict[str, Any]:
         """What the checkpoints say of the arguments and of the training data."""
         facts = _data_facts("train_dataset", self.batches)
@@ -46,6 +68,7 @@ class TrainingPlan:
     def run_facts(self) -> dict[str, Any]:
         """What the run's config says of all data."""
         facts = _data_facts("train_dataset", self.batches)
+        facts["total_train_batch_size"] = self.batch_size * self.length.groups.size
         for name, batches in self.evaluations.items():
             facts |= _data_facts(f"eval_dataset/{name}" if name else "eval_dataset", batches)
         return facts

@@ -27,7 +27,8 @@ TRANSFORMERS_MODULE = re.compile(r"transformers\.models\.\w+\.modeling_tf_\w+")
 
 
 def registered_objects(keras: str) -> Mapping[str, Any]:
-    """What users and libraries have registered, and what is in the open scopes."""
+    """What users and libraries have registered, our own optimizers among it, and what is in the open scopes."""
+    importlib.import_module(f"tf_hfwb.keras_compat.optimizers.{'keras3' if keras == 'keras' else keras}_optimizer")
     return dict(importlib.import_module(keras).saving.get_custom_objects()) | dict(_in_scope(keras))
 
 

@@ -16,10 +16,47 @@ def check_combinations(args: TFTrainingArguments) -> None:
     Raises:
         SettingError: Two of them contradict each other.
     """
+    _check_schedule(args)
+    _check_plateau(args)
     _check_deletion(args)
     _check_registry(args)
     _check_saving_the_best(args)
     _check_loading_the_best(args)
+
+
+def _check_schedule(args: TFTrainingArguments) -> None:
+    """Options must be those of the schedule, and end below the highest rate."""
+    kind, given, options = args.lr_scheduler_type, args.lr_scheduler_kwargs or {}, args.schedule_options()
+    if args.poly_power != 1.0 and (kind not in ("linear", "polynomial") or "power" in given):
+        raise SettingError(
+            "poly_power",
+            args.poly_power,
+            expected=f"1.0 with lr_scheduler_type={kind!r} and lr_scheduler_kwargs={args.lr_scheduler_kwargs!r}",
+            advice="It is the power of 'polynomial' and of 'linear'; set it once.",
+        )
+    least = options.get("lr_end")
+    if kind.endswith("with_min_lr") and options["min_lr"] is not None:
+        least = 0.0  # By which the formulas divide.
+    if least is not None and args.learning_rate <= least:
+        raise SettingError("learning_rate", args.learning_rate, expected=f"more than {least}, with {kind!r}")
+
+
+def _check_plateau(args: TFTrainingArguments) -> None:
+    """Only an evaluation shows a plateau; by default one is where a metric does not fall, be it an accuracy."""
+    if args.lr_scheduler_type != "reduce_lr_on_plateau":
+        return
+    if args.eval_strategy == "no":
+        raise SettingError(
+            "eval_strategy", "no", expected="'steps' or 'epoch', with lr_scheduler_type='reduce_lr_on_plateau'"
+        )
+    if args.greater_is_better and "mode" not in (args.lr_scheduler_kwargs or {}):
+        raise SettingError(
+            "lr_scheduler_kwargs",
+            args.lr_scheduler_kwargs,
+            expected=f"a mode, with metric_for_best_model={args.metric_for_best_model!r}: without one a value that "
+            "rises counts as a plateau, as in transformers",
+            advice="Pass lr_scheduler_kwargs={'mode': 'max'}, or 'min' if lower is better.",
+        )
 
 
 def _check_deletion(args: TFTrainingArguments) -> None:

@@ -47,8 +47,9 @@ class ArgumentFields:
     max_grad_norm: float = _option(1.0, "The global norm to which gradients are clipped; 0 does not clip.")
     num_train_epochs: float = _option(3.0, "Epochs to train, fractions included.")
     max_steps: int = _option(-1, "Steps to train, if positive; wins over num_train_epochs.")
-    lr_scheduler_type: Schedule = _option("linear", "How the learning rate changes.")
-    lr_scheduler_kwargs: dict[str, Any] | str | None = _option(None, "Options of the schedule, as a dict or JSON.")
+    lr_scheduler_type: Schedule = _option("linear", "How the learning rate changes; all of transformers' schedules.")
+    lr_scheduler_kwargs: dict[str, Any] | str | None = _option(
+        None, "Options of the schedule, as a dict or JSON, under the names of transformers' functions.")
     warmup_ratio: float = _option(0.0, "Share of all steps over which the learning rate rises from 0.")
     warmup_steps: int = _option(0, "Steps over which the learning rate rises from 0; wins over warmup_ratio.")
     log_level: str = _option("passive", "For scripts: the level of logging on the main worker.")
@@ -101,7 +102,8 @@ class ArgumentFields:
         False, "Put the weights of the best checkpoint into the model when training ends; evaluations and checkpoints "
         "must then fall on the same steps.")
     metric_for_best_model: str | None = _option(
-        None, "The metric that tells what is best, with or without eval_; loss for load_best_model_at_end when None.")
+        None, "The metric that tells what is best, with or without eval_; loss for load_best_model_at_end and for "
+        "reduce_lr_on_plateau when None.")
     greater_is_better: bool | None = _option(
         None, "Whether a higher value of that metric is better. When None, a metric that the model was compiled with "
         "tells; for any other it is guessed by the name: False for a loss or an error rate.")
@@ -186,7 +188,8 @@ class ArgumentFields:
     tpu_name: str | None = _option(None, "The name of the TPU.")
     tpu_zone: str | None = _option(None, "The zone of the TPU.")
     gcp_project: str | None = _option(None, "The project of the TPU.")
-    poly_power: float = _option(1.0, "The power of the polynomial schedule.")
+    poly_power: float = _option(
+        1.0, "The power of the polynomial schedule, and of the linear one, as transformers' TFTrainer had it.")
     xla: bool = _option(False, "Compile the model with XLA.")
     # Ours.
     link_to_registry: str | None = _option(

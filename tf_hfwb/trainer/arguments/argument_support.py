@@ -86,9 +86,7 @@ REFUSED: dict[str, Refusal] = {
     "use_liger_kernel": _LIGER,
     "liger_kernel_config": _LIGER,
     "prediction_loss_only": _LATER,
-    "gradient_accumulation_steps": _LATER,
     "eval_delay": _LATER,
-    "lr_scheduler_kwargs": _LATER,
     "save_only_model": _LATER,
     "use_cpu": _LATER,
     "bf16": _LATER,
@@ -102,8 +100,6 @@ REFUSED: dict[str, Refusal] = {
     "logging_nan_inf_filter": _LATER,
     "ignore_data_skip": _LATER,
     "label_smoothing_factor": _LATER,
-    "optim": _LATER,
-    "optim_args": _LATER,
     "group_by_length": _LATER,
     "length_column_name": _LATER,
     "skip_memory_metrics": _LATER,
@@ -118,7 +114,6 @@ REFUSED: dict[str, Refusal] = {
     "tpu_name": _LATER,
     "tpu_zone": _LATER,
     "gcp_project": _LATER,
-    "poly_power": _LATER,
     "xla": _LATER,
 }
 

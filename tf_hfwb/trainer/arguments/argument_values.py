@@ -8,11 +8,24 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.trainer.optimization.optimizer_names import parse_optimizer
 
 # HfArgumentParser makes a flag with these choices of a field of such a type.
 Strategy = Literal["no", "steps", "epoch"]
 SaveStrategy = Literal["no", "steps", "epoch", "best"]
-Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+Schedule = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "reduce_lr_on_plateau",
+    "cosine_with_min_lr",
+    "cosine_warmup_with_min_lr",
+    "warmup_stable_decay",
+]
 
 _WORDS: dict[str, tuple[str, ...]] = {
     "eval_strategy": get_args(Strategy),
@@ -55,10 +68,12 @@ _COUNT_OR_NONE = _Rule(_or_none(lambda v: _is_int(v, 1)), "a number, 1 or more, 
 _RULES: dict[str, _Rule] = {
     "per_device_train_batch_size": _SAMPLES,
     "per_device_eval_batch_size": _SAMPLES,
+    "gradient_accumulation_steps": _Rule(lambda v: _is_int(v, 1), "a number of batches, 1 or more"),
     "learning_rate": _FINITE,
     "weight_decay": _FINITE,
     "adam_epsilon": _FINITE,
     "max_grad_norm": _FINITE,
+    "poly_power": _FINITE,
     "adam_beta1": _BETA,
     "adam_beta2": _BETA,
     "num_train_epochs": _Rule(lambda v: math.isfinite(v) and v > 0, "a number of epochs above 0"),
@@ -97,6 +112,7 @@ def check_values(args: Any) -> None:
         setattr(args, name, _plain_word(name, getattr(args, name), words))
     for name, rule in _RULES.items():
         _check_value(name, getattr(args, name), rule)
+    parse_optimizer(args.optim, args.optim_args)
     for word in args.include_for_metrics:
         if word not in _INCLUDABLE:
             raise SettingError("include_for_metrics", word, accepted=_INCLUDABLE)

@@ -15,6 +15,7 @@ from tf_hfwb.trainer.arguments.argument_fields import ArgumentFields
 from tf_hfwb.trainer.arguments.argument_support import mention_arguments_without_effect, refuse_unsupported
 from tf_hfwb.trainer.arguments.argument_values import check_values, parse_report_to
 from tf_hfwb.trainer.arguments.former_spellings import take_former_spellings
+from tf_hfwb.trainer.arguments.schedule_options import options_of_schedule, parse_schedule_kwargs
 from tf_hfwb.trainer.arguments.unknown_arguments import refuse_unknown
 from tf_hfwb.validation.argument_checks import directory, plain
 
@@ -68,8 +69,10 @@ class TFTrainingArguments(ArgumentFields):
         self.report_to = parse_report_to(self.report_to)
         if isinstance(self.include_for_metrics, str):
             self.include_for_metrics = [self.include_for_metrics]
+        self.lr_scheduler_kwargs = parse_schedule_kwargs(self.lr_scheduler_kwargs)
         check_values(self)
-        if self.load_best_model_at_end and self.metric_for_best_model is None:
+        needs_metric = self.load_best_model_at_end or self.lr_scheduler_type == "reduce_lr_on_plateau"
+        if needs_metric and self.metric_for_best_model is None:
             self.metric_for_best_model = "loss"
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = higher_is_better(self.metric_for_best_model)
@@ -91,6 +94,13 @@ class TFTrainingArguments(ArgumentFields):
     def warmup(self, total_steps: int) -> int:
         """The number of warm-up steps among ``total_steps``, as transformers counts them."""
         return self.warmup_steps if self.warmup_steps > 0 else math.ceil(total_steps * self.warmup_ratio)
+
+    def schedule_options(self) -> dict[str, Any]:
+        """All options of the learning-rate schedule."""
+        options = options_of_schedule(self.lr_scheduler_type, parse_schedule_kwargs(self.lr_scheduler_kwargs) or {})
+        if self.lr_scheduler_type == "linear" or self.poly_power != 1.0:
+            options["power"] = self.poly_power
+        return options
 
     def __repr__(self) -> str:
         """All arguments, with secrets masked."""

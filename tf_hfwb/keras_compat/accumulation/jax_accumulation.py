@@ -1,0 +1,91 @@
+"""Gradients accumulated on JAX, for models of Keras 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
+from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation, Part
+
+if TYPE_CHECKING:
+    from tf_hfwb.keras_compat.host_base import Host
+
+_METHOD = "stateless_apply"
+
+
+class JAXAccumulation(GradientAccumulation):
+    """The sums are handed from batch to batch, and are in no variable. Arguments as of the base class."""
+
+    def __init__(self, host: Host, groups: BatchGroups, epoch_batches: int, batches: int) -> None:
+        super().__init__(host, groups, epoch_batches, batches)
+        self._apply_original: Callable[..., Any] = lambda *args: None
+        self._add_function: Callable[..., Any] = lambda *args: None
+        self._apply_function: Callable[..., Any] = lambda *args: None
+        self._sums: list[Any] = []
+        self._count = 0
+        self._traced_sums: list[Any] = []  # While a step is traced.
+        self._traced_place: Any = 0
+
+    def _replace_methods(self, optimizer: Any) -> None:
+        self._apply_original = getattr(optimizer, _METHOD)
+        # Keras would track what is set the usual way, and save what hangs on it.
+        object.__setattr__(optimizer, _METHOD, self._add)
+
+    def _put_back_methods(self, optimizer: Any) -> None:
+        object.__delattr__(optimizer, _METHOD)
+
+    # -- inside the graph ------------------------------------------------------------------------------------------
+
+    def _part_of(self, data: Any) -> Part:
+        return Part(self._traced_place == 0, 1.0 / (self._traced_place + 1))
+
+    def _add(self, optimizer_variables: Any, grads: Sequence[Any], trainable_variables: Any) -> Any:
+        self._note_addition()
+        self._traced_sums = [total + gradient for total, gradient in zip(self._traced_sums, grads, strict=True)]
+        return trainable_variables, optimizer_variables
+
+    # -- around it -------------------------------------------------------------------------------------------------
+
+    def _make(self, make: Callable[..., Any], recorder: Any) -> Any:
+        import jax
+        from jax import numpy as jnp
+
+        model = self._host.model
+
+        def add(state: Any, sums: list[Any], place: Any, data: Any) -> Any:
+            self._traced_sums, self._traced_place = sums, place
+            logs, state = model.train_step(state, data)
+            sums, self._traced_sums = self._traced_sums, []
+            return logs, state, sums
+
+        def apply(state: Any, sums: list[Any], count: Any) -> Any:
+            trainable_variables, others, optimizer_variables, metrics = state
+            trainable_variables, optimizer_variables = self._apply_original(
+                optimizer_variables, [total / count for total in sums], trainable_variables
+            )
+            metrics = recorder.end_update(metrics)
+            return (trainable_variables, others, optimizer_variables, metrics), [jnp.zeros_like(one) for one in sums]
+
+        if model.jit_compile and not model.run_eagerly:
+            self._add_function = jax.jit(add, donate_argnums=(0, 1))
+            self._apply_function = jax.jit(apply, donate_argnums=(0, 1))
+        else:
+            self._add_function, self._apply_function = add, apply
+        self._sums = [jnp.zeros(variable.shape, variable.dtype) for variable in model.trainable_variables]
+        return self._add_function
+
+    def _add_batch(self, place: int, *args: Any) -> Any:
+        state, iterator = args
+        data = next(iterator)
+        logs, state, self._sums = self._add_function(state, self._sums, place, data)
+        self._count = place + 1
+        return logs, state
+
+    def _apply(self, outputs: Any) -> Any:
+        logs, state = outputs
+        state, self._sums = self._apply_function(state, self._sums, self._count)
+        return logs, state
+
+    def _next_arguments(self, args: tuple[Any, ...], outputs: Any) -> tuple[Any, ...]:
+        return outputs[1], args[1]

@@ -1,0 +1,53 @@
+"""On which devices and by which workers a model is trained, as its distribution strategy says."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+
+class DistributedModel:
+    """A model and the distribution strategy that it was created in, if any.
+
+    Attributes:
+        model: The model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    @property
+    def num_replicas(self) -> int:
+        """Number of replicas that train in step."""
+        return self._strategy.num_replicas_in_sync if self._strategy is not None else 1
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process reports for all workers."""
+        resolver = getattr(self._strategy, "cluster_resolver", None)
+        if resolver is None or resolver.task_type is None:
+            return True
+        if resolver.task_type == "worker" and "chief" not in resolver.cluster_spec().jobs:
+            return resolver.task_id == 0
+        return resolver.task_type == "chief"
+
+    @property
+    def is_multi_worker(self) -> bool:
+        """Whether other processes train in step with this one."""
+        resolver = getattr(self._strategy, "cluster_resolver", None)
+        return resolver is not None and len(resolver.cluster_spec().as_dict().get("worker", ())) > 1
+
+    def scope(self) -> Any:
+        """The scope in which variables of the model's distribution are created."""
+        return contextlib.nullcontext() if self._strategy is None else self._strategy.scope()
+
+    @property
+    def _is_on_tpu(self) -> bool:
+        import tensorflow as tf
+
+        strategies = (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy)
+        return isinstance(self._strategy, strategies)
+
+    @property
+    def _strategy(self) -> Any:
+        return getattr(self.model, "distribute_strategy", None)
