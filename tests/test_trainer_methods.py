@@ -60,6 +60,8 @@ def test_the_former_name_of_the_tokenizer(caplog):
     caplog.clear()
     assert trainer.tokenizer is tokenizer
     assert "Write that" in caplog.text
+    trainer.tokenizer = None
+    assert trainer.processing_class is None
     with pytest.raises(SettingError, match=r"Expected None beside processing_class.* Pass processing_class alone"):
         TFTrainer(tiny.bert(), arguments(), processing_class=tokenizer, tokenizer=tokenizer)
 
@@ -256,6 +258,7 @@ def test_learning_rates_and_the_batch_of_a_step(kind):
     trainer.train()
     assert trainer.get_learning_rates() == pytest.approx([0.5])
     assert trainer.get_total_train_batch_size(trainer.args) == 4
+    assert trainer.get_total_train_batch_size(arguments(gradient_accumulation_steps=3)) == 24
 
 
 def test_a_subclass_may_not_override_what_nothing_calls():

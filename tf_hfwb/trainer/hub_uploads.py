@@ -58,12 +58,13 @@ class HubUploads:
         args: The repository, the token, and what is pushed when.
 
     Attributes:
+        args: The same.
         repo_id: The repository with its owner; None until the Hub has said it.
     """
 
     def __init__(self, args: TFTrainingArguments) -> None:
         self.repo_id: str | None = None
-        self._args = args
+        self.args = args
         self._has_branch = False
         self._pushes: list[Future[Any]] = []
         self._has_warned = False
@@ -77,7 +78,7 @@ class HubUploads:
     @property
     def name(self) -> str:
         """The repository as the arguments name it: without an owner it is the token's."""
-        return self._args.hub_model_id or pathlib.Path(self._args.output_dir).absolute().name
+        return self.args.hub_model_id or pathlib.Path(self.args.output_dir).absolute().name
 
     # -- the repository --------------------------------------------------------------------------------------------
 
@@ -92,7 +93,7 @@ class HubUploads:
         from huggingface_hub import constants, get_token
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-        if self._args.hub_token is None and get_token() is None:
+        if self.args.hub_token is None and get_token() is None:
             raise SettingError(
                 "push_to_hub",
                 True,
@@ -136,12 +137,12 @@ class HubUploads:
         Returns:
             The repository with its owner.
         """
-        token = token or self._args.hub_token
+        token = token or self.args.hub_token
         if self.repo_id is None:
-            url = self._api.create_repo(self.name, token=token, private=self._args.hub_private_repo, exist_ok=True)
+            url = self._api.create_repo(self.name, token=token, private=self.args.hub_private_repo, exist_ok=True)
             self.repo_id = url.repo_id
-        if self._args.hub_revision is not None and not self._has_branch:
-            self._api.create_branch(self.repo_id, branch=self._args.hub_revision, token=token, exist_ok=True)
+        if self.args.hub_revision is not None and not self._has_branch:
+            self._api.create_branch(self.repo_id, branch=self.args.hub_revision, token=token, exist_ok=True)
             self._has_branch = True
         return self.repo_id
 
@@ -168,11 +169,11 @@ class HubUploads:
         push = functools.partial(
             self._api.upload_folder,
             repo_id=self.create_repository(token),
-            folder_path=self._args.output_dir,
+            folder_path=self.args.output_dir,
             commit_message=message,
-            token=token or self._args.hub_token,
+            token=token or self.args.hub_token,
             ignore_patterns=list(_NOT_PUSHED),
-            revision=revision or self._args.hub_revision,
+            revision=revision or self.args.hub_revision,
         )
         return push() if blocking else self._api.run_as_future(push)
 
@@ -187,8 +188,8 @@ class HubUploads:
             The push; None if it is left out, because the one before is not done or the strategy is to wait for the
             end.
         """
-        strategy = self._args.hub_strategy
-        if strategy == "end" or (self.is_pushing and not self._args.hub_always_push):
+        strategy = self.args.hub_strategy
+        if strategy == "end" or (self.is_pushing and not self.args.hub_always_push):
             return None
         place = {"checkpoint": "last-checkpoint", "all_checkpoints": path.name}.get(strategy)
         push = self._api.run_as_future(self._push_checkpoint, path, message, place)
@@ -197,7 +198,7 @@ class HubUploads:
         return push
 
     def _push_checkpoint(self, path: pathlib.Path, message: str, place: str | None) -> None:
-        args = self._args
+        args = self.args
         options: dict[str, Any] = {
             "repo_id": self.create_repository(),
             "folder_path": path,
@@ -246,7 +247,7 @@ class HubUploads:
     def describe(self, error: BaseException) -> str:
         """What an error says, without the token, which may look like any word."""
         said = f"{type(error).__name__}: {mask_text(first_line(error))}"
-        token = self._args.hub_token
+        token = self.args.hub_token
         return said.replace(token, "<HUB_TOKEN>") if token else said
 
 

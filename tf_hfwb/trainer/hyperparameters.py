@@ -20,7 +20,8 @@ def hyperparameters(host: Host, args: TFTrainingArguments, *, is_own_optimizer: 
         is_own_optimizer: Whether the user made the optimizer or the schedule, so that the arguments do not say how the
             model was trained.
     """
-    accumulation, replicas = host.accumulation_steps, host.num_replicas
+    # By the trainer, or by an optimizer of the user's.
+    accumulation, replicas = args.gradient_accumulation_steps * host.accumulation_steps, host.num_replicas
     train_batch, eval_batch = args.per_device_train_batch_size, args.per_device_eval_batch_size
     found: dict[str, Any] = {} if is_own_optimizer else {"learning_rate": args.learning_rate}
     found |= {"train_batch_size": train_batch, "eval_batch_size": eval_batch, "seed": args.seed}
@@ -46,8 +47,6 @@ def hyperparameters(host: Host, args: TFTrainingArguments, *, is_own_optimizer: 
     policy = host.keras.mixed_precision.global_policy().name
     if policy != "float32":
         found["mixed_precision_training"] = policy
-    if args.label_smoothing_factor:
-        found["label_smoothing_factor"] = args.label_smoothing_factor
     return found
 
 

@@ -44,6 +44,11 @@ class ScriptMethods:
         _logger.warning("trainer.tokenizer is a former spelling. Expected processing_class. Write that.")
         return self.processing_class
 
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        _logger.warning("trainer.tokenizer is a former spelling. Expected processing_class. Set that.")
+        self.processing_class = tokenizer
+
     # -- who this process is ---------------------------------------------------------------------------------------
 
     def is_world_process_zero(self) -> bool:
@@ -160,7 +165,9 @@ class ScriptMethods:
             args: The arguments of the training.
         """
         host = host_of(self.model)
-        return args.per_device_train_batch_size * host.num_replicas * host.accumulation_steps
+        # Either the trainer accumulates gradients, or an optimizer of the user's.
+        batches = args.gradient_accumulation_steps * host.accumulation_steps
+        return args.per_device_train_batch_size * host.num_replicas * batches
 
 
 def _num_rows(data: Any) -> int:
