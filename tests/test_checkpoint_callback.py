@@ -731,7 +731,7 @@ def test_states_that_nobody_takes_over_are_told_of(kind, caplog):
         ({"output_dir": "ckpt/{epoch:02d}"}, r"output_dir='ckpt/\{epoch:02d\}'.*without \{epoch\}: each.*'checkpoint-"),
         ({"output_dir": pathlib.Path("{epoch}-{val_loss:.2f}.keras")}, r"without \{epoch\}"),
         ({"filepath": "models/{epoch:02d}"}, "filepath='models/.*Pass a directory instead, output_dir='checkpoints'"),
-        ({"output_dir": "out", "save_weights_only": True}, "save_weights_only=True.*Leave it out"),
+        ({"output_dir": "out", "save_weights_only": True}, "save_weights_only=True.*Pass save_only_model=True"),
         ({"output_dir": "out", "verbose": 1}, "verbose=1.*Leave it out"),
         ({"output_dir": "out", "initial_value_threshold": 0.1}, "initial_value_threshold=0.1.*Leave it out"),
     ],

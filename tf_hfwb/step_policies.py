@@ -34,18 +34,25 @@ class EverySteps:
     Attributes:
         steps: The interval in optimizer steps, at least 1.
         first: Also due at the very first step.
+        earliest: The step before which it is not due.
 
     Example:
         >>> [EverySteps(10).next_due(step) for step in (0, 4, 10)]
         [10, 10, 20]
+        >>> [EverySteps(10, earliest=20).next_due(step) for step in (0, 4, 20)]
+        [20, 20, 30]
     """
 
     steps: int
     first: bool = False
+    earliest: float = 0
 
     def next_due(self, step: int) -> int | None:
         """The first step after ``step`` at which it will be due."""
-        return 1 if self.first and step <= 0 else (step // self.steps + 1) * self.steps
+        if self.first and step <= 0:
+            return 1
+        before = max(step, math.ceil(self.earliest) - 1)
+        return (before // self.steps + 1) * self.steps
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class WandbModelCheckpoint(StepCallback):
             is looked at when it was measured at the very step that is saved. None: none is best.
         mode: ``"min"``, ``"max"``, or ``"auto"``: as the compiled metric itself says, else by its name.
         save_best_only: Save only when ``monitor`` is better than at every save before.
+        save_only_model: Save no state of the training. Checkpoints are smaller then, and none can be resumed from.
         save_total_limit: How many checkpoints to keep; the newest, the best, and the one whose weights an
             :class:`EarlyStopping` in the same fit would restore stay in any case.
         log_model: ``"checkpoint"``, ``"end"`` or ``"false"``; else ``WANDB_LOG_MODEL``.
@@ -101,6 +102,7 @@ class WandbModelCheckpoint(StepCallback):
         monitor: str | None = None,
         mode: Literal["auto", "min", "max"] = "auto",
         save_best_only: bool = False,
+        save_only_model: bool = False,
         save_total_limit: int | None = None,
         log_model: str | None = None,
         processing_class: Any = None,
@@ -120,6 +122,7 @@ class WandbModelCheckpoint(StepCallback):
             monitor=monitor,
             mode=mode,
             save_best_only=save_best_only,
+            save_only_model=save_only_model,
             save_total_limit=save_total_limit,
             artifact_name=artifact_name,
             link_to_registry=link_to_registry,
@@ -312,12 +315,11 @@ class WandbModelCheckpoint(StepCallback):
             return
         is_saved = newest.step == self._saved_step
         say = inform if is_saved else _logger.warning
-        say(
-            "%s %s. Go on from there with restore(model, True, output_dir=%r), or train(resume_from_checkpoint=True).",
-            "Saved" if is_saved else f"Step {self._saved_step} is not saved. The newest checkpoint is",
-            os.path.join(output_dir, newest.name),
-            output_dir,
-        )
+        what = "Saved" if is_saved else f"Step {self._saved_step} is not saved. The newest checkpoint is"
+        advice = f"Go on from there with restore(model, True, {output_dir=}), or train(resume_from_checkpoint=True)."
+        if self._options.save_only_model:
+            advice = "It is the model alone."
+        say("%s %s. %s", what, os.path.join(output_dir, newest.name), advice)
 
     def _report_errors(self, *, continues: bool = True) -> None:
         """Say what the writer's thread could not write, or raise it if the user wants that."""

@@ -4,6 +4,7 @@ A pipeline is two independent halves: an *order* (step number to sample indices,
 *source* (sample indices to a batch).
 
 * ``batches.py``: the public functions; ``sample_order.py``: the order; ``sample_source.py``: what a source is.
+* ``length_order.py``: the order of batches of about the same length; ``sample_lengths.py``: these lengths.
 * ``column_source.py``: a ``datasets.Dataset`` without Python in the loop; ``arrow_columns.py``: its Arrow buffers;
   ``padding.py``: padding in the graph.
 * ``collated_source.py``: with a Python collator; ``array_source.py``: arrays; ``tf_data.py``: a ``tf.data.Dataset``;

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data.column_roles import Roles
+from tf_hfwb.data.length_order import LengthGroupedOrder
 from tf_hfwb.data.sample_order import Order
 from tf_hfwb.data.sample_source import Source
 from tf_hfwb.data.tf_data import is_endless, is_tf_data, num_batches, repeat_passes
@@ -15,6 +16,7 @@ from tf_hfwb.errors import DataError
 from tf_hfwb.validation.argument_checks import as_integer
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import tensorflow as tf
 
     from tf_hfwb.data.collated_source import Collator
@@ -39,6 +41,26 @@ class Batches:
     fingerprint: str | None
 
 
+@dataclass(frozen=True)
+class _Workers:
+    """What makes batches while the training takes others.
+
+    Attributes:
+        threads: Those that run a Python collator; None for a single one.
+        buffer: Batches that are made in advance; None for TensorFlow's default.
+    """
+
+    threads: int | None
+    buffer: int | None
+
+    @classmethod
+    def of(cls, num_workers: int, prefetch_factor: int | None) -> _Workers:
+        threads = _integer("num_workers", num_workers, minimum=0)
+        if prefetch_factor is None:
+            return cls(threads or None, None)
+        return cls(threads or None, max(1, threads) * _integer("prefetch_factor", prefetch_factor, minimum=1))
+
+
 def training_batches(
     data: Any,
     batch_size: int,
@@ -54,6 +76,10 @@ def training_batches(
     label_names: Sequence[str] | None = None,
     remove_unused_columns: bool = True,
     pad_to_multiple_of: int | None = None,
+    group_by_length: bool = False,
+    length_column_name: str = "length",
+    num_workers: int = 0,
+    prefetch_factor: int | None = None,
 ) -> Batches:
     """Make shuffled batches for ``model.fit`` that can start at any step.
 
@@ -109,6 +135,13 @@ def training_batches(
             and ``end_positions``. One label column is given to the model as a tensor, several as a dict.
         remove_unused_columns: Leave out columns that are neither inputs nor labels. False: keep all.
         pad_to_multiple_of: Round padded widths up to a multiple of this.
+        group_by_length: Make batches of samples of about the same length, the longest first, so that less is padded.
+            For a ``datasets.Dataset`` only.
+        length_column_name: A column with the lengths, for ``group_by_length``. Without it they are those of the main
+            input of ``processing_class``, or of ``input_ids``.
+        num_workers: Threads that run ``data_collator``; 0 for a single one, which is enough unless it waits or
+            decodes. The order of the batches stays the same, that of a collator's own random numbers does not.
+        prefetch_factor: Batches that each of these threads makes in advance, >= 1. None: as TensorFlow does.
 
     Returns:
         The batches, with ``steps_per_epoch`` for ``fit``.
@@ -117,20 +150,27 @@ def training_batches(
         DataError: The data or an argument cannot be used; the message says what to do.
 
     Source: transformers' ``prepare_tf_dataset`` and ``Trainer`` for columns, ``DataCollatorWithPadding``,
-    ``DataCollatorForTokenClassification`` and ``DataCollatorForSeq2Seq`` for padding.
+    ``DataCollatorForTokenClassification`` and ``DataCollatorForSeq2Seq`` for padding, ``LengthGroupedSampler`` for
+    ``group_by_length``.
     """
     batch_size = _integer("batch_size", batch_size, minimum=1)
     start_step = _integer("start_step", start_step, minimum=0)
     num_epochs = None if num_epochs is None else _integer("num_epochs", num_epochs, minimum=1)
+    workers = _Workers.of(num_workers, prefetch_factor)
+    lengths = _lengths(data, length_column_name, processing_class) if group_by_length else None
     if is_tf_data(data):
         steps_per_epoch = num_batches(data)
         _check_start(start_step, num_epochs, steps_per_epoch)
-        return _batches_of_tf_data(repeat_passes(data, num_epochs, start_step), steps_per_epoch)
+        return _batches_of_tf_data(repeat_passes(data, num_epochs, start_step), steps_per_epoch, workers)
     roles = Roles.of(model, label_names, remove_unused_columns)
     source = _source(data, model, roles, processing_class, data_collator, pad_to_multiple_of)
-    order = Order(source.num_samples, batch_size, seed if shuffle else None, drop_remainder)
+    order_seed = seed if shuffle else None
+    if lengths is None:
+        order = Order(source.num_samples, batch_size, order_seed, drop_remainder)
+    else:
+        order = LengthGroupedOrder.of(lengths, batch_size, order_seed, drop_remainder)
     _check_start(start_step, num_epochs, order.steps_per_epoch)
-    return _batches(source, order, order.steps(start_step, num_epochs))
+    return _batches(source, order, order.steps(start_step, num_epochs), workers)
 
 
 def evaluation_batches(
@@ -144,6 +184,8 @@ def evaluation_batches(
     remove_unused_columns: bool = True,
     pad_to_multiple_of: int | None = None,
     is_for_loss: bool = True,
+    num_workers: int = 0,
+    prefetch_factor: int | None = None,
 ) -> Batches:
     """Make batches of every sample once and in order, for ``model.evaluate`` and ``model.predict``.
 
@@ -165,6 +207,8 @@ def evaluation_batches(
         remove_unused_columns: As in :func:`training_batches`.
         pad_to_multiple_of: As in :func:`training_batches`.
         is_for_loss: Whether the labels must be what the model's loss takes.
+        num_workers: As in :func:`training_batches`.
+        prefetch_factor: As in :func:`training_batches`.
 
     Returns:
         The batches; ``dataset`` ends after one epoch.
@@ -175,16 +219,23 @@ def evaluation_batches(
     Source: as :func:`training_batches`.
     """
     batch_size = _integer("batch_size", batch_size, minimum=1)
+    workers = _Workers.of(num_workers, prefetch_factor)
     if is_tf_data(data):
         if is_endless(data):
             raise DataError(
                 "An endless tf.data.Dataset was given for evaluation. Expected one that ends. Cut it with take(n)."
             )
-        return _batches_of_tf_data(data, num_batches(data))
+        return _batches_of_tf_data(data, num_batches(data), workers)
     roles = Roles.of(model, label_names, remove_unused_columns)
     source = _source(data, model, roles, processing_class, data_collator, pad_to_multiple_of, is_for_loss)
     order = Order(source.num_samples, batch_size)
-    return _batches(source, order, order.steps(0, num_epochs=1))
+    return _batches(source, order, order.steps(0, num_epochs=1), workers)
+
+
+def _lengths(data: Any, length_column_name: str, processing_class: Any) -> npt.NDArray[Any]:
+    from tf_hfwb.data.sample_lengths import sample_lengths
+
+    return sample_lengths(data, length_column_name, processing_class)
 
 
 def _source(
@@ -238,29 +289,33 @@ def _check_dataset(data: Any, datasets: Any) -> None:
         )
 
 
-def _batches(source: Source, order: Order, steps: tf.data.Dataset) -> Batches:
+def _batches(source: Source, order: Order, steps: tf.data.Dataset, workers: _Workers) -> Batches:
     import tensorflow as tf
 
     def batch(step: tf.Tensor) -> Any:
         return source.gather(order.indices(step))
 
-    # A Python collator runs for one batch at a time: threads would only contend for the interpreter, and change the
-    # order of its random numbers.
-    dataset = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE if source.is_graph else None)
+    # Unless threads are asked for, a Python collator runs for one batch at a time: most would only contend for the
+    # interpreter, and change the order of its random numbers.
+    dataset = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE if source.is_graph else workers.threads)
     options = tf.data.Options()
     options.deterministic = True
+    if workers.threads is not None and not source.is_graph:
+        # Else TensorFlow has a thread for each core, however many of them wait for files or the network.
+        options.threading.private_threadpool_size = workers.threads + 1
     # There is nothing to tune. With autotuning, a fit may take twice as long to return: TensorFlow waits for the tuning
     # thread, which sleeps for longer and longer times and is not woken.
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    dataset = dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.with_options(options).prefetch(workers.buffer or tf.data.AUTOTUNE)
     return Batches(dataset, order.steps_per_epoch, source.num_samples, source.fingerprint)
 
 
-def _batches_of_tf_data(stream: tf.data.Dataset, steps_per_epoch: int | None) -> Batches:
+def _batches_of_tf_data(stream: tf.data.Dataset, steps_per_epoch: int | None, workers: _Workers) -> Batches:
     import tensorflow as tf
 
-    return Batches(stream.prefetch(tf.data.AUTOTUNE), steps_per_epoch, num_samples=None, fingerprint=None)
+    dataset = stream.prefetch(workers.buffer or tf.data.AUTOTUNE)
+    return Batches(dataset, steps_per_epoch, num_samples=None, fingerprint=None)
 
 
 def _integer(name: str, value: int, minimum: int) -> int:

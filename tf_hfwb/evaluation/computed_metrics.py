@@ -30,6 +30,7 @@ class ComputedMetrics:
             them. ``compute_result`` is True for the last batch, and only that result counts.
         include: What else an ``EvalPrediction`` holds: ``"inputs"``, ``"loss"``.
         told: Names of results that are not numbers, about which the user was warned already; more are added.
+        joins: Whether an ``EvalPrediction`` of all batches has arrays; else it has lists of batches.
 
     Raises:
         SettingError: ``by_batches`` with a function that takes no ``compute_result``, or an argument is not a function.
@@ -43,6 +44,7 @@ class ComputedMetrics:
         by_batches: bool = False,
         include: Sequence[str] = (),
         told: set[str] | None = None,
+        joins: bool = True,
     ) -> None:
         for name, function in (("compute_metrics", compute_metrics), ("preprocess_logits_for_metrics", preprocess)):
             if function is not None and not callable(function):
@@ -59,13 +61,14 @@ class ComputedMetrics:
         self.by_batches = by_batches
         self.include = tuple(include)
         self.told = set() if told is None else told
+        self.joins = joins
 
-    def begin(self, generate: Callable[[Any], np.ndarray] | None = None, *, keeps: bool = False) -> MetricsOfPass:
+    def begin(self, generate: Callable[[Any], np.ndarray] | None = None, *, keeps: bool | None = None) -> MetricsOfPass:
         """Get ready for a pass over a data set.
 
         Args:
             generate: From inputs to generated ids, which are then the predictions.
-            keeps: Whether all predictions are wanted even when the metrics come batch by batch.
+            keeps: Whether all predictions are wanted; None: unless the metrics come batch by batch.
         """
         return MetricsOfPass(self, generate, keeps=keeps)
 
@@ -77,7 +80,9 @@ class MetricsOfPass:
         gathering: What the pass must do with its predictions.
     """
 
-    def __init__(self, metrics: ComputedMetrics, generate: Callable[[Any], np.ndarray] | None, *, keeps: bool) -> None:
+    def __init__(
+        self, metrics: ComputedMetrics, generate: Callable[[Any], np.ndarray] | None, *, keeps: bool | None
+    ) -> None:
         self._metrics = metrics
         self._held: Pass | None = None
         by_batches = metrics.by_batches and metrics.compute is not None
@@ -85,8 +90,9 @@ class MetricsOfPass:
             generate=generate,
             preprocess=metrics.preprocess,
             each=self._add_batch if by_batches else None,
-            keeps=keeps or not by_batches,
+            keeps=not by_batches if keeps is None else keeps,
             with_inputs="inputs" in metrics.include,
+            joins=metrics.joins,
         )
 
     def _add_batch(self, batch: Pass) -> None:

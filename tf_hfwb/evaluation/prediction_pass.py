@@ -22,7 +22,8 @@ class Pass:
     Attributes:
         metrics: ``loss`` and the metrics that the model was compiled with; without labels there are none.
         predictions: An array [num_samples, ...], or a tuple of them when the model gives several; None if not asked
-            for. Batches that differ in another axis than the first are padded with -100.
+            for. Batches that differ in another axis than the first are padded with -100. Where batches are not
+            joined, a list of such arrays or tuples.
         labels: The labels in the same form; None without labels.
         inputs: The model's main input in the same form; None if not asked for.
         losses: For each sample the loss of its batch, if asked for and known.
@@ -46,6 +47,7 @@ class Gathering:
         each: Called with each batch, in order.
         keeps: Whether to gather all batches. If not, a pass needs no more memory than a batch.
         with_inputs: Whether to keep the model's main input too.
+        joins: Whether all batches become one array; else the pass has a list of batches.
     """
 
     generate: Callable[[Any], np.ndarray] | None = None
@@ -53,6 +55,7 @@ class Gathering:
     each: Callable[[Pass], None] | None = None
     keeps: bool = True
     with_inputs: bool = False
+    joins: bool = True
 
 
 class BatchGatherer:
@@ -81,11 +84,12 @@ class BatchGatherer:
         """All batches as one pass."""
         if not self._batches:
             return Pass()
+        gather = _join if self._gathering.joins else _list
         return Pass(
-            predictions=_join([batch.predictions for batch in self._batches]),
-            labels=_join([batch.labels for batch in self._batches]),
-            inputs=_join([batch.inputs for batch in self._batches]),
-            losses=_join([batch.losses for batch in self._batches]),
+            predictions=gather([batch.predictions for batch in self._batches]),
+            labels=gather([batch.labels for batch in self._batches]),
+            inputs=gather([batch.inputs for batch in self._batches]),
+            losses=gather([batch.losses for batch in self._batches]),
         )
 
 
@@ -112,6 +116,11 @@ def _check_preprocessed(result: Any, num_samples: int) -> Any:
             advice="Reduce over the other axes only, as with logits.argmax(-1).",
         )
     return unpack_single(values)
+
+
+def _list(batches: Sequence[Any]) -> list[Any] | None:
+    """The batches as they are; None if they have none."""
+    return None if batches[0] is None else list(batches)
 
 
 def _join(batches: Sequence[Any]) -> Any:

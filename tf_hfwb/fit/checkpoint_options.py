@@ -16,8 +16,8 @@ from tf_hfwb.validation.argument_checks import directory, plain, whole_number
 # Arguments of Keras's and W&B's checkpoints, and what to do about them.
 _OF_OTHERS = {
     "filepath": "Pass a directory instead, output_dir='checkpoints': each checkpoint is a directory of its step in it.",
-    "save_weights_only": "Leave it out: a checkpoint is the whole state of the training, and load_model takes the "
-    "model alone.",
+    "save_weights_only": "Pass save_only_model=True to leave out the state of the training, from which restore "
+    "continues it.",
     "verbose": "Leave it out: what is worth a word is logged by the logger 'tf_hfwb'.",
     "initial_value_threshold": "Leave it out: a training that goes on knows its best value.",
 }
@@ -40,6 +40,7 @@ class CheckpointOptions:
     monitor: str | None
     mode: Literal["auto", "min", "max"]
     save_best_only: bool
+    save_only_model: bool
     save_total_limit: int | None
     artifact_name: str | None
     link_to_registry: str | None

@@ -23,7 +23,7 @@ from tf_hfwb.fit.checkpoint_options import CheckpointOptions
 from tf_hfwb.fit.checkpoint_uploader import CheckpointUploader
 from tf_hfwb.fit.fit_session import FitSession
 from tf_hfwb.fit.training_artifacts import ModelArtifacts
-from tf_hfwb.keras_compat import texts_of_processing, write_texts
+from tf_hfwb.keras_compat import Host, texts_of_processing, write_texts
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.resume.training_state import StateCapture, TrainingState
 from tf_hfwb.resume.weight_restoring import load_weights
@@ -133,11 +133,14 @@ class CheckpointSaver:
     def begin(self, session: FitSession) -> None:
         """A fit begins: find out what a checkpoint of its model consists of."""
         # What is made by the first batch only is looked up at the first save.
-        self._capture = StateCapture(session.host) if session.host.is_built else None
+        self._capture = self._begin_capture(session.host) if session.host.is_built else None
         self._count_parameters = session.host.model.count_params
         self._processing = texts_of_processing(self._processing_class)
         self._uploaders = session.uploaders
         self._began, self._waited_before, self._warns_of_waiting = time.monotonic(), self.writer.waited, True
+
+    def _begin_capture(self, host: Host) -> StateCapture:
+        return StateCapture(host, only_model=self._options.save_only_model)
 
     def move_in(self, source: pathlib.Path) -> None:
         """The training resumes from a checkpoint elsewhere: take its best one along.
@@ -164,7 +167,7 @@ class CheckpointSaver:
     def take(self, session: FitSession, facts: Mapping[str, Any]) -> TrainingState:
         """Take the state as of now. All workers do: reading what replicas share needs all of them."""
         if self._capture is None:
-            self._capture = StateCapture(session.host)
+            self._capture = self._begin_capture(session.host)
         return self._capture.take(facts, session.participants.capture())
 
     def write_later(self, save: Save, state: TrainingState, tracker: Tracker) -> None:
@@ -272,7 +275,7 @@ class CheckpointSaver:
         tracker = running_tracker()
         if not tracker.active:
             return
-        capture = self._capture or StateCapture(session.host)
+        capture = self._capture or self._begin_capture(session.host)
         variables = capture.files.variables
         snapshot = session.host.snapshot([*variables.values()])
         values = {name: np.asarray(value) for name, value in zip(variables, snapshot, strict=True)}

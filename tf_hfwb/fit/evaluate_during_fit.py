@@ -23,15 +23,28 @@ class EvaluateDuringFit(StepCallback):
         evaluate: Returns metrics named ``eval_...``; it must leave the training as it is.
         policy: When, by steps.
         each_epoch: Also at the end of each epoch.
+        first_epoch: The epochs that must have passed before that.
+        on_start: Also before the first step of a training; not where one is resumed.
     """
 
     place = CallbackPlace.EVALUATION
     _precedes_saving = True
 
-    def __init__(self, evaluate: Callable[[], Mapping[str, Any]], policy: Policy, *, each_epoch: bool = False) -> None:
+    def __init__(
+        self,
+        evaluate: Callable[[], Mapping[str, Any]],
+        policy: Policy,
+        *,
+        each_epoch: bool = False,
+        first_epoch: float = 0,
+        on_start: bool = False,
+    ) -> None:
         super().__init__(policy)
         self._evaluate = evaluate
         self._each_epoch = each_epoch
+        self._first_epoch = first_epoch
+        self._on_start = on_start
+        self._is_at_start = False
         self._metrics: Mapping[str, Any] = {}
         self._is_due = False
         self._in_front: list[Any] = []
@@ -48,6 +61,7 @@ class EvaluateDuringFit(StepCallback):
         everyone = getattr(fit_arguments(self.model).get("callbacks"), "callbacks", ())
         in_front = itertools.takewhile(lambda other: other is not self, everyone)
         self._in_front = [other for other in in_front if not isinstance(other, Callback)]  # Ours are told.
+        self._is_at_start = self._on_start and session.resumption is None
 
     def capture_state(self) -> CaptureState:
         """What was found last, which the logs of the epoch do not have yet."""
@@ -64,6 +78,10 @@ class EvaluateDuringFit(StepCallback):
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Evaluate what the step before has trained."""
+        if self._is_at_start:
+            self._is_at_start = False
+            self.evaluate_now()
+            self._metrics = {}  # They are not the epoch's.
         if self._is_due:
             self.evaluate_now()
         self._session.evaluations.end_turn(self)
@@ -83,7 +101,7 @@ class EvaluateDuringFit(StepCallback):
             by_keras = {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
             if by_keras:
                 evaluations.add(self._clock.step, by_keras)
-        if self._each_epoch or self._is_due:
+        if (self._each_epoch and epoch + 1 >= self._first_epoch) or self._is_due:
             self.evaluate_now()
         evaluations.end_turn(self)
         if isinstance(logs, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from tf_hfwb.fit.between_fits import ModelMemory, memory_of
@@ -47,6 +48,8 @@ class FitSession:
         leaves_out_losses: Whether losses that are not finite are left out of means.
         needed_steps: The steps whose checkpoints callbacks want to find again, by the participant's name.
         uploaders: Who uploads checkpoints to other places than W&B.
+        count_tokens: From a number of batches of this fit to the tokens that the training has seen then, on any thread;
+            None where nobody counts them.
         has_saver: Whether a callback that saves has begun already. One that begins behind it has not done its work yet
             when the end of an epoch is saved.
 
@@ -79,6 +82,7 @@ class FitSession:
         self.leaves_out_losses = False
         self.needed_steps: dict[str, int] = {}
         self.uploaders: list[CheckpointUploader] = []
+        self.count_tokens: Callable[[int], int] | None = None
         self.has_saver = False
         self._model = model
         self._memory = memory

@@ -83,6 +83,7 @@ class TrainRows:
         replicas: Number of replicas that the step recorder sums over.
         told: The metrics that are no numbers, of which the user has been told.
         finite_only: Whether losses that are not finite are left out of means, unless an interval has no other.
+        count_tokens: From a number of batches of this fit to the tokens that were seen then; None if nobody counts.
     """
 
     tracker: RowSink
@@ -90,11 +91,13 @@ class TrainRows:
     replicas: int
     told: set[str] = field(default_factory=set)
     finite_only: bool = False
+    count_tokens: Callable[[int], int | None] = lambda batches: None
     _last: Moment = field(init=False)
     _captured: np.ndarray = field(init=False)
     _interval: _Losses = field(default_factory=_Losses)
     _fit: _Losses = field(default_factory=_Losses)
     _samples_before: int = 0
+    _batches_before: int = 0
 
     def __post_init__(self) -> None:
         self._last = self.start
@@ -112,7 +115,7 @@ class TrainRows:
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from another process's :meth:`state`; the start is the moment at which this one goes on."""
         self._interval, self._fit = _Losses(**state["interval"]), _Losses(**state["fit"])
-        self._samples_before = self._fit.samples
+        self._samples_before, self._batches_before = self._fit.samples, self._fit.batches
         self._last = self._before(self.start, state["row"])
 
     @staticmethod
@@ -148,6 +151,7 @@ class TrainRows:
         row["train/learning_rate"] = _rounded(to_float(moment.learning_rate) if rate is None else rate)
         seconds = (moment.time - self._last.time) - (moment.evaluating - self._last.evaluating)
         row.update(throughput(moment.step - self._last.step, self._interval.samples, seconds))
+        row["train/num_input_tokens_seen"] = self.count_tokens(self._fit.batches - self._batches_before)
         self.tracker.log({**_known(row), EPOCH: moment.epoch, STEP: moment.step})
         self.tracker.trained_to = moment.step
         self._interval = _Losses()

@@ -42,7 +42,8 @@ class DistributedModel:
         return contextlib.nullcontext() if self._strategy is None else self._strategy.scope()
 
     @property
-    def _is_on_tpu(self) -> bool:
+    def is_on_tpu(self) -> bool:
+        """Whether the model was created for a TPU."""
         import tensorflow as tf
 
         strategies = (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy)

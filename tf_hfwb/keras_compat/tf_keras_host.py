@@ -97,7 +97,7 @@ class TFKerasHost(Host):
             steps.assign(number)
 
     def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation:
-        is_compiled = tf_keras_private.is_compiled_by_xla(self.model) or self._is_on_tpu
+        is_compiled = tf_keras_private.is_compiled_by_xla(self.model) or self.is_on_tpu
         return TensorFlowAccumulation(
             self,
             groups,
@@ -133,7 +133,7 @@ class TFKerasHost(Host):
             optimizer,
             lambda: optimizer.iterations,
             strategy=self._strategy,
-            is_compiled=lambda: tf_keras_private.is_compiled_by_xla(self.model) or self._is_on_tpu,
+            is_compiled=lambda: tf_keras_private.is_compiled_by_xla(self.model) or self.is_on_tpu,
             is_local=False,
         )
 

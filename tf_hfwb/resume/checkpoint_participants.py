@@ -19,12 +19,13 @@ KERAS_CALLBACKS = "GuestStates"
 METRICS_LOGGER = "WandbMetricsLogger"
 PLATEAU = "ReduceRateOnPlateau"
 TABLES = "WandbEvalTable"
+TOKENS = "TokenTotals"
 TOTALS = "TrainingTotals"
 TRAINER_CALLBACKS = "TrainerCallbacks"
 TRAINING_LOG = "TrainingLog"
 
 # The trainer adds these by itself. A user who leaves the trainer has not lost anything without them.
-ADDED_BY_THE_TRAINER = frozenset({FIRST_STEP, TOTALS, TRAINING_LOG})
+ADDED_BY_THE_TRAINER = frozenset({FIRST_STEP, TOKENS, TOTALS, TRAINING_LOG})
 
 
 class Participant(Protocol):
@@ -106,6 +107,7 @@ STATE_CHECKS: dict[str, Check] = {
     EVALUATIONS: record({}, {"metrics": table(number)}),
     KERAS_CALLBACKS: table(record({}, dict.fromkeys(_KERAS_COUNTS, optional(number)), exact=True)),
     FIRST_STEP: record({}, {"first_step": whole()}),
+    TOKENS: record({}, {"tokens": whole()}),
     TOTALS: record({}, {"losses": number, "batches": whole()}),
     TABLES: record({}, {"evaluations": whole()}),
     PLATEAU: record({"rate": number, "best": optional(number), "bad": whole(), "cooldown": whole()}, exact=True),

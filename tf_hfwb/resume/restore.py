@@ -20,7 +20,10 @@ from tf_hfwb.resume.trainer_state import TrainerState
 _logger = logging.getLogger("tf_hfwb")
 
 # The arguments on which the position in the data depends.
-_DATA_ARGUMENTS = ("train_batch_size", "train_dataset/num_samples", "dataloader_drop_last", "seed", "data_seed")
+_DATA_ARGUMENTS = (
+    *("train_batch_size", "train_dataset/num_samples", "dataloader_drop_last", "seed", "data_seed"),
+    *("group_by_length", "length_column_name"),
+)
 
 
 def restore(

@@ -48,12 +48,15 @@ def restore_state(host: Host, checkpoint: Checkpoint, position: Position | None 
         position: Where the next fit begins, if that is not as the checkpoint says.
 
     Raises:
+        NotACheckpointError: The checkpoint has the model alone.
         StateMismatchError: A tensor is missing, unknown or of another shape. Nothing has been changed.
         CorruptCheckpointError: A file is missing or cannot be read, or holds what no save writes. Nothing has been
             changed.
     """
     where = str(checkpoint.path)
     state = TrainerState.read(checkpoint)
+    state.check_resumable(checkpoint.path)
+    start = state.position if position is None else position
     tensors = read_state_tensors(checkpoint)
     files = host.model_files()
     _check_learned(where, state.learned, files.digests)
@@ -68,7 +71,7 @@ def restore_state(host: Host, checkpoint: Checkpoint, position: Position | None 
         *match_tensors(where, "other weights", unsaved_weights(host, files), with_prefix(tensors, "weights/")),
     ]
     host.keep_random_state()
-    if state.position.batch:
+    if start.batch:
         _check_metrics(where, host, metrics)
     assignments += _match_generators(where, host, tensors)
 
@@ -78,7 +81,7 @@ def restore_state(host: Host, checkpoint: Checkpoint, position: Position | None 
     host.use_assigned_weights()
     np.random.set_state(numpy_state)
     random.setstate(python_state)
-    resumption = Resumption(position or state.position, state.run, state.callbacks, checkpoint.path)
+    resumption = Resumption(start, state.run, state.callbacks, checkpoint.path)
     set_resumption(host.model, resumption)
     host.begin_next_fit_at(_NextFit(host, resumption, host.model.optimizer, recorder, metrics).start())
     return resumption.position

@@ -37,7 +37,7 @@ class Position:
     batches: int = 0
 
     def __bool__(self) -> bool:
-        return self.batches > 0
+        return self.step > 0 or self.batches > 0
 
 
 @dataclass

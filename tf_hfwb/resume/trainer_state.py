@@ -6,6 +6,8 @@ included, is checked when the file is read: before anything has been changed.
 
 from __future__ import annotations
 
+import errno
+import pathlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any
 
 from tf_hfwb import json_text
 from tf_hfwb.checkpoint.store import Checkpoint
-from tf_hfwb.errors import CheckpointError, CorruptCheckpointError
+from tf_hfwb.errors import CheckpointError, CorruptCheckpointError, NotACheckpointError
 from tf_hfwb.resume.checkpoint_participants import METRICS_LOGGER, check_states
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.validation.json_checks import (
@@ -54,6 +56,7 @@ class TrainerState:
         python: The state of Python's generator without its keys: version, and the number that is left over.
         learned: Digests of what layers have learned outside their weights, such as vocabularies; None in older
             checkpoints.
+        is_model_only: Whether the checkpoint has the model and not the state of its training.
         callbacks: The state of each callback by its name; the logger's has the rows logged so far as ``log_history``.
     """
 
@@ -67,6 +70,7 @@ class TrainerState:
     numpy: tuple[Any, ...]
     python: tuple[Any, ...]
     learned: Mapping[str, str] | None
+    is_model_only: bool
     callbacks: Mapping[str, Any]
 
     @classmethod
@@ -95,6 +99,23 @@ class TrainerState:
                 "this one again."
             ) from error
 
+    def check_resumable(self, path: pathlib.Path) -> None:
+        """Refuse a checkpoint from which no training can resume.
+
+        Args:
+            path: The checkpoint.
+
+        Raises:
+            NotACheckpointError: It was saved without the state of the training.
+        """
+        if self.is_model_only:
+            raise NotACheckpointError(
+                errno.ENOENT,
+                f"{path} was saved with save_only_model=True: it has no state of the optimizer and of the random "
+                f"generators. Expected a checkpoint that has it, to resume the training. Name one, or begin a training "
+                f"anew with the weights, which load_model and from_pretrained take from there.",
+            )
+
     @classmethod
     def _of(cls, facts: Any) -> TrainerState:
         # The format is checked first: in a newer one everything else may be different.
@@ -114,6 +135,7 @@ class TrainerState:
             numpy=tuple(found["random"]["numpy"]),
             python=tuple(found["random"]["python"]),
             learned=found.get("learned"),
+            is_model_only=found.get("is_model_only", False),
             callbacks=callbacks,
         )
 
@@ -160,5 +182,6 @@ _FACTS = record(
         ),
         "arguments": optional(table(anything)),
         "learned": optional(table(text)),
+        "is_model_only": one_of([False, True]),
     },
 )

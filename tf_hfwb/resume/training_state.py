@@ -58,7 +58,8 @@ class TrainingState:
         """
         self.files.write(draft, {name: np.asarray(value) for name, value in self.weights.items()}, previous)
         self.weights.clear()
-        draft.write_tensors(TENSORS, {name: np.asarray(value) for name, value in self.others.items()})
+        if self.others:
+            draft.write_tensors(TENSORS, {name: np.asarray(value) for name, value in self.others.items()})
         self.others.clear()
         self._write_facts(draft)
 
@@ -79,20 +80,24 @@ class StateCapture:
 
     Args:
         host: The model, compiled and built.
+        only_model: Whether to leave out what only the training needs.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, only_model: bool = False) -> None:
         self._host = host
+        self._only_model = only_model
         host.snapshot(())  # Tests, before the first save, whether snapshots can be trusted.
         self.files = host.model_files()
         others = host.other_optimizers()
-        if others:
+        if others and not only_model:
             _logger.warning(
                 "%s has further optimizers (%s), which are not in its checkpoints: only model.optimizer is.",
                 type(host.model).__name__,
                 ", ".join(others),
             )
-        self._fixed = {**host.optimizer_variables(), **host.random_variables(), **unsaved_weights(host, self.files)}
+        self._fixed = unsaved_weights(host, self.files)
+        if not only_model:
+            self._fixed |= {**host.optimizer_variables(), **host.random_variables()}
 
     def take(self, facts: Mapping[str, Any], participants: Mapping[str, CaptureState]) -> TrainingState:
         """Capture the state as it is now: between two steps, or at the end of an epoch.
@@ -101,17 +106,15 @@ class StateCapture:
             facts: More for ``trainer_state.json``.
             participants: The states of the participants, as :meth:`Participants.capture` gives them.
         """
-        recorder = self._host.record_steps()
-        variables = {**self._fixed, **self._host.metric_variables()}
-        global_generator = self._host.global_random_variable()
-        if global_generator is not None:
-            variables[GLOBAL_GENERATOR] = global_generator
+        variables = {**self._fixed} if self._only_model else {**self._fixed, **self._changing_variables()}
         weights = self.files.variables
         values = self._host.snapshot([*weights.values(), *variables.values()])
         others = dict(zip(variables, values[len(weights) :], strict=True))
-        others[RECORDER] = recorder.capture()
-        others[NUMPY_GENERATOR], numpy_facts = _capture_numpy_generator()
-        others[PYTHON_GENERATOR], python_facts = _capture_python_generator()
+        numpy_keys, numpy_facts = _capture_numpy_generator()
+        python_keys, python_facts = _capture_python_generator()
+        if not self._only_model:
+            others[RECORDER] = self._host.record_steps().capture()
+            others[NUMPY_GENERATOR], others[PYTHON_GENERATOR] = numpy_keys, python_keys
         return TrainingState(
             files=self.files,
             weights=dict(zip(weights, values[: len(weights)], strict=True)) | self.files.compute_values(),
@@ -121,9 +124,18 @@ class StateCapture:
                 **facts,
                 "random": {"numpy": numpy_facts, "python": python_facts},
                 "learned": self.files.digests,
+                **({"is_model_only": True} if self._only_model else {}),
             },
             callbacks=participants,
         )
+
+    def _changing_variables(self) -> dict[str, Any]:
+        """Variables that may not be there yet when the first state is captured."""
+        variables = dict(self._host.metric_variables())
+        global_generator = self._host.global_random_variable()
+        if global_generator is not None:
+            variables[GLOBAL_GENERATOR] = global_generator
+        return variables
 
 
 def _capture_numpy_generator() -> tuple[np.ndarray, list[Any]]:

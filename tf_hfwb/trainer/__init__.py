@@ -7,16 +7,18 @@
   arrays.
 * ``constructor_checks.py``: what the trainer refuses when it is made; ``overridden_methods.py``: methods of subclasses
   that nothing would call.
-* ``trainer_batches.py``: the batches of the data; ``training_length.py``: how many steps a training has, and where it
-  begins; ``optimization/``: the optimizer and the learning-rate schedule that arguments describe;
-  ``training_plan.py``: what was decided of all that before the first step.
+* ``trainer_batches.py``: the batches of the data; ``token_counting.py``: how many tokens they have;
+  ``training_length.py``: how many steps a training has, and where it begins; ``optimization/``: the optimizer and the
+  learning-rate schedule that arguments describe; ``training_plan.py``: what was decided of all that before the first
+  step.
 * ``model_computation.py``: how the model computes in a training and in an evaluation.
 * ``training_precision.py``: train in 16 bits; ``label_smoothing.py``: smooth the labels of the loss.
 * ``training_resume.py``: resume from a checkpoint; ``weight_building.py``: the weights of a model that has none yet.
 * ``trainer_events/``: the callbacks of transformers' ``Trainer``; ``callback_methods.py``: a trainer's methods about
   its callbacks.
 * ``trainer_callbacks.py``: the callbacks that arguments ask for; ``training_fit.py``: run ``fit`` and sum it up;
-  ``trainer_reporting.py``: the W&B run that hears of it.
+  ``trainer_reporting.py``: the W&B run that hears of it; ``batch_size_search.py``: smaller batches where the first
+  step does not fit into the memory; ``memory_metrics.py``: how much memory is used.
 * ``script_methods.py``: methods that scripts call around training; ``metric_texts.py``: metrics as a person reads them.
 * ``sharing_methods.py``: methods that save and share a model; ``model_card.py``: its card; ``hyperparameters.py``: what
   the card says of the training; ``hub_uploads.py``: the repository on the Hub; ``push_checkpoints.py``: checkpoints on

@@ -169,18 +169,34 @@ def check_loss(host: Host) -> None:
         )
 
 
+def check_tpu(host: Host, args: TFTrainingArguments) -> None:
+    """Refuse a model that is elsewhere than on the TPU that the arguments name.
+
+    Raises:
+        SettingError: It was not created in the scope of the TPU's strategy.
+    """
+    if args.tpu_name is not None and not host.is_on_tpu:
+        raise SettingError(
+            "tpu_name",
+            args.tpu_name,
+            expected=f"None for this {type(host.model).__name__}, which is not on a TPU",
+            advice="Create the model in 'with args.strategy.scope():'.",
+        )
+
+
 def check_eval_dataset(args: TFTrainingArguments, eval_dataset: Any) -> None:
     """Refuse evaluations without data.
 
     Raises:
         SettingError: The arguments ask for evaluations, and there is no data for them.
     """
-    if args.eval_strategy != "no" and eval_dataset is None:
+    if args.evaluates and eval_dataset is None:
+        name, without = ("eval_on_start", False) if args.eval_strategy == "no" else ("eval_strategy", "no")
         raise SettingError(
             "eval_dataset",
             None,
-            expected=f"a dataset, because eval_strategy={args.eval_strategy!r}",
-            advice="Pass eval_dataset, or set eval_strategy='no'.",
+            expected=f"a dataset, because {name}={getattr(args, name)!r}",
+            advice=f"Pass eval_dataset, or set {name}={without!r}.",
         )
 
 

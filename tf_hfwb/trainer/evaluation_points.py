@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data import Batches
@@ -10,13 +12,24 @@ from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.batch_loader import BatchLoader, as_loader
 from tf_hfwb.trainer.extension_points import ExtensionPoints
+from tf_hfwb.trainer.memory_metrics import MemoryMetrics
+from tf_hfwb.trainer.model_computation import computing_evaluation
 from tf_hfwb.trainer.trainer_batches import datasets_by_name, named_dataset
-from tf_hfwb.trainer.trainer_evaluation import EvaluationPlan, TrainerEvaluation
+from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, keras_callbacks, may_add_metrics
+from tf_hfwb.trainer.trainer_evaluation import (
+    EvaluationPlan,
+    TrainerEvaluation,
+    check_best_metric,
+    prepare_callbacks,
+    with_rates,
+)
+from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
+from tf_hfwb.trainer.trainer_events.prediction_steps import PredictionSteps
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
 from tf_hfwb.trainer.training_plan import TrainingPlan
 
 if TYPE_CHECKING:
-    from transformers.trainer_utils import EvalLoopOutput
+    from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 
 
 class EvaluationPoints(ExtensionPoints):
@@ -34,10 +47,104 @@ class EvaluationPoints(ExtensionPoints):
     _evaluation: TrainerEvaluation
     _reporting: TrainerReporting
     _running: TrainingPlan | None
+    _events: TrainerEvents
+    _memory: MemoryMetrics
+    callbacks: list[Any]
     _gen_kwargs: Mapping[str, Any]  # Helpers of transformers' examples set it.
 
+    def evaluate(
+        self, eval_dataset: Any = None, metric_key_prefix: str = "eval", **generate_options: Any
+    ) -> dict[str, Any]:
+        """Evaluate the model; a training that is under way is left exactly as it is.
+
+        Args:
+            eval_dataset: Instead of the trainer's own; a dict of datasets is evaluated one by one, and each metric
+                carries the name of its dataset.
+            metric_key_prefix: The first word of each metric's name.
+            generate_options: For ``args.predict_with_generate``, instead of those of ``args``: ``max_length``,
+                ``num_beams`` and others of transformers' ``generate``.
+
+        Returns:
+            The metrics, ``{prefix}_loss`` among them, ``{prefix}_runtime`` in seconds with its rates, and ``epoch`` of
+            a model that was trained.
+
+        Raises:
+            DataError: There is no data, or it cannot be used.
+        """
+        end_measuring = self._begin_measuring("eval")
+        self._gen_kwargs = generate_options
+        batches_by_name = self._evaluation_batches(eval_dataset)
+        metrics: dict[str, Any] = {}
+        with self._prepare_evaluation(next(iter(batches_by_name.values()))):
+            for name, batches in batches_by_name.items():
+                prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
+                began = time.time()
+                output = self.evaluation_loop(
+                    BatchLoader(eval_dataset, batches),
+                    "Evaluation",
+                    prediction_loss_only=True if self.compute_metrics is None else None,
+                    metric_key_prefix=prefix,
+                )
+                found = with_rates(output, prefix, began, batches)
+                self._reporting.log_evaluation(found, seconds=time.time() - began)
+                self._events.log(found)
+                self._events.call("on_evaluate", metrics=found)
+                metrics |= found
+        return metrics | end_measuring()
+
+    def predict(self, test_dataset: Any, metric_key_prefix: str = "test", **generate_options: Any) -> PredictionOutput:
+        """Predict, and evaluate where the data has labels.
+
+        Args:
+            test_dataset: Data as for ``evaluate``.
+            metric_key_prefix: The first word of each metric's name.
+            generate_options: As in ``evaluate``.
+
+        Returns:
+            ``predictions`` and ``label_ids`` (arrays, padded with -100 where batches differ in width; label_ids is
+            None without labels), and ``metrics``.
+        """
+        from transformers.trainer_utils import PredictionOutput
+
+        end_measuring = self._begin_measuring("test")
+        self._gen_kwargs = generate_options
+        batches = self._test_batches(test_dataset)
+        self._reporting.begin_prediction()
+        began = time.time()
+        with self._prepare_evaluation(batches):
+            loader = BatchLoader(test_dataset, batches)
+            output = self.evaluation_loop(loader, "Prediction", metric_key_prefix=metric_key_prefix)
+        metrics = with_rates(output, metric_key_prefix, began, batches)
+        self._reporting.log_evaluation(metrics)
+        self._events.call("on_predict", metrics=metrics)
+        return PredictionOutput(output.predictions, output.label_ids, metrics | end_measuring())
+
+    def _prepare_evaluation(self, batches: Batches) -> AbstractContextManager[None]:
+        """Let the model compute as evaluations ask for; within a training it computes as the training does."""
+        if self._running is not None:
+            return nullcontext()
+        return computing_evaluation(self._host, self.args, batches, self._evaluation)
+
     def _evaluation_callbacks(self, batches: Batches) -> Sequence[Any]:
-        raise NotImplementedError
+        """The user's callbacks of Keras. Within a training they belong to its ``fit``, else to this evaluation."""
+        self._events.eval_dataloader = batches.dataset
+        if self._running is None:
+            self.callbacks = check_trainer_callbacks(self.callbacks, self.args)
+        callbacks = keras_callbacks(self.callbacks)
+        if self._running is None:
+            prepare_callbacks(callbacks, self.model, batches)
+        return [*callbacks, PredictionSteps(self._events)] if self._events.hears("on_prediction_step") else callbacks
+
+    def _evaluate_within_fit(self) -> dict[str, Any]:
+        """Evaluate; the metric for the best model must be there, unless a callback of the user may add it later."""
+        metrics = self.evaluate()
+        metrics.pop("epoch", None)  # Callbacks would take it for one of the metrics.
+        if not may_add_metrics(self.model, self.callbacks):
+            check_best_metric(self.args, metrics)
+        self._events.note_evaluation(metrics)
+        return metrics
+
+    # -- the pieces ---------------------------------------------------------------------------------------------------
 
     def get_train_dataloader(self) -> BatchLoader:
         """The batches to train on as NumPy arrays, shuffled, without an end. A training does not go through them."""
@@ -126,6 +233,10 @@ class EvaluationPoints(ExtensionPoints):
             start_time: Without effect, as in transformers as long as no tokens are counted.
         """
         self._reporting.log(logs)
+
+    def _begin_measuring(self, stage: str) -> Callable[[], dict[str, int]]:
+        """Measure the memory of a stage, if that is asked for; one within a training is a part of it."""
+        return self._memory.begin(stage, not self.args.skip_memory_metrics and self._running is None)
 
     # -- batches ---------------------------------------------------------------------------------------------------
 

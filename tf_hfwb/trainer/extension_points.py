@@ -165,7 +165,7 @@ class ExtensionPoints:
         """
         peak = self.args.learning_rate if optimizer is None else self._host.constant_rate(optimizer)
         if self.lr_scheduler is None and peak is not None:
-            args, warmup_steps = self.args, self.args.warmup(num_training_steps)
+            args, warmup_steps = self.args, self.args.get_warmup_steps(num_training_steps)
             options = args.schedule_options()
             self.lr_scheduler = create_schedule(
                 self._host, args.lr_scheduler_type, peak, warmup_steps, num_training_steps, options

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
-from tf_hfwb.data import Batches
 from tf_hfwb.errors import DataError
 from tf_hfwb.evaluation.generation_options import load_generation_config
 from tf_hfwb.fit.signals import SignalWatch
@@ -17,9 +15,9 @@ from tf_hfwb.fit.stop_after_steps import EpochsOfAnyLength
 from tf_hfwb.fit.training_totals import TrainingTotals
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import Position
-from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
-from tf_hfwb.trainer.batch_loader import BatchLoader
+from tf_hfwb.trainer.arguments.worker_members import set_log_levels
+from tf_hfwb.trainer.batch_size_search import BatchSizeSearch, take_found_batch_size
 from tf_hfwb.trainer.callback_methods import CallbackMethods
 from tf_hfwb.trainer.constructor_checks import (
     check_accumulation,
@@ -28,6 +26,7 @@ from tf_hfwb.trainer.constructor_checks import (
     check_loss,
     check_model_source,
     check_optimizers,
+    check_tpu,
     refuse_optimizer_class,
     refuse_tb_writer,
     take_tokenizer,
@@ -35,7 +34,8 @@ from tf_hfwb.trainer.constructor_checks import (
 from tf_hfwb.trainer.evaluation_points import EvaluationPoints
 from tf_hfwb.trainer.hub_uploads import open_uploads
 from tf_hfwb.trainer.label_smoothing import use_label_smoothing
-from tf_hfwb.trainer.model_computation import begin_training, computing_evaluation, end_training
+from tf_hfwb.trainer.memory_metrics import MemoryMetrics
+from tf_hfwb.trainer.model_computation import begin_training, end_training
 from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.sharing_methods import SharingMethods
@@ -44,20 +44,23 @@ from tf_hfwb.trainer.trainer_callbacks import (
     check_trainer_callbacks,
     create_callbacks,
     keras_callbacks,
-    may_add_metrics,
 )
-from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation, check_best_metric, prepare_callbacks, with_rates
+from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation
 from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
-from tf_hfwb.trainer.trainer_events.prediction_steps import PredictionSteps
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
 from tf_hfwb.trainer.training_fit import run_fit, training_output
 from tf_hfwb.trainer.training_length import training_length
 from tf_hfwb.trainer.training_plan import TrainingPlan
-from tf_hfwb.trainer.training_resume import find_training_checkpoint, parse_resume_source, restore_training
+from tf_hfwb.trainer.training_resume import (
+    find_training_checkpoint,
+    parse_resume_source,
+    restore_training,
+    training_position,
+)
 from tf_hfwb.trainer.weight_building import build_weights
 
 if TYPE_CHECKING:
-    from transformers.trainer_utils import PredictionOutput, TrainOutput
+    from transformers.trainer_utils import TrainOutput
 
 
 class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
@@ -92,10 +95,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         tokenizer: The former name of ``processing_class``.
 
     A subclass may override the methods of ``ExtensionPoints`` and ``EvaluationPoints``: batches, optimizer, loss,
-    evaluation.
-        tokenizer: The former spelling of ``processing_class``.
-
-    Predictions go to the main memory after every batch, as with ``eval_accumulation_steps=1`` of transformers.
+    evaluation. Predictions go to the main memory after every batch.
 
     Raises:
         SettingError: A plain Keras model without a loss, arguments that contradict each other, a callback or an
@@ -142,6 +142,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         check_args_class(args)
         self.args = TFTrainingArguments() if args is None else args
         self.args.check()  # Values may have been set since the arguments were made.
+        set_log_levels(self.args)
         check_model_source(model, model_init)
         self.model_init, self.compute_loss_func = model_init, compute_loss_func
         self.optimizer, self.lr_scheduler = optimizers
@@ -161,15 +162,21 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         self._warned: set[str] = set()  # Datasets of which the user was told that arguments have no effect.
         if not self._overrides("get_eval_tfdataset"):
             check_eval_dataset(self.args, eval_dataset)
-        self._take_model(self._make_model() if model is None else model)
+        model = self._make_model() if model is None else model
+        self._memory = MemoryMetrics(not self.args.skip_memory_metrics, host_of(model))
+        end_measuring = self._begin_measuring("init")
+        self._take_model(model)
+        self._batch_size_search = BatchSizeSearch(self.args, self._host, train_dataset)
         self._uploads = open_uploads(self.args, self._host)
         self._events = TrainerEvents(self, lambda: self._reporting.flush())
         self._events.call("on_init_end")
+        end_measuring()
 
     def _take_model(self, model: Any) -> None:
         """Begin with a model: the one that was given, or a new one by ``model_init``."""
         self.model, self._host = model, host_of(model)
         check_optimizers(self._host, self._given)
+        check_tpu(self._host, self.args)
         if self._loss_function is None:
             check_loss(self._host)
         if not self._host.is_compiled:
@@ -208,13 +215,15 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
             # TensorFlow may lose an exception that a handler raises while a model is traced.
             signals.start(self, "exiting before the first step, as soon as the model is built")
         try:
-            return self._train(resume_from_checkpoint)
+            self._batch_size_search = BatchSizeSearch(self.args, self._host, self.train_dataset)
+            return self._batch_size_search.run(lambda: self._train(resume_from_checkpoint))
         finally:
             signals.stop()
             end_training(self._host, self._evaluation)
 
     def _train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> TrainOutput:
         """Check; find the checkpoint; prepare data, model and optimizer; report; restore; fit; sum up."""
+        end_measuring = self._begin_measuring("train")
         self.args.check()
         self.callbacks = check_trainer_callbacks(self.callbacks, self.args)
         if self.train_dataset is None and not self._overrides("get_train_tfdataset"):
@@ -222,16 +231,22 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         if self.model_init is not None:
             self._begin_anew()
         checkpoint = self._find_checkpoint(resume_from_checkpoint)
+        if checkpoint is not None:
+            take_found_batch_size(self.args, checkpoint)
         plan = self._prepare(checkpoint)
         self._events.begin_training(plan)
         self._reporting.start(self.args, plan.log_freq, plan.run_facts, waits_for_flow=self._events.follow_training)
+        self._batch_size_search.begin(has_new_optimizer=self.optimizer is self._created[0])
         if checkpoint is not None:
             restore_training(self.model, checkpoint, plan)
+        tokens = plan.count_tokens()
         totals = TrainingTotals(finite_only=self.args.logging_nan_inf_filter)
-        callbacks = self._create_callbacks([*keras_callbacks(self.callbacks), totals, *self._hub_callbacks()], plan)
+        own = [totals] if tokens is None else [totals, tokens]
+        callbacks = self._create_callbacks([*keras_callbacks(self.callbacks), *own, *self._hub_callbacks()], plan)
         began = time.time()
         self._fit(plan, callbacks)
-        output = training_output(totals, began)
+        output = training_output(self.args, totals, tokens, began)
+        output.metrics.update(end_measuring())
         self._reporting.summarize(output.metrics)
         self._events.end_training(output.metrics, callbacks)
         return output
@@ -250,16 +265,15 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
 
     def _prepare(self, checkpoint: Checkpoint | None) -> TrainingPlan:
         """Seed, build the model, make the batches and give the model its optimizer."""
-        args, host, batch_factory = self.args, self._host, self._batch_factory()
+        args, host = self.args, self._host
         if args.full_determinism:
             host.make_deterministic()
         host.keras.utils.set_random_seed(args.seed)
         is_built = host.build()
-        position = Position() if checkpoint is None else TrainerState.read(checkpoint).position
         host.use_loss(self._loss_function)
-        data = self._training_data(position)
+        data = self._training_data(training_position(args, checkpoint))
         begin_training(host, args, data.batches, self._evaluation)
-        evaluations = self._evaluation_batches(None) if args.eval_strategy != "no" else {}
+        evaluations = self._evaluation_batches(None) if args.evaluates else {}
         accumulation = self._use_given_optimizer()
         check_accumulation(host, args.gradient_accumulation_steps, accumulation)
         length = training_length(args, data.batches, accumulation, data.data, data.position)
@@ -271,7 +285,8 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
             is_built = True
         if is_built:
             host.optimizer_variables()  # If the first step created them, TensorFlow would trace it twice.
-        return TrainingPlan(args, data.batches, batch_factory.train_batch_size, evaluations, length)
+        batch_size = self._batch_factory().train_batch_size
+        return TrainingPlan(args, data.batches, batch_size, evaluations, length, data.token_counts)
 
     def _create_callbacks(self, own: Sequence[Any], plan: TrainingPlan) -> list[Any]:
         has_known_epochs = plan.length.steps_per_epoch is not None
@@ -289,102 +304,11 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         try:
             run_fit(self.model, plan, callbacks)
         except BaseException as error:
-            self._reporting.fail(self.args, error)
+            if not self._batch_size_search.goes_on_after(error):
+                self._reporting.fail(self.args, error)
             raise
         finally:
             self._running = None
-
-    # -- evaluation and prediction ---------------------------------------------------------------------------------
-
-    def evaluate(
-        self, eval_dataset: Any = None, metric_key_prefix: str = "eval", **generate_options: Any
-    ) -> dict[str, Any]:
-        """Evaluate the model; a training that is under way is left exactly as it is.
-
-        Args:
-            eval_dataset: Instead of the trainer's own; a dict of datasets is evaluated one by one, and each metric
-                carries the name of its dataset.
-            metric_key_prefix: The first word of each metric's name.
-            generate_options: For ``args.predict_with_generate``, instead of those of ``args``: ``max_length``,
-                ``num_beams`` and others of transformers' ``generate``.
-
-        Returns:
-            The metrics, ``{prefix}_loss`` among them, ``{prefix}_runtime`` in seconds with its rates, and ``epoch`` of
-            a model that was trained.
-
-        Raises:
-            DataError: There is no data, or it cannot be used.
-        """
-        self._gen_kwargs = generate_options
-        batches_by_name = self._evaluation_batches(eval_dataset)
-        metrics: dict[str, Any] = {}
-        with self._prepare_evaluation(next(iter(batches_by_name.values()))):
-            for name, batches in batches_by_name.items():
-                prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
-                began = time.time()
-                output = self.evaluation_loop(
-                    BatchLoader(eval_dataset, batches),
-                    "Evaluation",
-                    prediction_loss_only=True if self.compute_metrics is None else None,
-                    metric_key_prefix=prefix,
-                )
-                found = with_rates(output, prefix, began, batches)
-                self._reporting.log_evaluation(found, seconds=time.time() - began)
-                self._events.log(found)
-                self._events.call("on_evaluate", metrics=found)
-                metrics |= found
-        return metrics
-
-    def predict(self, test_dataset: Any, metric_key_prefix: str = "test", **generate_options: Any) -> PredictionOutput:
-        """Predict, and evaluate where the data has labels.
-
-        Args:
-            test_dataset: Data as for ``evaluate``.
-            metric_key_prefix: The first word of each metric's name.
-            generate_options: As in ``evaluate``.
-
-        Returns:
-            ``predictions`` and ``label_ids`` (arrays, padded with -100 where batches differ in width; label_ids is
-            None without labels), and ``metrics``.
-        """
-        from transformers.trainer_utils import PredictionOutput
-
-        self._gen_kwargs = generate_options
-        batches = self._test_batches(test_dataset)
-        self._reporting.begin_prediction()
-        began = time.time()
-        with self._prepare_evaluation(batches):
-            loader = BatchLoader(test_dataset, batches)
-            output = self.evaluation_loop(loader, "Prediction", metric_key_prefix=metric_key_prefix)
-        metrics = with_rates(output, metric_key_prefix, began, batches)
-        self._reporting.log_evaluation(metrics)
-        self._events.call("on_predict", metrics=metrics)
-        return PredictionOutput(output.predictions, output.label_ids, metrics)
-
-    def _prepare_evaluation(self, batches: Batches) -> AbstractContextManager[None]:
-        """Let the model compute as evaluations ask for; within a training it computes as the training does."""
-        if self._running is not None:
-            return nullcontext()
-        return computing_evaluation(self._host, self.args, batches, self._evaluation)
-
-    def _evaluation_callbacks(self, batches: Batches) -> Sequence[Any]:
-        """The user's callbacks of Keras. Within a training they belong to its ``fit``, else to this evaluation."""
-        self._events.eval_dataloader = batches.dataset
-        if self._running is None:
-            self.callbacks = check_trainer_callbacks(self.callbacks, self.args)
-        callbacks = keras_callbacks(self.callbacks)
-        if self._running is None:
-            prepare_callbacks(callbacks, self.model, batches)
-        return [*callbacks, PredictionSteps(self._events)] if self._events.hears("on_prediction_step") else callbacks
-
-    def _evaluate_within_fit(self) -> dict[str, Any]:
-        """Evaluate; the metric for the best model must be there, unless a callback of the user may add it later."""
-        metrics = self.evaluate()
-        metrics.pop("epoch", None)  # Callbacks would take it for one of the metrics.
-        if not may_add_metrics(self.model, self.callbacks):
-            check_best_metric(self.args, metrics)
-        self._events.note_evaluation(metrics)
-        return metrics
 
     # -- what the phases share -------------------------------------------------------------------------------------
 

@@ -12,10 +12,12 @@ from tf_hfwb.data.tf_data import is_tf_data
 from tf_hfwb.data.unbatched_tf_data import as_batches_or_samples
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.evaluation.batch_runner import BatchRunner
+from tf_hfwb.fit.token_totals import TokenCounts
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.arguments.unused_arguments import warn_of_unused_arguments
+from tf_hfwb.trainer.token_counting import count_tokens
 from tf_hfwb.trainer.training_length import remaining_data
 
 
@@ -27,11 +29,13 @@ class TrainingData:
         batches: The batches that are left.
         data: All data that they were made of.
         position: Where the training begins, in the epochs of these batches.
+        token_counts: Where the tokens of the batches are counted; None if they are not.
     """
 
     batches: Batches
     data: Any
     position: Position
+    token_counts: TokenCounts | None
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,19 @@ class BatchFactory:
             seed=args.seed if args.data_seed is None else args.data_seed,
             drop_remainder=args.dataloader_drop_last,
             start_step=remaining.skipped_batches,
+            group_by_length=args.group_by_length,
+            length_column_name=args.length_column_name,
             **self._options(),
         )
         if remaining.counted_batches is not None:
             batches = dataclasses.replace(batches, steps_per_epoch=remaining.counted_batches)
         self._check_labels("train_dataset", batches)
         self._warn_of_unused("train_dataset", data, self.train_batch_size)
-        return TrainingData(batches, data, remaining.position)
+        counts = None if args.counted_tokens == "no" else TokenCounts()
+        if counts is not None:
+            padding = getattr(self.processing_class, "pad_token_id", None)
+            batches = count_tokens(batches, counts, self.model, padding, args.counted_tokens)
+        return TrainingData(batches, data, remaining.position, counts)
 
     def evaluations(self, eval_dataset: Any) -> dict[str, Batches]:
         """The batches of each dataset that is to be evaluated.
@@ -123,6 +133,8 @@ class BatchFactory:
             "data_collator": self.data_collator,
             "label_names": self.args.label_names,
             "remove_unused_columns": self.args.remove_unused_columns,
+            "num_workers": self.args.dataloader_num_workers,
+            "prefetch_factor": self.args.dataloader_prefetch_factor,
         }
 
     def _check_labels(self, name: str, batches: Batches) -> None:

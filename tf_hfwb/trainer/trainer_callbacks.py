@@ -121,7 +121,7 @@ def create_callbacks(
         callbacks.append(logger)
         if Settings.resolve().watch is not Watch.FALSE and not has(own, WandbWatch):
             callbacks.append(WandbWatch(log_freq=max(100, steps_of(args.logging_steps, total_steps))))
-    evaluations = None if args.eval_strategy == "no" else _evaluations(plan, evaluate, has_flow=has_flow)
+    evaluations = _evaluations(plan, evaluate, has_flow=has_flow) if args.evaluates else None
     plateau = _plateau(args) if args.lr_scheduler_type == "reduce_lr_on_plateau" else None
     stop = StopAfterSteps(total_steps)
     checkpoints = None
@@ -144,9 +144,16 @@ def create_callbacks(
 
 
 def _evaluations(plan: TrainingPlan, evaluate: Callable[[], Mapping[str, Any]], *, has_flow: bool) -> EvaluateDuringFit:
+    args = plan.args
     if has_flow:
-        return EvaluateDuringFit(evaluate, Never())
-    return EvaluateDuringFit(evaluate, plan.eval_policy, each_epoch=plan.args.eval_strategy == "epoch")
+        return EvaluateDuringFit(evaluate, Never(), on_start=args.eval_on_start)
+    return EvaluateDuringFit(
+        evaluate,
+        plan.eval_policy,
+        each_epoch=args.eval_strategy == "epoch",
+        first_epoch=args.eval_delay,
+        on_start=args.eval_on_start,
+    )
 
 
 def _plateau(args: TFTrainingArguments) -> ReduceRateOnPlateau:
@@ -198,6 +205,7 @@ def _checkpoints(
         monitor=None if metric is None else with_prefix(metric, "eval"),
         mode=modes[args.stated_direction],
         save_best_only=args.save_strategy == "best",
+        save_only_model=args.save_only_model,
         save_total_limit=args.save_total_limit,
         log_model=None if is_tracked else "false",
         link_to_registry=args.link_to_registry,

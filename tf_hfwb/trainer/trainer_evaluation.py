@@ -26,10 +26,12 @@ class EvaluationPlan:
     Attributes:
         computed: The user's ``compute_metrics``.
         generator: Generates the predictions; None: they are the model's outputs.
+        loss_only: Whether no predictions are kept, and no metrics computed of them.
     """
 
     computed: ComputedMetrics
     generator: Generator | None
+    loss_only: bool
 
 
 class TrainerEvaluation:
@@ -78,14 +80,16 @@ class TrainerEvaluation:
                 advice="Compute it in compute_metrics, from predictions and labels.",
             )
         generator = self._generator(args, generate_options)
+        loss_only = args.prediction_loss_only
         computed = ComputedMetrics(
-            compute_metrics,
+            None if loss_only else compute_metrics,
             preprocess=preprocess,
             by_batches=args.batch_eval_metrics,
             include=args.include_for_metrics,
             told=self._warned,
+            joins=args.eval_do_concat_batches,
         )
-        return EvaluationPlan(computed, generator)
+        return EvaluationPlan(computed, None if loss_only else generator, loss_only)
 
     def evaluate(
         self, plan: EvaluationPlan, batches: Batches, prefix: str, callbacks: Sequence[Any], *, predicts: bool
@@ -118,7 +122,7 @@ class TrainerEvaluation:
             prefix: The first word of each metric's name.
             callbacks: Keras callbacks, whose ``on_predict_...`` hooks are called.
         """
-        metrics_of_pass = plan.computed.begin(plan.generator, keeps=True)
+        metrics_of_pass = plan.computed.begin(plan.generator, keeps=not plan.loss_only)
         with preserve_metrics(self._model):
             result = self._runner.predict(batches.dataset, metrics_of_pass.gathering, PassHooks(callbacks, "predict"))
         return _output(result, metrics_of_pass, prefix, batches)

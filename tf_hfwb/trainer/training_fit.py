@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.fit.fit_session import running_session
+from tf_hfwb.fit.token_totals import TokenTotals
 from tf_hfwb.fit.training_totals import TrainingTotals
 from tf_hfwb.keras_compat import host_of
+from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.training_plan import TrainingPlan
 
 if TYPE_CHECKING:
@@ -40,15 +42,22 @@ def run_fit(model: Any, plan: TrainingPlan, callbacks: Sequence[Any]) -> None:
             raise
 
 
-def training_output(totals: TrainingTotals, began: float) -> TrainOutput:
+def training_output(
+    args: TFTrainingArguments, totals: TrainingTotals, tokens: TokenTotals | None, began: float
+) -> TrainOutput:
     """What ``train`` returns.
 
     Args:
+        args: What it is to say of tokens.
         totals: The fit.
+        tokens: Its tokens; None if they were not counted.
         began: When it began, by ``time.time()``.
     """
     from transformers.trainer_utils import TrainOutput, speed_metrics
 
-    metrics = speed_metrics("train", began, num_samples=totals.samples, num_steps=totals.steps)
+    num_tokens = tokens.tokens if tokens is not None and args.include_tokens_per_second else None
+    metrics = speed_metrics("train", began, totals.samples, totals.steps, num_tokens)
+    if tokens is not None and args.include_num_input_tokens_seen != "no":
+        metrics["num_input_tokens_seen"] = tokens.seen
     metrics["train_loss"] = totals.loss
     return TrainOutput(totals.step, totals.loss, metrics)

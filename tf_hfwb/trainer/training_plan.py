@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tf_hfwb.data import Batches
+from tf_hfwb.fit.token_totals import TokenCounts, TokenTotals
 from tf_hfwb.step_policies import EverySteps, Never, Once, Policy
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
 from tf_hfwb.trainer.training_length import TrainingLength
@@ -22,6 +23,7 @@ class TrainingPlan:
         batch_size: Samples of a batch over all replicas.
         evaluations: What it evaluates on in between, by the dataset's name, which is empty when there is only one.
         length: How long it is, and where it begins.
+        token_counts: The tokens of its batches; None if they are not counted.
     """
 
     args: TFTrainingArguments
@@ -29,6 +31,12 @@ class TrainingPlan:
     batch_size: int
     evaluations: Mapping[str, Batches]
     length: TrainingLength
+    token_counts: TokenCounts | None
+
+    def count_tokens(self) -> TokenTotals | None:
+        """The callback that counts tokens; None if they are not counted."""
+        in_rows = self.args.include_num_input_tokens_seen != "no"
+        return None if self.token_counts is None else TokenTotals(self.token_counts, in_rows=in_rows)
 
     @property
     def log_freq(self) -> Literal["no", "epoch"] | int:
@@ -48,15 +56,17 @@ class TrainingPlan:
     @property
     def eval_policy(self) -> Policy:
         """The steps after which to evaluate."""
-        return self._policy(self.args.eval_strategy, self.args.eval_interval)
+        args = self.args
+        return self._policy(args.eval_strategy, args.eval_interval, args.eval_delay)
 
     @property
     def save_policy(self) -> Policy:
         """The steps after which to save; what is the best is known where an evaluation was made."""
         return self._policy(self.args.save_strategy, self.args.save_steps)
 
-    def _policy(self, strategy: str, interval: float) -> Policy:
-        return EverySteps(steps_of(interval, self.length.steps)) if strategy == "steps" else Never()
+    def _policy(self, strategy: str, interval: float, earliest: float = 0) -> Policy:
+        steps = steps_of(interval, self.length.steps)
+        return EverySteps(steps, earliest=earliest) if strategy == "steps" else Never()
 
     @property
     def checkpoint_arguments(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from typing import Any
@@ -10,6 +11,8 @@ from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.fit.stop_after_steps import first_step_of
 from tf_hfwb.resume.find_checkpoint import find_checkpoint
 from tf_hfwb.resume.restore import resume_from, warn_of_other_data
+from tf_hfwb.resume.resume_position import Position
+from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.training_plan import TrainingPlan
 from tf_hfwb.trainer.weight_building import build_weights
@@ -45,6 +48,26 @@ def find_training_checkpoint(args: TFTrainingArguments, source: str | os.PathLik
         run_name=args.run_name,
         is_tracked="wandb" in (args.report_to or ()),
     )
+
+
+def training_position(args: TFTrainingArguments, checkpoint: Checkpoint | None) -> Position:
+    """Where a training begins in its data.
+
+    Args:
+        args: Whether it begins the epoch anew in which the checkpoint was written.
+        checkpoint: What it resumes from; None for a fresh start.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, or has no state of a training.
+    """
+    if checkpoint is None:
+        return Position()
+    state = TrainerState.read(checkpoint)
+    state.check_resumable(checkpoint.path)
+    position = state.position
+    if args.ignore_data_skip:
+        return dataclasses.replace(position, batch=0, batches=position.batches - position.batch)
+    return position
 
 
 def restore_training(model: Any, checkpoint: Checkpoint, plan: TrainingPlan) -> None:

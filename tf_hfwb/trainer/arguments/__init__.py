@@ -6,4 +6,7 @@
 * ``schedule_options.py``: what ``lr_scheduler_kwargs`` may say.
 * ``former_spellings.py``: former names of arguments; ``unknown_arguments.py``: names that do not exist;
   ``unused_arguments.py``: arguments that the data leaves without effect.
+* ``argument_setters.py``: methods that set the arguments of one topic.
+* ``device_members.py``: what scripts ask about devices; ``default_strategies.py``: the strategy that uses them all.
+* ``worker_members.py``: what they ask about processes; ``worker_cluster.py``: the workers that ``TF_CONFIG`` names.
 """

@@ -20,6 +20,8 @@ def check_combinations(args: TFTrainingArguments) -> None:
     _check_schedule(args)
     _check_plateau(args)
     _check_deletion(args)
+    _check_tpu(args)
+    _check_prefetching(args)
     _check_registry(args)
     _check_saving_the_best(args)
     _check_loading_the_best(args)
@@ -69,6 +71,22 @@ def _check_plateau(args: TFTrainingArguments) -> None:
 def _check_deletion(args: TFTrainingArguments) -> None:
     if args.delete_superseded and args.save_total_limit is None:
         raise SettingError("delete_superseded", True, expected="False without a limit", advice="Set save_total_limit.")
+
+
+def _check_tpu(args: TFTrainingArguments) -> None:
+    for name in ("tpu_zone", "gcp_project"):
+        if args.tpu_name is None and getattr(args, name) is not None:
+            raise SettingError(name, getattr(args, name), expected="None without tpu_name", advice="Set tpu_name.")
+
+
+def _check_prefetching(args: TFTrainingArguments) -> None:
+    if args.dataloader_prefetch_factor is not None and not args.dataloader_num_workers:
+        raise SettingError(
+            "dataloader_prefetch_factor",
+            args.dataloader_prefetch_factor,
+            expected="None without dataloader_num_workers, for each of which it counts",
+            advice="Set dataloader_num_workers=1.",
+        )
 
 
 def _check_registry(args: TFTrainingArguments) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tf_hfwb.trainer.arguments.argument_values import SaveStrategy, Schedule, Strategy
+from tf_hfwb.trainer.arguments.argument_values import LogLevel, SaveStrategy, Schedule, Strategy
 
 
 def _option(default: Any, help: str) -> Any:
@@ -30,14 +30,16 @@ class ArgumentFields:
     do_eval: bool = _option(False, "For scripts: whether to evaluate.")
     do_predict: bool = _option(False, "For scripts: whether to predict.")
     eval_strategy: Strategy = _option("no", "When to evaluate: never, every eval_steps steps, or each epoch.")
-    prediction_loss_only: bool = _option(False, "Evaluate the loss only, and keep no predictions.")
+    prediction_loss_only: bool = _option(
+        False, "Evaluate the loss only: no predictions are kept, and compute_metrics is not called.")
     per_device_train_batch_size: int = _option(8, "Samples of one batch on one device.")
     per_device_eval_batch_size: int = _option(8, "Samples of one evaluation batch on one device.")
     per_gpu_train_batch_size: int | None = _option(None, "The former name of per_device_train_batch_size.")
     per_gpu_eval_batch_size: int | None = _option(None, "The former name of per_device_eval_batch_size.")
     gradient_accumulation_steps: int = _option(1, "Batches whose gradients make one step.")
     eval_accumulation_steps: int | None = _option(None, "Evaluation batches after which predictions leave the device.")
-    eval_delay: float = _option(0, "Steps or epochs before the first evaluation, as eval_strategy counts.")
+    eval_delay: float = _option(
+        0, "The earliest step or epoch, as eval_strategy counts, at which a training evaluates.")
     torch_empty_cache_steps: int | None = _option(None, "Steps after which PyTorch empties its cache.")
     learning_rate: float = _option(5e-5, "The highest learning rate of the schedule.")
     weight_decay: float = _option(0.0, "Decay of all weights except biases and those of normalisation layers.")
@@ -52,9 +54,10 @@ class ArgumentFields:
         None, "Options of the schedule, as a dict or JSON, under the names of transformers' functions.")
     warmup_ratio: float = _option(0.0, "Share of all steps over which the learning rate rises from 0.")
     warmup_steps: int = _option(0, "Steps over which the learning rate rises from 0; wins over warmup_ratio.")
-    log_level: str = _option("passive", "For scripts: the level of logging on the main worker.")
-    log_level_replica: str = _option("warning", "For scripts: the level of logging on other workers.")
-    log_on_each_node: bool = _option(True, "For scripts: whether each machine's first worker logs as the main one.")
+    log_level: LogLevel = _option(
+        "passive", "The level that the loggers of transformers and tf_hfwb get on the main worker; passive leaves it.")
+    log_level_replica: LogLevel = _option("warning", "The level that these loggers get on the other workers.")
+    log_on_each_node: bool = _option(True, "Whether the first worker of each machine logs as the main one does.")
     logging_dir: str | None = _option(None, "The directory of TensorBoard's logs.")
     logging_strategy: Strategy = _option("steps", "When to log: never, every logging_steps steps, or each epoch.")
     logging_first_step: bool = _option(False, "Also log the first step.")
@@ -70,7 +73,8 @@ class ArgumentFields:
         None, "How many checkpoints to keep; the newest and the best stay in any case.")
     save_safetensors: bool = _option(True, "Write PyTorch's weights as safetensors and not with pickle.")
     save_on_each_node: bool = _option(False, "Save on each machine and not only on the first.")
-    save_only_model: bool = _option(False, "Save the model without the state of its training.")
+    save_only_model: bool = _option(
+        False, "Save the model without the state of its training; no training resumes from such checkpoints.")
     restore_callback_states_from_checkpoint: bool = _option(False, "Restore the states of callbacks on a resume.")
     no_cuda: bool = _option(False, "The former name of use_cpu.")
     use_cpu: bool = _option(False, "Leave GPUs unused.")
@@ -85,7 +89,8 @@ class ArgumentFields:
     bf16_full_eval: bool = _option(False, "Evaluate outside of a training in bfloat16; weights stay in float32.")
     fp16_full_eval: bool = _option(False, "Evaluate outside of a training in float16; weights stay in float32.")
     tf32: bool | None = _option(None, "Whether GPUs multiply float32 as TensorFloat-32; as TensorFlow does when None.")
-    local_rank: int = _option(-1, "The number of a process that PyTorch's launcher has started.")
+    local_rank: int = _option(
+        -1, "The number of this process on its machine, among the workers that TF_CONFIG names; -1 without them.")
     ddp_backend: str | None = _option(None, "How PyTorch's processes communicate.")
     tpu_num_cores: int | None = _option(None, "The number of TPU cores that PyTorch's launcher uses.")
     tpu_metrics_debug: bool = _option(False, "Print PyTorch XLA's metrics.")
@@ -93,8 +98,10 @@ class ArgumentFields:
     dataloader_drop_last: bool = _option(False, "Drop the last batch of an epoch when it is smaller.")
     eval_steps: float | None = _option(
         None, "Steps between evaluations; below 1 a share of all steps; logging_steps when None.")
-    dataloader_num_workers: int = _option(0, "Processes that load data with PyTorch.")
-    dataloader_prefetch_factor: int | None = _option(None, "Batches that are loaded in advance.")
+    dataloader_num_workers: int = _option(
+        0, "Threads that run data_collator, instead of one; without it TensorFlow's threads make batches in any case.")
+    dataloader_prefetch_factor: int | None = _option(
+        None, "Batches that each of these threads makes in advance; as TensorFlow does when None.")
     past_index: int = _option(-1, "Which output is the memory of the next batch.")
     run_name: str | None = _option(None, "The name of the W&B run.")
     disable_tqdm: bool = _option(False, "No progress bar; the name is that of transformers, the bar is Keras's.")
@@ -109,7 +116,8 @@ class ArgumentFields:
     greater_is_better: bool | None = _option(
         None, "Whether a higher value of that metric is better. When None, a metric that the model was compiled with "
         "tells; for any other it is guessed by the name: False for a loss or an error rate.")
-    ignore_data_skip: bool = _option(False, "On a resume, begin the data anew and not where the training stopped.")
+    ignore_data_skip: bool = _option(
+        False, "On a resume, begin the epoch anew and not at the batch where the training stopped.")
     fsdp: list[str] | str | None = _option(None, "PyTorch's sharding of weights.")
     fsdp_min_num_params: int = _option(0, "PyTorch's sharding: the smallest part.")
     fsdp_config: dict[str, Any] | str | None = _option(None, "PyTorch's sharding: its options.")
@@ -123,8 +131,10 @@ class ArgumentFields:
     optim: str = _option("adamw_torch", "The optimizer.")
     optim_args: str | None = _option(None, "Options of the optimizer: name=value,name=value.")
     adafactor: bool = _option(False, "The former spelling of optim='adafactor'.")
-    group_by_length: bool = _option(False, "Make batches of samples of about the same length, to pad less.")
-    length_column_name: str = _option("length", "The column with the lengths of samples, for group_by_length.")
+    group_by_length: bool = _option(
+        False, "Train on batches of samples of about the same length, the longest first, to pad less.")
+    length_column_name: str = _option(
+        "length", "For group_by_length: the column with the lengths of samples; without it the main input tells them.")
     report_to: None | str | list[str] = _option(None, "wandb, none, all, or a list of them; all when None.")  # noqa: RUF036
     project: str = _option("huggingface", "The project of Trackio.")
     trackio_space_id: str | None = _option("trackio", "The space of Trackio.")
@@ -133,7 +143,8 @@ class ArgumentFields:
     ddp_broadcast_buffers: bool | None = _option(None, "An option of PyTorch's DistributedDataParallel.")
     dataloader_pin_memory: bool = _option(True, "Load data into pinned memory with PyTorch.")
     dataloader_persistent_workers: bool = _option(False, "Keep PyTorch's data loading processes between epochs.")
-    skip_memory_metrics: bool = _option(True, "Do not report memory use in the metrics.")
+    skip_memory_metrics: bool = _option(
+        True, "Do not add the memory that was used to the metrics of train, evaluate and predict.")
     use_legacy_prediction_loop: bool = _option(False, "Use a former evaluation loop of the Trainer.")
     push_to_hub: bool = _option(False, "Push checkpoints and the saved model to the Hub, as hub_strategy says.")
     resume_from_checkpoint: str | None = _option(None, "For scripts: what to pass to train.")
@@ -158,7 +169,8 @@ class ArgumentFields:
     push_to_hub_organization: str | None = _option(None, "A former part of hub_model_id.")
     push_to_hub_token: str | None = _option(None, "The former name of hub_token.")
     mp_parameters: str = _option("", "Options of SageMaker's launcher.")
-    auto_find_batch_size: bool = _option(False, "Halve the batch size and begin again when memory is exhausted.")
+    auto_find_batch_size: bool = _option(
+        False, "Halve per_device_train_batch_size and begin again while the first step does not fit into the memory.")
     full_determinism: bool = _option(False, "Let TensorFlow compute the same bits every time, at the cost of speed.")
     torchdynamo: str | None = _option(None, "A former option of PyTorch's compiler.")
     ray_scope: str | None = _option("last", "Which result of a trial Ray Tune takes.")
@@ -166,14 +178,16 @@ class ArgumentFields:
     torch_compile: bool = _option(False, "Compile the model with PyTorch.")
     torch_compile_backend: str | None = _option(None, "An option of PyTorch's compiler.")
     torch_compile_mode: str | None = _option(None, "An option of PyTorch's compiler.")
-    include_tokens_per_second: bool = _option(False, "Report tokens per second at the end of training.")
-    include_num_input_tokens_seen: str | bool = _option(False, "Count the tokens that were trained on.")
+    include_tokens_per_second: bool = _option(False, "Add tokens per second to the metrics of train.")
+    include_num_input_tokens_seen: str | bool = _option(
+        False, "Count the tokens that were trained on, for rows and the metrics of train: all, non_padding, or no, "
+        "which True and False mean, too.")
     neftune_noise_alpha: float | None = _option(None, "Noise that is added to embeddings in training.")
     optim_target_modules: None | str | list[str] = _option(None, "The layers that GaLore optimizes.")  # noqa: RUF036
     batch_eval_metrics: bool = _option(
         False, "Call compute_metrics(prediction, compute_result=...) with each batch, and keep none of them; "
         "compute_result is True for the last one, whose result counts.")
-    eval_on_start: bool = _option(False, "Evaluate before the first step.")
+    eval_on_start: bool = _option(False, "Evaluate before the first step of a training; not where one is resumed.")
     use_liger_kernel: bool = _option(False, "Use Liger's kernels for PyTorch.")
     liger_kernel_config: dict[str, Any] | str | None = _option(None, "Options of Liger's kernels.")
     eval_use_gather_object: bool = _option(False, "Gather nested objects from PyTorch's processes.")
@@ -189,9 +203,11 @@ class ArgumentFields:
     generation_config: str | None = _option(
         None, "A directory, a file or a model's name on the Hub with a generation config that replaces the model's.")
     # Those of transformers' TFTrainingArguments.
-    tpu_name: str | None = _option(None, "The name of the TPU.")
-    tpu_zone: str | None = _option(None, "The zone of the TPU.")
-    gcp_project: str | None = _option(None, "The project of the TPU.")
+    tpu_name: str | None = _option(
+        None, "The name of the TPU of args.strategy, in whose scope the model must then be created; local on the TPU's "
+        "own machine.")
+    tpu_zone: str | None = _option(None, "The zone of that TPU.")
+    gcp_project: str | None = _option(None, "The project of that TPU on Google Cloud.")
     poly_power: float = _option(
         1.0, "The power of the polynomial schedule, and of the linear one, as transformers' TFTrainer had it.")
     xla: bool = _option(False, "Compile the model with XLA.")

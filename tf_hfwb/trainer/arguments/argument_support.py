@@ -23,7 +23,6 @@ class Refusal(NamedTuple):
 FOR_SCRIPTS = frozenset(
     [
         *("overwrite_output_dir", "do_train", "do_eval", "do_predict", "resume_from_checkpoint"),
-        *("log_level", "log_level_replica", "log_on_each_node"),
     ]
 )
 
@@ -56,7 +55,9 @@ WITHOUT_EFFECT: dict[str, str] = {
     "use_legacy_prediction_loop": "there is one evaluation loop",
 }
 
-_STRATEGY = "Create the model in the scope of a tf.distribute strategy, which the trainer then uses."
+_STRATEGY = (
+    "Create the model in the scope of a tf.distribute strategy such as args.strategy, which the trainer then uses."
+)
 _XLA = "Use xla=True."
 _LATER = Refusal("it is not supported yet", "Leave it out.")
 _FSDP = Refusal("it shards weights over PyTorch's processes", _STRATEGY)
@@ -66,7 +67,6 @@ _LIGER = Refusal("Liger's kernels are PyTorch's", _XLA)
 REFUSED: dict[str, Refusal] = {
     "save_on_each_node": Refusal("only the chief worker saves", "Let all workers see one output_dir."),
     "jit_mode_eval": _COMPILER,
-    "local_rank": Refusal(_PYTORCH_PROCESSES, "Start one process without torchrun. " + _STRATEGY),
     "tpu_metrics_debug": Refusal("these are metrics of PyTorch XLA", "Use TensorFlow's profiler."),
     "past_index": Refusal("memories of earlier batches are not handed on", "Leave it out."),
     "fsdp": _FSDP,
@@ -85,29 +85,12 @@ REFUSED: dict[str, Refusal] = {
     "optim_target_modules": Refusal("GaLore and its like are PyTorch's", "Use optim='adafactor' to save memory."),
     "use_liger_kernel": _LIGER,
     "liger_kernel_config": _LIGER,
-    "prediction_loss_only": _LATER,
-    "eval_delay": _LATER,
-    "save_only_model": _LATER,
     "use_cpu": _LATER,
     "tf32": _LATER,
     "debug": _LATER,
-    "dataloader_num_workers": _LATER,
-    "dataloader_prefetch_factor": _LATER,
-    "ignore_data_skip": _LATER,
-    "group_by_length": _LATER,
-    "length_column_name": _LATER,
-    "skip_memory_metrics": _LATER,
     "gradient_checkpointing": _LATER,
     "gradient_checkpointing_kwargs": _LATER,
-    "eval_do_concat_batches": _LATER,
-    "auto_find_batch_size": _LATER,
-    "include_tokens_per_second": _LATER,
-    "include_num_input_tokens_seen": _LATER,
     "neftune_noise_alpha": _LATER,
-    "eval_on_start": _LATER,
-    "tpu_name": _LATER,
-    "tpu_zone": _LATER,
-    "gcp_project": _LATER,
     "xla": _LATER,
 }
 

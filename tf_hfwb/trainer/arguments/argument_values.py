@@ -13,6 +13,7 @@ from tf_hfwb.trainer.optimization.optimizer_names import parse_optimizer
 # HfArgumentParser makes a flag with these choices of a field of such a type.
 Strategy = Literal["no", "steps", "epoch"]
 SaveStrategy = Literal["no", "steps", "epoch", "best"]
+LogLevel = Literal["detail", "debug", "info", "warning", "error", "critical", "passive"]
 Schedule = Literal[
     "linear",
     "cosine",
@@ -33,7 +34,11 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "save_strategy": get_args(SaveStrategy),
     "lr_scheduler_type": get_args(Schedule),
     "hub_strategy": ("end", "every_save", "checkpoint", "all_checkpoints"),
+    "include_num_input_tokens_seen": ("no", "all", "non_padding"),
+    "log_level": get_args(LogLevel),
+    "log_level_replica": get_args(LogLevel),
 }
+_WORDS_OF_FLAGS = {"true": "all", "false": "no"}  # For include_num_input_tokens_seen, which once was a flag.
 _INTEGRATIONS = ("wandb",)
 _INCLUDABLE = ("inputs", "loss")  # In what compute_metrics gets.
 
@@ -87,6 +92,10 @@ _RULES: dict[str, _Rule] = {
     "save_total_limit": _Rule(
         _or_none(lambda v: type(v) is int and v >= 1), "a number of checkpoints, 1 or more, or None to keep all"
     ),
+    "eval_delay": _FINITE,
+    "dataloader_num_workers": _Rule(lambda v: _is_int(v, 0), "a number of threads, 0 or more"),
+    "dataloader_prefetch_factor": _COUNT_OR_NONE,
+    "length_column_name": _Rule(lambda v: isinstance(v, str) and v != "", "the name of a column"),
     "link_to_registry": _Rule(_or_none(lambda v: isinstance(v, str) and v != ""), "a collection's name, or None"),
     "metric_for_best_model": _Rule(_or_none(lambda v: isinstance(v, str)), "the name of a metric, or None"),
     "greater_is_better": _Rule(_or_none(lambda v: isinstance(v, bool)), "True, False, or None"),
@@ -109,6 +118,8 @@ def check_values(args: Any) -> None:
     Raises:
         SettingError: A value is out of range, or a word is unknown.
     """
+    kind = args.include_num_input_tokens_seen
+    args.include_num_input_tokens_seen = _WORDS_OF_FLAGS.get(str(kind).lower(), kind)
     for name, words in _WORDS.items():
         setattr(args, name, _plain_word(name, getattr(args, name), words))
     for name, rule in _RULES.items():

@@ -11,19 +11,21 @@ from typing import Any, TypeVar
 from tf_hfwb.secret_masking import mask
 from tf_hfwb.step_policies import higher_is_better
 from tf_hfwb.trainer.arguments.argument_combinations import check_combinations
-from tf_hfwb.trainer.arguments.argument_fields import ArgumentFields
+from tf_hfwb.trainer.arguments.argument_setters import ArgumentSetters
 from tf_hfwb.trainer.arguments.argument_support import mention_arguments_without_effect, refuse_unsupported
 from tf_hfwb.trainer.arguments.argument_values import check_values, parse_report_to
-from tf_hfwb.trainer.arguments.former_spellings import take_former_spellings
+from tf_hfwb.trainer.arguments.device_members import DeviceMembers
+from tf_hfwb.trainer.arguments.former_spellings import FORMER, take_former_spellings
 from tf_hfwb.trainer.arguments.schedule_options import options_of_schedule, parse_schedule_kwargs
 from tf_hfwb.trainer.arguments.unknown_arguments import refuse_unknown
+from tf_hfwb.trainer.arguments.worker_members import take_local_rank
 from tf_hfwb.validation.argument_checks import directory, plain
 
 _Arguments = TypeVar("_Arguments", bound="TFTrainingArguments")
 
 
 @dataclass
-class TFTrainingArguments(ArgumentFields):
+class TFTrainingArguments(ArgumentSetters, DeviceMembers):
     """The arguments of a training, named as in transformers' ``TrainingArguments`` and with its defaults.
 
     Each does what it says, has no effect because nothing is lost without it (which is said once), or is refused with
@@ -67,6 +69,7 @@ class TFTrainingArguments(ArgumentFields):
         for each in dataclasses.fields(self):
             setattr(self, each.name, plain(each.name, getattr(self, each.name)))
         self.report_to = parse_report_to(self.report_to)
+        take_local_rank(self)
         if isinstance(self.include_for_metrics, str):
             self.include_for_metrics = [self.include_for_metrics]
         self.lr_scheduler_kwargs = parse_schedule_kwargs(self.lr_scheduler_kwargs)
@@ -87,13 +90,24 @@ class TFTrainingArguments(ArgumentFields):
         return self.greater_is_better if self._is_direction_given else None
 
     @property
+    def evaluates(self) -> bool:
+        """Whether a training evaluates."""
+        return self.eval_strategy != "no" or self.eval_on_start
+
+    @property
+    def counted_tokens(self) -> str:
+        """Which tokens are counted in a training: ``"no"``, ``"all"`` or ``"non_padding"``."""
+        kind = str(self.include_num_input_tokens_seen)
+        return "all" if kind == "no" and self.include_tokens_per_second else kind
+
+    @property
     def eval_interval(self) -> float:
         """The interval of evaluations by steps."""
         return self.logging_steps if self.eval_steps is None else self.eval_steps
 
-    def warmup(self, total_steps: int) -> int:
-        """The number of warm-up steps among ``total_steps``, as transformers counts them."""
-        return self.warmup_steps if self.warmup_steps > 0 else math.ceil(total_steps * self.warmup_ratio)
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """The number of warm-up steps among those of a training, as transformers counts them."""
+        return self.warmup_steps if self.warmup_steps > 0 else math.ceil(num_training_steps * self.warmup_ratio)
 
     def schedule_options(self) -> dict[str, Any]:
         """All options of the learning-rate schedule."""
@@ -101,11 +115,6 @@ class TFTrainingArguments(ArgumentFields):
         if self.lr_scheduler_type == "linear" or self.poly_power != 1.0:
             options["power"] = self.poly_power
         return options
-
-    def __repr__(self) -> str:
-        """All arguments, with secrets masked."""
-        values = ", ".join(f"{name}={value!r}" for name, value in self.to_dict().items())
-        return f"{type(self).__name__}({values})"
 
     def to_dict(self) -> dict[str, Any]:
         """All arguments as plain values, with secrets masked."""
@@ -115,6 +124,18 @@ class TFTrainingArguments(ArgumentFields):
     def to_json_string(self) -> str:
         """All arguments as JSON."""
         return json.dumps(self.to_dict(), indent=2)
+
+    def to_sanitized_dict(self) -> dict[str, Any]:
+        """All arguments, and the batch sizes over all devices, as numbers, bools and strings."""
+        values = self.to_dict() | {"train_batch_size": self.train_batch_size, "eval_batch_size": self.eval_batch_size}
+        return {name: value if type(value) in (bool, int, float, str) else str(value) for name, value in values.items()}
+
+    def __str__(self) -> str:
+        """All arguments that are not former spellings, one a line, with secrets masked."""
+        values = sorted((name, value) for name, value in self.to_dict().items() if name not in FORMER)
+        return "\n".join([f"{type(self).__name__}(", *(f"{name}={value!r}," for name, value in values), ")"])
+
+    __repr__ = __str__
 
 
 TFSeq2SeqTrainingArguments = TFTrainingArguments  # They have the arguments of transformers' Seq2SeqTrainingArguments.

@@ -32,6 +32,8 @@ def warn_of_unused_arguments(
         unused.append("data_collator")
     if is_training and args.dataloader_drop_last:
         unused.append("dataloader_drop_last=True")
+    if is_training and args.auto_find_batch_size:
+        unused.append("auto_find_batch_size=True")
     if is_training and args.data_seed is not None:
         unused.append(f"data_seed={args.data_seed}")
     if unused:
