@@ -40,7 +40,7 @@ def test_arguments_by_position_are_those_of_the_trainer_of_transformers():
         line.split(":")[0].strip() for line in signature.splitlines() if line.startswith("        ") and ":" in line
     ]
     theirs = [name for name in theirs if name.isidentifier()]
-    assert names == [*theirs, "tokenizer"]
+    assert names == [*theirs, "tokenizer", "tb_writer"]
 
 
 def test_a_call_by_position():
