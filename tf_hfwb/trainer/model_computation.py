@@ -10,6 +10,7 @@ from tf_hfwb.keras_compat import Host
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.label_smoothing import use_label_smoothing
 from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation
+from tf_hfwb.trainer.training_backend import compile_with_xla
 from tf_hfwb.trainer.training_precision import (
     begin_precision,
     end_precision,
@@ -31,11 +32,12 @@ def begin_training(host: Host, args: TFTrainingArguments, batches: Batches, eval
         SettingError: It cannot.
     """
     use_label_smoothing(host, args, evaluation)
+    compile_with_xla(host, args)
     begin_precision(host, precision_of_training(args), batches, evaluation)
 
 
 def end_training(host: Host, evaluation: TrainerEvaluation) -> None:
-    """Let the model compute as it did before; its loss stays."""
+    """Let the model compute as it did before; its loss and XLA stay."""
     end_precision(host, evaluation)
 
 

@@ -36,6 +36,7 @@ from tf_hfwb.trainer.trainer_evaluation import (
     prepare_callbacks,
 )
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
+from tf_hfwb.trainer.training_backend import check_backend
 from tf_hfwb.trainer.training_fit import run_fit, training_output
 from tf_hfwb.trainer.training_length import remaining_data, training_length
 from tf_hfwb.trainer.training_plan import TrainingPlan
@@ -129,6 +130,7 @@ class TFTrainer:
         self._warned: set[str] = set()  # Datasets of which the user was told that arguments have no effect.
         if not self._host.is_compiled:
             self._host.set_optimizer(self._create_optimizer(self.args.learning_rate))
+        check_backend(self._host, self.args)
         use_label_smoothing(self._host, self.args, self._evaluation)
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)

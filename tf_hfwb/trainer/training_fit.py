@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.fit.fit_session import running_session
 from tf_hfwb.fit.training_totals import TrainingTotals
+from tf_hfwb.trainer.training_backend import checks_of_numbers
 from tf_hfwb.trainer.training_plan import TrainingPlan
 
 if TYPE_CHECKING:
@@ -22,14 +23,15 @@ def run_fit(model: Any, plan: TrainingPlan, callbacks: Sequence[Any]) -> None:
         callbacks: All callbacks, in order.
     """
     try:
-        model.fit(
-            plan.batches.dataset,
-            steps_per_epoch=plan.length.batches_per_epoch,
-            epochs=plan.length.epochs,
-            callbacks=callbacks,
-            shuffle=False,  # The pipeline shuffles.
-            verbose=0 if plan.args.disable_tqdm else "auto",
-        )
+        with checks_of_numbers(model, plan.args):
+            model.fit(
+                plan.batches.dataset,
+                steps_per_epoch=plan.length.batches_per_epoch,
+                epochs=plan.length.epochs,
+                callbacks=callbacks,
+                shuffle=False,  # The pipeline shuffles.
+                verbose=0 if plan.args.disable_tqdm else "auto",
+            )
     except BaseException:
         session = running_session(model)
         if session is not None:

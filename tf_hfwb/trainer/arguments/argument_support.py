@@ -89,9 +89,6 @@ REFUSED: dict[str, Refusal] = {
     "gradient_accumulation_steps": _LATER,
     "eval_delay": _LATER,
     "save_only_model": _LATER,
-    "use_cpu": _LATER,
-    "tf32": _LATER,
-    "debug": _LATER,
     "dataloader_num_workers": _LATER,
     "dataloader_prefetch_factor": _LATER,
     "ignore_data_skip": _LATER,
@@ -118,7 +115,6 @@ REFUSED: dict[str, Refusal] = {
     "tpu_name": _LATER,
     "tpu_zone": _LATER,
     "gcp_project": _LATER,
-    "xla": _LATER,
 }
 
 _mentioned: set[str] = set()  # In this process.

@@ -70,6 +70,8 @@ _RULES: dict[str, _Rule] = {
     "adam_epsilon": _FINITE,
     "max_grad_norm": _FINITE,
     "poly_power": _FINITE,
+    "tf32": _Rule(_or_none(lambda v: isinstance(v, bool)), "True, False, or None"),
+    "debug": _Rule(lambda v: v in ("", "underflow_overflow"), "'' or 'underflow_overflow'"),
     "label_smoothing_factor": _BETA,
     "adam_beta1": _BETA,
     "adam_beta2": _BETA,
