@@ -1,4 +1,4 @@
-"""How a trainer's model computes in a training and in an evaluation: loss and precision."""
+"""How a trainer's model computes in a training and in an evaluation: loss, precision and memory."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 from tf_hfwb.data import Batches
-from tf_hfwb.keras_compat import Host
+from tf_hfwb.keras_compat import Host, keep_activations
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.gradient_checkpointing import use_gradient_checkpointing
 from tf_hfwb.trainer.label_smoothing import use_label_smoothing
 from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation
 from tf_hfwb.trainer.training_backend import compile_with_xla
@@ -32,6 +33,7 @@ def begin_training(host: Host, args: TFTrainingArguments, batches: Batches, eval
         SettingError: It cannot.
     """
     use_label_smoothing(host, args, evaluation)
+    use_gradient_checkpointing(host, args)
     compile_with_xla(host, args)
     begin_precision(host, precision_of_training(args), batches, evaluation)
 
@@ -39,6 +41,7 @@ def begin_training(host: Host, args: TFTrainingArguments, batches: Batches, eval
 def end_training(host: Host, evaluation: TrainerEvaluation) -> None:
     """Let the model compute as it did before; its loss and XLA stay."""
     end_precision(host, evaluation)
+    keep_activations(host.model)
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ WITHOUT_EFFECT: dict[str, str] = {
     "trackio_space_id": "nothing is reported to Trackio",
     "dataloader_pin_memory": "TensorFlow moves data to devices itself",
     "dataloader_persistent_workers": "tf.data has threads and no processes",
+    "gradient_checkpointing_kwargs": "there is one way in which TensorFlow computes activations again",
     "use_legacy_prediction_loop": "there is one evaluation loop",
 }
 
@@ -104,8 +105,6 @@ REFUSED: dict[str, Refusal] = {
     "hub_private_repo": _LATER,
     "hub_always_push": _LATER,
     "hub_revision": _LATER,
-    "gradient_checkpointing": _LATER,
-    "gradient_checkpointing_kwargs": _LATER,
     "eval_do_concat_batches": _LATER,
     "auto_find_batch_size": _LATER,
     "include_tokens_per_second": _LATER,
