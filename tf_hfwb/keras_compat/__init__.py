@@ -16,7 +16,8 @@ Its training:
 * ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``: the loss of every step, recorded in
   the training graph; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is called
   around each execution of the train function.
-* ``recomputed_layers.py``: activations that are computed again, to save memory.
+* ``recomputed_layers.py``: activations that are computed again, to save memory; ``noisy_embeddings.py``: noise on
+  embeddings.
 * ``gradients/``: the gradients of a step, summarized in the training graph.
 * ``fit_arguments.py``: the arguments of the running ``fit``; ``preserved_metrics.py``: an evaluation in the middle of
   it; ``evaluation_hooks.py``: the hooks of an evaluation that a trainer runs.
@@ -51,6 +52,7 @@ from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing, write_texts
 from tf_hfwb.keras_compat.model_files.transformers_files import plain_configuration
+from tf_hfwb.keras_compat.noisy_embeddings import add_noise, remove_noise
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
 from tf_hfwb.keras_compat.recomputed_layers import keep_activations, recompute_blocks
 from tf_hfwb.keras_compat.reduced_precision import reduce_precision, restore_precision
@@ -112,7 +114,9 @@ __all__ = [
     "can_smooth_labels",
     "preserve_metrics",
     "keep_activations",
+    "add_noise",
     "recompute_blocks",
+    "remove_noise",
     "reduce_precision",
     "restore_precision",
     "smooth_labels",

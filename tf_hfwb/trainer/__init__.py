@@ -10,7 +10,7 @@
 * ``model_computation.py``: how the model computes in a training and in an evaluation.
 * ``training_backend.py``: settings of TensorFlow, JAX and XLA.
 * ``training_precision.py``: train in 16 bits; ``label_smoothing.py``: smooth the labels of the loss;
-  ``gradient_checkpointing.py``: compute activations again.
+  ``gradient_checkpointing.py``: compute activations again; ``embedding_noise.py``: noise on the input embeddings.
 * ``training_resume.py``: resume from a checkpoint; ``weight_building.py``: the weights of a model that has none yet.
 * ``trainer_callbacks.py``: the callbacks that arguments ask for; ``training_fit.py``: run ``fit`` and sum it up;
   ``trainer_reporting.py``: the W&B run that hears of it.

@@ -109,7 +109,6 @@ REFUSED: dict[str, Refusal] = {
     "auto_find_batch_size": _LATER,
     "include_tokens_per_second": _LATER,
     "include_num_input_tokens_seen": _LATER,
-    "neftune_noise_alpha": _LATER,
     "eval_on_start": _LATER,
     "tpu_name": _LATER,
     "tpu_zone": _LATER,

@@ -70,6 +70,7 @@ _RULES: dict[str, _Rule] = {
     "adam_epsilon": _FINITE,
     "max_grad_norm": _FINITE,
     "poly_power": _FINITE,
+    "neftune_noise_alpha": _Rule(_or_none(lambda v: math.isfinite(v) and v > 0), "a finite number above 0, or None"),
     "tf32": _Rule(_or_none(lambda v: isinstance(v, bool)), "True, False, or None"),
     "debug": _Rule(lambda v: v in ("", "underflow_overflow"), "'' or 'underflow_overflow'"),
     "label_smoothing_factor": _BETA,
