@@ -91,7 +91,7 @@ def test_train_evaluate_predict_and_save(name, tmp_path):
     same = {name.replace("test_", "eval_"): value for name, value in test.metrics.items()}
     for metric in ("eval_loss", "eval_right"):
         assert same[metric] == pytest.approx(after[metric])
-    assert set(same) == set(after)
+    assert {*same, "epoch"} == set(after)
     assert after["eval_right"] == pytest.approx(accuracy(EvalPrediction(test.predictions, test.label_ids))["right"])
 
     trainer.save_model(tmp_path)
