@@ -20,6 +20,13 @@ def nightly(*values):
     return pytest.param(*values, marks=pytest.mark.nightly)
 
 
+def on_both(names, *often: str) -> list:
+    """Cases ``(Keras, name)``: all names on Keras 3, and on tf_keras some of them often, the others nightly."""
+    return [("keras", name) for name in names] + [
+        ("tf_keras", name) if name in often else nightly("tf_keras", name) for name in names
+    ]
+
+
 def records(directory=None) -> list[dict]:
     """The records of a run's transaction log, of the last run's by default, as ``wandb leet inspect`` prints them."""
     from tf_hfwb.tracking.run_history import inspect_commands

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny
 import transformers
-from helpers import KERASES, nightly, samples
+from helpers import KERASES, nightly, on_both, samples
 from trainer_events import Recorder, Reference, asking, torch_events
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
@@ -55,8 +55,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("kind", KERASES)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("kind", "name"), on_both(CASES, "a checkpoint", "an evaluation", "the end of an epoch"))
 def test_what_a_callback_wants_happens_as_in_the_trainer(name, kind):
     expected, found = Recorder(asking(**CASES[name])), Recorder(asking(**CASES[name]))
     trainer = trainer_of(tiny.functional(kind), named(), callbacks=[found])
@@ -266,8 +265,10 @@ STOPPING = {
 }
 
 
-@pytest.mark.parametrize("kind", KERASES)
-@pytest.mark.parametrize(("patience", "last"), [(1, 3), (2, 4), (3, 6)])
+@pytest.mark.parametrize(
+    ("kind", "patience", "last"),
+    [("keras", 1, 3), ("tf_keras", 2, 4), nightly("keras", 2, 4), nightly("keras", 3, 6), nightly("tf_keras", 1, 3)],
+)
 def test_early_stopping(kind, patience, last):
     scores = iter(SCORES)
     trainer = trainer_of(

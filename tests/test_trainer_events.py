@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import transformers
-from helpers import KERASES, nightly, samples
+from helpers import nightly, on_both, samples
 from trainer_events import EVENTS, Recorder, Reference, torch_events
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
@@ -56,8 +56,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize(("kind", "name"), on_both(SETTINGS, "by steps", "by epochs", "ends within an epoch"))
 def test_events_come_in_the_order_of_the_trainer(kind, name):
     expected, found = Recorder(), Recorder()
     trainer = trainer_of(tiny.functional(kind), named(), callbacks=[found], **SETTINGS[name])

@@ -66,8 +66,10 @@ STRATEGIES = {
 }
 
 
-@pytest.mark.parametrize("heard", [False, True])
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize(
+    ("name", "heard"),
+    [*((name, False) for name in STRATEGIES), ("steps", True), *(nightly(name, True) for name in [*STRATEGIES][1:])],
+)
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_the_history_has_the_rows_of_the_run(kind, name, heard):
     rows = Rows()
