@@ -230,7 +230,7 @@ GRID = [
 ]
 
 
-@pytest.mark.parametrize("case", range(len(GRID)))
+@pytest.mark.parametrize("case", [0, 1, 2, nightly(3), 4, 5, nightly(6), nightly(7)])
 def test_steps_rows_evaluations_and_checkpoints_are_those_of_transformers_trainer(case):
     batches, accumulate, options = GRID[case]
     kind = KERASES[case % 2]
@@ -347,7 +347,7 @@ def rows_in(checkpoint: pathlib.Path) -> list[dict]:
     return [{name: value for name, value in row.items() if "per_second" not in name} for row in history]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_groups_of_another_size_begin_where_the_checkpoint_ends(kind, tmp_path):
     options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1, "output_dir": tmp_path}
     trainer_of(tiny.functional(kind), named(14), accumulate=2, **options).train()  # 7 batches: 4 steps an epoch.
@@ -404,7 +404,7 @@ def test_a_signal_in_the_middle_of_a_group_waits_for_its_end(tmp_path, real_sign
 # Everything else is as it was
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_a_fit_after_the_training_does_not_accumulate(kind):
     model = tiny.functional(kind)
     optimizer = importlib.import_module(kind).optimizers.SGD(0.01)

@@ -92,7 +92,7 @@ def initial_values() -> dict[str, np.ndarray]:
 def gradients(step: int) -> dict[str, np.ndarray]:
     """Those of a step: from 1e-8 to 1e-4, and of some rows of the embedding none."""
     dice = np.random.default_rng(100 + step)
-    sizes = dict(zip(SHAPES, [1e-4, 1e-6, 1e-5, 1e-7, 1e-8], strict=True))
+    sizes = dict(zip(SHAPES, [1e-5, 1e-6, 1e-7, 1e-4, 1e-8], strict=True))
     found = {name: (sizes[name] * dice.normal(size=shape)).astype("float32") for name, shape in SHAPES.items()}
     found["embed/embeddings"][step % 5 :: 3] = 0.0
     return found

@@ -151,13 +151,9 @@ class WandbMetricsLogger(StepCallback):
         start = self._moment({})
         self._row_step = start.step
         finite_only, replicas = self._session.leaves_out_losses, self._host.num_replicas
-        self._rows = TrainRows(self._tracker, start, replicas, self._told, finite_only, self._count_tokens)
+        self._rows = TrainRows(self._tracker, start, replicas, self._told, finite_only, self._session.tokens_after)
         self._session.evaluations.loggers.append(self.log_evaluation)
         self._session.participants.add(self)
-
-    def _count_tokens(self, batches: int) -> int | None:
-        count = self._session.count_tokens  # Of a callback that may begin later.
-        return None if count is None else count(batches)
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Continue the rows and the history of the resumed training."""

@@ -53,8 +53,9 @@ class OwnLossStep:
         loss, outputs = self._loss_and_outputs(batch, inputs, labels)
         if loss is not None:
             loss = tf.cast(loss, tf.float32)
-            is_weighted = weights is None or self.loss_step is not None
-            loss = tf.reduce_mean(loss if is_weighted else loss * tf.cast(weights, tf.float32))
+            if weights is not None and self.loss_step is None:  # A user's loss has used them already.
+                loss *= tf.cast(weights, tf.float32)
+            loss = tf.reduce_mean(loss)
             # A replica gets no samples when the last batch has fewer samples than there are replicas.
             loss = tf.where(samples > 0, loss * tf.cast(samples, tf.float32), 0.0)
             if self.metrics.metrics or not self.metrics.built:
@@ -68,9 +69,7 @@ class OwnLossStep:
         has_own = can_return_loss(model)
         if self.loss_step is not None and (labels is not None or has_own):
             found = self.loss_step.loss_of_batch(batch, training=False, needs_outputs=True)
-            outputs = found.outputs
-            # As the Trainer of transformers takes them: a tuple begins with the loss.
-            return found.loss, outputs[1:] if isinstance(outputs, tuple) else outputs
+            return found.loss, found.outputs
         options = {"return_loss": True} if has_own else {}
         outputs = model(join_arguments(model, inputs, labels), training=False, **options)
         return outputs.get("loss"), outputs

@@ -96,6 +96,13 @@ class FitSession:
         """A callback was told the global step at which training starts; the highest of them counts."""
         self._initial_step = max(self._initial_step, step)
 
+    def tokens_after(self, batches: int) -> int | None:
+        """The tokens that the training has seen after a number of batches of this fit; None where nobody counts them.
+
+        The callback that counts them may begin after the one that asks.
+        """
+        return None if self.count_tokens is None else self.count_tokens(batches)
+
     def begin(self) -> None:
         """Training begins; called by each callback, and done once."""
         if self._has_begun:

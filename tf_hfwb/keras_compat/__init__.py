@@ -22,6 +22,8 @@ Its training:
 * ``accumulation/``: the gradients of several batches, of which one update is made.
 * ``optimizers/``: optimizers that update weights as PyTorch's do.
 * ``loss_functions/``: a loss that is a user's function of the model and a batch.
+* ``recomputed_layers.py``: activations that are computed again, to save memory; ``noisy_embeddings.py``: noise on
+  embeddings.
 * ``gradients/``: the gradients of a step, summarized in the training graph.
 * ``fit_arguments.py``: the arguments of the running ``fit``; ``preserved_metrics.py``: an evaluation in the middle of
   it; ``evaluation_hooks.py``: the hooks of an evaluation that a trainer runs.
@@ -60,9 +62,11 @@ from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing, write_texts
 from tf_hfwb.keras_compat.model_files.transformers_files import plain_configuration
+from tf_hfwb.keras_compat.noisy_embeddings import add_noise, remove_noise
 from tf_hfwb.keras_compat.optimizers.rule_configuration import RULES
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
 from tf_hfwb.keras_compat.random_seeds import seed_everything
+from tf_hfwb.keras_compat.recomputed_layers import keep_activations, recompute_blocks
 from tf_hfwb.keras_compat.reduced_precision import reduce_precision, restore_precision
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
@@ -130,6 +134,10 @@ __all__ = [
     "trains_with_own_loss",
     "can_smooth_labels",
     "preserve_metrics",
+    "keep_activations",
+    "add_noise",
+    "recompute_blocks",
+    "remove_noise",
     "reduce_precision",
     "restore_precision",
     "smooth_labels",

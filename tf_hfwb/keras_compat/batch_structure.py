@@ -46,7 +46,7 @@ def join_arguments(model: Any, inputs: Any, labels: Any) -> Any:
 def match_labels(model: Any, labels: Any, outputs: Any) -> tuple[Any, Any]:
     """Labels and the outputs that metrics compare them with, as ``test_step`` of transformers matches them."""
     if not isinstance(outputs, Mapping):
-        return labels, outputs
+        return labels, outputs[0] if isinstance(outputs, tuple) else outputs
     if not isinstance(labels, Mapping):
         return labels, next(value for name, value in outputs.items() if name != "loss")
     output_of = model.get_label_to_output_name_mapping()

@@ -12,7 +12,9 @@
   learning-rate schedule that arguments describe; ``training_plan.py``: what was decided of all that before the first
   step.
 * ``model_computation.py``: how the model computes in a training and in an evaluation.
-* ``training_precision.py``: train in 16 bits; ``label_smoothing.py``: smooth the labels of the loss.
+* ``training_backend.py``: settings of TensorFlow, JAX and XLA.
+* ``training_precision.py``: train in 16 bits; ``label_smoothing.py``: smooth the labels of the loss;
+  ``gradient_checkpointing.py``: compute activations again; ``embedding_noise.py``: noise on the input embeddings.
 * ``training_resume.py``: resume from a checkpoint; ``weight_building.py``: the weights of a model that has none yet.
 * ``trainer_events/``: the callbacks of transformers' ``Trainer``; ``callback_methods.py``: a trainer's methods about
   its callbacks.

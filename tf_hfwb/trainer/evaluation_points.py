@@ -242,7 +242,8 @@ class EvaluationPoints(ExtensionPoints):
 
     def _evaluation_batches(self, eval_dataset: Any) -> Mapping[str, Batches]:
         """The batches of the dataset, or of the trainer's own, which a training makes once for all evaluations."""
-        is_hooked, own = self._overrides("get_eval_tfdataset"), eval_dataset is None
+        is_hooked = self._overrides("get_eval_tfdataset")
+        own = eval_dataset is None or eval_dataset is self.eval_dataset
         if own and not is_hooked and self._running is not None and self._running.evaluations:
             return self._running.evaluations
         data = self.eval_dataset if own else eval_dataset

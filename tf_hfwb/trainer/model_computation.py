@@ -1,4 +1,4 @@
-"""How a trainer's model computes in a training and in an evaluation: loss and precision."""
+"""How a trainer's model computes in a training and in an evaluation: loss, precision, noise and memory."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import contextlib
 from collections.abc import Iterator
 
 from tf_hfwb.data import Batches
-from tf_hfwb.keras_compat import Host
+from tf_hfwb.keras_compat import Host, keep_activations, remove_noise
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.embedding_noise import use_embedding_noise
+from tf_hfwb.trainer.gradient_checkpointing import use_gradient_checkpointing
 from tf_hfwb.trainer.label_smoothing import use_label_smoothing
 from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation
+from tf_hfwb.trainer.training_backend import compile_with_xla
 from tf_hfwb.trainer.training_precision import (
     begin_precision,
     end_precision,
@@ -31,12 +34,17 @@ def begin_training(host: Host, args: TFTrainingArguments, batches: Batches, eval
         SettingError: It cannot.
     """
     use_label_smoothing(host, args, evaluation)
+    use_embedding_noise(host, args)
+    use_gradient_checkpointing(host, args)
+    compile_with_xla(host, args)
     begin_precision(host, precision_of_training(args), batches, evaluation)
 
 
 def end_training(host: Host, evaluation: TrainerEvaluation) -> None:
-    """Let the model compute as it did before; its loss stays."""
+    """Let the model compute as it did before; its loss and XLA stay."""
     end_precision(host, evaluation)
+    keep_activations(host.model)
+    remove_noise(host.model)
 
 
 @contextlib.contextmanager

@@ -48,6 +48,7 @@ from tf_hfwb.trainer.trainer_callbacks import (
 from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation
 from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
+from tf_hfwb.trainer.training_backend import check_backend
 from tf_hfwb.trainer.training_fit import run_fit, training_output
 from tf_hfwb.trainer.training_length import training_length
 from tf_hfwb.trainer.training_plan import TrainingPlan
@@ -181,6 +182,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
             check_loss(self._host)
         if not self._host.is_compiled:
             self._host.set_optimizer(create_optimizer(self._host, self.args, self.args.learning_rate))
+        check_backend(self._host, self.args)
         self._evaluation = TrainerEvaluation(model)
         use_label_smoothing(self._host, self.args, self._evaluation)
         if self.args.generation_config is not None:

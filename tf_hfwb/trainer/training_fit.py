@@ -10,6 +10,7 @@ from tf_hfwb.fit.token_totals import TokenTotals
 from tf_hfwb.fit.training_totals import TrainingTotals
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.training_backend import checks_of_numbers
 from tf_hfwb.trainer.training_plan import TrainingPlan
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def run_fit(model: Any, plan: TrainingPlan, callbacks: Sequence[Any]) -> None:
         callbacks: All callbacks, in order.
     """
     length = plan.length
-    with host_of(model).accumulating(length.groups, length.position.batch, length.position.batches):
+    accumulating = host_of(model).accumulating(length.groups, length.position.batch, length.position.batches)
+    with checks_of_numbers(model, plan.args), accumulating:
         try:
             model.fit(
                 plan.batches.dataset,

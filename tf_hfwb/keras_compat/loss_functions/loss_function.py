@@ -17,6 +17,7 @@ from tf_hfwb.keras_compat.batch_structure import as_one_dict, split_batch
 from tf_hfwb.keras_compat.common_private import compile_arguments
 from tf_hfwb.keras_compat.loss_functions.training_mode import TrainingMode
 from tf_hfwb.keras_compat.tensorflow_private import keep_type
+from tf_hfwb.keras_compat.transformers_models import is_of_transformers
 
 
 class LossFunction(Protocol):
@@ -111,6 +112,8 @@ class LossStep(abc.ABC):
         with self._mode.set_to(training):
             result = self.function(model, as_one_dict(model, inputs, labels, weights), return_outputs=needs_outputs)
         loss, outputs = _loss_and_outputs(result, needs_outputs)
+        if is_of_transformers(model) and isinstance(outputs, tuple):
+            outputs = outputs[1:]  # As the Trainer of transformers takes them: a tuple begins with the loss.
         return LossOfBatch(loss, outputs, inputs, labels, weights)
 
 

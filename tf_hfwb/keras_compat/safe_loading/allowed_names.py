@@ -23,12 +23,18 @@ _OF_CONFIGURATIONS = ("get", "serialize", "deserialize")
 # Where Keras looks for a function that the configuration names without a module.
 _BUILTIN = ("activations", "constraints", "initializers", "losses", "metrics", "optimizers", "regularizers")
 
+# Where our own optimizers are registered; importing them imports Keras.
+_OPTIMIZERS = {
+    "keras": "tf_hfwb.keras_compat.optimizers.keras3_optimizer",
+    "tf_keras": "tf_hfwb.keras_compat.optimizers.tf_keras_optimizer",
+}
+
 TRANSFORMERS_MODULE = re.compile(r"transformers\.models\.\w+\.modeling_tf_\w+")
 
 
 def registered_objects(keras: str) -> Mapping[str, Any]:
     """What users and libraries have registered, our own optimizers among it, and what is in the open scopes."""
-    importlib.import_module(f"tf_hfwb.keras_compat.optimizers.{'keras3' if keras == 'keras' else keras}_optimizer")
+    importlib.import_module(_OPTIMIZERS[keras])
     return dict(importlib.import_module(keras).saving.get_custom_objects()) | dict(_in_scope(keras))
 
 

@@ -4,6 +4,7 @@
 * ``argument_support.py``: which arguments do what they say, which have no effect, and which are refused.
 * ``argument_values.py``: which values each of them accepts; ``argument_combinations.py``: which contradict each other.
 * ``schedule_options.py``: what ``lr_scheduler_kwargs`` may say.
+* ``compute_devices.py``: whether GPUs are used, and how they multiply.
 * ``former_spellings.py``: former names of arguments; ``unknown_arguments.py``: names that do not exist;
   ``unused_arguments.py``: arguments that the data leaves without effect.
 * ``argument_setters.py``: methods that set the arguments of one topic.

@@ -17,6 +17,7 @@ def check_combinations(args: TFTrainingArguments) -> None:
         SettingError: Two of them contradict each other.
     """
     _check_precision(args)
+    _check_debugging(args)
     _check_schedule(args)
     _check_plateau(args)
     _check_deletion(args)
@@ -31,6 +32,13 @@ def _check_precision(args: TFTrainingArguments) -> None:
     for name, other in (("fp16", "bf16"), ("fp16_full_eval", "bf16_full_eval")):
         if getattr(args, name) and getattr(args, other):
             raise SettingError(name, True, expected=f"False with {other}=True", advice="Choose one of them.")
+
+
+def _check_debugging(args: TFTrainingArguments) -> None:
+    """A scaled loss overflows now and then, which is how the scale is found; XLA has no checks of numbers."""
+    for name in ("fp16", "xla"):
+        if args.debug and getattr(args, name):
+            raise SettingError("debug", args.debug, expected=f"'' with {name}=True", advice=f"Set {name}=False for it.")
 
 
 def _check_schedule(args: TFTrainingArguments) -> None:

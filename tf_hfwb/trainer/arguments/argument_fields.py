@@ -77,7 +77,7 @@ class ArgumentFields:
         False, "Save the model without the state of its training; no training resumes from such checkpoints.")
     restore_callback_states_from_checkpoint: bool = _option(False, "Restore the states of callbacks on a resume.")
     no_cuda: bool = _option(False, "The former name of use_cpu.")
-    use_cpu: bool = _option(False, "Leave GPUs unused.")
+    use_cpu: bool = _option(False, "Leave GPUs unused; make the arguments before the model.")
     use_mps_device: bool = _option(False, "Use Apple's GPU with PyTorch.")
     seed: int = _option(42, "Seed of initialisation, dropout and, without data_seed, of the order of the samples.")
     data_seed: int | None = _option(None, "Seed of the order of the samples.")
@@ -94,7 +94,7 @@ class ArgumentFields:
     ddp_backend: str | None = _option(None, "How PyTorch's processes communicate.")
     tpu_num_cores: int | None = _option(None, "The number of TPU cores that PyTorch's launcher uses.")
     tpu_metrics_debug: bool = _option(False, "Print PyTorch XLA's metrics.")
-    debug: str = _option("", "What to debug: underflow_overflow.")
+    debug: str = _option("", "underflow_overflow: stop at the first operation that gives a NaN or an infinity.")
     dataloader_drop_last: bool = _option(False, "Drop the last batch of an epoch when it is smaller.")
     eval_steps: float | None = _option(
         None, "Steps between evaluations; below 1 a share of all steps; logging_steps when None.")
@@ -210,7 +210,7 @@ class ArgumentFields:
     gcp_project: str | None = _option(None, "The project of that TPU on Google Cloud.")
     poly_power: float = _option(
         1.0, "The power of the polynomial schedule, and of the linear one, as transformers' TFTrainer had it.")
-    xla: bool = _option(False, "Compile the model with XLA.")
+    xla: bool = _option(False, "Compile the train step with XLA.")
     # Ours.
     link_to_registry: str | None = _option(
         None, "A collection of W&B's model registry into which the model at the end is put.")

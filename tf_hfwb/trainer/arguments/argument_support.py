@@ -52,6 +52,7 @@ WITHOUT_EFFECT: dict[str, str] = {
     "trackio_space_id": "nothing is reported to Trackio",
     "dataloader_pin_memory": "TensorFlow moves data to devices itself",
     "dataloader_persistent_workers": "tf.data has threads and no processes",
+    "gradient_checkpointing_kwargs": "there is one way in which TensorFlow computes activations again",
     "use_legacy_prediction_loop": "there is one evaluation loop",
 }
 
@@ -59,7 +60,6 @@ _STRATEGY = (
     "Create the model in the scope of a tf.distribute strategy such as args.strategy, which the trainer then uses."
 )
 _XLA = "Use xla=True."
-_LATER = Refusal("it is not supported yet", "Leave it out.")
 _FSDP = Refusal("it shards weights over PyTorch's processes", _STRATEGY)
 _COMPILER = Refusal("it is PyTorch's compiler", _XLA)
 _LIGER = Refusal("Liger's kernels are PyTorch's", _XLA)
@@ -85,13 +85,6 @@ REFUSED: dict[str, Refusal] = {
     "optim_target_modules": Refusal("GaLore and its like are PyTorch's", "Use optim='adafactor' to save memory."),
     "use_liger_kernel": _LIGER,
     "liger_kernel_config": _LIGER,
-    "use_cpu": _LATER,
-    "tf32": _LATER,
-    "debug": _LATER,
-    "gradient_checkpointing": _LATER,
-    "gradient_checkpointing_kwargs": _LATER,
-    "neftune_noise_alpha": _LATER,
-    "xla": _LATER,
 }
 
 _mentioned: set[str] = set()  # In this process.

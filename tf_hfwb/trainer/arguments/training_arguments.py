@@ -14,6 +14,7 @@ from tf_hfwb.trainer.arguments.argument_combinations import check_combinations
 from tf_hfwb.trainer.arguments.argument_setters import ArgumentSetters
 from tf_hfwb.trainer.arguments.argument_support import mention_arguments_without_effect, refuse_unsupported
 from tf_hfwb.trainer.arguments.argument_values import check_values, parse_report_to
+from tf_hfwb.trainer.arguments.compute_devices import set_devices
 from tf_hfwb.trainer.arguments.device_members import DeviceMembers
 from tf_hfwb.trainer.arguments.former_spellings import FORMER, take_former_spellings
 from tf_hfwb.trainer.arguments.schedule_options import options_of_schedule, parse_schedule_kwargs
@@ -80,6 +81,7 @@ class TFTrainingArguments(ArgumentSetters, DeviceMembers):
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = higher_is_better(self.metric_for_best_model)
         check_combinations(self)
+        set_devices(self)
 
     @property
     def stated_direction(self) -> bool | None:
