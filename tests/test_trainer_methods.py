@@ -31,7 +31,8 @@ def arguments(**options) -> TFTrainingArguments:
 
 
 def test_arguments_by_position_are_those_of_the_trainer_of_transformers():
-    names = list(inspect.signature(TFTrainer.__init__).parameters)[1:]
+    parameters = inspect.signature(TFTrainer.__init__).parameters.values()
+    names = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"]
     source = inspect.getsourcefile(transformers).replace("__init__.py", "trainer.py")
     text = pathlib.Path(source).read_text()
     signature = text[text.index("def __init__(") :]
@@ -40,7 +41,7 @@ def test_arguments_by_position_are_those_of_the_trainer_of_transformers():
         line.split(":")[0].strip() for line in signature.splitlines() if line.startswith("        ") and ":" in line
     ]
     theirs = [name for name in theirs if name.isidentifier()]
-    assert names == [*theirs, "tokenizer", "tb_writer"]
+    assert names == theirs
 
 
 def test_a_call_by_position():
@@ -66,14 +67,13 @@ def test_the_former_name_of_the_tokenizer(caplog):
         TFTrainer(tiny.bert(), arguments(), processing_class=tokenizer, tokenizer=tokenizer)
 
 
-@pytest.mark.parametrize("given", ["model_init", "compute_loss_func", "optimizer_cls_and_kwargs"])
-def test_what_is_not_supported_yet_is_refused(given):
-    with pytest.raises(SettingError, match=rf"{given}='.*' cannot be used. Expected None: it is not supported yet"):
-        TFTrainer(tiny.functional("keras"), arguments(), **{given: lambda *_: None})
+def test_what_is_not_supported_is_refused():
+    with pytest.raises(SettingError, match=r"optimizer_cls_and_kwargs=.* cannot be used. Expected None"):
+        TFTrainer(tiny.functional("keras"), arguments(), optimizer_cls_and_kwargs=(object, {}))
 
 
 def test_a_trainer_without_a_model():
-    with pytest.raises(SettingError, match=r"model=None cannot be used. Expected a model"):
+    with pytest.raises(SettingError, match=r"model=None cannot be used. Expected a model, or a function"):
         TFTrainer(args=arguments())
 
 
@@ -204,7 +204,7 @@ def test_the_epoch_of_a_resumed_training():
     assert second.state.global_step == 5
     fresh = second.train(resume_from_checkpoint=False)
     assert (fresh.global_step, fresh.metrics["epoch"]) == (5, 2.5)
-    assert len(second.state.log_history) == 1
+    assert len([row for row in second.state.log_history if "train_runtime" in row]) == 1
 
 
 def test_the_epoch_is_no_metric_of_the_evaluation_in_the_run(monkeypatch):

@@ -225,7 +225,7 @@ class HubUploads:
         """Wait for the pushes that are under way, and say how many have failed."""
         if self.is_pushing:
             inform("Waiting until the Hub has the last checkpoint.")
-        pushes, self._pushes, self._has_warned = self._pushes, [], False
+        pushes, self._pushes = self._pushes, []
         ended, late = wait(pushes, _UPLOAD_TIMEOUT)
         if late:
             _logger.warning(

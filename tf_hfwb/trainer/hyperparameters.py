@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.keras_compat import Host
+from tf_hfwb.keras_compat.learning_rates import innermost
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 # Switches of Keras's optimizers that have nothing to do with the updates.
@@ -33,7 +34,7 @@ def hyperparameters(host: Host, args: TFTrainingArguments, *, is_own_optimizer: 
         found["total_train_batch_size"] = train_batch * replicas * accumulation
     if replicas > 1:
         found["total_eval_batch_size"] = eval_batch * replicas
-    found["optimizer"] = _optimizer(host.optimizer)
+    found["optimizer"] = _optimizer(innermost(host.optimizer))
     if not is_own_optimizer:
         found["lr_scheduler_type"] = args.lr_scheduler_type
         if args.warmup_ratio:

@@ -150,7 +150,9 @@ class TrainerEvents:
         state = self.state
         if state.epoch is not None:
             logs["epoch"] = state.epoch
-        state.log_history.append({**logs, "step": state.global_step})
+        # Numbers only: the history is written as JSON, and a metric may be an array.
+        numbers = {name: value for name, value in logs.items() if isinstance(value, (int, float))}
+        state.log_history.append({**numbers, "step": state.global_step})
         self.call("on_log", logs=logs)
 
     def tell_rows(self) -> None:
