@@ -51,8 +51,8 @@ def test_the_card_of_a_script_for_glue():
     assert "[org/tiny-bert](https://huggingface.co/org/tiny-bert) on the GLUE MRPC dataset" in text
     said = ["- learning_rate: 3e-05", "- train_batch_size: 4", "- eval_batch_size: 4", "- seed: 42"]
     said += [
-        "- optimizer: AdamW with ",
-        "beta_1=0.9",
+        "- optimizer: adamw",
+        " with betas=(0.9, 0.999), epsilon=1e-08",
         "- lr_scheduler_type: linear",
         "- lr_scheduler_warmup_ratio: 0.5",
     ]

@@ -34,7 +34,7 @@ def hyperparameters(host: Host, args: TFTrainingArguments, *, is_own_optimizer: 
         found["total_train_batch_size"] = train_batch * replicas * accumulation
     if replicas > 1:
         found["total_eval_batch_size"] = eval_batch * replicas
-    found["optimizer"] = _optimizer(innermost(host.optimizer))
+    found["optimizer"] = _optimizer(innermost(host.optimizer)) if is_own_optimizer else _optimizer_of(args)
     if not is_own_optimizer:
         found["lr_scheduler_type"] = args.lr_scheduler_type
         if args.warmup_ratio:
@@ -51,8 +51,18 @@ def hyperparameters(host: Host, args: TFTrainingArguments, *, is_own_optimizer: 
     return found
 
 
+def _optimizer_of(args: TFTrainingArguments) -> str:
+    """The optimizer that the arguments describe."""
+    said = [f"weight_decay={args.weight_decay}", f"max_grad_norm={args.max_grad_norm}"]
+    if "adam" in args.optim:
+        said[:0] = [f"betas=({args.adam_beta1}, {args.adam_beta2})", f"epsilon={args.adam_epsilon}"]
+    if args.optim_args:
+        said.append(f"optim_args={args.optim_args}")
+    return f"{args.optim} with {', '.join(said)}"
+
+
 def _optimizer(optimizer: Any) -> str:
-    """The optimizer that the model really has, with the numbers of its configuration."""
+    """An optimizer of the user's, with the numbers of its configuration."""
     config = optimizer.get_config() if hasattr(optimizer, "get_config") else {}
     said = [
         f"{name}={value}"
