@@ -135,11 +135,11 @@ for kind, options in cases:
     for warmup, total in lengths:
         optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=peak)
         schedule = transformers.get_scheduler(kind, optimizer, warmup, total, dict(options) or None)
-        rates = []
-        for _ in range(total):
-            rates.append(optimizer.param_groups[0]["lr"])
+        rates = [optimizer.param_groups[0]["lr"]]
+        for _ in range(total - 1):  # At the step behind the last one transformers may divide by 0.
             optimizer.step()
             schedule.step()
+            rates.append(optimizer.param_groups[0]["lr"])
         found.append(rates)
 print(json.dumps(found))
 """

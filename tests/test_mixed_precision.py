@@ -72,8 +72,11 @@ def weights_of(model) -> np.ndarray:
     return np.concatenate([np.asarray(weight, "float64").ravel() for weight in model.trainable_variables])
 
 
-@pytest.mark.parametrize("half", HALVES)
-@pytest.mark.parametrize("name", MODELS)
+OFTEN = [("bert", "fp16"), ("t5", "bf16"), ("tf_keras", "fp16"), ("keras", "bf16")]
+SELDOM = [nightly(name, half) for name in MODELS for half in HALVES if (name, half) not in OFTEN]
+
+
+@pytest.mark.parametrize(("name", "half"), [*OFTEN, *SELDOM])
 def test_models_train_in_16_bits(name, half):
     make, data = MODELS[name]
     reference = trainer_of(make(), data())
@@ -94,8 +97,8 @@ def test_models_train_in_16_bits(name, half):
     assert model.predict_function is None
 
 
-@pytest.mark.parametrize("half", HALVES)
-@pytest.mark.parametrize("name", ["bert", "gpt2", "tf_keras", "keras"])
+@pytest.mark.parametrize("half", ["bf16", nightly("fp16")])
+@pytest.mark.parametrize("name", ["bert", "keras", nightly("gpt2"), nightly("tf_keras")])
 def test_metrics_are_computed_of_float32(name, half):
     make, data = MODELS[name]
     types = []
@@ -119,7 +122,7 @@ def test_metrics_are_computed_of_float32(name, half):
 
 
 @pytest.mark.parametrize("half", ["fp16", nightly("bf16")])
-@pytest.mark.parametrize("name", ["bert", "tf_keras", "keras"])
+@pytest.mark.parametrize("name", ["bert", nightly("tf_keras"), "keras"])
 def test_a_training_in_16_bits_resumes_where_it_stopped(name, half):
     make, data = MODELS[name]
     options = {"save_strategy": "steps", "save_steps": 3, "seed": 7, half: True}
