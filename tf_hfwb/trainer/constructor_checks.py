@@ -14,7 +14,19 @@ from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 _logger = logging.getLogger("tf_hfwb")
 
 
-def check_args_class(args: Any) -> None:
+def check_given(model: Any, model_init: Any, args: Any, optimizer_cls_and_kwargs: Any, tb_writer: Any) -> None:
+    """Refuse arguments of the constructor that cannot be used; each is what was given under its name.
+
+    Raises:
+        SettingError: One cannot be used, or ``model`` and ``model_init`` are both given, or neither is.
+    """
+    _refuse_tb_writer(tb_writer)
+    _refuse_optimizer_class(optimizer_cls_and_kwargs)
+    _check_args_class(args)
+    _check_model_source(model, model_init)
+
+
+def _check_args_class(args: Any) -> None:
     """Refuse the arguments of another trainer.
 
     Raises:
@@ -30,7 +42,7 @@ def check_args_class(args: Any) -> None:
         )
 
 
-def refuse_optimizer_class(optimizer_cls_and_kwargs: Any) -> None:
+def _refuse_optimizer_class(optimizer_cls_and_kwargs: Any) -> None:
     """Refuse a class of PyTorch's optimizers with its arguments.
 
     Raises:
@@ -68,7 +80,7 @@ def take_tokenizer(processing_class: Any, tokenizer: Any) -> Any:
     return tokenizer
 
 
-def check_model_source(model: Any, model_init: Any) -> None:
+def _check_model_source(model: Any, model_init: Any) -> None:
     """Refuse a trainer with a model and a function that makes one, or with neither.
 
     Raises:
@@ -83,7 +95,7 @@ def check_model_source(model: Any, model_init: Any) -> None:
         )
 
 
-def refuse_tb_writer(tb_writer: Any) -> None:
+def _refuse_tb_writer(tb_writer: Any) -> None:
     """Refuse the writer of the former ``TFTrainer``.
 
     Raises:

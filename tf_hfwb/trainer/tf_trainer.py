@@ -21,14 +21,11 @@ from tf_hfwb.trainer.batch_size_search import BatchSizeSearch, take_found_batch_
 from tf_hfwb.trainer.callback_methods import CallbackMethods
 from tf_hfwb.trainer.constructor_checks import (
     check_accumulation,
-    check_args_class,
     check_eval_dataset,
+    check_given,
     check_loss,
-    check_model_source,
     check_optimizers,
     check_tpu,
-    refuse_optimizer_class,
-    refuse_tb_writer,
     take_tokenizer,
 )
 from tf_hfwb.trainer.evaluation_points import EvaluationPoints
@@ -138,13 +135,10 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         tb_writer: Any = None,
     ) -> None:
         refuse_overridden(type(self), TFTrainer)
-        refuse_tb_writer(tb_writer)
-        refuse_optimizer_class(optimizer_cls_and_kwargs)
-        check_args_class(args)
+        check_given(model, model_init, args, optimizer_cls_and_kwargs, tb_writer)
         self.args = TFTrainingArguments() if args is None else args
         self.args.check()  # Values may have been set since the arguments were made.
         set_log_levels(self.args)
-        check_model_source(model, model_init)
         self.model_init, self.compute_loss_func = model_init, compute_loss_func
         self.optimizer, self.lr_scheduler = optimizers
         self.train_dataset = train_dataset
@@ -154,8 +148,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         self.compute_metrics = compute_metrics
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         self.callbacks = check_trainer_callbacks(() if callbacks is None else callbacks, self.args)
-        self._given = optimizers
-        self._created = None, None
+        self._given, self._created = optimizers, (None, None)
         self._position, self._default_data = Position(), None
         self._gen_kwargs: Mapping[str, Any] = {}
         self._has_trained = False
