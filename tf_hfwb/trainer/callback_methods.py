@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.errors import SettingError
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, find_callback
+from tf_hfwb.trainer.trainer_events.callback_handler import CallbackHandler
 from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
 from tf_hfwb.trainer.training_plan import TrainingPlan
 
@@ -48,6 +49,15 @@ class CallbackMethods:
     def control(self) -> TrainerControl:
         """What callbacks of transformers want to happen next."""
         return self._events.control
+
+    @control.setter
+    def control(self, control: TrainerControl) -> None:
+        self._events.control = control
+
+    @property
+    def callback_handler(self) -> CallbackHandler:
+        """Calls events, for an ``evaluate`` of a subclass that does all by itself."""
+        return CallbackHandler(self._events)
 
     def add_callback(self, callback: Any) -> None:
         """Add a callback, before a training.

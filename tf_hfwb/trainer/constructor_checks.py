@@ -14,7 +14,9 @@ from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 _logger = logging.getLogger("tf_hfwb")
 
 
-def check_given(model: Any, model_init: Any, args: Any, optimizer_cls_and_kwargs: Any, tb_writer: Any) -> None:
+def check_given(
+    model: Any, model_init: Any, args: Any, data_collator: Any, optimizer_cls_and_kwargs: Any, tb_writer: Any
+) -> None:
     """Refuse arguments of the constructor that cannot be used; each is what was given under its name.
 
     Raises:
@@ -24,6 +26,22 @@ def check_given(model: Any, model_init: Any, args: Any, optimizer_cls_and_kwargs
     _refuse_optimizer_class(optimizer_cls_and_kwargs)
     _check_args_class(args)
     _check_model_source(model, model_init)
+    _check_collator(data_collator)
+
+
+def _check_collator(data_collator: Any) -> None:
+    """Refuse a dataset in the place of the collator, where the former ``TFTrainer`` had it.
+
+    Raises:
+        SettingError: It cannot be called.
+    """
+    if data_collator is not None and not callable(data_collator):
+        raise SettingError(
+            "data_collator",
+            type(data_collator).__name__,
+            expected="a function that makes a batch of a list of samples, or None",
+            advice="Pass datasets by name: train_dataset=..., eval_dataset=...",
+        )
 
 
 def _check_args_class(args: Any) -> None:

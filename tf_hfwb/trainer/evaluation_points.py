@@ -224,15 +224,16 @@ class EvaluationPoints(ExtensionPoints):
             self.args, self.compute_metrics, self.preprocess_logits_for_metrics, generate_options
         )
 
-    def log(self, logs: Mapping[str, Any], start_time: float | None = None) -> None:
-        """Write a row of metrics into the run, at the current step.
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
+        """Write a row of metrics into the run and into the history of ``state``, at the current step.
 
         Args:
             logs: By their names: ``eval_...``, ``test_...``, and any other of the training. What is no number is left
-                out.
+                out of the run. The epoch is added.
             start_time: Without effect, as in transformers as long as no tokens are counted.
         """
         self._reporting.log(logs)
+        self._events.log(logs)
 
     def _begin_measuring(self, stage: str) -> Callable[[], dict[str, int]]:
         """Measure the memory of a stage, if that is asked for; one within a training is a part of it."""

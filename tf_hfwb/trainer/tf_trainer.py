@@ -135,7 +135,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         tb_writer: Any = None,
     ) -> None:
         refuse_overridden(type(self), TFTrainer)
-        check_given(model, model_init, args, optimizer_cls_and_kwargs, tb_writer)
+        check_given(model, model_init, args, data_collator, optimizer_cls_and_kwargs, tb_writer)
         self.args = TFTrainingArguments() if args is None else args
         self.args.check()  # Values may have been set since the arguments were made.
         set_log_levels(self.args)

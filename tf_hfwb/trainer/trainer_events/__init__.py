@@ -5,5 +5,6 @@
 * ``training_log.py``: the rows of ``state.log_history``.
 * ``training_flow.py``: ``TrainingFlow``: what follows a step or an epoch, as ``control`` says.
 * ``flow_callbacks.py``: where that has its place in a ``fit``; ``prediction_steps.py``: and in an evaluation.
+* ``callback_handler.py``: events that helpers of transformers' examples call.
 * ``exported_states.py``: the states of callbacks in checkpoints.
 """
