@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -45,6 +46,17 @@ def real_signals():
     gc.callbacks.clear()
     yield
     gc.callbacks[:] = callbacks
+
+
+@pytest.fixture(autouse=True)
+def no_determinism_is_left():
+    """``full_determinism`` holds for the process: data would not be prefetched in later tests, nor XLA be as it is."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import config
+
+        if config.is_op_determinism_enabled():
+            config.disable_op_determinism()
 
 
 @pytest.fixture(scope="session")

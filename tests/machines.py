@@ -30,8 +30,8 @@ BATCH_SIZE, PER_EPOCH = 4, 3
 X, Y = samples(BATCH_SIZE * PER_EPOCH)
 
 
-# Seeds, and the number of sequences of each: 48 in all by default, 300 for each Keras, and 10,000 in all.
-FEW = [pytest.param(0, 12, marks=pytest.mark.slow)]
+# Seeds, and the number of sequences of each: a few by default, 300 for each Keras, and 10,000 in all.
+FEW = [pytest.param(0, 4, marks=pytest.mark.slow)]
 MANY = [pytest.param(seed, 50, marks=pytest.mark.nightly) for seed in range(1, 4)]
 HOURS = [pytest.param(seed, 50, marks=[pytest.mark.nightly, pytest.mark.hours]) for seed in range(4, 51)]
 

@@ -266,7 +266,7 @@ def test_a_subclass_may_not_override_what_nothing_calls():
         def num_examples(self, dataloader):
             raise AssertionError
 
-    with pytest.raises(SettingError, match=r"Expected a class without num_examples"):
+    with pytest.raises(SettingError, match=r"Expected a class without its own num_examples"):
         Own(tiny.functional("keras"), arguments())
 
 

@@ -355,8 +355,8 @@ def test_events_on_jax():
     assert python("-c", JAX, KERAS_BACKEND="jax").stdout.splitlines()[-1] == "done"
 
 
-def test_numbers_only_are_kept_in_checkpoints():
-    """The history in memory has everything."""
+def test_numbers_only_are_kept():
+    """The history is written as JSON, by ``save_state`` and in checkpoints."""
     options = {"save_strategy": "epoch", "eval_strategy": "epoch"}
     data = named()
 
@@ -372,7 +372,7 @@ def test_numbers_only_are_kept_in_checkpoints():
     first = trainer()
     first.train()
     evaluated = [row for row in first.state.log_history if "eval_loss" in row]
-    assert evaluated[0]["eval_matrix"].shape == (2, 2)
+    assert "eval_matrix" not in evaluated[0]
     resumed = trainer()
     resumed.train("trainer_output/checkpoint-2")
     kept = next(row for row in resumed.state.log_history if "eval_loss" in row)
