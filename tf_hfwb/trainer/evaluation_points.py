@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data import Batches
 from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.batch_loader import BatchLoader, as_loader
 from tf_hfwb.trainer.extension_points import ExtensionPoints
 from tf_hfwb.trainer.memory_metrics import MemoryMetrics
 from tf_hfwb.trainer.model_computation import computing_evaluation
+from tf_hfwb.trainer.overridden_methods import is_overridden
 from tf_hfwb.trainer.trainer_batches import datasets_by_name, named_dataset
 from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, keras_callbacks, may_add_metrics
 from tf_hfwb.trainer.trainer_evaluation import (
@@ -152,13 +154,13 @@ class EvaluationPoints(ExtensionPoints):
         return BatchLoader(self.train_dataset, data.batches)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> BatchLoader:
-        """The batches of one dataset as NumPy arrays, for :meth:`evaluation_loop`.
+        """The batches of one dataset as NumPy arrays, for :meth:`evaluation_loop`; without labels there is no loss.
 
         Args:
             eval_dataset: As for ``get_eval_tfdataset``.
         """
         dataset = named_dataset(self.eval_dataset, eval_dataset)
-        (batches,) = self._evaluation_batches(dataset).values()
+        (batches,) = self._evaluation_batches(dataset, needs_labels=False).values()
         return BatchLoader(dataset, batches)
 
     def get_test_dataloader(self, test_dataset: Any) -> BatchLoader:
@@ -177,7 +179,8 @@ class EvaluationPoints(ExtensionPoints):
 
         Args:
             dataloader: From ``get_eval_dataloader`` or ``get_test_dataloader``.
-            description: ``"Prediction"`` calls the ``on_predict_...`` hooks of callbacks, any other ``on_test_...``.
+            description: ``"Prediction"`` calls the ``on_predict_...`` hooks of callbacks, any other ``on_test_...``
+                where there are labels.
             prediction_loss_only: Whether to leave out predictions; what the arguments say when None.
             ignore_keys: Not supported: None.
             metric_key_prefix: The first word of each metric's name.
@@ -199,7 +202,7 @@ class EvaluationPoints(ExtensionPoints):
         batches = as_loader(dataloader).batches
         callbacks = self._evaluation_callbacks(batches)
         plan = self._plan_evaluation(self._gen_kwargs)
-        if description == "Prediction":
+        if description == "Prediction" or BatchRunner(self.model).lacks_labels(batches.dataset):
             return self._evaluation.predict(plan, batches, metric_key_prefix, callbacks)
         return self._evaluation.evaluate(
             plan, batches, metric_key_prefix, callbacks, predicts=not self._gives_loss_only(prediction_loss_only)
@@ -241,8 +244,12 @@ class EvaluationPoints(ExtensionPoints):
 
     # -- batches ---------------------------------------------------------------------------------------------------
 
-    def _evaluation_batches(self, eval_dataset: Any) -> Mapping[str, Batches]:
-        """The batches of the dataset, or of the trainer's own, which a training makes once for all evaluations."""
+    def _evaluation_batches(self, eval_dataset: Any, *, needs_labels: bool = True) -> Mapping[str, Batches]:
+        """The batches of the dataset, or of the trainer's own, which a training makes once for all evaluations.
+
+        An ``evaluate`` of a subclass may do without labels.
+        """
+        needs_labels = needs_labels and not is_overridden(self, "evaluate", EvaluationPoints)
         is_hooked = self._overrides("get_eval_tfdataset")
         own = eval_dataset is None or eval_dataset is self.eval_dataset
         if own and not is_hooked and self._running is not None and self._running.evaluations:
@@ -254,7 +261,7 @@ class EvaluationPoints(ExtensionPoints):
         if data is None:
             raise DataError("eval_dataset=None: there is nothing to evaluate on. Pass it here or to TFTrainer.")
         self._host.use_loss(self._loss_function)
-        return self._batch_factory().evaluations(data)
+        return self._batch_factory().evaluations(data, needs_labels=needs_labels)
 
     def _test_batches(self, test_dataset: Any) -> Batches:
         if self._overrides("get_test_tfdataset"):

@@ -98,11 +98,12 @@ class BatchFactory:
             batches = count_tokens(batches, counts, self.model, padding, args.counted_tokens)
         return TrainingData(batches, data, remaining.position, counts)
 
-    def evaluations(self, eval_dataset: Any) -> dict[str, Batches]:
+    def evaluations(self, eval_dataset: Any, *, needs_labels: bool = True) -> dict[str, Batches]:
         """The batches of each dataset that is to be evaluated.
 
         Args:
             eval_dataset: A dataset, whose name is then empty, or a dict of them by name.
+            needs_labels: Whether the model's loss is wanted.
 
         Raises:
             DataError: The model cannot use them.
@@ -112,7 +113,8 @@ class BatchFactory:
         }
         batches_by_name = {name: self.prediction(dataset) for name, dataset in datasets.items()}
         for name, batches in batches_by_name.items():
-            self._check_labels(f"eval_dataset[{name!r}]" if name else "eval_dataset", batches)
+            if needs_labels:
+                self._check_labels(f"eval_dataset[{name!r}]" if name else "eval_dataset", batches)
             self._warn_of_unused("eval_dataset", datasets[name], self.eval_batch_size)
         return batches_by_name
 
