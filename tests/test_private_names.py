@@ -95,6 +95,7 @@ HARMLESS = {
     "generation_signature.py": {"_from_model_config"},
     "evaluate_during_fit.py": {"_runtime", "_per_second"},
     "referenced_files.py": {"_file", "_spm"},
+    "metric_texts.py": {"_runtime", "_mem_"},
 }
 
 

@@ -104,7 +104,7 @@ def _tags_in(card: pathlib.Path) -> list[str]:
 def _defaults(model: Any, args: TFTrainingArguments, dataset: Any) -> dict[str, Any]:
     """What can be told without the user."""
     found: dict[str, Any] = {"model_name": pathlib.Path(args.output_dir).name, "tasks": _task(model)}
-    origin = getattr(getattr(model, "config", None), "_name_or_path", "")
+    origin = getattr(getattr(model, "config", None), "name_or_path", "")
     if origin and not os.path.isdir(origin):
         found["finetuned_from"] = origin
     builder = getattr(dataset, "builder_name", None)
