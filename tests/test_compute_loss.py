@@ -78,7 +78,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in ("bert with dropout", "t5", "keras", "tf_keras") else nightly(name) for name in MODELS]
+    "name", [name if name in ("bert with dropout", "keras", "tf_keras") else nightly(name) for name in MODELS]
 )
 def test_an_override_that_changes_nothing_changes_nothing(name):
     """Weights, losses and metrics are those of a trainer without it; so the model trains within the override."""
@@ -398,6 +398,7 @@ np.testing.assert_allclose(numbers[:3], numbers[3:], rtol=1e-4)
 """
 
 
+@pytest.mark.nightly
 def test_two_replicas(launcher):
     """Each computes the mean of its half of the batch."""
     launcher.python(REPLICAS)
@@ -431,6 +432,7 @@ for one in found[1:]:
 """
 
 
+@pytest.mark.nightly
 def test_on_jax():
     pytest.importorskip("jax")
     python("-c", ON_JAX, KERAS_BACKEND="jax")

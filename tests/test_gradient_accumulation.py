@@ -529,6 +529,7 @@ print("jax")
 """
 
 
+@pytest.mark.nightly
 def test_on_jax(tmp_path):
     pytest.importorskip("jax")
     assert python("-c", JAX, KERAS_BACKEND="jax").stdout.split()[-1] == "jax"

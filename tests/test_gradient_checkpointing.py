@@ -102,7 +102,8 @@ def test_without_dropout_the_weights_are_the_same():
     np.testing.assert_allclose(weights_of(checkpointed.model), weights_of(plain.model), atol=1e-6)
 
 
-@pytest.mark.parametrize("half", ["bf16", nightly("fp16")])
+@pytest.mark.nightly
+@pytest.mark.parametrize("half", ["bf16", "fp16"])
 def test_it_goes_with_16_bits_and_a_resume(half):
     options = {"gradient_checkpointing": True, "save_strategy": "steps", "save_steps": 2, half: True}
     straight = trainer_of(bert(), tiny.classified(), output_dir="straight", **options)

@@ -86,7 +86,7 @@ def hungry(kind: str, largest: int, *, after: int = 0):
     return model
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_the_batch_size_is_halved_until_a_step_fits(kind, caplog):
     data = tiny.named(samples(48))
     options = {"auto_find_batch_size": True, "learning_rate": 0.1, "logging_steps": 1, "report_to": "wandb"}
@@ -103,6 +103,7 @@ def test_the_batch_size_is_halved_until_a_step_fits(kind, caplog):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", KERASES)
 def test_an_optimizer_of_the_user_begins_anew(kind):
     keras = importlib.import_module(kind)
@@ -119,6 +120,7 @@ def test_an_optimizer_of_the_user_begins_anew(kind):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.nightly
 def test_nothing_smaller_than_one_sample():
     trainer = trainer_of(hungry("tf_keras", 0), tiny.named(samples(8)), auto_find_batch_size=True)
     with pytest.raises(tf.errors.ResourceExhaustedError):
@@ -127,7 +129,8 @@ def test_nothing_smaller_than_one_sample():
 
 
 @pytest.mark.parametrize(
-    ("options", "after"), [({}, 0), ({"auto_find_batch_size": True}, 2), ({"auto_find_batch_size": True}, -1)]
+    ("options", "after"),
+    [nightly({}, 0), ({"auto_find_batch_size": True}, 2), nightly({"auto_find_batch_size": True}, -1)],
 )
 def test_other_failures_end_the_training(options, after):
     """Without the argument; after the first step; in batches that are made elsewhere."""
@@ -140,6 +143,7 @@ def test_other_failures_end_the_training(options, after):
     assert trainer.args.per_device_train_batch_size == 8
 
 
+@pytest.mark.nightly
 def test_a_resumed_training_has_the_size_that_was_found():
     options = {"auto_find_batch_size": True, "per_device_train_batch_size": 16, "output_dir": "out"}
     data = tiny.named(samples(48))

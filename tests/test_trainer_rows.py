@@ -350,6 +350,7 @@ print("done")
 """
 
 
+@pytest.mark.nightly
 def test_events_on_jax():
     pytest.importorskip("jax")
     assert python("-c", JAX, KERAS_BACKEND="jax").stdout.splitlines()[-1] == "done"

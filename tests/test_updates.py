@@ -56,7 +56,7 @@ print(keras.backend.backend())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_updates_on_jax():
     assert python("-c", ON_JAX, KERAS_BACKEND="jax").stdout.split()[-1] == "jax"
 
