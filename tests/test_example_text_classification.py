@@ -222,7 +222,7 @@ def test_help_is_quick_and_shows_the_scripts_own_defaults(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(tmp_path))
     printed = " ".join(done.stdout.split())
     assert printed.startswith("usage: text_classification.py [--FLAG VALUE ...] | ARGUMENTS.json")
-    assert "When to evaluate. (default: epoch)" in printed
+    assert "every eval_steps steps, or each epoch. (default: epoch)" in printed
     assert printed.endswith("set()")
 
 
