@@ -476,13 +476,13 @@ def test_a_directory_at_home():
 @pytest.mark.usefixtures("real_signals")
 def test_a_signal_before_the_first_step_is_answered(monkeypatch):
     trainer = trainer_of()
-    schedule = trainer._create_schedule
+    schedule = trainer.create_scheduler
 
-    def interrupted(steps):
+    def interrupted(steps, optimizer=None):
         os.kill(os.getpid(), signal.SIGINT)
-        return schedule(steps)
+        return schedule(steps, optimizer)
 
-    monkeypatch.setattr(trainer, "_create_schedule", interrupted)
+    monkeypatch.setattr(trainer, "create_scheduler", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as exit_:
         trainer.train()

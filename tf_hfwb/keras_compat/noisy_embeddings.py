@@ -23,7 +23,7 @@ def add_noise(model: Any, alpha: float) -> bool:
     import tf_keras
 
     remove_noise(model)
-    embedding = model.get_input_embeddings()
+    embedding = _input_embedding(model)
     if not isinstance(embedding, tf_keras.layers.Embedding):
         return False
     noise, call = _noise_layer(alpha)(dtype=embedding.dtype_policy), embedding.call
@@ -40,11 +40,19 @@ def add_noise(model: Any, alpha: float) -> bool:
 
 def remove_noise(model: Any) -> None:
     """Add no noise, as before :func:`add_noise`."""
-    embedding = model.get_input_embeddings() if is_of_transformers(model) else None
+    embedding = _input_embedding(model) if is_of_transformers(model) else None
     if hasattr(embedding, _ATTRIBUTE):
         delattr(embedding, _ATTRIBUTE)
         del vars(embedding)["call"]
         model.train_function = None
+
+
+def _input_embedding(model: Any) -> Any:
+    """The embedding of its input; None of a model that has none, or several as CLIP has."""
+    try:
+        return model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
 
 
 def _noise_layer(alpha: float) -> type[Any]:

@@ -109,8 +109,8 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         >>> trainer = TFTrainer(model, args, train_dataset=(x, y), eval_dataset=(x, y))
         >>> trainer.train().global_step
         16
-        >>> sorted(trainer.evaluate())[:2]
-        ['eval_accuracy', 'eval_loss']
+        >>> sorted(trainer.evaluate())[:3]
+        ['epoch', 'eval_accuracy', 'eval_loss']
 
     Follows ``transformers.Trainer`` in arguments, names of metrics and return values.
     """
