@@ -14,7 +14,7 @@ import sys
 import pytest
 import tensorflow as tf
 import tiny
-from helpers import python, samples
+from helpers import nightly, python, samples
 from transformers import TrainingArguments
 from transformers.utils import logging as library_logging
 
@@ -122,7 +122,7 @@ def test_several_devices_are_counted():
     assert python("-c", code).stdout.splitlines() == ["2 6 16"]
 
 
-@pytest.mark.parametrize("kind", ["tf_keras", "keras", "bert"])
+@pytest.mark.parametrize("kind", ["tf_keras", "keras", nightly("bert")])
 def test_models_of_the_strategy_train(kind):
     args = TFTrainingArguments(max_steps=2, report_to="none", save_strategy="no", disable_tqdm=True)
     with args.strategy.scope():

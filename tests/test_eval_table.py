@@ -387,7 +387,7 @@ JUDGED = ["label", "prediction", "probability", "loss", "correct"]
         nightly(tiny.distilbert, tiny.tagged, ["text", *JUDGED]),
         (question_answering, answered_questions, ["question", *JUDGED]),
         nightly(masked_language_model, masked, ["text", *JUDGED]),
-        (tiny.gpt2, tiny.next_words, ["prompt", "label", "prediction", "loss"]),
+        nightly(tiny.gpt2, tiny.next_words, ["prompt", "label", "prediction", "loss"]),
         nightly(tiny.t5, tiny.answered, ["source", "label", "prediction", "loss"]),
         (tiny.vit, tiny.pictures, ["image", *JUDGED]),
     ],

@@ -240,7 +240,7 @@ def rates_of_rows() -> list[float]:
     return [row["train/learning_rate"] for row in train_rows(history(finish()))]
 
 
-@pytest.mark.parametrize("options", PLATEAU_OPTIONS, ids=str)
+@pytest.mark.parametrize("options", [PLATEAU_OPTIONS[0], *map(nightly, PLATEAU_OPTIONS[1:])], ids=str)
 @pytest.mark.parametrize("package", KERASES)
 def test_the_rate_falls_on_a_plateau(package, options):
     plateau_trainer(package, options).train()

@@ -86,7 +86,8 @@ def hungry(kind: str, largest: int, *, after: int = 0):
     return model
 
 
-@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", KERASES)
 def test_the_batch_size_is_halved_until_a_step_fits(kind, caplog):
     data = tiny.named(samples(48))
     options = {"auto_find_batch_size": True, "learning_rate": 0.1, "logging_steps": 1, "report_to": "wandb"}

@@ -72,7 +72,7 @@ def weights_of(model) -> np.ndarray:
     return np.concatenate([np.asarray(weight, "float64").ravel() for weight in model.trainable_variables])
 
 
-OFTEN = [("bert", "fp16"), ("t5", "bf16"), ("tf_keras", "fp16"), ("keras", "bf16")]
+OFTEN = [("bert", "fp16"), ("tf_keras", "fp16"), ("keras", "bf16")]
 SELDOM = [nightly(name, half) for name in MODELS for half in HALVES if (name, half) not in OFTEN]
 
 
