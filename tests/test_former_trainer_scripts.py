@@ -120,7 +120,7 @@ SAMPLES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["words", "spans", "keras", nightly("pictures"), nightly("tf_keras")])
+@pytest.mark.parametrize("kind", ["words", "keras", nightly("spans"), nightly("pictures"), nightly("tf_keras")])
 def test_single_samples_of_other_kinds(kind):
     make, data = SAMPLES[kind]
     trainer, output, _ = trained(data(), make(), num_train_epochs=1)

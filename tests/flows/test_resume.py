@@ -98,6 +98,7 @@ def test_a_signal_between_epochs(trainings, tmp_path, moment):
     assert logged(tmp_path) == rows
 
 
+@pytest.mark.nightly
 def test_a_second_signal_ends_the_process_at_once(trainings, tmp_path):
     training = trainings.start(tmp_path, "keras3", "--pause=20")
     training.wait_for("step 1\n")
