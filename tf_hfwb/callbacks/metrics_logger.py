@@ -150,8 +150,7 @@ class WandbMetricsLogger(StepCallback):
         self._tracker.prefer(lambda: recorder.is_executing)
         start = self._moment({})
         self._row_step = start.step
-        finite_only, replicas = self._session.leaves_out_losses, self._host.num_replicas
-        self._rows = TrainRows(self._tracker, start, replicas, self._told, finite_only, self._session.tokens_after)
+        self._rows = TrainRows.of(self._session, self._tracker, start, self._host.num_replicas, self._told)
         self._session.evaluations.loggers.append(self.log_evaluation)
         self._session.participants.add(self)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tf_hfwb.fit.fit_session import FitSession
 from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.metric_names import is_evaluation, training_metrics
 from tf_hfwb.fit.throughput import throughput
@@ -98,6 +99,11 @@ class TrainRows:
     _fit: _Losses = field(default_factory=_Losses)
     _samples_before: int = 0
     _batches_before: int = 0
+
+    @classmethod
+    def of(cls, session: FitSession, tracker: RowSink, start: Moment, replicas: int, told: set[str]) -> TrainRows:
+        """The rows of a fit as its callbacks want them: which losses count, and whether tokens do."""
+        return cls(tracker, start, replicas, told, session.leaves_out_losses, session.tokens_after)
 
     def __post_init__(self) -> None:
         self._last = self.start
