@@ -6,18 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tf_hfwb.keras_compat import keras3_private
-from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossOfBatch, LossStep
+from tf_hfwb.keras_compat.loss_functions.keras3_loss_step import Keras3LossStep
+from tf_hfwb.keras_compat.loss_functions.loss_function import LossOfBatch
 
 
-class TensorFlowLossStep(LossStep):
+class TensorFlowLossStep(Keras3LossStep):
     """What Keras's own steps do, with the loss of the function. Arguments as of the base class."""
-
-    def __init__(self, model: Any, function: LossFunction) -> None:
-        super().__init__(model, function)
-        self._default_mode = keras3_private.with_default_mode(model, self._mode)
-
-    def _has_compiled_metrics(self) -> bool:
-        return keras3_private.has_compiled_metrics(self._model)
 
     @property
     def methods(self) -> dict[str, Callable[..., Any]]:
