@@ -2,11 +2,12 @@
 
 * ``tf_trainer.py``: ``TFTrainer``: what a user calls, and the phases of a training in their order.
 * ``arguments/``: ``TFTrainingArguments``, and the checks of what they say.
+* ``trainer_parts.py``: what the groups of its methods share: model, arguments, data.
 * ``extension_points.py``, ``evaluation_points.py``: the methods that subclasses may override: data, optimizer, model
   and loss; evaluation. ``own_loss_function.py``: such a loss for the model's step; ``batch_loader.py``: batches as
   arrays.
-* ``constructor_checks.py``: what the trainer refuses when it is made; ``overridden_methods.py``: methods of subclasses
-  that nothing would call.
+* ``constructor_checks.py``: what the trainer refuses before any time is spent; ``overridden_methods.py``: methods of
+  subclasses that nothing would call.
 * ``trainer_batches.py``: the batches of the data; ``token_counting.py``: how many tokens they have;
   ``training_length.py``: how many steps a training has, and where it begins; ``optimization/``: the optimizer and the
   learning-rate schedule that arguments describe; ``training_plan.py``: what was decided of all that before the first

@@ -5,22 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, find_callback
 from tf_hfwb.trainer.trainer_events.callback_handler import CallbackHandler
-from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
-from tf_hfwb.trainer.training_plan import TrainingPlan
+from tf_hfwb.trainer.trainer_parts import TrainerParts
 
 if TYPE_CHECKING:
     from transformers.trainer_callback import TrainerControl, TrainerState
 
 
-class CallbackMethods:
+class CallbackMethods(TrainerParts):
     """What a user asks a trainer about its callbacks, and about what these are told.
-
-    Attributes:
-        args: The arguments.
-        callbacks: The user's callbacks, of transformers and of Keras.
 
     Example:
         >>> import keras
@@ -34,11 +28,6 @@ class CallbackMethods:
 
     Follows ``transformers.Trainer``.
     """
-
-    args: TFTrainingArguments
-    callbacks: list[Any]
-    _events: TrainerEvents
-    _running: TrainingPlan | None
 
     @property
     def state(self) -> TrainerState:

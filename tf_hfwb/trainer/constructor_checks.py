@@ -1,4 +1,4 @@
-"""What ``TFTrainer`` refuses when it is made, before any time is spent."""
+"""What ``TFTrainer`` refuses before any time is spent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from tf_hfwb.errors import SettingError
+from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.keras_compat import Host
 from tf_hfwb.keras_compat.common_private import compile_arguments
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
@@ -212,6 +212,16 @@ def check_tpu(host: Host, args: TFTrainingArguments) -> None:
             expected=f"None for this {type(host.model).__name__}, which is not on a TPU",
             advice="Create the model in 'with args.strategy.scope():'.",
         )
+
+
+def check_train_dataset(train_dataset: Any) -> None:
+    """Refuse a training without data.
+
+    Raises:
+        DataError: There is none.
+    """
+    if train_dataset is None:
+        raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
 
 
 def check_eval_dataset(args: TFTrainingArguments, eval_dataset: Any) -> None:

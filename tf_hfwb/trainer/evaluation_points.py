@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data import Batches
 from tf_hfwb.errors import DataError, SettingError
-from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.batch_loader import BatchLoader, as_loader
 from tf_hfwb.trainer.extension_points import ExtensionPoints
@@ -25,10 +24,7 @@ from tf_hfwb.trainer.trainer_evaluation import (
     prepare_callbacks,
     with_rates,
 )
-from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
 from tf_hfwb.trainer.trainer_events.prediction_steps import PredictionSteps
-from tf_hfwb.trainer.trainer_reporting import TrainerReporting
-from tf_hfwb.trainer.training_plan import TrainingPlan
 
 if TYPE_CHECKING:
     from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
@@ -47,11 +43,7 @@ class EvaluationPoints(ExtensionPoints):
     compute_metrics: Callable[..., Mapping[str, float]] | None
     preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None
     _evaluation: TrainerEvaluation
-    _reporting: TrainerReporting
-    _running: TrainingPlan | None
-    _events: TrainerEvents
     _memory: MemoryMetrics
-    callbacks: list[Any]
     _gen_kwargs: Mapping[str, Any]  # Helpers of transformers' examples set it.
 
     def evaluate(
@@ -132,9 +124,8 @@ class EvaluationPoints(ExtensionPoints):
         self._events.eval_dataloader = batches.dataset
         if self._running is None:
             self.callbacks = check_trainer_callbacks(self.callbacks, self.args)
+            prepare_callbacks(keras_callbacks(self.callbacks), self.model, batches)
         callbacks = keras_callbacks(self.callbacks)
-        if self._running is None:
-            prepare_callbacks(callbacks, self.model, batches)
         return [*callbacks, PredictionSteps(self._events)] if self._events.hears("on_prediction_step") else callbacks
 
     def _evaluate_within_fit(self) -> dict[str, Any]:
@@ -202,7 +193,7 @@ class EvaluationPoints(ExtensionPoints):
         batches = as_loader(dataloader).batches
         callbacks = self._evaluation_callbacks(batches)
         plan = self._plan_evaluation(self._gen_kwargs)
-        if description == "Prediction" or BatchRunner(self.model).lacks_labels(batches.dataset):
+        if description == "Prediction" or self._evaluation.lacks_labels(batches):
             return self._evaluation.predict(plan, batches, metric_key_prefix, callbacks)
         return self._evaluation.evaluate(
             plan, batches, metric_key_prefix, callbacks, predicts=not self._gives_loss_only(prediction_loss_only)

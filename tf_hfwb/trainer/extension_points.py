@@ -8,39 +8,32 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data.tf_data import length_of
-from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Host, outputs_and_labels, own_loss, seed_everything
 from tf_hfwb.resume.resume_position import Position
-from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.constructor_checks import check_train_dataset
 from tf_hfwb.trainer.optimization.created_optimizer import check_created, follow_schedule
 from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
 from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import is_overridden
 from tf_hfwb.trainer.own_loss_function import OwnLossFunction
-from tf_hfwb.trainer.trainer_batches import BatchFactory, TrainingData, dataset_of_hook, named_dataset
+from tf_hfwb.trainer.trainer_batches import TrainingData, dataset_of_hook, named_dataset
+from tf_hfwb.trainer.trainer_parts import TrainerParts
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
-class ExtensionPoints:
+class ExtensionPoints(TrainerParts):
     """What a subclass of a trainer may change; each method does what the trainer does without the subclass.
 
     Attributes:
-        model: The model.
-        args: What to do.
-        train_dataset: What to train on.
-        eval_dataset: What to evaluate.
         model_init: Makes the model; None where it was given.
         compute_loss_func: The user's loss; None for the model's own.
         optimizer: The optimizer of the running training, or of the last one; None before that unless it was given.
         lr_scheduler: The same of the learning-rate schedule: a schedule of Keras, or a constant rate.
     """
 
-    model: Any
-    args: TFTrainingArguments
-    train_dataset: Any
-    eval_dataset: Any
     model_init: Callable[..., Any] | None
     compute_loss_func: Callable[..., Any] | None
     optimizer: Any
@@ -49,9 +42,6 @@ class ExtensionPoints:
     _created: tuple[Any, Any]  # The optimizer and the schedule of the last training.
     _position: Position
     _default_data: TrainingData | None
-
-    def _batch_factory(self) -> BatchFactory:
-        raise NotImplementedError
 
     def _overrides(self, name: str) -> bool:
         return is_overridden(self, name, ExtensionPoints)
@@ -64,8 +54,7 @@ class ExtensionPoints:
         An override may map ``super().get_train_tfdataset()`` batch by batch: length of an epoch and resume stay as they
         are. Or it returns a ``tf.data.Dataset`` of batches of its own, which is then what ``train_dataset`` would be.
         """
-        if self.train_dataset is None:
-            raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
+        check_train_dataset(self.train_dataset)
         self._default_data = self._batch_factory().training(self.train_dataset, self._position)
         return self._default_data.batches.dataset
 

@@ -17,25 +17,20 @@ from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.keras_compat import host_of, to_float
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.metric_texts import metric_texts
+from tf_hfwb.trainer.trainer_parts import TrainerParts
 
 _logger = logging.getLogger("tf_hfwb")
 
 
-class ScriptMethods:
+class ScriptMethods(TrainerParts):
     """What ``TFTrainer`` has for scripts besides training, evaluation and prediction.
 
     Attributes:
-        args: The arguments of the training.
-        model: The model.
-        processing_class: The tokenizer or processor; None without one.
         state: transformers' ``TrainerState``: how far the training is, and what it has logged.
 
     Names, arguments, return values and printed text follow ``transformers.Trainer``.
     """
 
-    args: TFTrainingArguments
-    model: Any
-    processing_class: Any
     state: Any
 
     @property
@@ -97,8 +92,7 @@ class ScriptMethods:
         """
         if not self.is_world_process_zero():
             return
-        directory = pathlib.Path(self.args.output_dir)
-        directory.mkdir(parents=True, exist_ok=True)
+        directory = self._make_output_dir()
         _write_json(directory / f"{split}_results.json", metrics)
         if combined:
             path = directory / "all_results.json"
@@ -108,9 +102,12 @@ class ScriptMethods:
         """Write the state of the training into ``trainer_state.json`` in ``args.output_dir``; only the chief does."""
         if not self.is_world_process_zero():
             return
+        self.state.save_to_json(os.fspath(self._make_output_dir() / "trainer_state.json"))
+
+    def _make_output_dir(self) -> pathlib.Path:
         directory = pathlib.Path(self.args.output_dir)
         directory.mkdir(parents=True, exist_ok=True)
-        self.state.save_to_json(os.fspath(directory / "trainer_state.json"))
+        return directory
 
     # -- numbers ---------------------------------------------------------------------------------------------------
 

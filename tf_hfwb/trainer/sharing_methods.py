@@ -15,8 +15,7 @@ from tf_hfwb.trainer.model_card import card_text, own_tags
 from tf_hfwb.trainer.model_directory import write_model_directory
 from tf_hfwb.trainer.push_checkpoints import PushCheckpoints
 from tf_hfwb.trainer.script_methods import ScriptMethods
-from tf_hfwb.trainer.trainer_batches import BatchFactory, datasets_by_name
-from tf_hfwb.trainer.trainer_reporting import TrainerReporting
+from tf_hfwb.trainer.trainer_batches import datasets_by_name
 from tf_hfwb.trainer.weight_building import build_weights
 from tf_hfwb.validation.argument_checks import directory
 
@@ -26,23 +25,11 @@ _logger = logging.getLogger("tf_hfwb")
 class SharingMethods(ScriptMethods):
     """What ``TFTrainer`` has to save a model and to share it.
 
-    Attributes:
-        train_dataset: What the model is trained on.
-        eval_dataset: What it is evaluated on.
-
     Names, arguments, return values and the card's content follow ``transformers.Trainer``.
     """
 
-    train_dataset: Any
-    eval_dataset: Any
-    data_collator: Any
     _given: tuple[Any, Any]
-    _reporting: TrainerReporting
     _uploads: HubUploads
-
-    def _batch_factory(self) -> BatchFactory:
-        """What makes batches of the trainer's data."""
-        raise NotImplementedError
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
@@ -162,7 +149,7 @@ class SharingMethods(ScriptMethods):
             run_link=self._reporting.link,
             described=described,
         )
-        card.parent.mkdir(parents=True, exist_ok=True)
+        self._make_output_dir()
         card.write_text(text)
 
     def push_to_hub(

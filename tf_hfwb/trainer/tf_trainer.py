@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
-from tf_hfwb.errors import DataError
 from tf_hfwb.evaluation.generation_options import load_generation_config
 from tf_hfwb.fit.signals import SignalWatch
 from tf_hfwb.fit.stop_after_steps import EpochsOfAnyLength
@@ -26,6 +25,7 @@ from tf_hfwb.trainer.constructor_checks import (
     check_loss,
     check_optimizers,
     check_tpu,
+    check_train_dataset,
     take_tokenizer,
 )
 from tf_hfwb.trainer.evaluation_points import EvaluationPoints
@@ -36,7 +36,6 @@ from tf_hfwb.trainer.model_computation import begin_training, end_training
 from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.sharing_methods import SharingMethods
-from tf_hfwb.trainer.trainer_batches import BatchFactory
 from tf_hfwb.trainer.trainer_callbacks import (
     check_trainer_callbacks,
     create_callbacks,
@@ -115,6 +114,8 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
     Follows ``transformers.Trainer`` in arguments, names of metrics and return values.
     """
 
+    _batch_size_search: BatchSizeSearch  # Of the training that is under way, or of the last one.
+
     def __init__(
         self,
         model: Any = None,
@@ -152,15 +153,14 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         self._position, self._default_data = Position(), None
         self._gen_kwargs: Mapping[str, Any] = {}
         self._has_trained = False
-        self._running: TrainingPlan | None = None  # The training that is under way.
-        self._warned: set[str] = set()  # Datasets of which the user was told that arguments have no effect.
+        self._running = None
+        self._warned = set()
         if not self._overrides("get_eval_tfdataset"):
             check_eval_dataset(self.args, eval_dataset)
         model = self._make_model() if model is None else model
         self._memory = MemoryMetrics(not self.args.skip_memory_metrics, host_of(model))
         end_measuring = self._begin_measuring("init")
         self._take_model(model)
-        self._batch_size_search = BatchSizeSearch(self.args, self._host, train_dataset)
         self._uploads = open_uploads(self.args, self._host)
         self._events = TrainerEvents(self, lambda: self._reporting.flush())
         self._events.call("on_init_end")
@@ -221,8 +221,8 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         end_measuring = self._begin_measuring("train")
         self.args.check()
         self.callbacks = check_trainer_callbacks(self.callbacks, self.args)
-        if self.train_dataset is None and not self._overrides("get_train_tfdataset"):
-            raise DataError("train_dataset=None: there is nothing to train on. Pass train_dataset to TFTrainer.")
+        if not self._overrides("get_train_tfdataset"):
+            check_train_dataset(self.train_dataset)
         if self.model_init is not None:
             self._begin_anew()
         checkpoint = self._find_checkpoint(resume_from_checkpoint)
@@ -311,10 +311,6 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
     def run_directory(self) -> str | None:
         """The folder of the W&B run on disk; None without a run."""
         return self._reporting.directory
-
-    def _batch_factory(self) -> BatchFactory:
-        """Made anew each time, since its parts may have been set since."""
-        return BatchFactory(self.model, self.args, self.processing_class, self.data_collator, self._warned)
 
 
 TFSeq2SeqTrainer = TFTrainer  # It does what transformers' Seq2SeqTrainer does.

@@ -54,6 +54,10 @@ class TrainerEvaluation:
         self._runner = BatchRunner(self._model)
         self._generators = {}
 
+    def lacks_labels(self, batches: Batches) -> bool:
+        """Whether the model needs labels for its loss, and the dataset has none."""
+        return self._runner.lacks_labels(batches.dataset)
+
     def plan(
         self,
         args: TFTrainingArguments,
