@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from tf_hfwb.callbacks.callback_checks import checked_callbacks, has
+from tf_hfwb.callbacks.callback_checks import check_callbacks, has
 from tf_hfwb.callbacks.callback_order import in_order
 from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
@@ -39,10 +39,10 @@ def check_trainer_callbacks(callbacks: Any, args: TFTrainingArguments) -> list[A
     if callbacks is None:
         return []
     if isinstance(callbacks, str) or not isinstance(callbacks, Iterable):
-        checked_callbacks(callbacks)  # Says so.
+        check_callbacks(callbacks)  # Says so.
     everyone = [make_callback(callback) for callback in callbacks]
     check_events([one for one in everyone if is_trainer_callback(one)], args.report_to or ())
-    own = checked_callbacks(keras_callbacks(everyone))
+    own = check_callbacks(keras_callbacks(everyone))
     names = [type(callback).__name__ for callback in own]
     if has(own, WandbMetricsLogger):
         raise SettingError(
