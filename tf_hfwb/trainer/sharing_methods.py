@@ -14,7 +14,7 @@ from tf_hfwb.trainer.hub_uploads import HubUploads
 from tf_hfwb.trainer.model_card import card_text, own_tags
 from tf_hfwb.trainer.model_directory import write_model_directory
 from tf_hfwb.trainer.push_checkpoints import PushCheckpoints
-from tf_hfwb.trainer.script_methods import ScriptMethods
+from tf_hfwb.trainer.reporting_methods import ScriptMethods
 from tf_hfwb.trainer.trainer_batches import datasets_by_name
 from tf_hfwb.trainer.weight_building import build_weights
 from tf_hfwb.validation.argument_checks import check_directory

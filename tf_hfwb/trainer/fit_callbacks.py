@@ -19,9 +19,9 @@ from tf_hfwb.keras_compat import has_callbacks_of_others
 from tf_hfwb.settings import LogModel, Settings, Watch
 from tf_hfwb.step_policies import Never
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
-from tf_hfwb.trainer.trainer_evaluation import with_prefix
-from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
-from tf_hfwb.trainer.trainer_events.event_support import check_events, is_trainer_callback, make_callback
+from tf_hfwb.trainer.dataset_evaluation import with_prefix
+from tf_hfwb.trainer.trainer_events.callback_events import check_events, is_trainer_callback, make_callback
+from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 from tf_hfwb.trainer.trainer_events.flow_callbacks import FlowCheckpoints, flow_callbacks
 from tf_hfwb.trainer.trainer_events.training_flow import FlowParts
 from tf_hfwb.trainer.trainer_events.training_log import TrainingLog
