@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tf_keras
-from helpers import KERASES, classifier, eval_rows, finish, history, samples, train_rows
+from helpers import KERASES, classifier, eval_rows, finish, history, nightly, samples, train_rows
 
 from tf_hfwb import EarlyStopping, WandbEvalCallback, WandbMetricsLogger, WandbModelCheckpoint, WandbWatch, restore
 from tf_hfwb.checkpoint.pending_writes import wait_for_writers
@@ -44,7 +44,7 @@ def test_an_evaluation_after_an_interrupt_is_written_at_once(monkeypatch):
     assert steps_of(train_rows(rows)) == [*range(1, 13)]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("hook", ["on_train_begin", "on_epoch_begin"])
 def test_an_evaluation_within_the_fit_with_the_same_callbacks_leaves_the_fit_alone(kind, hook):
     model, logger, checkpoints = classifier(kind), WandbMetricsLogger(2), WandbModelCheckpoint("out")
