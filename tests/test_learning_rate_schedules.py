@@ -6,6 +6,7 @@ import json
 import math
 import os
 import subprocess
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from helpers import KERASES, finish, history, nightly, samples, train_rows
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import host_of
+from tf_hfwb.trainer.arguments import argument_values
 from tf_hfwb.trainer.arguments.schedule_options import options_of_schedule
 from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
 
@@ -40,7 +42,12 @@ CASES = [
     ("warmup_stable_decay", {"num_decay_steps": 6, "decay_type": "linear", "warmup_type": "1-sqrt"}),
     ("warmup_stable_decay", {"num_decay_steps": 4, "num_stable_steps": 3, "warmup_type": "cosine", "num_cycles": 1.0}),
 ]
+KINDS = get_args(argument_values.Schedule)
 LENGTHS = [(0, 23), (1, 23), (6, 23), (23, 23)]
+
+
+def test_every_kind_is_among_the_cases():
+    assert {kind for kind, _ in CASES} | {"reduce_lr_on_plateau"} == set(KINDS)
 
 
 def wave(turns: float) -> float:

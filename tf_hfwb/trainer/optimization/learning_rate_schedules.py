@@ -154,6 +154,7 @@ _FORMULAS: dict[str, tuple[Formula, Formula]] = {
     "cosine_warmup_with_min_lr": (_early_cosine_with_min_lr, _early_warmup),
     "warmup_stable_decay": (_warmup_stable_decay, _raised_warmup),
 }
+_WITHOUT_FORMULA = ("constant", "reduce_lr_on_plateau")  # A callback lowers the rate on a plateau.
 
 
 def create_schedule(
@@ -174,7 +175,7 @@ def create_schedule(
 
     Follows ``transformers.get_scheduler``.
     """
-    if kind not in _FORMULAS:
+    if kind in _WITHOUT_FORMULA:
         if warmup_steps:
             _logger.warning(
                 "%d warm-up steps have no effect with lr_scheduler_type=%r, as in transformers. Expected a schedule "
