@@ -36,7 +36,7 @@ class EvaluationPlan:
     ignored: frozenset[str] | None
 
 
-class TrainerEvaluation:
+class DatasetEvaluation:
     """Evaluates and predicts for a trainer, and keeps what was compiled for that.
 
     A training that is under way is left exactly as it is.
