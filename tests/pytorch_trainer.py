@@ -34,14 +34,14 @@ class InOrder(torch.utils.data.Sampler):
 
     def __init__(self, order):
         self.order = order
-        self.epoch = 0
+        self.epoch = -1
 
     def __len__(self):
         return len(self.order[0])
 
     def __iter__(self):
+        self.epoch += 1  # Now, as an epoch may be cut short.
         yield from self.order[self.epoch]
-        self.epoch += 1
 
 
 class Trainer(transformers.Trainer):
@@ -66,7 +66,7 @@ def trained(case: dict, asked: dict, number: int) -> dict:
         trainer = Trainer(
             model,
             args,
-            train_dataset=rows_of(case["columns"], case["number"]),
+            train_dataset=rows_of(case["columns"]),
             eval_dataset=rows_of(case["columns"]),
             callbacks=[recorder],
             compute_metrics=accuracy if case["model"] is None else None,
@@ -90,9 +90,9 @@ def trained(case: dict, asked: dict, number: int) -> dict:
     }
 
 
-def rows_of(columns: dict, number=None) -> list[dict]:
+def rows_of(columns: dict) -> list[dict]:
     values = zip(*columns.values(), strict=True)
-    return [{name: torch.tensor(value) for name, value in zip(columns, row, strict=True)} for row in values][:number]
+    return [{name: torch.tensor(value) for name, value in zip(columns, row, strict=True)} for row in values]
 
 
 def accuracy(prediction):

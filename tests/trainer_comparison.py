@@ -27,12 +27,12 @@ KERNEL = np.random.default_rng(7).normal(size=(4, 3)).astype("float32")
 BIAS = np.random.default_rng(8).normal(size=3).astype("float32")
 
 
-def sequences(labels=None, *, ignored=-100, number=NUMBER) -> dict[str, np.ndarray]:
+def sequences(labels=None) -> dict[str, np.ndarray]:
     """Texts of 2 to 9 tokens, padded; labels are those of the samples, or the tokens themselves."""
     dice = np.random.default_rng(3)
-    mask = np.arange(9) < dice.permutation([2, 3, 9, 4, 9, 2, 7, 3, 5, 8, 2])[:number, None]
+    mask = np.arange(9) < dice.permutation([2, 3, 9, 4, 9, 2, 7, 3, 5, 8, 2])[:, None]
     ids = np.where(mask, dice.integers(5, tiny.VOCAB_SIZE, mask.shape), 0)
-    labels = np.where(mask, ids, ignored) if labels is None else labels
+    labels = np.where(mask, ids, -100) if labels is None else labels
     return {"input_ids": ids, "attention_mask": mask.astype("int64"), "labels": labels}
 
 
@@ -73,13 +73,11 @@ class Case:
     Attributes:
         args: Its arguments.
         wishes: What a callback asks for: arguments of :func:`trainer_events.asking`.
-        number: How many samples it has.
         model: A name in :data:`MODELS`; None for a classifier of one layer.
     """
 
     args: dict
     wishes: list = dataclasses.field(default_factory=list)
-    number: int = NUMBER
     model: str | None = None
 
     def __post_init__(self):
@@ -89,7 +87,7 @@ class Case:
     def order(self) -> list[list[int]]:
         """The samples of each epoch, as TFTrainer takes them."""
         made = training_batches(
-            np.arange(self.number, dtype="int64"),
+            np.arange(NUMBER, dtype="int64"),
             self.args["per_device_train_batch_size"],
             seed=42,
             drop_remainder=self.args.get("dataloader_drop_last", False),
@@ -153,13 +151,12 @@ def by_tensorflow(case: Case, kind: str, *, is_silent: bool = False) -> dict:
     model, columns = case.make_model(kind), case.columns
     before = weights_of(model, case)
     labels = columns.pop("labels")
-    few = {name: column[: case.number] for name, column in columns.items()}
     with tempfile.TemporaryDirectory() as folder:
         args = TFTrainingArguments(folder, report_to="none", disable_tqdm=True, **case.args)
         trainer = TFTrainer(
             model,
             args,
-            train_dataset=(few, labels[: case.number]),
+            train_dataset=(columns, labels),
             eval_dataset=(columns, labels),
             callbacks=[] if is_silent else [recorder],
             compute_metrics=accuracy if case.model is None else None,
@@ -191,19 +188,21 @@ def weights_of(model, case) -> dict[str, np.ndarray]:
 # -- the course of a training ------------------------------------------------------------------------------------------
 
 
-def course_differences(cases: dict[str, Case], kind: str, *, is_silent: bool = False) -> dict[str, list[str]]:
+def course_differences(
+    cases: dict[str, Case], answers: list[dict], kind: str, *, is_silent: bool = False
+) -> dict[str, list[str]]:
     """How the courses of trainings differ, by the case's name; without those that do not.
 
     The last step has a row here, even if none is due.
 
     Args:
         cases: The trainings.
+        answers: Those of :func:`by_pytorch`.
         kind: The Keras of the model.
         is_silent: Whether ``TFTrainer`` has no callback, so that only what is left behind is compared.
     """
-    there = by_pytorch(list(cases.values()))
     found = {}
-    for (name, case), theirs in zip(cases.items(), there, strict=True):
+    for (name, case), theirs in zip(cases.items(), answers, strict=True):
         ours = by_tensorflow(case, kind, is_silent=is_silent)
         leave_last_row_out(ours, theirs)
         lines = [*history_lines(ours, theirs), *end_lines(ours, theirs)]
@@ -287,14 +286,14 @@ def is_close(value, other) -> bool:
 # -- updates -----------------------------------------------------------------------------------------------------------
 
 
-def update_differences(cases: dict[str, Case]) -> dict[str, list[str]]:
+def update_differences(cases: dict[str, Case], answers: list[dict]) -> dict[str, list[str]]:
     """How the losses and the weights of trainings differ, by the case's name; without those that do not.
 
-    Weights differ by the norm of the difference as a share of the norm of the change.
+    Weights differ by the norm of the difference as a share of the norm of the change. Arguments as of
+    :func:`course_differences`.
     """
-    there = by_pytorch(list(cases.values()))
     found = {}
-    for (name, case), theirs in zip(cases.items(), there, strict=True):
+    for (name, case), theirs in zip(cases.items(), answers, strict=True):
         ours = by_tensorflow(case, "tf_keras", is_silent=True)
         losses, expected = (
             [row["loss"] for row in answer["state"]["log_history"] if "loss" in row] for answer in (ours, theirs)
