@@ -12,7 +12,7 @@ import pytest
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.models.pytorch_format import pytorch_tensors, save_pytorch_format
 
-# The groups, the schedule and the step of the Trainer, which itself needs accelerate.
+# The groups, the schedule and the step of the Trainer.
 SCRIPT = """
 import json, re, sys
 import numpy as np, torch, transformers
@@ -42,12 +42,13 @@ np.savez(target, **{name: value.numpy() for name, value in model.state_dict().it
 """
 
 
-def run_pytorch(script: str, *arguments: str) -> str:
-    """Run a script there; the test is skipped where there is no such environment."""
+def run_pytorch(script: str, *arguments: str, **variables: str) -> str:
+    """Run a script there, with variables of the environment; skip the test where there is no such Python."""
     interpreter = os.environ.get("TF_HFWB_TORCH_PYTHON")
     if not interpreter:
         pytest.skip("TF_HFWB_TORCH_PYTHON names no Python with PyTorch and transformers 5")
-    ended = subprocess.run([interpreter, "-c", script, *map(str, arguments)], capture_output=True, text=True)
+    command = [interpreter, "-c", script, *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
     assert ended.returncode == 0, ended.stderr[-3000:]
     return ended.stdout
 

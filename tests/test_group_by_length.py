@@ -70,6 +70,23 @@ def test_groups_are_those_of_transformers():
         assert len(set(group)) > 20  # From all over the data.
 
 
+@pytest.mark.parametrize("accumulated", [2, 3, 8, nightly(100)])
+def test_groups_hold_whole_steps_of_several_batches(accumulated):
+    """transformers groups over train_batch_size * gradient_accumulation_steps samples."""
+    number, batch_size = 1003, 4
+    step = batch_size * accumulated
+    expected = step * max(1, min(number // (4 * step), 50))
+    data = rows(number)
+    lengths = np.array([len(ids) for ids in data["input_ids"]])
+    batches = batches_of(data, seed=42, gradient_accumulation_steps=accumulated)
+    flat = [row for batch in batches for row in rows_of(batch)]
+    assert sorted(flat) == list(range(number))
+    falls = np.diff(lengths[flat]) <= 0
+    rises = {int(place) + 1 for place in np.flatnonzero(~falls)}
+    assert rises == set(range(expected, number, expected))
+    assert lengths[flat[0]] == lengths.max()
+
+
 def test_less_is_padded_than_in_the_order_that_is_only_shuffled():
     data = rows(1000)
     tokens = sum(map(len, data["input_ids"]))
@@ -203,6 +220,18 @@ def test_only_training_is_grouped(flag):
     assert in_order == trainer.train_dataset["label"]
 
 
+@pytest.mark.parametrize("accumulated", [1, 4])
+def test_the_trainer_groups_whole_steps(accumulated):
+    """44 samples in batches of 2: groups of 10, or with steps of 8 samples, of 8."""
+    trainer = trainer_of(group_by_length=True, gradient_accumulation_steps=accumulated)
+    batches = trainer.get_train_tfdataset().take(22).as_numpy_iterator()
+    mask = np.concatenate([inputs["attention_mask"].sum(1) for inputs, _ in batches])
+    lengths = {10: [mask[first : first + 10] for first in range(0, 44, 10)]}
+    lengths[8] = [mask[first : first + 8] for first in range(0, 44, 8)]
+    sorted_sizes = [size for size, groups in lengths.items() if all((np.diff(group) <= 0).all() for group in groups)]
+    assert sorted_sizes == ([10] if accumulated == 1 else [8])
+
+
 @pytest.mark.parametrize("kind", ["steps", nightly("epoch")])
 def test_a_training_resumes_in_the_middle_of_an_epoch(kind):
     whole = trainer_of(group_by_length=True, num_train_epochs=2, output_dir="whole", save_strategy="no")
@@ -219,6 +248,9 @@ def test_another_order_than_before_is_said(caplog):
     trainer_of(max_steps=3, output_dir="out").train()
     trainer_of(max_steps=4, output_dir="out", group_by_length=True).train(resume_from_checkpoint=True)
     assert "group_by_length was False and is True" in caplog.text
+    assert "gradient_accumulation_steps" not in caplog.text
+    trainer_of(max_steps=5, output_dir="out", group_by_length=True, gradient_accumulation_steps=2).train(True)
+    assert "gradient_accumulation_steps was 1 and is 2" in caplog.text
 
 
 def test_values():

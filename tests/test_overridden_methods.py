@@ -479,8 +479,6 @@ def test_loaders_give_arrays_again_and_again():
     assert [set(batch) for batch in plain.get_eval_dataloader()] == [{"inputs", "labels"}] * 2
     with pytest.raises(DataError, match=r"evaluation_loop got a list. Expected what get_eval_dataloader"):
         trainer.evaluation_loop([], "Evaluation")
-    with pytest.raises(SettingError, match=r"ignore_keys=.*preprocess_logits_for_metrics"):
-        trainer.evaluation_loop(loader, "Evaluation", ignore_keys=["logits"])
 
 
 def test_rows_that_a_user_logs():

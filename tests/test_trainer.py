@@ -302,7 +302,7 @@ def test_several_evaluation_data_sets(kind):
     trainer.train()
     metrics = trainer.evaluate()
     assert metrics["eval_own_loss"] == pytest.approx(trainer.evaluate(own)["eval_loss"])
-    assert metrics["eval_other_loss"] == pytest.approx(trainer.evaluate(other, "eval")["eval_loss"])
+    assert metrics["eval_other_loss"] == pytest.approx(trainer.evaluate(other, metric_key_prefix="eval")["eval_loss"])
     rows = eval_rows(history(finish()))
     assert steps_of(rows) == [2] * 6
     assert rows[0]["eval/own_loss"] == pytest.approx(metrics["eval_own_loss"])

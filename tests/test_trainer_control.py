@@ -12,7 +12,7 @@ import pytest
 import tiny
 import transformers
 from helpers import KERASES, nightly, on_both, samples
-from trainer_events import Recorder, Reference, asking, torch_events
+from trainer_events import Recorder, Reference, asking
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.checkpoint.store import Store
@@ -51,6 +51,15 @@ CASES = {
     "an evaluation after an epoch": {"flag": "should_evaluate", "at": [3], "event": "on_epoch_end"},
     "a checkpoint after an epoch": {"flag": "should_save", "at": [3], "event": "on_epoch_end"},
     "the end of an epoch": {"flag": "should_epoch_stop", "at": [1]},
+    "the end of the training as it begins": {"flag": "should_training_stop", "at": [0], "event": "on_train_begin"},
+    "the end of the training as an epoch begins": {
+        "flag": "should_training_stop",
+        "at": [3],
+        "event": "on_epoch_begin",
+    },
+    "the end of the training as a step begins": {"flag": "should_training_stop", "at": [1], "event": "on_step_begin"},
+    "the end of an epoch as it begins": {"flag": "should_epoch_stop", "at": [0, 1], "event": "on_epoch_begin"},
+    "the end of an epoch as a step begins": {"flag": "should_epoch_stop", "at": [1], "event": "on_step_begin"},
     "a row of the first step": {"flag": "should_log", "at": [0], "event": "on_step_begin"},
 }
 
@@ -117,17 +126,6 @@ def test_a_control_of_ones_own_counts():
     assert names[:4] == ["train_accuracy", "train_samples_per_second", "eval_loss", "train_accuracy"]
     assert len(rows) == 5
     assert trainer.model.history.history["val_loss"] == [row["eval_loss"] for row in rows[1:4:2]]
-
-
-@pytest.mark.nightly
-def test_the_trainer_of_pytorch_does_the_same():
-    settings = {"save_strategy": "no", "num_train_epochs": 2, "logging_strategy": "no"}
-    found = torch_events([(settings, case) for case in CASES.values()])
-    args = trainer_of(tiny.functional("keras"), named(), **settings).args
-    for heard, case in zip(found, CASES.values(), strict=True):
-        expected = Recorder(asking(**case))
-        Reference(args, expected, batches=3, eval_batches=3, train_names=["loss"]).train()
-        assert heard == expected.heard
 
 
 # -- the end of an epoch ----------------------------------------------------------------------------------------------

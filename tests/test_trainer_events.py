@@ -7,7 +7,7 @@ import pytest
 import tiny
 import transformers
 from helpers import nightly, on_both, samples
-from trainer_events import EVENTS, Recorder, Reference, torch_events
+from trainer_events import EVENTS, Recorder, Reference
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 
@@ -63,19 +63,6 @@ def test_events_come_in_the_order_of_the_trainer(kind, name):
     Reference(trainer.args, expected, batches=3, eval_batches=3).train()
     trainer.train()
     assert found.heard == expected.heard
-
-
-@pytest.mark.nightly
-def test_the_trainer_of_pytorch_calls_them_so():
-    """Where the last step has a row anyway."""
-    chosen = {name: one for name, one in SETTINGS.items() if name not in ("ends within an epoch", "first step too")}
-    defaults = {"save_strategy": "no", "num_train_epochs": 2}
-    found = torch_events([({**defaults, **one}, None) for one in chosen.values()])
-    for heard, (name, one) in zip(found, chosen.items(), strict=True):
-        expected = Recorder()
-        args = trainer_of(tiny.functional("keras"), named(), **one).args
-        Reference(args, expected, batches=3, eval_batches=3, train_names=["loss"]).train()
-        assert heard == expected.heard, name
 
 
 MODELS = {
@@ -220,3 +207,14 @@ def test_an_update_of_several_batches_is_one_step_with_substeps():
     names = [name for name in found.names() if name != "on_log"]
     assert names == ["on_train_begin", "on_epoch_begin", *step, *step, "on_epoch_end", "on_train_end"]
     assert [event[1] for event in found.heard if event[0] == "on_step_end"] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
+def test_gradient_accumulation_steps_has_substeps(kind):
+    found = Recorder()
+    options = {"num_train_epochs": 1, "gradient_accumulation_steps": 4, "logging_strategy": "no"}
+    trainer_of(tiny.functional(kind), named(24), callbacks=[found], **options).train()
+    names = [name for name in found.names() if name not in ("on_init_end", "on_log")]
+    steps = [["on_step_begin", *["on_substep_end"] * more, "on_optimizer_step", "on_step_end"] for more in (3, 1)]
+    assert names == ["on_train_begin", "on_epoch_begin", *steps[0], *steps[1], "on_epoch_end", "on_train_end"]
+    assert [event[1] for event in found.heard if event[0] == "on_substep_end"] == [0, 0, 0, 1]

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
-import pathlib
-import subprocess
 
 import transformers
 from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback, TrainerControl, TrainerState
@@ -24,6 +20,7 @@ class Recorder(transformers.TrainerCallback):
 
     def __init__(self, act=None):
         self.heard = []
+        self.states = []
         self.keywords = {}
         self.act = act  # Called with each event, for a callback that wants something.
 
@@ -33,6 +30,8 @@ class Recorder(transformers.TrainerCallback):
         names = sorted(name for name in more.get("logs", more.get("metrics", ())) if "_per_second" not in name)
         names = [name for name in names if name not in ("total_flos", "grad_norm")]
         self.heard.append((event, state.global_step, round(state.epoch or 0, 6), *wanted, *names))
+        best = None if state.best_metric is None else round(state.best_metric, 4)
+        self.states.append((event, len(state.log_history), best, state.best_global_step, state.max_steps))
         return None if self.act is None else self.act(event, args, state, control)
 
     def names(self):
@@ -51,6 +50,17 @@ def asking(flag, *, at, event="on_step_end", value=True):
             return None
         setattr(control, flag, value)
         return control
+
+    return act
+
+
+def acting(wishes):
+    """What does all that several :func:`asking` with these arguments do."""
+    acts = [asking(**wish) for wish in wishes]
+
+    def act(heard, args, state, control):
+        for one in acts:
+            one(heard, args, state, control)
 
     return act
 
@@ -123,18 +133,3 @@ class Reference:
                 break
         self.log("train_runtime", "train_loss")
         self.call("on_train_end")
-
-
-def torch_events(cases: list) -> list:
-    """The events of the PyTorch ``Trainer`` for each of (arguments, arguments of :func:`asking`)."""
-    import pytest
-
-    interpreter = os.environ.get("TF_HFWB_TORCH_PYTHON")
-    if not interpreter or subprocess.run([interpreter, "-c", "import accelerate"], capture_output=True).returncode:
-        pytest.skip("TF_HFWB_TORCH_PYTHON names no Python with PyTorch, transformers and accelerate")
-    tests = pathlib.Path(__file__).parent
-    printed = subprocess.run(
-        [interpreter, "pytorch_events.py", json.dumps(cases)], capture_output=True, text=True, cwd=tests
-    )
-    assert printed.returncode == 0, printed.stderr
-    return [[tuple(event) for event in heard] for heard in json.loads(printed.stdout.splitlines()[-1])]

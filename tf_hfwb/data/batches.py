@@ -78,6 +78,7 @@ def training_batches(
     pad_to_multiple_of: int | None = None,
     group_by_length: bool = False,
     length_column_name: str = "length",
+    gradient_accumulation_steps: int = 1,
     num_workers: int = 0,
     prefetch_factor: int | None = None,
 ) -> Batches:
@@ -139,6 +140,7 @@ def training_batches(
             For a ``datasets.Dataset`` only.
         length_column_name: A column with the lengths, for ``group_by_length``. Without it they are those of the main
             input of ``processing_class``, or of ``input_ids``.
+        gradient_accumulation_steps: Batches that make one step, >= 1: ``group_by_length`` groups whole steps.
         num_workers: Threads that run ``data_collator``; 0 for a single one, which is enough unless it waits or
             decodes. The order of the batches stays the same, that of a collator's own random numbers does not.
         prefetch_factor: Batches that each of these threads makes in advance, >= 1. None: as TensorFlow does.
@@ -156,6 +158,7 @@ def training_batches(
     batch_size = _integer("batch_size", batch_size, minimum=1)
     start_step = _integer("start_step", start_step, minimum=0)
     num_epochs = None if num_epochs is None else _integer("num_epochs", num_epochs, minimum=1)
+    step_batches = _integer("gradient_accumulation_steps", gradient_accumulation_steps, minimum=1)
     workers = _Workers.of(num_workers, prefetch_factor)
     lengths = _lengths(data, length_column_name, processing_class) if group_by_length else None
     if is_tf_data(data):
@@ -168,7 +171,7 @@ def training_batches(
     if lengths is None:
         order = Order(source.num_samples, batch_size, order_seed, drop_remainder)
     else:
-        order = LengthGroupedOrder.of(lengths, batch_size, order_seed, drop_remainder)
+        order = LengthGroupedOrder.of(lengths, batch_size, order_seed, drop_remainder, step_batches)
     _check_start(start_step, num_epochs, order.steps_per_epoch)
     return _batches(source, order, order.steps(start_step, num_epochs), workers)
 

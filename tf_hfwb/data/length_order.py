@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import tensorflow as tf
 
-LARGEST_GROUP = 50  # Batches. Of smaller data there are four groups at least, as far as it has four batches.
+LARGEST_GROUP = 50  # Steps. Of smaller data there are four groups at least, as far as it has four steps.
 
 
 @dataclass(frozen=True, eq=False)
 class LengthGroupedOrder(Order):
-    """The shuffled order, cut into groups of up to 50 batches, each of which is sorted by length, longest first.
+    """The shuffled order, cut into groups of up to 50 steps, each of which is sorted by length, longest first.
 
     The longest sample of all is in the first batch of each epoch, so that memory runs out at once or never. Each batch
     still depends on its step alone: finding it takes the sorting of one group.
@@ -24,27 +24,39 @@ class LengthGroupedOrder(Order):
     Attributes:
         lengths: The length of each sample (int32 [num_samples]), in the main memory.
         longest: The sample that is the longest.
+        step_batches: The batches whose gradients make one step.
 
     Follows ``LengthGroupedSampler`` of transformers.
     """
 
     lengths: tf.Tensor = field(kw_only=True)
     longest: int = field(kw_only=True)
+    step_batches: int = field(default=1, kw_only=True)
 
     @classmethod
-    def of(cls, lengths: npt.NDArray[Any], batch_size: int, seed: int | None, drop_remainder: bool) -> Self:
+    def of(
+        cls,
+        lengths: npt.NDArray[Any],
+        batch_size: int,
+        seed: int | None,
+        drop_remainder: bool,
+        step_batches: int = 1,
+    ) -> Self:
         """The order of samples that have these lengths; the other arguments are those of the base class."""
         import tensorflow as tf
 
         with tf.device("CPU:0"):
             tensor = tf.constant(lengths, tf.int32)
         longest = int(lengths.argmax())
-        return cls(len(lengths), batch_size, seed, drop_remainder, lengths=tensor, longest=longest)
+        return cls(
+            len(lengths), batch_size, seed, drop_remainder, lengths=tensor, longest=longest, step_batches=step_batches
+        )
 
     @property
     def group_size(self) -> int:
         """Samples that are sorted together."""
-        return max(1, min(self.num_samples // (4 * self.batch_size), LARGEST_GROUP)) * self.batch_size
+        step_size = self.step_batches * self.batch_size
+        return max(1, min(self.num_samples // (4 * step_size), LARGEST_GROUP)) * step_size
 
     def indices(self, step: tf.Tensor) -> tf.Tensor:
         """The sample indices of one step; see the base class."""

@@ -17,9 +17,14 @@ def main_input(model: Any, inputs: Any) -> Any:
     return inputs.get(getattr(model, "main_input_name", None), inputs)
 
 
-def ignored_outputs(model: Any) -> set[str]:
-    """The names of outputs that are not predictions."""
-    return {"loss", *getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", ())}
+def ignored_outputs(model: Any, names: Collection[str] | None) -> set[str]:
+    """The names of outputs that are not predictions; those of the model's configuration where no ``names`` are given.
+
+    Follows ``Trainer.prediction_step`` of transformers.
+    """
+    if names is None:
+        names = getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", ())
+    return {"loss", *names}
 
 
 def tensors_in(outputs: Any, ignored: Collection[str] = ()) -> list[Any]:

@@ -139,9 +139,11 @@ class BatchRunner:
         """The compiled function; another loss, or the metrics of another ``compile``, need another one."""
         own, model = self._own_loss, self._model
         if own is None or own.metrics is not model.compiled_metrics or own.loss_step is not loss_step_of(model):
-            own = self._own_loss = OwnLossStep(model)
+            own = self._own_loss = OwnLossStep(model, None if gathering is None else gathering.ignored)
         if gathering is None:
             return own.without_predictions
+        if own.ignored != gathering.ignored:
+            own = self._own_loss = OwnLossStep(model, gathering.ignored)
         return own.with_inputs if gathering.with_inputs else own.with_predictions
 
     def _compiled_metrics(self) -> dict[str, Any]:
@@ -158,7 +160,7 @@ class BatchRunner:
         gatherer = BatchGatherer(gathering)
         num_done = 0
         hooks.begin()
-        for inputs, labels, predictions in self._predict_batches(dataset, gathering.generate, hooks):
+        for inputs, labels, predictions in self._predict_batches(dataset, gathering, hooks):
             main = to_arrays(tensors_in(main_input(self._model, inputs))) if gathering.with_inputs else ()
             num_before, num_done = num_done, num_done + num_samples(inputs)
             batch_losses = None if losses is None else losses[num_before:num_done]
@@ -167,15 +169,15 @@ class BatchRunner:
         return gatherer.result()
 
     def _predict_batches(
-        self, dataset: Any, generate: Callable[[Any], np.ndarray] | None, hooks: PassHooks
+        self, dataset: Any, gathering: Gathering, hooks: PassHooks
     ) -> Iterator[tuple[Any, Any, tuple[np.ndarray, ...]]]:
         """Inputs, labels and predictions of each batch."""
-        ignored = ignored_outputs(self._model)
+        ignored = ignored_outputs(self._model, gathering.ignored)
         for index, batch in enumerate(dataset):
             hooks.batch_begin(index)
             inputs, labels, _ = split_batch(self._model, batch)
-            if generate is not None:
-                predictions: tuple[np.ndarray, ...] = (generate(inputs),)
+            if gathering.generate is not None:
+                predictions: tuple[np.ndarray, ...] = (gathering.generate(inputs),)
             else:
                 outputs = tensors_in(host_of(self._model).predict_on_batch(_as_arrays(inputs)), ignored)
                 # Under a distribution strategy Keras 3 lets every replica predict the whole batch.

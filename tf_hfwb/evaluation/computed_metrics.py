@@ -63,14 +63,21 @@ class ComputedMetrics:
         self.told = set() if told is None else told
         self.joins = joins
 
-    def begin(self, generate: Callable[[Any], np.ndarray] | None = None, *, keeps: bool | None = None) -> MetricsOfPass:
+    def begin(
+        self,
+        generate: Callable[[Any], np.ndarray] | None = None,
+        *,
+        keeps: bool | None = None,
+        ignored: frozenset[str] | None = None,
+    ) -> MetricsOfPass:
         """Get ready for a pass over a data set.
 
         Args:
             generate: From inputs to generated ids, which are then the predictions.
             keeps: Whether all predictions are wanted; None: unless the metrics come batch by batch.
+            ignored: The names of outputs that are not predictions; None for those that the model's configuration names.
         """
-        return MetricsOfPass(self, generate, keeps=keeps)
+        return MetricsOfPass(self, generate, keeps=keeps, ignored=ignored)
 
 
 class MetricsOfPass:
@@ -81,7 +88,12 @@ class MetricsOfPass:
     """
 
     def __init__(
-        self, metrics: ComputedMetrics, generate: Callable[[Any], np.ndarray] | None, *, keeps: bool | None
+        self,
+        metrics: ComputedMetrics,
+        generate: Callable[[Any], np.ndarray] | None,
+        *,
+        keeps: bool | None,
+        ignored: frozenset[str] | None,
     ) -> None:
         self._metrics = metrics
         self._held: Pass | None = None
@@ -93,6 +105,7 @@ class MetricsOfPass:
             keeps=not by_batches if keeps is None else keeps,
             with_inputs="inputs" in metrics.include,
             joins=metrics.joins,
+            ignored=ignored,
         )
 
     def _add_batch(self, batch: Pass) -> None:

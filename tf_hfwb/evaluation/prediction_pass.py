@@ -48,6 +48,7 @@ class Gathering:
         keeps: Whether to gather all batches. If not, a pass needs no more memory than a batch.
         with_inputs: Whether to keep the model's main input too.
         joins: Whether all batches become one array; else the pass has a list of batches.
+        ignored: The names of outputs that are not predictions; None for those that the model's configuration names.
     """
 
     generate: Callable[[Any], np.ndarray] | None = None
@@ -56,6 +57,7 @@ class Gathering:
     keeps: bool = True
     with_inputs: bool = False
     joins: bool = True
+    ignored: frozenset[str] | None = None
 
 
 class BatchGatherer:

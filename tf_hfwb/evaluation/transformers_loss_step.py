@@ -16,17 +16,20 @@ class OwnLossStep:
 
     Args:
         model: The model, compiled.
+        ignored: The names of outputs that are not predictions; None for those that its configuration names.
 
     Attributes:
+        ignored: The same.
         metrics: The container of the model's compiled metrics that the functions update; another ``compile`` makes
             another one.
         loss_step: The steps with a user's loss that were put into the model; None without any.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, ignored: frozenset[str] | None) -> None:
         import tensorflow as tf
 
         self._model = model
+        self.ignored = ignored
         self.metrics = model.compiled_metrics
         self.loss_step = loss_step_of(model)
         # Given the iterator and not a batch, as Keras does it: batches of different widths then share one trace.
@@ -60,7 +63,7 @@ class OwnLossStep:
             loss = tf.where(samples > 0, loss * tf.cast(samples, tf.float32), 0.0)
             if self.metrics.metrics or not self.metrics.built:
                 self.metrics.update_state(*match_labels(model, labels, outputs), weights)
-        predictions = tensors_in(outputs, ignored_outputs(model))
+        predictions = tensors_in(outputs, ignored_outputs(model, self.ignored))
         return loss, samples, predictions, tensors_in(labels), tensors_in(main_input(model, inputs))
 
     def _loss_and_outputs(self, batch: Any, inputs: Any, labels: Any) -> tuple[Any, Any]:

@@ -76,12 +76,16 @@ class EvaluateDuringFit(StepCallback):
         """Evaluate as soon as Keras has taken over the state of the step: on JAX it has not yet."""
         self._is_due = True
 
-    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Evaluate what the step before has trained."""
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Evaluate the model at the start."""
+        super().on_epoch_begin(epoch, logs)
         if self._is_at_start:
             self._is_at_start = False
             self.evaluate_now()
             self._metrics = {}  # They are not the epoch's.
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Evaluate what the step before has trained."""
         if self._is_due:
             self.evaluate_now()
         self._session.evaluations.end_turn(self)

@@ -135,9 +135,10 @@ def warn_of_other_data(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> 
         arguments: What it is trained with now, as in ``trainer_state.json``.
     """
     before = TrainerState.read(checkpoint).arguments
+    names = [*_DATA_ARGUMENTS, "gradient_accumulation_steps"] if arguments.get("group_by_length") else _DATA_ARGUMENTS
     changed = [
         f"{name} was {before[name]} and is {arguments[name]}"
-        for name in _DATA_ARGUMENTS
+        for name in names
         if name in before and name in arguments and before[name] != arguments[name]
     ]
     if changed:

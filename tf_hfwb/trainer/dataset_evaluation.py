@@ -27,11 +27,13 @@ class EvaluationPlan:
         computed: The user's ``compute_metrics``.
         generator: Generates the predictions; None: they are the model's outputs.
         loss_only: Whether no predictions are kept, and no metrics computed of them.
+        ignored: The names of outputs that are not predictions; None for those that the model's configuration names.
     """
 
     computed: ComputedMetrics
     generator: Generator | None
     loss_only: bool
+    ignored: frozenset[str] | None
 
 
 class DatasetEvaluation:
@@ -64,6 +66,7 @@ class DatasetEvaluation:
         compute_metrics: Callable[..., Mapping[str, float]] | None,
         preprocess: Callable[[Any, Any], Any] | None,
         generate_options: Mapping[str, Any],
+        ignore_keys: Sequence[str] | None,
     ) -> EvaluationPlan:
         """Decide what an evaluation does, and check that it can.
 
@@ -72,10 +75,18 @@ class DatasetEvaluation:
             compute_metrics: The user's function of all predictions, or None.
             preprocess: The user's function of the predictions and labels of a batch, or None.
             generate_options: Options of ``generate``, instead of those of ``args``.
+            ignore_keys: The names of outputs that are not predictions, or None.
 
         Raises:
-            SettingError: The model cannot do what the arguments ask for.
+            SettingError: The model cannot do what the arguments ask for, or ``ignore_keys`` is a text.
         """
+        if isinstance(ignore_keys, str):
+            raise SettingError(
+                "ignore_keys",
+                ignore_keys,
+                expected="a list of names of the model's outputs, or None",
+                advice="Pass metric_key_prefix by its name.",
+            )
         if "loss" in args.include_for_metrics and not self._runner.has_own_loss:
             raise SettingError(
                 "include_for_metrics",
@@ -93,7 +104,8 @@ class DatasetEvaluation:
             told=self._warned,
             joins=args.eval_do_concat_batches,
         )
-        return EvaluationPlan(computed, None if loss_only else generator, loss_only)
+        ignored = None if ignore_keys is None else frozenset(ignore_keys)
+        return EvaluationPlan(computed, None if loss_only else generator, loss_only, ignored)
 
     def evaluate(
         self, plan: EvaluationPlan, batches: Batches, prefix: str, callbacks: Sequence[Any], *, predicts: bool
@@ -107,7 +119,7 @@ class DatasetEvaluation:
             callbacks: Keras callbacks, whose ``on_test_...`` hooks are called.
             predicts: Whether to predict, too, for ``compute_metrics`` or for the caller.
         """
-        metrics_of_pass = plan.computed.begin(plan.generator)
+        metrics_of_pass = plan.computed.begin(plan.generator, ignored=plan.ignored)
         with preserve_metrics(self._model):
             result = self._runner.evaluate(
                 batches.dataset,
@@ -126,7 +138,7 @@ class DatasetEvaluation:
             prefix: The first word of each metric's name.
             callbacks: Keras callbacks, whose ``on_predict_...`` hooks are called.
         """
-        metrics_of_pass = plan.computed.begin(plan.generator, keeps=not plan.loss_only)
+        metrics_of_pass = plan.computed.begin(plan.generator, keeps=not plan.loss_only, ignored=plan.ignored)
         with preserve_metrics(self._model):
             result = self._runner.predict(batches.dataset, metrics_of_pass.gathering, PassHooks(callbacks, "predict"))
         return _output(result, metrics_of_pass, prefix, batches)

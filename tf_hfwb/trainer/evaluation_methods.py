@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data import Batches
-from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.errors import DataError
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.batch_loader import BatchLoader, as_loader
 from tf_hfwb.trainer.computation_settings import computing_evaluation
@@ -45,15 +45,22 @@ class EvaluationPoints(ExtensionPoints):
     _evaluation: DatasetEvaluation
     _memory: MemoryMetrics
     _gen_kwargs: Mapping[str, Any]  # Helpers of transformers' examples set it.
+    _ignore_keys_for_eval: Sequence[str] | None
 
     def evaluate(
-        self, eval_dataset: Any = None, metric_key_prefix: str = "eval", **generate_options: Any
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: Sequence[str] | None = None,
+        metric_key_prefix: str = "eval",
+        **generate_options: Any,
     ) -> dict[str, Any]:
         """Evaluate the model; a training that is under way is left exactly as it is.
 
         Args:
             eval_dataset: Instead of the trainer's own; a dict of datasets is evaluated one by one, and each metric
                 carries the name of its dataset.
+            ignore_keys: The names of the model's outputs that are not predictions. None: those that its configuration
+                names.
             metric_key_prefix: The first word of each metric's name.
             generate_options: For ``args.predict_with_generate``, instead of those of ``args``: ``max_length``,
                 ``num_beams`` and others of transformers' ``generate``.
@@ -77,6 +84,7 @@ class EvaluationPoints(ExtensionPoints):
                     BatchLoader(eval_dataset, batches),
                     "Evaluation",
                     prediction_loss_only=True if self.compute_metrics is None else None,
+                    ignore_keys=ignore_keys,
                     metric_key_prefix=prefix,
                 )
                 found = with_rates(output, prefix, began, batches)
@@ -86,11 +94,18 @@ class EvaluationPoints(ExtensionPoints):
                 metrics |= found
         return metrics | end_measuring()
 
-    def predict(self, test_dataset: Any, metric_key_prefix: str = "test", **generate_options: Any) -> PredictionOutput:
+    def predict(
+        self,
+        test_dataset: Any,
+        ignore_keys: Sequence[str] | None = None,
+        metric_key_prefix: str = "test",
+        **generate_options: Any,
+    ) -> PredictionOutput:
         """Predict, and evaluate where the data has labels.
 
         Args:
             test_dataset: Data as for ``evaluate``.
+            ignore_keys: As in ``evaluate``.
             metric_key_prefix: The first word of each metric's name.
             generate_options: As in ``evaluate``.
 
@@ -107,7 +122,9 @@ class EvaluationPoints(ExtensionPoints):
         began = time.time()
         with self._prepare_evaluation(batches):
             loader = BatchLoader(test_dataset, batches)
-            output = self.evaluation_loop(loader, "Prediction", metric_key_prefix=metric_key_prefix)
+            output = self.evaluation_loop(
+                loader, "Prediction", ignore_keys=ignore_keys, metric_key_prefix=metric_key_prefix
+            )
         metrics = with_rates(output, metric_key_prefix, began, batches)
         self._reporting.log_evaluation(metrics)
         self._events.call("on_predict", metrics=metrics)
@@ -130,7 +147,8 @@ class EvaluationPoints(ExtensionPoints):
 
     def _evaluate_within_fit(self) -> dict[str, Any]:
         """Evaluate; the metric for the best model must be there, unless a callback of the user may add it later."""
-        metrics = self.evaluate()
+        keys = self._ignore_keys_for_eval
+        metrics = self.evaluate() if keys is None else self.evaluate(ignore_keys=keys)
         metrics.pop("epoch", None)  # Callbacks would take it for one of the metrics.
         if not may_add_metrics(self.model, self.callbacks):
             check_best_metric(self.args, metrics)
@@ -173,26 +191,16 @@ class EvaluationPoints(ExtensionPoints):
             description: ``"Prediction"`` calls the ``on_predict_...`` hooks of callbacks, any other ``on_test_...``
                 where there are labels.
             prediction_loss_only: Whether to leave out predictions; what the arguments say when None.
-            ignore_keys: Not supported: None.
+            ignore_keys: As in ``evaluate``.
             metric_key_prefix: The first word of each metric's name.
 
         Returns:
             ``predictions``, ``label_ids``, ``metrics`` and ``num_samples``, which is None where a ``tf.data.Dataset``
             does not tell.
-
-        Raises:
-            SettingError: ``ignore_keys`` are given.
         """
-        if ignore_keys:
-            raise SettingError(
-                "ignore_keys",
-                ignore_keys,
-                expected="None",
-                advice="Take outputs out of the predictions with preprocess_logits_for_metrics.",
-            )
         batches = as_loader(dataloader).batches
         callbacks = self._evaluation_callbacks(batches)
-        plan = self._plan_evaluation(self._gen_kwargs)
+        plan = self._plan_evaluation(self._gen_kwargs, ignore_keys)
         if description == "Prediction" or self._evaluation.lacks_labels(batches):
             return self._evaluation.predict(plan, batches, metric_key_prefix, callbacks)
         return self._evaluation.evaluate(
@@ -213,9 +221,11 @@ class EvaluationPoints(ExtensionPoints):
     def _gives_loss_only(self, wanted: bool | None) -> bool:
         return self.args.prediction_loss_only if wanted is None else wanted
 
-    def _plan_evaluation(self, generate_options: Mapping[str, Any]) -> EvaluationPlan:
+    def _plan_evaluation(
+        self, generate_options: Mapping[str, Any], ignore_keys: Sequence[str] | None = None
+    ) -> EvaluationPlan:
         return self._evaluation.plan(
-            self.args, self.compute_metrics, self.preprocess_logits_for_metrics, generate_options
+            self.args, self.compute_metrics, self.preprocess_logits_for_metrics, generate_options, ignore_keys
         )
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:

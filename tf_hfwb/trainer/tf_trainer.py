@@ -152,6 +152,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         self._given, self._created = optimizers, (None, None)
         self._position, self._default_data = Position(), None
         self._gen_kwargs: Mapping[str, Any] = {}
+        self._ignore_keys_for_eval = None
         self._has_trained = False
         self._running = None
         self._warned = set()
@@ -185,7 +186,12 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
 
     # -- training --------------------------------------------------------------------------------------------------
 
-    def train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None = None) -> TrainOutput:
+    def train(
+        self,
+        resume_from_checkpoint: str | os.PathLike[str] | bool | None = None,
+        *,
+        ignore_keys_for_eval: Sequence[str] | None = None,
+    ) -> TrainOutput:
         """Train as ``args`` say.
 
         Args:
@@ -193,6 +199,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
                 the newest good one in ``args.output_dir``, else the run's own on W&B, where finding none means a fresh
                 start. None: the model is trained further as it is, and its steps are counted on. False: steps are
                 counted from 0, in a new run where the trainer has opened the one before.
+            ignore_keys_for_eval: ``ignore_keys`` for the evaluations within the training.
 
         From a checkpoint that has all steps already nothing is trained; what a training does at its end is still done.
 
@@ -205,6 +212,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
             CheckpointError: There is no checkpoint there, or it is damaged or does not fit the model.
             SettingError: The metric for the best model is not among those of the evaluation.
         """
+        self._ignore_keys_for_eval = ignore_keys_for_eval
         signals = SignalWatch()
         if self.args.save_strategy != "no":
             # TensorFlow may lose an exception that a handler raises while a model is traced.

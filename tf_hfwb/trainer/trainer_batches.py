@@ -86,6 +86,7 @@ class BatchFactory:
             start_step=remaining.skipped_batches,
             group_by_length=args.group_by_length,
             length_column_name=args.length_column_name,
+            gradient_accumulation_steps=args.gradient_accumulation_steps,
             **self._options(),
         )
         if remaining.counted_batches is not None:

@@ -56,12 +56,14 @@ class GradientAccumulation(abc.ABC):
         groups: The same.
         epoch_batches: The batches of the running epoch that were trained on, as of the last update.
         batches: Those of all epochs since the very first start.
+        on_substep_end: Called after each batch of an update but the last; None where nobody wants to know.
     """
 
     def __init__(self, host: Host, groups: BatchGroups, epoch_batches: int, batches: int) -> None:
         self.groups = groups
         self.epoch_batches = epoch_batches
         self.batches = batches
+        self.on_substep_end: Callable[[], None] | None = None
         self._host = host
         # Why this model cannot accumulate. It is raised outside the graph: TensorFlow makes an error of its own of any
         # that is raised within.
@@ -169,6 +171,8 @@ class GradientAccumulation(abc.ABC):
             args = self._next_arguments(args, outputs)
             self.epoch_batches += 1
             self.batches += 1
+            if self.on_substep_end is not None and place < size - 1:
+                self.on_substep_end()
         if self._obstacle:
             raise SettingError(
                 "gradient_accumulation_steps",

@@ -171,7 +171,8 @@ class TrainerEvents:
         state.max_steps, state.num_train_epochs = steps, plan.length.epochs
         state.train_batch_size = plan.batch_size
         state.logging_steps = steps_of(args.logging_steps, steps)
-        state.eval_steps = steps_of(args.eval_interval, steps)
+        if args.eval_strategy == "steps" or args.eval_steps is not None:
+            state.eval_steps = steps_of(args.eval_interval, steps)
         state.save_steps = steps_of(args.save_steps, steps)
         per_epoch = plan.length.groups.batches
         self.train_dataloader = batches.dataset if per_epoch is None else batches.dataset.take(per_epoch)
@@ -209,7 +210,9 @@ class TrainerEvents:
         if state.best_metric is None:
             state.best_metric = -math.inf if is_higher else math.inf
         if value > state.best_metric if is_higher else value < state.best_metric:
-            state.best_metric, state.best_global_step = value, state.global_step
+            state.best_metric = value
+            if args.save_strategy != "no":
+                state.best_global_step = state.global_step
 
     def _is_higher_better(self, metric: str) -> bool:
         args = self._owner.args

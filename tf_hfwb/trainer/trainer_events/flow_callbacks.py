@@ -106,27 +106,25 @@ class FlowEnd(StepCallback):
         if not self._host.carries_state:
             self._session.hooks.before.append(self._before_step)
         self._flow.begin(self._log, self._clock.step, accumulates=self._host.accumulation_steps > 1)
-        if self._flow.wants_stop:
-            self._recorder.stop()
+        if self._host.accumulation is not None and self._events.hears("on_substep_end"):
+            self._host.accumulation.on_substep_end = lambda: self._events.call("on_substep_end")
 
     def _before_step(self) -> None:
         flow = self._flow
         if flow.is_amid_step or self._session.hooks.is_stopped or self._schedule.is_cut_short:
             return
-        flow.begin_step()
+        if flow.begin_step():
+            return
         if flow.wants_stop:
             self._recorder.stop()
-        elif flow.wants_next_epoch:
+        else:
             self._schedule.cut_epoch_short()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Tell it, unless all steps are done already."""
         super().on_epoch_begin(epoch, logs)
-        if self._session.hooks.is_stopped:
-            return
-        self._flow.begin_epoch()
-        if self._flow.wants_stop:
-            self._recorder.stop()
+        if not self._session.hooks.is_stopped:
+            self._flow.begin_epoch()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save, and tell what was not told yet."""

@@ -124,7 +124,7 @@ class TrainingFlow:
     @property
     def is_amid_step(self) -> bool:
         """Whether the next batch needs no call of :meth:`begin_step`."""
-        return self._has_begun and not self._tells_substeps
+        return self._has_begun and not (self._tells_substeps or self.wants_stop or self.wants_next_epoch)
 
     @property
     def wants_stop(self) -> bool:
@@ -158,17 +158,24 @@ class TrainingFlow:
         """A step has ended. What follows it waits until Keras has taken over the state of the model."""
         self._ended = EndedStep(step, epoch, dict(logs))
 
-    def begin_step(self) -> None:
-        """Another batch is about to be trained on: the checkpoint of the step before, and the begin of the next one."""
-        if self._has_begun:
-            if self._tells_substeps:
-                self._events.call("on_substep_end")
-            return
+    def begin_step(self) -> bool:
+        """Another batch is about to be trained on: the checkpoint of the step before, and the begin of the next one.
+
+        Returns:
+            Whether the batch is to be trained on. As in the ``Trainer``, callbacks can end a training or an epoch
+            behind a batch, but not in front of the first one.
+        """
+        has_trained = self._has_begun or self._unsaved is not None
+        if self._has_begun and self._tells_substeps:
+            self._events.call("on_substep_end")
         if self._unsaved is not None:
             self.save(self._unsaved)
-        if not (self.wants_stop or self.wants_next_epoch):
+        if has_trained and (self.wants_stop or self.wants_next_epoch):
+            return False
+        if not self._has_begun:
             self._has_begun = True
             self._events.call("on_step_begin")
+        return True
 
     def end_step(self) -> None:
         """What follows a step, except a checkpoint."""
@@ -256,7 +263,6 @@ class TrainingFlow:
             parts.evaluate()
         else:
             parts.evaluations.evaluate_now()
-        events.control.should_evaluate = False
         if self._args.save_strategy == "best":
             events.control.should_save = events.state.best_metric != best
 
