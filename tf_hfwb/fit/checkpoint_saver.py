@@ -186,6 +186,7 @@ class CheckpointSaver:
             state.write(draft, self.previous)
             write_texts(draft, self._processing, self.previous)
             self.previous = draft.commit()
+        state.note_commit(self.previous)
         self._best.committed = save.best
         self._needed = {*save.needed_steps, save.step}
         if save.best.step is not None:
