@@ -162,7 +162,7 @@ def test_without_going_on_rows_may_repeat():
 def test_rows_that_a_killed_process_lost_are_written_from_the_checkpoints_history(environment):
     run_id, _ = train(1, 3, end="kill0.5", **environment)
     tracker = open_tracker(Settings.resolve(), run_id=run_id)
-    tracker.history[:] = [json.dumps({"train/loss": step / 10, STEP: step}) for step in range(1, 6)]
+    tracker.history.replace([json.dumps({"train/loss": step / 10, STEP: step}) for step in range(1, 6)])
     tracker.fill_gaps()
     tracker.submit(tracker.log, {"train/loss": 0.6, STEP: 6})
     tracker.flush()
@@ -173,7 +173,7 @@ def test_rows_that_a_killed_process_lost_are_written_from_the_checkpoints_histor
 
 def test_on_a_machine_without_the_runs_log_the_history_is_not_written_again():
     tracker = open_tracker(Settings.resolve(), run_id="elsewhere")
-    tracker.history[:] = [json.dumps({"train/loss": 1, STEP: 1})]
+    tracker.history.replace([json.dumps({"train/loss": 1, STEP: 1})])
     tracker.fill_gaps()
     tracker.flush()
     assert history(finish()) == []

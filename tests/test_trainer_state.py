@@ -87,7 +87,13 @@ def changed(place: str, value: object) -> dict:
 
 def test_the_whole_file_is_read():
     state = TrainerState.read(written(json.dumps(WHOLE)))
-    logger = {"WandbMetricsLogger": {**WHOLE["callbacks"]["WandbMetricsLogger"], "log_history": WHOLE["log_history"]}}
+    logger = {
+        "WandbMetricsLogger": {
+            **WHOLE["callbacks"]["WandbMetricsLogger"],
+            "log_history": WHOLE["log_history"],
+            "older_rows": [],
+        }
+    }
     assert state.callbacks == WHOLE["callbacks"] | logger
     assert (state.global_step, state.epoch, state.best_step) == (5, 1.25, 5)
     assert (state.run, state.arguments, state.metrics) == (WHOLE["run"], WHOLE["arguments"], WHOLE["metrics"])
@@ -97,7 +103,7 @@ def test_the_whole_file_is_read():
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
-        ("format", 2, r"format is 2\. Expected 1: a newer version of this package wrote it\. Upgrade it"),
+        ("format", 3, r"format is 3\. Expected 2: a newer version of this package wrote it\. Upgrade it"),
         ("format", "1", "format is '1'. Expected 1"),
         ("format", None, r"format is missing\. Expected the keys format"),
         ("position", None, r"position is missing\. Expected the keys global_step"),

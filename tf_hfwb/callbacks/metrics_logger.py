@@ -161,7 +161,7 @@ class WandbMetricsLogger(StepCallback):
         self._rows.resume(state["rows"])
         self._row_step = state["rows"]["row"]["step"]
         self._tracker.best.update(state["best"])
-        self._tracker.history[:] = map(json.dumps, state["log_history"])
+        self._tracker.history.replace(map(json.dumps, state["log_history"]), state["older_rows"])
         self._tracker.fill_gaps()
 
     def capture_state(self) -> CaptureState:
@@ -182,7 +182,7 @@ class WandbMetricsLogger(StepCallback):
         try:
             tracker = self._tracker
             answer.set_result(
-                {"rows": rows.state(moment), "best": dict(tracker.best), "log_history": list(tracker.history)}
+                {"rows": rows.state(moment), "best": dict(tracker.best), "log_history": tracker.history.so_far()}
             )
         except Exception as error:
             answer.set_exception(error)

@@ -5,8 +5,9 @@ Guarantees:
 * Jobs run one after the other, in the order of :meth:`BackgroundWriter.submit`.
 * At most one job waits while another one runs, so that no more than two states are held; a further ``submit`` blocks
   until there is room, and its time is added up.
-* During training the thread has the lowest priority, and rests after every few MiB. When somebody waits for it, it has
-  the normal priority and may use more threads; when only the next job waits, it merely stops resting.
+* During training the thread has the lowest priority, and rests after every few MiB, as long as training needs it
+  (:mod:`tf_hfwb.checkpoint.writing_pace`). When somebody waits for it, it has the normal priority and may use more
+  threads; when only the next job waits, it merely stops resting.
 * An exception ends its job only. :meth:`BackgroundWriter.take_error` returns it, once.
 * The thread ends when nothing is left to write, however the fit has ended, and Python waits for it at exit. Errors that
   nobody has taken when the writer is deleted, or Python ends, are logged.
@@ -27,13 +28,11 @@ from collections.abc import Callable, Iterator
 
 from tf_hfwb.checkpoint.digests import Pace
 from tf_hfwb.checkpoint.pending_writes import begin_writing, end_writing, writing_thread
+from tf_hfwb.checkpoint.writing_pace import WritingPace
 
 _logger = logging.getLogger("tf_hfwb")
 
 _LOWEST = 19  # The lowest priority, as the number that setpriority takes.
-# Seconds after each chunk. On two busy cores the slowest training step takes 1.12 times as long as without a save,
-# 1.25 times with a quarter of this rest, and twice as long with no rest.
-_REST = 0.02
 
 
 class BackgroundWriter:
@@ -44,6 +43,7 @@ class BackgroundWriter:
 
     Attributes:
         waited: Seconds that :meth:`submit` has waited for room.
+        pace: How long the thread rests.
 
     Example:
         >>> writer = BackgroundWriter("out")
@@ -68,6 +68,7 @@ class BackgroundWriter:
         self._untold: list[str] = []  # The texts of the errors: their tracebacks would keep the writer alive.
         weakref.finalize(self, _log, self._untold)
         self.waited = 0.0
+        self.pace = WritingPace()
         self.forget()
 
     def forget(self) -> None:
@@ -80,11 +81,13 @@ class BackgroundWriter:
 
     def submit(self, job: Callable[[Pace], None]) -> None:
         """Run ``job(pace)`` later; it calls ``pace`` with the number of bytes after every chunk that it writes."""
+        began = time.monotonic()
         if self._submitted - self._done > 1:
-            began = time.monotonic()
             self._wait_until(self._submitted - 1)
             self.waited += time.monotonic() - began
         with self._changed:
+            now = time.monotonic()
+            self.pace.submit(now, waited=now - began)
             self._jobs.append(job)
             self._submitted += 1
             if self._thread is None:
@@ -127,9 +130,11 @@ class BackgroundWriter:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, thread.native_id, nice)
 
-    def _pace(self, _bytes: int) -> bool:
+    def _rest(self, size: int) -> bool:
+        rest = self.pace.rest_after(size, time.monotonic())
         if not self._waiting and not self._jobs and not _python_is_ending():
-            time.sleep(_REST)
+            time.sleep(rest)
+        self.pace.resume(time.monotonic())
         return bool(self._waiting)
 
     def _work(self) -> None:
@@ -142,12 +147,14 @@ class BackgroundWriter:
                         end_writing(self)
                         break
                     job = self._jobs.popleft()
+                self.pace.begin(time.monotonic())
                 try:
-                    job(self._pace)
+                    job(self._rest)
                 except Exception as error:
                     self._untold.append(str(error))
                     self._errors.append(error)
                 finally:
+                    self.pace.end(time.monotonic())
                     del job  # With the state that it holds.
                     with self._changed:
                         self._done += 1

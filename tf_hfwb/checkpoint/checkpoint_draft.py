@@ -20,12 +20,12 @@ import numpy as np
 from tf_hfwb.checkpoint.digests import CHUNK, Pace, digest_of_chunks, digest_of_file, sha256_of
 from tf_hfwb.checkpoint.directory_removal import discard, files_of, name_to_keep
 from tf_hfwb.checkpoint.fsync import sync_directory
+from tf_hfwb.checkpoint.known_checkpoints import KnownCheckpoints
 from tf_hfwb.checkpoint.manifest import (
     MANIFEST,
     Checkpoint,
     FileEntry,
     manifest_of,
-    sequence_in,
 )
 from tf_hfwb.checkpoint.regular_files import names_in, open_regular, size_of
 from tf_hfwb.checkpoint.safetensors_files import chunks
@@ -45,21 +45,32 @@ class Draft:
     """
 
     def __init__(
-        self, path: pathlib.Path, target: pathlib.Path, pace: Pace | None, hashers: contextlib.ExitStack
+        self,
+        path: pathlib.Path,
+        target: pathlib.Path,
+        pace: Pace | None,
+        hashers: contextlib.ExitStack,
+        known: KnownCheckpoints,
     ) -> None:
         self.path = path
         self._target = target
         self._pace = pace or (lambda size: None)
         self._hashers = hashers
+        self._known = known
         self._written: dict[str, _HashedFile] = {}
         self._files: dict[str, FileEntry] = {}
+        self._not_needed: set[str] = set()
 
     @contextlib.contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
+    def open(self, name: str, *, is_needed: bool = True) -> Iterator[BinaryIO]:
         """Open a file for writing, once and from front to back; it is hashed on the way and synced at the end.
 
         Do not change what was written before the commit: it may be hashed as late as then. An error in the block
         removes the file.
+
+        Args:
+            name: The file's name.
+            is_needed: Whether the checkpoint is damaged when it is.
         """
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +83,8 @@ class Draft:
                 path.unlink(missing_ok=True)  # Else commit would take half a file for one that another tool wrote.
                 raise
         self._written[name] = file
+        if not is_needed:
+            self._not_needed.add(name)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as JSON."""
@@ -152,9 +165,9 @@ class Draft:
             CheckpointWriteError: There is something in the draft that no reader would accept.
         """
         for name, file in self._written.items():
-            self._files.setdefault(name, FileEntry(file.size, file.digest()))
+            self._files.setdefault(name, FileEntry(file.size, file.digest(), name not in self._not_needed))
         self._add_other_files()
-        sequence = 1 + sequence_in(self._target.parent)
+        sequence = 1 + self._known.last_sequence()
         text = self._manifest(sequence)
         with open(self.path / MANIFEST, "xb") as manifest:
             manifest.write(text)
@@ -167,8 +180,11 @@ class Draft:
             if there.files == self._files and there.sequence == sequence - 1:
                 there.verify()  # What was damaged since it was written is replaced.
                 return there
-        self._take_place()
-        return Checkpoint(self._target, dict(self._files), sequence=sequence, digest=sha256_of(text))
+        with self._known.changing():
+            self._take_place()
+        checkpoint = Checkpoint(self._target, dict(self._files), sequence=sequence, digest=sha256_of(text))
+        self._known.add(checkpoint)
+        return checkpoint
 
     def _add_other_files(self) -> None:
         """Add the files that another tool wrote."""

@@ -3,7 +3,8 @@
 Guarantees:
 
 * A directory is a checkpoint when it holds ``manifest.json``, which agrees with the digest of itself in it, and every
-  file named there has the size given there. :meth:`Checkpoint.verify` compares the digests of the files, too.
+  file named there has the size given there, but for those that are not needed. :meth:`Checkpoint.verify` compares the
+  digests of the files, too.
 * Nothing outside the directory is read, whatever the manifest says, and no link within it is followed. Files that the
   manifest does not name are ignored.
 * A checkpoint that another process removes while it is read is reported as gone, not as damaged.
@@ -11,7 +12,6 @@ Guarantees:
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import json
@@ -30,7 +30,7 @@ from tf_hfwb.checkpoint import safetensors_files as tensor_files
 from tf_hfwb.checkpoint.digests import digest_of_file, sha256_of
 from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.regular_files import open_regular, size_of
-from tf_hfwb.checkpoint.step_names import paths_with_prefix, step_of
+from tf_hfwb.checkpoint.step_names import step_of
 from tf_hfwb.checkpoint.temporary_names import is_being_replaced
 from tf_hfwb.errors import CheckpointError, CorruptCheckpointError, NotACheckpointError
 from tf_hfwb.validation.relative_paths import check_paths
@@ -52,10 +52,17 @@ class FileEntry:
     Attributes:
         size: In bytes.
         sha256: Its digest, hexadecimal.
+        is_needed: Whether the checkpoint is damaged without it. What is not needed is checked by who reads it.
     """
 
     size: int
     sha256: str
+    is_needed: bool = True
+
+    @property
+    def in_manifest(self) -> dict[str, Any]:
+        """What the manifest says of the file."""
+        return {"size": self.size, "sha256": self.sha256, **({} if self.is_needed else {"needed": False})}
 
 
 @dataclass(frozen=True)
@@ -144,13 +151,13 @@ class Checkpoint:
             return False
 
     def check_sizes(self) -> None:
-        """Compare the size of every file.
+        """Compare the size of every file that is needed.
 
         Raises:
             CorruptCheckpointError: One is missing, is not a regular file or has another size.
             NotACheckpointError: The checkpoint has been removed meanwhile.
         """
-        for name, entry in self.files.items():
+        for name, entry in self._needed_files():
             size = None
             try:
                 size = size_of(self.path, name)
@@ -163,13 +170,13 @@ class Checkpoint:
                 raise self._damage(name, _describe_sizes(entry, found))
 
     def verify(self) -> None:
-        """Compare the digest of every file.
+        """Compare the digest of every file that is needed.
 
         Raises:
             CorruptCheckpointError: One differs.
             NotACheckpointError: The checkpoint has been removed meanwhile.
         """
-        for name, entry in self.files.items():
+        for name, entry in self._needed_files():
             try:
                 with self.open_file(name) as file:
                     found = digest_of_file(file)[1]
@@ -177,6 +184,9 @@ class Checkpoint:
                 raise self._problem(name, error) from error
             if found != entry.sha256:
                 raise self._damage(name, f"its SHA-256 is {found}, and the manifest says {entry.sha256}")
+
+    def _needed_files(self) -> list[tuple[str, FileEntry]]:
+        return [(name, entry) for name, entry in self.files.items() if entry.is_needed]
 
     def open_file(self, name: str) -> io.FileIO:
         """Open one of its files, unbuffered.
@@ -242,15 +252,6 @@ class Checkpoint:
         return _unreadable(self.path / name, error)
 
 
-def sequence_in(directory: pathlib.Path) -> int:
-    """The largest sequence of the checkpoints in a directory, whole or not; 0 without one."""
-    largest = 0
-    for path in paths_with_prefix(directory):
-        with contextlib.suppress(NotACheckpointError, CorruptCheckpointError):
-            largest = max(largest, Checkpoint.read_manifest(path).sequence)
-    return largest
-
-
 def manifest_of(files: Mapping[str, FileEntry], sequence: int) -> bytes:
     """The manifest of a checkpoint that consists of these files.
 
@@ -259,7 +260,7 @@ def manifest_of(files: Mapping[str, FileEntry], sequence: int) -> bytes:
     """
     check_paths([MANIFEST, *files])
     contents: dict[str, Any] = {"format": FORMAT, "version": VERSION, "sequence": sequence, "digest": ""}
-    contents["files"] = {name: {"size": entry.size, "sha256": entry.sha256} for name, entry in sorted(files.items())}
+    contents["files"] = {name: entry.in_manifest for name, entry in sorted(files.items())}
     contents["digest"] = _digest_of(contents)
     text = (json.dumps(contents, indent=2) + "\n").encode()
     if len(text) > LARGEST_MANIFEST:
@@ -308,7 +309,10 @@ def _parse_entry(name: str, entry: Mapping[str, Any]) -> FileEntry:
     sha256 = entry["sha256"]
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(f"the SHA-256 of {reprlib.repr(name)} is {reprlib.repr(sha256)}")
-    return FileEntry(_whole_number(f"size of {reprlib.repr(name)}", entry["size"]), sha256)
+    is_needed = entry.get("needed", True)
+    if not isinstance(is_needed, bool):
+        raise ValueError(f"whether {reprlib.repr(name)} is needed is {reprlib.repr(is_needed)}")
+    return FileEntry(_whole_number(f"size of {reprlib.repr(name)}", entry["size"]), sha256, is_needed)
 
 
 def _whole_number(what: str, value: Any) -> int:

@@ -31,6 +31,7 @@ from tf_hfwb.checkpoint.checkpoint_draft import RENAMING, Draft
 from tf_hfwb.checkpoint.digests import Pace
 from tf_hfwb.checkpoint.directory_removal import discard
 from tf_hfwb.checkpoint.fsync import sync_directory
+from tf_hfwb.checkpoint.known_checkpoints import KnownCheckpoints
 from tf_hfwb.checkpoint.manifest import LOOKS, MANIFEST, PAUSE, Checkpoint, FileEntry
 from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.regular_files import size_of
@@ -84,6 +85,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = pathlib.Path(path).expanduser()
+        self._known = KnownCheckpoints(self.path)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -127,9 +129,10 @@ class Store:
         try:
             with _explain_errors(self.path / name):
                 _make_directory(self.path)
-                path.mkdir()
+                with self._known.changing():
+                    path.mkdir()
                 with contextlib.ExitStack() as hashers:
-                    yield Draft(path, self.path / name, pace, hashers)
+                    yield Draft(path, self.path / name, pace, hashers, self._known)
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -259,17 +262,19 @@ class Store:
         """
         renamed: dict[pathlib.Path, pathlib.Path] = {}
         with _explain_errors(self.path):
-            there = self.checkpoints()
+            there = sorted(self._known.whole(), key=lambda checkpoint: _order(checkpoint.sequence, checkpoint.path))
             removable = [checkpoint for checkpoint in there[:-1] if checkpoint.step not in keep]
             for checkpoint in removable[: max(0, len(there) - limit)]:
                 removed = unused_name(checkpoint.path, REMOVED)
-                with contextlib.suppress(FileNotFoundError):  # Another process has removed it.
+                with self._known.changing(), contextlib.suppress(FileNotFoundError):  # Another process has removed it.
                     os.rename(checkpoint.path, removed)
                     renamed[checkpoint.path] = removed
+                self._known.drop(checkpoint.name)
             if renamed:
                 sync_directory(self.path)  # Else a power cut could undo the rename, and not the removal.
-        for path in renamed.values():
-            discard(path)
+        with self._known.changing():
+            for path in renamed.values():
+                discard(path)
         return list(renamed)
 
 

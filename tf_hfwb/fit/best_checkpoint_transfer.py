@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 
 from tf_hfwb.checkpoint.step_names import checkpoint_name
@@ -35,8 +36,9 @@ def carry_over(store: Store, source: pathlib.Path, step: int, metric: str | None
             best.verify()
             if path != target:
                 with store.draft(target.name) as draft:
-                    for name in best.files:
-                        draft.reuse(name, best)
+                    for name, entry in best.files.items():
+                        with contextlib.nullcontext() if entry.is_needed else contextlib.suppress(CheckpointError):
+                            draft.reuse(name, best)
                     draft.commit()
         except CheckpointError:
             continue

@@ -137,6 +137,7 @@ class CheckpointSaver:
         self._count_parameters = session.host.model.count_params
         self._processing = texts_of_processing(self._processing_class)
         self._uploaders = session.uploaders
+        self.writer.pace.steps_now = session.schedule.step_now
         self._began, self._waited_before, self._warns_of_waiting = time.monotonic(), self.writer.waited, True
 
     def _begin_capture(self, host: Host) -> StateCapture:
@@ -185,6 +186,7 @@ class CheckpointSaver:
             state.write(draft, self.previous)
             write_texts(draft, self._processing, self.previous)
             self.previous = draft.commit()
+        state.note_commit(self.previous)
         self._best.committed = save.best
         self._needed = {*save.needed_steps, save.step}
         if save.best.step is not None:

@@ -137,6 +137,7 @@ def open_run(
         run_id=run.get("id"),
         entity=run.get("entity"),
         may_repeat=bool(use.run),
+        from_step=0 if resumption is None else resumption.position.step,
     )
     note_use(tracker, use)
     attach(tracker)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, CorruptCheckpointError, NotACheckpointError
 from tf_hfwb.resume.checkpoint_participants import METRICS_LOGGER, check_states
 from tf_hfwb.resume.resume_position import Position
+from tf_hfwb.resume.saved_rows import pieces_of
+from tf_hfwb.tracking.row_log import SavedPiece, parse_row
 from tf_hfwb.validation.json_checks import (
     UnexpectedValueError,
     anything,
@@ -34,7 +36,8 @@ from tf_hfwb.validation.json_checks import (
 )
 
 FACTS = "trainer_state.json"
-FORMAT = 1
+FORMAT = 2  # With files of rows, which a reader of the first format would lose.
+FORMAT_WITHOUT_FILES = 1
 
 _STEP = "train/global_step"
 
@@ -57,7 +60,10 @@ class TrainerState:
         learned: Digests of what layers have learned outside their weights, such as vocabularies; None in older
             checkpoints.
         is_model_only: Whether the checkpoint has the model and not the state of its training.
-        callbacks: The state of each callback by its name; the logger's has the rows logged so far as ``log_history``.
+        callbacks: The state of each callback by its name; the logger's has the newest rows as ``log_history``, and
+            those before them as ``older_rows``.
+        older_rows: The rows in files of their own.
+        newest_rows: The rows after them.
     """
 
     global_step: int
@@ -72,6 +78,8 @@ class TrainerState:
     learned: Mapping[str, str] | None
     is_model_only: bool
     callbacks: Mapping[str, Any]
+    older_rows: Sequence[SavedPiece]
+    newest_rows: Sequence[Mapping[str, float]]
 
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> TrainerState:
@@ -86,7 +94,7 @@ class TrainerState:
             if FACTS not in checkpoint.files:
                 raise ValueError("the manifest does not name it")
             with checkpoint.open_file(FACTS) as file:
-                return cls._of(json_text.loads(file.read()))
+                return cls._of(json_text.loads(file.read()), checkpoint)
         except UnexpectedValueError as error:
             raise CorruptCheckpointError(
                 f"{path} cannot be used: {error} Use another checkpoint, or copy this one again."
@@ -117,13 +125,15 @@ class TrainerState:
             )
 
     @classmethod
-    def _of(cls, facts: Any) -> TrainerState:
+    def _of(cls, facts: Any, checkpoint: Checkpoint) -> TrainerState:
         # The format is checked first: in a newer one everything else may be different.
         record({"format": _format})(facts, "")
         found = _FACTS(facts, "")
         callbacks = dict(found["callbacks"])
+        older = pieces_of(checkpoint, found.get("log_history_files", {}))
         if callbacks.get(METRICS_LOGGER):
-            callbacks[METRICS_LOGGER] = callbacks[METRICS_LOGGER] | {"log_history": found["log_history"]}
+            rows = {"log_history": found["log_history"], "older_rows": older}
+            callbacks[METRICS_LOGGER] = callbacks[METRICS_LOGGER] | rows
         return cls(
             global_step=found["global_step"],
             epoch=found["epoch"],
@@ -137,13 +147,27 @@ class TrainerState:
             learned=found.get("learned"),
             is_model_only=found.get("is_model_only", False),
             callbacks=callbacks,
+            older_rows=older,
+            newest_rows=found["log_history"],
         )
+
+    def rows(self) -> Iterator[Mapping[str, float]]:
+        """All rows that were logged until then, the oldest first.
+
+        Raises:
+            CorruptCheckpointError: The checkpoint has been damaged since it was saved.
+            NotACheckpointError: It has been removed meanwhile.
+        """
+        for piece in self.older_rows:
+            for line in piece.read().decode().splitlines():
+                yield parse_row(line)
+        yield from self.newest_rows
 
 
 def _format(value: Any, place: str) -> int:
     if isinstance(value, int) and value > FORMAT:
         raise unexpected(value, place, f"{FORMAT}: a newer version of this package wrote it. Upgrade it")
-    return one_of([FORMAT])(value, place)
+    return one_of([FORMAT_WITHOUT_FILES, FORMAT])(value, place)
 
 
 def _run_id(value: Any, place: str) -> str:
@@ -183,5 +207,6 @@ _FACTS = record(
         "arguments": optional(table(anything)),
         "learned": optional(table(text)),
         "is_model_only": one_of([False, True]),
+        "log_history_files": table(whole(1)),
     },
 )

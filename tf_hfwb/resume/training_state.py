@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,12 @@ from tf_hfwb import json_text
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.keras_compat import Host
 from tf_hfwb.resume.checkpoint_participants import CaptureState
+from tf_hfwb.resume.saved_rows import RowFiles, write_rows
 from tf_hfwb.resume.state_tensors import GLOBAL_GENERATOR, NUMPY_GENERATOR, PYTHON_GENERATOR, RECORDER, TENSORS
-from tf_hfwb.resume.trainer_state import FACTS, FORMAT
+from tf_hfwb.resume.trainer_state import FACTS, FORMAT, FORMAT_WITHOUT_FILES
 from tf_hfwb.resume.weight_restoring import unsaved_weights
 from tf_hfwb.secret_masking import mask
+from tf_hfwb.tracking.row_log import RowsSoFar
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -40,7 +42,7 @@ class TrainingState:
         others: Everything else that is a tensor.
         facts: Everything else.
         callbacks: The functions that return the callbacks' states; called on the thread that writes. A state's
-            ``log_history`` is a list of rows that are JSON already.
+            ``log_history`` are its rows so far.
     """
 
     files: Any
@@ -48,6 +50,7 @@ class TrainingState:
     others: dict[str, Any]
     facts: dict[str, Any]
     callbacks: Mapping[str, Callable[[], dict[str, Any]]]
+    _row_files: RowFiles | None = field(default=None, init=False)
 
     def write(self, draft: Draft, previous: Checkpoint | None) -> None:
         """Write the state into a draft, and release the tensors.
@@ -65,14 +68,25 @@ class TrainingState:
 
     def _write_facts(self, draft: Draft) -> None:
         states = {name: state() for name, state in self.callbacks.items()}
-        rows = [row for state in states.values() for row in state.pop("log_history", ())]
+        rows: RowsSoFar | None = None
+        for state in states.values():
+            rows = state.pop("log_history", rows)
         # The run is found again by its name, so that is not masked, whatever it looks like.
         facts = {**mask({**self.facts, "callbacks": states}), "run": self.facts.get("run")}
-        # The history is added as text, a line for each row, because its rows are JSON already.
+        if rows is not None:
+            self._row_files = write_rows(draft, rows)
+            if self._row_files.files:
+                facts |= {"format": FORMAT, "log_history_files": self._row_files.files}
+        # The newest rows are added as text, a line for each, because they are JSON already.
         text = json_text.dumps(facts, indent=2).removesuffix("\n}")
-        history = ",\n    ".join(json_text.line(row) for row in rows)
+        history = ",\n    ".join(() if rows is None else rows.newest)
         with draft.open(FACTS) as file:
             file.write(f'{text},\n  "log_history": [\n    {history}\n  ]\n}}\n'.encode())
+
+    def note_commit(self, checkpoint: Checkpoint) -> None:
+        """What was written is this checkpoint now."""
+        if self._row_files is not None:
+            self._row_files.note_commit(checkpoint)
 
 
 class StateCapture:
@@ -120,7 +134,7 @@ class StateCapture:
             weights=dict(zip(weights, values[: len(weights)], strict=True)) | self.files.compute_values(),
             others=others,
             facts={
-                "format": FORMAT,
+                "format": FORMAT_WITHOUT_FILES,
                 **facts,
                 "random": {"numpy": numpy_facts, "python": python_facts},
                 "learned": self.files.digests,

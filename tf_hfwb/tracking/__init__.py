@@ -6,7 +6,10 @@ A run:
 * ``run_opening.py``: ``wandb.init``; ``credentials.py``: where the client finds a key; ``run_facts.py``: a run's folder
   and identity; ``run_links.py``: where it is, in words; ``run_jobs.py``: the threads that write to it;
   ``row_batching.py``: many rows in one message.
-* ``run_history.py``: what the history of a run says already; ``row_deduplication.py``: no row is written twice.
+* ``run_history.py``: what the history of a run says already; ``recent_rows.py``: its last rows, without all of it;
+  ``run_log.py``: the client's file of a run; ``row_deduplication.py``: no row is written twice; ``written_rows.py``:
+  what this process has written.
+* ``row_log.py``: all rows of a training, for its checkpoints.
 * ``run_end.py``: the end of a run, and how long it waits; ``service_watchdog.py``: the limit of that;
   ``exit_codes.py``: how the process ends.
 * ``lost_rows.py``: rows that the client cannot take; ``lost_rows_file.py``: the file in which they are kept.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tf_hfwb.tracking import wandb_private
 from tf_hfwb.tracking.lost_rows_file import RescueFile
+from tf_hfwb.tracking.row_log import RowLog
 from tf_hfwb.tracking.run_facts import RunFacts
 
 _logger = logging.getLogger("tf_hfwb")
@@ -18,7 +19,7 @@ class RowRescue:
 
     Args:
         facts: The run.
-        history: The numbers of every row so far, each row a line of JSON; the tracker adds to it.
+        history: The numbers of every row so far; the tracker adds to it.
 
     Attributes:
         reason: Why rows are rescued; empty as long as they are not.
@@ -26,7 +27,7 @@ class RowRescue:
         is_run_ending: Whether the run ends, and its end is going to say what was rescued.
     """
 
-    def __init__(self, facts: RunFacts, history: Sequence[str]) -> None:
+    def __init__(self, facts: RunFacts, history: RowLog) -> None:
         self.reason = ""
         self.file: RescueFile | None = None
         self.is_run_ending = False

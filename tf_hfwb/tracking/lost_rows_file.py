@@ -1,6 +1,6 @@
 """The file that keeps rows which the client's log does not have.
 
-The tracker keeps the numbers of all rows in memory, for checkpoints. They are written to disk when the client's service
+The tracker keeps the numbers of all rows, for checkpoints. They are written to this file when the client's service
 has died or hangs, and when its log turns out to lack rows, as on a full disk; from then on each batch of rows is
 appended. ``tf-hfwb sync`` reads them.
 """
@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from tf_hfwb.json_text import number_of
 
 FILE = "tf_hfwb-rows.jsonl"
 
@@ -110,7 +112,8 @@ def _take(found: Rescued, entry: Any) -> None:
     if not isinstance(entry, Mapping):
         return
     if isinstance(entry.get("row"), Mapping):
-        found.rows.append(dict(entry["row"]))
+        row = entry["row"].items()
+        found.rows.append({name: number for name, value in row if (number := number_of(value)) is not None})
     if isinstance(entry.get("summary"), Mapping):
         found.summary.update(entry["summary"])
     if isinstance(entry.get("exit_code"), int):

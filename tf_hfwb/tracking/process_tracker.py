@@ -36,6 +36,7 @@ def open_tracker(
     run_id: str | None = None,
     entity: str | None = None,
     may_repeat: bool = True,
+    from_step: int = 0,
 ) -> Tracker:
     """The tracker of the running W&B run; opens one when there is none.
 
@@ -49,6 +50,7 @@ def open_tracker(
         entity: The user or team of that run, unless ``WANDB_ENTITY`` says otherwise.
         may_repeat: Whether that training repeats steps, as from a checkpoint: rows that the run has already are left
             out from then on.
+        from_step: The global step from which on it repeats them: nothing before it is read of the run's history.
     """
     global _current
     if settings.disabled:
@@ -73,7 +75,7 @@ def open_tracker(
         _current.end.reset_deadline()
         _define_metrics(_current.run)
         if run_id is not None and may_repeat:
-            _current.skip_logged()
+            _current.skip_logged(from_step)
         _current.update_config(config or {})
     return _current
 

@@ -7,7 +7,6 @@ and the last line says how to upload it.
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import shlex
@@ -16,6 +15,7 @@ import time
 from tf_hfwb.tracking import wandb_private
 from tf_hfwb.tracking.lost_rows import RowRescue
 from tf_hfwb.tracking.pending_uploads import Uploads, describe_upload
+from tf_hfwb.tracking.row_log import RowLog, parse_row
 from tf_hfwb.tracking.run_facts import RunFacts
 from tf_hfwb.tracking.run_history import LoggedRows, is_whole, logged_rows, rows_on_server, unwritten_part
 from tf_hfwb.tracking.service_watchdog import Watchdog
@@ -38,7 +38,7 @@ class RunEnd:
     Args:
         facts: The run.
         owned: Whether we opened it: only then does its end have a limit when the settings have none.
-        history: The numbers of every row so far, each row a line of JSON; the tracker adds to it.
+        history: The numbers of every row so far; the tracker adds to it.
         uploads: The artifacts that the server has not confirmed yet.
         rescue: Where rows go when the client's service has failed.
 
@@ -46,9 +46,7 @@ class RunEnd:
         is_under_way: Whether :meth:`finish` was called.
     """
 
-    def __init__(
-        self, facts: RunFacts, history: list[str], uploads: Uploads, rescue: RowRescue, *, owned: bool
-    ) -> None:
+    def __init__(self, facts: RunFacts, history: RowLog, uploads: Uploads, rescue: RowRescue, *, owned: bool) -> None:
         self.is_under_way = False
         self._facts = facts
         self._owned = owned
@@ -150,7 +148,7 @@ class RunEnd:
         else:
             place = (
                 f"which tf_hfwb could not write either: {file.error}. A checkpoint holds those up to its step, as "
-                "log_history in trainer_state.json."
+                "log_history in trainer_state.json and in the files beside it."
             )
         _logger.warning(
             "W&B's client has failed: %s. Its log %s lacks %d of %d rows, %s%s %s",
@@ -168,7 +166,7 @@ class RunEnd:
         run = self._facts.run
         held = (rows_on_server(run.path) if is_uploaded else None) or LoggedRows()
         held.merge(logged_rows(run.id, os.path.dirname(directory)))
-        return [row for row in self._history if unwritten_part(json.loads(row), held.names)]
+        return [row for row in self._history if unwritten_part(parse_row(row), held.names)]
 
     def advice(self) -> str:
         """The command that uploads what is on disk, in a sentence."""

@@ -1,8 +1,9 @@
 """The history of a run so far, from the server or from the client's own logs on this machine.
 
-The logs are read by the client's ``wandb leet inspect``, whose output ends quietly where a killed process left an
+A whole log is read by the client's ``wandb leet inspect``, whose output ends quietly where a killed process left an
 unfinished record. After a kill the log holds what the client had written until then (every 0.1 s in runs that we open,
-every 15 s otherwise) and nothing is added later.
+every 15 s otherwise) and nothing is added later. Who resumes a long training reads only the rows that it repeats, from
+the end of the log, or of the server's history, backwards (:mod:`tf_hfwb.tracking.recent_rows`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tf_hfwb.tracking.run_log import last_record, log_of
 from tf_hfwb.tracking.wandb_private import core_program, is_end_of_run
 
 STEP = "train/global_step"
@@ -36,28 +38,32 @@ class LoggedRows:
     Attributes:
         names: The names that were written for each global step.
         increments: The newest increment of each table, as the history describes it.
+        first_step: The step from which on all rows are known; those before it were not read.
     """
 
     names: dict[int, frozenset[str]] = field(default_factory=dict)
     increments: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    first_step: int = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row; one without a step is passed over."""
         step = row.get(STEP)
         if step is not None:
-            self._add_names(int(step), frozenset(name for name in row if not name.startswith("_")))
+            self.add_names(int(step), names_in(row))
         for name, value in row.items():
             if isinstance(value, Mapping) and value.get("_type") == INCREMENT:
                 self._add_increment(name, value)
 
     def merge(self, other: LoggedRows) -> None:
         """Add the rows of another history of the run."""
+        self.first_step = max(self.first_step, other.first_step)
         for step, names in other.names.items():
-            self._add_names(step, names)
+            self.add_names(step, names)
         for name, increment in other.increments.items():
             self._add_increment(name, increment)
 
-    def _add_names(self, step: int, names: frozenset[str]) -> None:
+    def add_names(self, step: int, names: frozenset[str]) -> None:
+        """Add the names of a row."""
         self.names[step] = _intern(names | self.names.get(step, frozenset()))
 
     def _add_increment(self, name: str, increment: Mapping[str, Any]) -> None:
@@ -80,12 +86,9 @@ def logged_rows(
         only_offline: Pass over the folders of online runs.
     """
     logged = LoggedRows()
-    for directory in run_folders(run_id, wandb_dir):
-        if only_offline and not os.path.basename(directory).startswith("offline-"):
-            continue
-        if skip is None or os.path.abspath(directory) != os.path.abspath(skip):
-            for row in rows_in(directory):
-                logged.add(row)
+    for directory in run_folders(run_id, wandb_dir, skip=skip, only_offline=only_offline):
+        for row in rows_in(directory):
+            logged.add(row)
     return logged
 
 
@@ -103,20 +106,38 @@ def rows_on_server(run_path: str) -> LoggedRows | None:
         for row in wandb.Api().run(run_path).scan_history(use_cache=False):
             logged.add(row)
     except Exception as error:
-        _logger.warning(
-            "The history of %s could not be read from W&B (%s: %s). Steps that it holds may be written twice.",
-            run_path,
-            type(error).__name__,
-            error,
-        )
+        warn_of_server(run_path, error)
         return None
     return logged
 
 
-def run_folders(run_id: str, wandb_dir: str | os.PathLike[str]) -> list[str]:
-    """The folders of a run on this machine, oldest first."""
+def warn_of_server(run_path: str, error: Exception) -> None:
+    """Say that the server does not tell the history of a run."""
+    _logger.warning(
+        "The history of %s could not be read from W&B (%s: %s). Steps that it holds may be written twice.",
+        run_path,
+        type(error).__name__,
+        error,
+    )
+
+
+def run_folders(
+    run_id: str, wandb_dir: str | os.PathLike[str], *, skip: str | None = None, only_offline: bool = False
+) -> list[str]:
+    """The folders of a run on this machine, oldest first.
+
+    Args:
+        run_id: The run's id.
+        wandb_dir: The folder of the client's run folders.
+        skip: A folder to leave out.
+        only_offline: Leave out the folders of online runs.
+    """
     found = glob.glob(os.path.join(glob.escape(os.fspath(wandb_dir)), "*run-*", f"run-{glob.escape(run_id)}.wandb"))
     folders = {os.path.dirname(path) for path in found}
+    if skip is not None:
+        folders = {folder for folder in folders if os.path.abspath(folder) != os.path.abspath(skip)}
+    if only_offline:
+        folders = {folder for folder in folders if os.path.basename(folder).startswith("offline-")}
     return sorted(folders, key=lambda path: os.path.basename(path).removeprefix("offline-"))
 
 
@@ -138,6 +159,11 @@ def unwritten_part(row: Mapping[str, Any], rows: Mapping[int, frozenset[str]]) -
 def is_rate(name: str) -> bool:
     """Whether a row's name is that of a duration or a rate, which is another one each time."""
     return name.endswith(("/runtime", "_per_second"))
+
+
+def names_in(row: Mapping[str, Any]) -> frozenset[str]:
+    """The names of a row but the client's own."""
+    return _intern(frozenset(name for name in row if not name.startswith("_")))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -171,47 +197,26 @@ def is_whole(directory: str, timeout: float = 2.0) -> bool:
     """Whether the log in a run's folder reaches the run's end, which the client writes last.
 
     A client that has once failed to write, as on a full disk, writes nothing more and says nothing. Only the end of the
-    file is read. Its format is blocks of 32 KiB with records in pieces; a log in another format counts as unfinished.
+    file is read; a log in another format counts as unfinished.
 
     Args:
         directory: The run's folder.
         timeout: Seconds for which to look again: the client's service may still be writing.
     """
-    files = glob.glob(os.path.join(glob.escape(directory), "run-*.wandb"))
+    path = log_of(directory)
     end = time.monotonic() + timeout
-    while not (files and _ends_with_the_run(files[0])):
-        if not files or time.monotonic() > end:
+    while path is not None and not _ends_with_the_run(path):
+        if time.monotonic() > end:
             return False
         time.sleep(0.02)
-    return True
-
-
-_BLOCK, _HEADER = 32768, 7  # Of a piece: four bytes of checksum, two of length, one of kind.
-_WHOLE, _FIRST, _LAST = 1, 2, 4
+    return path is not None
 
 
 def _ends_with_the_run(path: str) -> bool:
-    record = b""
     try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            # The record may have begun in the block before; the file itself begins with a header.
-            place = file.seek(max(0, (size - 1) // _BLOCK - 1) * _BLOCK)
-            data = file.read()
+        return is_end_of_run(last_record(path))
     except OSError:
         return False
-    at = 0 if place else _HEADER
-    while at + _HEADER <= len(data):
-        if _BLOCK - at % _BLOCK < _HEADER:
-            at += _BLOCK - at % _BLOCK
-            continue
-        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
-        piece = data[at + _HEADER : at + _HEADER + length]
-        if len(piece) < length or not kind:
-            return False
-        record = piece if kind in (_WHOLE, _FIRST) else record + piece
-        at += _HEADER + length
-    return bool(record) and kind in (_WHOLE, _LAST) and is_end_of_run(record)
 
 
 def summary_of(directory: str) -> dict[str, Any]:
@@ -236,11 +241,11 @@ def inspect_commands(directory: str) -> Iterator[list[str]]:
     Args:
         directory: The run's folder, as an absolute path.
     """
-    files = glob.glob(os.path.join(glob.escape(directory), "run-*.wandb"))
+    path = log_of(directory)
     program = core_program()
-    if program is not None and files:
+    if program is not None and path is not None:
         core = [program, "leet", "inspect", "--no-observability", "--json"]
-        yield [*core, "--run-file", files[0], os.path.dirname(directory)]
+        yield [*core, "--run-file", path, os.path.dirname(directory)]
     yield [sys.executable, "-m", "wandb", "leet", "inspect", "--json", directory]
 
 
@@ -249,10 +254,10 @@ def _parse(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         if '"type":"history"' in line and STEP in line:
             item = json.loads(line)["history"]["item"]
             if isinstance(item.get(STEP), (int, float)):
-                yield _nest_media(item)
+                yield nest_media(item)
 
 
-def _nest_media(item: dict[str, Any]) -> dict[str, Any]:
+def nest_media(item: dict[str, Any]) -> dict[str, Any]:
     """A row with tables and histograms as one value each, of which the log has ``name._type`` and the like."""
     for name in [key.removesuffix("._type") for key in item if key.endswith("._type")]:
         parts = [key for key in item if key.startswith(f"{name}.")]

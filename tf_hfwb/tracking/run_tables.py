@@ -73,7 +73,7 @@ class GrowingTable:
             table = self._make_table(rows, step, epoch)
         except TypeError:  # A column of a user's has values of several types.
             table = self._make_table(rows, step, epoch, allow_mixed_types=True)
-        before = self._tracker.increments.get(self._key) or self._tracker.already_logged.increments.get(self._key)
+        before = self._tracker.newest_increment(self._key)
         continue_table(table, 0 if before is None else before["increment_num"] + 1, _paths(before or {}))
         self._tracker.log({self._key: table, EPOCH: epoch, STEP: step}, kept=())
         increment = describe_increment(table)

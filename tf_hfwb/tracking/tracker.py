@@ -24,6 +24,7 @@ from tf_hfwb.tracking import exit_codes
 from tf_hfwb.tracking.lost_rows import RowRescue
 from tf_hfwb.tracking.pending_uploads import Uploads
 from tf_hfwb.tracking.row_deduplication import RowDeduplication
+from tf_hfwb.tracking.row_log import RowLog, RowsSoFar
 from tf_hfwb.tracking.run_end import RunEnd
 from tf_hfwb.tracking.run_facts import RunFacts
 from tf_hfwb.tracking.run_history import LoggedRows, unwritten_part
@@ -47,7 +48,7 @@ class Tracker:
         run: The run.
         owned: Whether we opened it.
         best: The best value so far of each evaluation metric, whichever callback logs it.
-        history: The numbers of every row of this training so far, each row a line of JSON.
+        history: The numbers of every row of this training so far.
         is_waited_for: Whether somebody waits for the artifacts, so that nothing should be tried for long.
         has_given_up: Whether the server did not answer while somebody waited.
         uploads: The artifacts that the server has not confirmed yet.
@@ -65,7 +66,6 @@ class Tracker:
         self.run = run
         self.owned = owned
         self.best: dict[str, float] = {}
-        self.history: list[str] = []
         self.increments: dict[str, Mapping[str, Any]] = {}
         self.step_now: Callable[[], int | None] = lambda: None
         self.has_died: Callable[[], bool] = lambda: False
@@ -75,7 +75,8 @@ class Tracker:
         self.is_waited_for = False
         self.has_given_up = False
         self.uploads = Uploads()
-        self._facts = RunFacts(run)
+        self._facts = facts = RunFacts(run)
+        self.history = RowLog(lambda: facts.directory)
         self._known_rows = RowDeduplication(self._facts)
         self._rescue = RowRescue(self._facts, self.history)
         self.jobs = RunJobs(run, self._rescue)
@@ -178,9 +179,17 @@ class Tracker:
             self.run.log(rest)
             self._known_rows.add(row)
 
-    def skip_logged(self) -> None:
-        """From here on, leave out rows that the run has: of earlier processes by their logs, of this one by memory."""
-        self.submit(self._known_rows.read_history)
+    def skip_logged(self, from_step: int = 0) -> None:
+        """From here on, leave out rows that the run has: of earlier processes by their logs, of this one by memory.
+
+        Args:
+            from_step: The global step from which on rows may be repeated; those before it are not read.
+        """
+        self.submit(self._known_rows.read_history, from_step)
+
+    def newest_increment(self, key: str) -> Mapping[str, Any] | None:
+        """The newest increment of a growing table, of this process or of those before; None without one."""
+        return self.increments.get(key) or self._known_rows.newest_increment(key)
 
     def fill_gaps(self) -> None:
         """Write the rows of :attr:`history` that a killed process had logged and that did not get to the run.
@@ -188,10 +197,10 @@ class Tracker:
         To be called when a training is resumed, with the checkpoint's rows in :attr:`history`. Offline, where this
         machine has no log of the run, nothing is written: the rows are elsewhere. Nor is it into a run that is new.
         """
-        self.submit(self._fill_gaps, list(self.history))
+        self.submit(self._fill_gaps, self.history.so_far())
 
-    def _fill_gaps(self, rows: list[str]) -> None:
-        for row in self._known_rows.lost_rows(rows):
+    def _fill_gaps(self, rows: RowsSoFar) -> None:
+        for row in self._known_rows.lost_rows(rows.newest_first()):
             self._write(row)
 
     def summarize(self, values: Mapping[str, Any]) -> None:
@@ -273,7 +282,7 @@ class Tracker:
     def take_over(self, earlier: Tracker) -> None:
         """Continue with what the tracker of the same run knew before the run was ended for another training."""
         self.best.update(earlier.best)
-        self.history[:] = earlier.history
+        self.history.take_over(earlier.history)
         self.increments.update(earlier.increments)
         self.trained_to = earlier.trained_to
 

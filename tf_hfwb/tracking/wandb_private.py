@@ -63,7 +63,10 @@ CLIENT = PrivateName("_client", "to send gathered records")
 WRITER = PrivateName("_writer", "to see that the service has closed its socket: asyncio prints a line for each write")
 ASYNCER = PrivateName("_asyncer", "to send gathered records on the client's own thread")
 SERVER_REQUEST = PrivateName("wandb.proto.wandb_server_pb2:ServerRequest", "to send gathered records")
-RECORD = PrivateName("wandb.proto.wandb_internal_pb2:Record", "to see whether a run's log reaches the run's end")
+RECORD = PrivateName(
+    "wandb.proto.wandb_internal_pb2:Record",
+    "to see whether a run's log reaches the run's end, and to read its last rows without all of it",
+)
 ASK_SUMMARY = PrivateName("deliver_get_summary", "to ask whether the client's service answers")
 ABANDONED = PrivateName("wandb.sdk.mailbox:HandleAbandonedError", "to tell that the client's service is gone")
 CLOSED = PrivateName("wandb.sdk.mailbox:MailboxClosedError", "to tell that the client's service is gone")
@@ -212,17 +215,38 @@ class RecordStream:
 
 def is_end_of_run(record: bytes) -> bool:
     """Whether a record of a run's log is the one that the client writes last; False where that cannot be told."""
+    parsed = _parse(record)
+    return parsed is not None and bool(parsed.WhichOneof("record_type") == "exit")
+
+
+def reads_records() -> bool:
+    """Whether :func:`row_in` can tell what a record is."""
+    return _find(RECORD) is not _MISSING
+
+
+def row_in(record: bytes) -> dict[str, str] | None:
+    """The row that a record of a run's log is, each value as JSON; None for any other record.
+
+    What is nested has a point between the names, as in ``wandb leet inspect``.
+    """
+    parsed = _parse(record)
+    if parsed is None or parsed.WhichOneof("record_type") != "history":
+        return None
+    return {item.key or ".".join(item.nested_key): item.value_json for item in parsed.history.item}
+
+
+def _parse(record: bytes) -> Any:
     kind = _find(RECORD)
     if kind is _MISSING:
-        return False
+        return None
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     parsed = kind()
     try:
         parsed.ParseFromString(record)
     except DecodeError:
-        return False
-    return bool(parsed.WhichOneof("record_type") == "exit")
+        return None
+    return parsed
 
 
 def core_program() -> str | None:
