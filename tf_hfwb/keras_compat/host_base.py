@@ -227,6 +227,10 @@ class Host(LearningRates):
     @abc.abstractmethod
     def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation: ...
 
+    def weighing_replicas(self) -> AbstractContextManager[None]:
+        """Let each replica's gradient count as its samples do, in the ``fit`` that is called within this context."""
+        return contextlib.nullcontext()
+
     @abc.abstractmethod
     def one_batch_per_call(self) -> AbstractContextManager[None]:
         """Let train functions take a single batch that are made or called within this context."""

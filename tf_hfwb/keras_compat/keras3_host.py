@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from tf_hfwb.keras_compat.model_files import archive_texts
 from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_keras3
+from tf_hfwb.keras_compat.replica_shares import weigh_replicas
 from tf_hfwb.keras_compat.step_seams import put_recorder_into
 from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
 from tf_hfwb.keras_compat.training_variables import Variables, frozen_variables
@@ -102,6 +104,11 @@ class Keras3Host(Host):
     @property
     def may_skip_steps(self) -> bool:
         return innermost(self.optimizer) is not self.optimizer
+
+    def weighing_replicas(self) -> AbstractContextManager[None]:
+        if self.num_replicas == 1:
+            return contextlib.nullcontext()
+        return weigh_replicas(self.model, self.record_steps(), takes_pairs=False)
 
     def _iterations_of(self, optimizer: Any) -> int:
         return int(np.asarray(self._value(keras3_private.iterations(innermost(optimizer)))))
