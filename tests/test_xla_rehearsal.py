@@ -35,25 +35,16 @@ class CompiledFunctions(tf_keras.callbacks.Callback):
 
     Attributes:
         operations: The operations in all functions that must be compiled, and in those that they call.
-        unknown_shapes: The inputs of these functions whose shapes are not known.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.operations: set[str] = set()
-        self.unknown_shapes: list[str] = []
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         everything = context.context()
         functions = {name: everything.get_function_def(name) for name in everything.list_function_names()}
         waiting = [name for name, one in functions.items() if one.attr["_XlaMustCompile"].b]
-        for name in waiting:
-            shapes = functions[name].arg_attr
-            for index, argument in enumerate(functions[name].signature.input_arg):
-                shape = shapes[index].attr["_output_shapes"].list.shape
-                if argument.type != tf.resource.as_datatype_enum and shape:
-                    if not tf.TensorShape(shape[0]).is_fully_defined():
-                        self.unknown_shapes.append(f"{name}: {argument.name} {tf.TensorShape(shape[0])}")
         seen = set()
         while waiting:
             name = waiting.pop()
@@ -112,7 +103,7 @@ def test_xla_compiles_the_whole_step_and_nothing_in_it_calls_the_host(
         import keras
 
         looking = type("Looking", (keras.callbacks.Callback,), dict(vars(CompiledFunctions)))()
-        looking.operations, looking.unknown_shapes = set(), []
+        looking.operations = set()
     else:
         looking = CompiledFunctions()
     args = TFTrainingArguments(
