@@ -28,17 +28,31 @@ def addresses(number: int) -> list[str]:
 
 
 class Job:
-    """Workers that train together, in one directory."""
+    """Workers that train together, in one directory.
+
+    Args:
+        launcher: Starts them.
+        directory: Where they run.
+        number: How many.
+        arguments: Those of each.
+        own: Further ones of some, by their number.
+        has_chief: Whether ``TF_CONFIG`` calls the first one chief.
+    """
 
     def __init__(
-        self, launcher, directory: pathlib.Path, number: int, *arguments: str, own: dict | None = None
+        self, launcher, directory: pathlib.Path, number: int, *arguments: str, own: dict | None = None, has_chief=False
     ) -> None:
         workers = addresses(number)
+        tasks = [("worker", index) for index in range(number)]
+        jobs = {"worker": workers}
+        if has_chief:
+            tasks = [("chief", 0), *tasks[:-1]]
+            jobs = {"chief": workers[:1], "worker": workers[1:]}
         self.processes = []
-        for index in range(number):
-            config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        for index, (kind, task) in enumerate(tasks):
+            config = json.dumps({"cluster": jobs, "task": {"type": kind, "index": task}})
             given = [*arguments, *(own or {}).get(index, [])]
-            self.processes.append(launcher.start(WORKER, *given, directory=directory, TF_CONFIG=json.dumps(config)))
+            self.processes.append(launcher.start(WORKER, *given, directory=directory, TF_CONFIG=config))
 
     def ended(self, timeout: float = 150.0):
         return [process.wait(timeout) for process in self.processes]
@@ -124,6 +138,15 @@ def test_two_workers_train_as_two_replicas(launcher, tmp_path, model):
     ]
     assert saved[0] == saved[1]
     assert (tmp_path / "workers" / "model" / "training_args.json").exists()
+
+
+@pytest.mark.nightly
+def test_a_chief_and_one_worker(launcher, tmp_path):
+    arguments = "batch_norm", "out", "--dropout=0.1", "--save_model"
+    results = Job(launcher, tmp_path / "chief", 2, *arguments, has_chief=True).results()
+    replicas = printed(alone(launcher, tmp_path / "replicas", *arguments, "--replicas=2"))
+    assert [result["sha256"] for result in results] == [replicas["sha256"]] * 2
+    assert logged(tmp_path / "chief") == like(logged(tmp_path / "replicas"))
 
 
 @pytest.mark.nightly

@@ -25,6 +25,11 @@ class DistributedModel:
         return self._strategy.num_replicas_in_sync if self._strategy is not None else 1
 
     @property
+    def needs_equal_shards(self) -> bool:
+        """Whether each batch must have a number of samples that the replicas can divide."""
+        return False
+
+    @property
     def is_chief(self) -> bool:
         """Whether this process reports for all workers."""
         resolver = getattr(self._strategy, "cluster_resolver", None)

@@ -106,7 +106,7 @@ class Keras3Host(Host):
         return innermost(self.optimizer) is not self.optimizer
 
     def weighing_replicas(self) -> AbstractContextManager[None]:
-        if self.num_replicas == 1:
+        if self.num_replicas == 1 or _backend() == "jax":  # JAX computes with the batch as a whole.
             return contextlib.nullcontext()
         return weigh_replicas(self.model, self.record_steps(), takes_pairs=False)
 
@@ -253,6 +253,16 @@ class Keras3Host(Host):
         return self.snapshot([variable])[0]
 
     @property
+    def num_replicas(self) -> int:
+        if _backend() == "jax":
+            return _shards_of_batch()
+        return super().num_replicas
+
+    @property
+    def needs_equal_shards(self) -> bool:
+        return _backend() == "jax" and self.num_replicas > 1
+
+    @property
     def is_chief(self) -> bool:
         if _backend() == "jax":
             import jax
@@ -263,11 +273,25 @@ class Keras3Host(Host):
     def describe(self) -> dict[str, Any]:
         facts = super().describe()
         facts["keras/backend"] = _backend()
+        distribution = self.keras.distribution.distribution()
+        if distribution is not None:
+            facts["distribution/strategy"] = type(distribution).__name__
         return facts
 
 
 def _takes_step(rate: Any) -> bool:
     return hasattr(rate, "get_config") and callable(rate)
+
+
+def _shards_of_batch() -> int:
+    """Over how many devices ``keras.distribution`` divides a batch; 1 without a distribution."""
+    import keras
+
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    mesh, name = distribution.device_mesh, distribution.batch_dim_name
+    return int(mesh.shape[mesh.axis_names.index(name)]) if name in mesh.axis_names else 1
 
 
 def _backend() -> str:

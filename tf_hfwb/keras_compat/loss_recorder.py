@@ -161,6 +161,10 @@ class StepRecorder(abc.ABC):
         """Whether :func:`rate_of` the latest value is known."""
         return self._latest is not None and self._rate is not None
 
+    def take_weight(self) -> Any:
+        """Inside the graph: the samples of this replica by the mean of all replicas; None where nobody knows them."""
+        return None
+
     @abc.abstractmethod
     def _record(self, loss: Any, samples: Any, *, training: bool) -> None: ...
 

@@ -11,11 +11,11 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
+from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 
 
 @contextlib.contextmanager
-def weigh_replicas(model: Any, recorder: TensorFlowRecorder, *, takes_pairs: bool) -> Iterator[None]:
+def weigh_replicas(model: Any, recorder: StepRecorder, *, takes_pairs: bool) -> Iterator[None]:
     """Weigh the gradients of replicas in the ``fit`` that is called within this context.
 
     Args:
@@ -40,7 +40,7 @@ def weigh_replicas(model: Any, recorder: TensorFlowRecorder, *, takes_pairs: boo
         model.train_function = None
 
 
-def _weigh_pairs(apply: Callable[..., Any], recorder: TensorFlowRecorder) -> Callable[..., Any]:
+def _weigh_pairs(apply: Callable[..., Any], recorder: StepRecorder) -> Callable[..., Any]:
     def apply_gradients(grads_and_vars: Iterable[tuple[Any, Any]], *args: Any, **options: Any) -> Any:
         gradients, variables = zip(*grads_and_vars, strict=True)
         return apply(list(zip(_weighed(gradients, recorder), variables, strict=True)), *args, **options)
@@ -48,14 +48,14 @@ def _weigh_pairs(apply: Callable[..., Any], recorder: TensorFlowRecorder) -> Cal
     return apply_gradients
 
 
-def _weigh_gradients(apply: Callable[..., Any], recorder: TensorFlowRecorder) -> Callable[..., Any]:
+def _weigh_gradients(apply: Callable[..., Any], recorder: StepRecorder) -> Callable[..., Any]:
     def apply_weighed(grads: Sequence[Any], *args: Any, **options: Any) -> Any:
         return apply(_weighed(grads, recorder), *args, **options)
 
     return apply_weighed
 
 
-def _weighed(gradients: Sequence[Any], recorder: TensorFlowRecorder) -> list[Any]:
+def _weighed(gradients: Sequence[Any], recorder: StepRecorder) -> list[Any]:
     import tensorflow as tf
 
     weight = recorder.take_weight()

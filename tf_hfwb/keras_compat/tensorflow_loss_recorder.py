@@ -50,7 +50,7 @@ class TensorFlowRecorder(StepRecorder):
             next(data)
 
     def take_weight(self) -> Any:
-        """Inside the graph: the samples of this replica by the mean of all replicas; None before the loss is known."""
+        """As in the base class; None before the loss of the step is known."""
         weight, self._replica.weight = getattr(self._replica, "weight", None), None
         return weight
 
