@@ -83,7 +83,8 @@ def model_and_data(kind: str, steps_per_execution: int):
 @pytest.mark.parametrize(
     ("kind", "accumulated", "steps_per_execution"),
     [
-        ("bert", 2, 1),
+        ("tf_keras", 2, 1),
+        nightly("bert", 2, 1),
         nightly("bert", 1, 1),
         nightly("bert", 1, 2),
         nightly("tf_keras", 1, 2),

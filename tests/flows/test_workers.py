@@ -9,7 +9,7 @@ import socket
 import time
 
 import pytest
-from helpers import nightly
+from helpers import history, nightly
 from trainings import logged, printed
 
 pytestmark = pytest.mark.slow
@@ -138,6 +138,14 @@ def test_two_workers_train_as_two_replicas(launcher, tmp_path, model):
     ]
     assert saved[0] == saved[1]
     assert (tmp_path / "workers" / "model" / "training_args.json").exists()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("model", ["keras", "tf_keras"])
+def test_a_table_of_predictions_that_the_chief_logs(launcher, tmp_path, model):
+    Job(launcher, tmp_path, 2, model, "out", "--table").results()
+    rows = [row for path in tmp_path.glob("wandb/offline-run-*") for row in history(path)]
+    assert sum(any("predictions" in name for name in row) for row in rows) == 4  # The evaluations.
 
 
 @pytest.mark.nightly

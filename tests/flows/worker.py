@@ -25,7 +25,7 @@ import tiny
 from helpers import samples
 from resumable import Reporter, SignalAt, digest
 
-from tf_hfwb import TFTrainer, TFTrainingArguments
+from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable
 
 BATCH_SIZE = 12
 
@@ -83,6 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pause", type=float, default=None)
     parser.add_argument("--stop_at", type=int, default=None)
     parser.add_argument("--late", type=float, default=0.0)
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--save_model", action="store_true")
     parser.add_argument("--set", nargs="*", default=[])
     arguments = parser.parse_args(argv)
@@ -106,6 +107,8 @@ def main(argv: list[str] | None = None) -> None:
     callbacks = [] if arguments.pause is None else [Reporter(arguments.pause)]
     if arguments.stop_at is not None:
         callbacks.append(SignalAt("step", arguments.stop_at, signal.SIGTERM))
+    if arguments.table:
+        callbacks.append(WandbEvalTable(data(6)))
     time.sleep(arguments.late)
     trainer = TFTrainer(
         model,

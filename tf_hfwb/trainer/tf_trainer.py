@@ -269,8 +269,9 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         host.use_loss(self._loss_function)
         data = self._training_data(training_position(args, checkpoint))
         batch_size = self._batch_factory().train_batch_size
-        facts = worker_facts(args, self.train_dataset, data.batches, batch_size, checkpoint)
-        host.compare_workers({**host.identity(), **facts}, args.ddp_timeout)
+        if host.is_multi_worker:
+            facts = worker_facts(args, self.train_dataset, data.batches, batch_size, checkpoint)
+            host.compare_workers({**host.identity(), **facts}, args.ddp_timeout)
         begin_training(host, args, data.batches, self._evaluation)
         evaluations = self._evaluation_batches(None) if args.evaluates else {}
         accumulation = self._use_given_optimizer()
