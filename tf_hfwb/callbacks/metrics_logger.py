@@ -133,7 +133,8 @@ class WandbMetricsLogger(StepCallback):
         """Open the run and let the model record its steps."""
         self._find_session().run.claim_directory()
         self._open_for_fit()
-        self._training = self._tracker.active
+        # The steps that are recorded add up all workers, so all of them record.
+        self._training = self._tracker.active or self._host.is_multi_worker
         if not self._training:
             return
         super().on_train_begin(logs)

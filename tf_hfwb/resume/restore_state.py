@@ -137,8 +137,7 @@ class _NextFit:
             variable.assign(value)
 
     def _has_steps_left(self) -> bool:
-        if self.host.is_chief:  # Of several workers only the chief has all callbacks at work.
-            self.resumption.warn_of_dropped_states()
+        self.resumption.warn_of_dropped_states()
         return not self.host.record_steps().hooks.is_stopped
 
 
