@@ -119,6 +119,10 @@ class StateMismatchError(CheckpointError, ValueError):
     """A checkpoint does not fit the model it is to be put into."""
 
 
+class WorkerError(TFHFWBError, RuntimeError):
+    """The workers of a training differ, or one of them does not come."""
+
+
 class ServerError(TFHFWBError, ConnectionError):
     """The W&B server was needed and could not be asked, or refused."""
 

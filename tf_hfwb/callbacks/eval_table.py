@@ -10,7 +10,7 @@ from tf_hfwb.errors import SettingError
 from tf_hfwb.evaluation.tables.predicted_samples import PredictedSamples, UserRows
 from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.evaluation_listener import EvaluationCallback
-from tf_hfwb.keras_compat import Logs
+from tf_hfwb.keras_compat import Logs, host_of
 from tf_hfwb.resume.checkpoint_participants import TABLES, CaptureState
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker
@@ -114,6 +114,7 @@ class WandbEvalTable(EvaluationCallback):
         self._settings = Settings.resolve()
         self._samples: PredictedSamples | None = None
         self._table: GrowingTable | None = None  # None without a run.
+        self._predicts = False
         self._evaluations = 0
         self._tracker = Tracker()
         self.participant_name = f"{TABLES}/{self._key}"
@@ -131,9 +132,12 @@ class WandbEvalTable(EvaluationCallback):
         self._session.participants.add(self)
         self._tracker = self._session.run.open(self, self._settings)
         self._table = None
-        if not self._tracker.active:
+        # Keras gathers predictions from all workers, so all of them predict.
+        self._predicts = self._tracker.active or host_of(self.model).is_multi_worker
+        if not self._predicts:
             return
-        self._table = GrowingTable(self._tracker, self._key, self._max_bytes)
+        if self._tracker.active:
+            self._table = GrowingTable(self._tracker, self._key, self._max_bytes)
         if self._samples is None or self._samples.model is not self.model:
             samples = PredictedSamples(self.model, self._dataset, **self._options)
             samples.rows(samples.predict())  # What cannot be shown is an error now, and not after an epoch.
@@ -151,10 +155,11 @@ class WandbEvalTable(EvaluationCallback):
     def on_evaluated(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Predict the samples, and hand the rest over to the tracker's thread."""
         self._evaluations += 1
-        if self._table is None or self._samples is None or self._evaluations % self._freq:
+        if not self._predicts or self._samples is None or self._evaluations % self._freq:
             return
         samples, predictions = self._samples, self._samples.predict()
-        self._table.submit(lambda: samples.rows(predictions), step, self._schedule.position()[1])
+        if self._table is not None:
+            self._table.submit(lambda: samples.rows(predictions), step, self._schedule.position()[1])
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Wait until the table is handed over."""

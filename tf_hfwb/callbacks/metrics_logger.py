@@ -133,7 +133,7 @@ class WandbMetricsLogger(StepCallback):
         """Open the run and let the model record its steps."""
         self._find_session().run.claim_directory()
         self._open_for_fit()
-        # All workers read the recorder, in step: reading it sums over them.
+        # The steps that are recorded add up all workers, so all of them record.
         self._training = self._tracker.active or self._host.is_multi_worker
         if not self._training:
             return
@@ -150,7 +150,7 @@ class WandbMetricsLogger(StepCallback):
         self._tracker.prefer(lambda: recorder.is_executing)
         start = self._moment({})
         self._row_step = start.step
-        self._rows = TrainRows.of(self._session, self._tracker, start, self._host.num_replicas, self._told)
+        self._rows = TrainRows.of(self._session, self._tracker, start, self._told)
         self._session.evaluations.loggers.append(self.log_evaluation)
         self._session.participants.add(self)
 
@@ -359,8 +359,7 @@ class WandbMetricsLogger(StepCallback):
         """Write the pending evaluation, and metrics that other callbacks added to the logs of the epoch."""
         evaluation, self._pending_evaluation = self._pending_evaluation, None
         if evaluation is not None:
-            replicas = self._host.num_replicas
-            self._tracker.submit(self._evaluations.write_evaluation, evaluation, more, replicas)
+            self._tracker.submit(self._evaluations.write_evaluation, evaluation, more)
         elif more:
             self._tracker.submit(self._evaluations.write, more, *self._now())
 

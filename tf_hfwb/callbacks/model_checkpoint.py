@@ -21,7 +21,6 @@ from tf_hfwb.fit.keras_validation import KerasValidation
 from tf_hfwb.fit.signals import SignalWatch
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Logs, host_of
-from tf_hfwb.messages import inform
 from tf_hfwb.resume.checkpoint_participants import CHECKPOINTS, CaptureState
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.user_runs import running_tracker
@@ -139,6 +138,7 @@ class WandbModelCheckpoint(StepCallback):
         self._writes = False  # The chief does.
         self._is_due = False
         self._due_logs: Logs = {}
+        self._saves_after_signal = True
         self._saved_step = -1
         self._num_failed = 0
         self._save_under_way: Save | None = None
@@ -193,7 +193,10 @@ class WandbModelCheckpoint(StepCallback):
         if self._options.saves:
             session.hooks.before.append(self._before_step)
             session.end.save_by(self._save_last)
-            self._signals.start(self.model)
+            # Of several workers none can save alone, and the others may be a step further.
+            self._saves_after_signal = not self._host.is_multi_worker
+            plan = "saving a checkpoint when this step has ended" if self._saves_after_signal else "ending this step"
+            self._signals.start(self.model, f"{plan}, then exiting")
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Take over what was the best in the resumed training."""
@@ -234,7 +237,7 @@ class WandbModelCheckpoint(StepCallback):
         """Save each epoch, or what is due of the epoch's last step."""
         super().on_epoch_end(epoch, logs)
         logs = logs or {}
-        has_signal = self._signals.received is not None
+        has_signal = self._signals.received is not None and self._saves_after_signal
         if self._options.by_epochs or self._is_due or has_signal:
             self._save(logs, even_if_worse=has_signal)
         is_evaluation = not self._session.evaluations.are_by_callbacks and self._validation.is_expected(epoch)
@@ -261,7 +264,7 @@ class WandbModelCheckpoint(StepCallback):
         self._signals.stop()
         saver.warn_of_failures(self._num_failed)
         best = saver.load_best(self._session) if self._options.load_best_at_end else None
-        if self._writes and saver.artifacts.are_wanted:
+        if (self._writes or self._host.is_multi_worker) and saver.artifacts.are_wanted:
             saver.log_final(self._session, best)
             self._report_errors()
             running_tracker().flush()
@@ -288,7 +291,8 @@ class WandbModelCheckpoint(StepCallback):
             self._save(self._due_logs)
         if self._signals.received is not None:
             self._schedule.catch_up()
-            self._save({}, even_if_worse=True)
+            if self._saves_after_signal:
+                self._save({}, even_if_worse=True)
             self._answer_signal()
         self._report_errors()
 
@@ -300,26 +304,14 @@ class WandbModelCheckpoint(StepCallback):
         self._signals.stop()
         self._saver.writer.flush()
         self._report_errors(continues=False)
-        self._say_what_is_saved()
+        self._begin_line()
+        self._saver.say_what_is_saved(self._saved_step)
         tracker = running_tracker()
         if received == signal.SIGTERM:
             tracker.mark_preempting()
         tracker.finish(exit_code=128 + received)
         self._saver.release()
         raise SystemExit(128 + received)
-
-    def _say_what_is_saved(self) -> None:
-        newest, output_dir = self._saver.previous, self._options.output_dir
-        self._begin_line()
-        if newest is None:
-            return
-        is_saved = newest.step == self._saved_step
-        say = inform if is_saved else _logger.warning
-        what = "Saved" if is_saved else f"Step {self._saved_step} is not saved. The newest checkpoint is"
-        advice = f"Go on from there with restore(model, True, {output_dir=}), or train(resume_from_checkpoint=True)."
-        if self._options.save_only_model:
-            advice = "It is the model alone."
-        say("%s %s. %s", what, os.path.join(output_dir, newest.name), advice)
 
     def _report_errors(self, *, continues: bool = True) -> None:
         """Say what the writer's thread could not write, or raise it if the user wants that."""

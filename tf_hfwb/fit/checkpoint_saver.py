@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pathlib
 import time
 import weakref
@@ -24,6 +25,7 @@ from tf_hfwb.fit.checkpoint_uploader import CheckpointUploader
 from tf_hfwb.fit.fit_session import FitSession
 from tf_hfwb.fit.training_artifacts import ModelArtifacts
 from tf_hfwb.keras_compat import Host, texts_of_processing, write_texts
+from tf_hfwb.messages import inform
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.resume.training_state import StateCapture, TrainingState
 from tf_hfwb.resume.weight_restoring import load_weights
@@ -231,6 +233,23 @@ class CheckpointSaver:
         self._warns_of_waiting = False
         return waited, lasted
 
+    def say_what_is_saved(self, step: int) -> None:
+        """Say before the process exits where the training can go on.
+
+        Args:
+            step: The last one that was to be saved.
+        """
+        output_dir = self._options.output_dir
+        if self.previous is None:
+            return
+        is_saved = self.previous.step == step
+        say = inform if is_saved else _logger.warning
+        what = "Saved" if is_saved else f"Step {step} is not saved. The newest checkpoint is"
+        advice = f"Go on from there with restore(model, True, {output_dir=}), or train(resume_from_checkpoint=True)."
+        if self._options.save_only_model:
+            advice = "It is the model alone."
+        say("%s %s. %s", what, os.path.join(output_dir, self.previous.name), advice)
+
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def warn_of_failures(self, number: int) -> None:
@@ -251,6 +270,7 @@ class CheckpointSaver:
                 "No checkpoint is the best: %s The model keeps its last weights.", self._best.monitoring.why()
             )
             return None
+        session.host.compare_workers({"the best step": step})  # The chief has it on the disk now.
         try:
             checkpoint = Checkpoint.open(self.store.path / checkpoint_name(step))
             checkpoint.verify()
@@ -275,13 +295,15 @@ class CheckpointSaver:
             loaded: What is known of the best checkpoint, if the model has its weights.
         """
         tracker = running_tracker()
-        if not tracker.active:
+        if not (tracker.active or session.host.is_multi_worker):
             return
         capture = self._capture or self._begin_capture(session.host)
         variables = capture.files.variables
         snapshot = session.host.snapshot([*variables.values()])
         values = {name: np.asarray(value) for name, value in zip(variables, snapshot, strict=True)}
         values |= capture.files.compute_values()
+        if not tracker.active:  # Reading what workers share needs all of them.
+            return
         step, epoch, metrics = self._final_facts(session, loaded)
         metadata = self._metadata(step, epoch, metrics) | session.end.notes
         is_best = loaded is not None or session.end.restored is not None

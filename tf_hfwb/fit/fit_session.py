@@ -120,8 +120,16 @@ class FitSession:
             self.participants, resumed_step = self.resumption.participants, position.step
         self.clock = StepClock(host, self.recorder, step_reached(host, self._initial_step, resumed_step))
         self.schedule = StepSchedule(host, self.recorder, self.clock, self.params.get("steps"), position)
+        if host.is_multi_worker:
+            self._compare_workers(position)
         self.hooks.after.append(self.schedule.execution_ended)
         self.hooks.when_abandoned.append(self.interrupt)
+
+    def _compare_workers(self, position: Position) -> None:
+        host = self.host
+        facts = {"steps per epoch": self.params.get("steps"), "epochs": self.params.get("epochs")}
+        before = {"steps before": self.clock.step, "batches before": position.batches}
+        host.compare_workers({**host.identity(), **facts, **before})
 
     def join(self, member: Member) -> None:
         """Tell the callback when an exception ends the fit."""

@@ -81,7 +81,6 @@ class TrainRows:
     Args:
         tracker: Where they go.
         start: The moment at which the fit began.
-        replicas: Number of replicas that the step recorder sums over.
         told: The metrics that are no numbers, of which the user has been told.
         finite_only: Whether losses that are not finite are left out of means, unless an interval has no other.
         count_tokens: From a number of batches of this fit to the tokens that were seen then; None if nobody counts.
@@ -89,7 +88,6 @@ class TrainRows:
 
     tracker: RowSink
     start: Moment
-    replicas: int
     told: set[str] = field(default_factory=set)
     finite_only: bool = False
     count_tokens: Callable[[int], int | None] = lambda batches: None
@@ -101,9 +99,9 @@ class TrainRows:
     _batches_before: int = 0
 
     @classmethod
-    def of(cls, session: FitSession, tracker: RowSink, start: Moment, replicas: int, told: set[str]) -> TrainRows:
+    def of(cls, session: FitSession, tracker: RowSink, start: Moment, told: set[str]) -> TrainRows:
         """The rows of a fit as its callbacks want them: which losses count, and whether tokens do."""
-        return cls(tracker, start, replicas, told, session.leaves_out_losses, session.tokens_after)
+        return cls(tracker, start, told, session.leaves_out_losses, session.tokens_after)
 
     def __post_init__(self) -> None:
         self._last = self.start
@@ -136,7 +134,7 @@ class TrainRows:
     def take(self, steps: Any) -> None:
         """Add the steps since the last capture to the interval."""
         captured = np.asarray(steps)
-        reading = difference(self._captured, captured, self.replicas)
+        reading = difference(self._captured, captured)
         self._captured = captured
         counted = reading.train_losses
         if self.finite_only:
@@ -201,9 +199,9 @@ class EvaluationRows:
     is_higher_better: Callable[[str], bool] = higher_is_better
     told: set[str] = field(default_factory=set)
 
-    def write_evaluation(self, evaluation: Evaluation, more: Mapping[str, Any], replicas: int) -> None:
+    def write_evaluation(self, evaluation: Evaluation, more: Mapping[str, Any]) -> None:
         """Write the row of an evaluation by Keras, together with ``more`` metrics under the row's names."""
-        self.write({**more, **evaluation.metrics(replicas)}, evaluation.step, evaluation.epoch)
+        self.write({**more, **evaluation.metrics()}, evaluation.step, evaluation.epoch)
 
     def write(self, metrics: Mapping[str, Any], step: int, epoch: float | None) -> None:
         """Write a row and, where a metric is the best so far, its value and step into the summary.
@@ -247,12 +245,12 @@ class Evaluation(NamedTuple):
     after: Any
     logs: Mapping[str, Any]
 
-    def metrics(self, replicas: int) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """The metrics and rates under the row's names; reads tensors, so it belongs on the worker."""
         metrics = {f"eval/{name}": value for name, value in self.logs.items()}
         metrics["eval/runtime"] = self.seconds
         if self.seconds > 0:
-            reading = difference(np.asarray(self.before), np.asarray(self.after), replicas)
+            reading = difference(np.asarray(self.before), np.asarray(self.after))
             if reading.test_batches:
                 metrics["eval/samples_per_second"] = reading.test_samples / self.seconds
                 metrics["eval/steps_per_second"] = reading.test_batches / self.seconds

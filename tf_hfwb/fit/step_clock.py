@@ -159,7 +159,7 @@ class StepClock:
     def uncounted_batches(self) -> int | None:
         """The batches trained on that this clock has not counted; None if nobody knows. Waits for the device."""
         captured = np.asarray(self._recorder.capture())
-        self._recorded += difference(self._captured, captured, self._host.num_replicas).train_batches
+        self._recorded += difference(self._captured, captured).train_batches
         self._captured = captured
         return self._recorded - self._batches if self._recorded else None
 

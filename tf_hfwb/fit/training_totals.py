@@ -89,7 +89,7 @@ class TrainingTotals(StepCallback):
 
     def _read(self) -> None:
         captured = np.asarray(self._recorder.capture())
-        reading = difference(self._captured, captured, self._host.num_replicas)
+        reading = difference(self._captured, captured)
         self._captured, self._unread = captured, 0
         counted = reading.train_losses
         if self._finite_only:

@@ -2,8 +2,10 @@
 
 A model:
 
-* ``distributed_model.py``: on which devices it is trained; ``host_base.py``: what callbacks need to
-  know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers; ``host_lookup.py``: which of them it is.
+* ``distributed_model.py``: on which devices it is trained; ``worker_agreement.py``: whether all workers are about to do
+  the same.
+* ``host_base.py``: what callbacks need to know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers;
+  ``host_lookup.py``: which of them it is.
 * ``learning_rates.py``: its learning rate, a constant or a schedule.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
   ``mixed_precision.py``: the same model in float32; ``reduced_precision.py``: a model that trains in 16 bits;
@@ -19,6 +21,7 @@ Its training:
 * ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``: the loss of every step, recorded in
   the training graph; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is called
   around each execution of the train function.
+* ``replica_shares.py``: replicas count as their samples do.
 * ``accumulation/``: the gradients of several batches, of which one update is made.
 * ``optimizers/``: optimizers that update weights as PyTorch's do.
 * ``loss_functions/``: a loss that is a user's function of the model and a batch.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
+
+from tf_hfwb.keras_compat.worker_agreement import WAIT, compare_workers
 
 
 class DistributedModel:
@@ -22,6 +25,11 @@ class DistributedModel:
         return self._strategy.num_replicas_in_sync if self._strategy is not None else 1
 
     @property
+    def needs_equal_shards(self) -> bool:
+        """Whether each batch must have a number of samples that the replicas can divide."""
+        return False
+
+    @property
     def is_chief(self) -> bool:
         """Whether this process reports for all workers."""
         resolver = getattr(self._strategy, "cluster_resolver", None)
@@ -35,7 +43,28 @@ class DistributedModel:
     def is_multi_worker(self) -> bool:
         """Whether other processes train in step with this one."""
         resolver = getattr(self._strategy, "cluster_resolver", None)
-        return resolver is not None and len(resolver.cluster_spec().as_dict().get("worker", ())) > 1
+        if resolver is None:
+            return False
+        jobs = resolver.cluster_spec().as_dict()
+        return len(jobs.get("chief", ())) + len(jobs.get("worker", ())) > 1
+
+    def compare_workers(self, facts: Mapping[str, Any], seconds: float = WAIT) -> None:
+        """Wait for the other workers, and compare what they are about to do; nothing where there are none.
+
+        Args:
+            facts: What must be the same on all of them, by its name, as JSON has it.
+            seconds: How long to wait.
+
+        Raises:
+            WorkerError: Another worker differs, or does not come in time.
+        """
+        if not self.is_multi_worker:
+            return
+        resolver = self._strategy.cluster_resolver
+        jobs = resolver.cluster_spec().as_dict()
+        workers = [(job, task) for job in ("chief", "worker") for task in range(len(jobs.get(job, ())))]
+        addresses = [str(jobs[job][task]) for job, task in workers]
+        compare_workers(addresses, workers.index((resolver.task_type, resolver.task_id)), facts, seconds)
 
     def scope(self) -> Any:
         """The scope in which variables of the model's distribution are created."""

@@ -23,7 +23,7 @@ from tf_hfwb.keras_compat.learning_rates import LearningRates, innermost
 from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossStep, replace_loss
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
-from tf_hfwb.keras_compat.model_facts import facts_of
+from tf_hfwb.keras_compat.model_facts import facts_of, identity_of
 from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import Layout
@@ -227,6 +227,10 @@ class Host(LearningRates):
     @abc.abstractmethod
     def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation: ...
 
+    def weighing_replicas(self) -> AbstractContextManager[None]:
+        """Let each replica's gradient count as its samples do, in the ``fit`` that is called within this context."""
+        return contextlib.nullcontext()
+
     @abc.abstractmethod
     def one_batch_per_call(self) -> AbstractContextManager[None]:
         """Let train functions take a single batch that are made or called within this context."""
@@ -361,6 +365,10 @@ class Host(LearningRates):
 
     def _config_of(self, optimizer: Any) -> Any:
         return optimizer.get_config()
+
+    def identity(self) -> dict[str, Any]:
+        """What all workers must have the same: the model, its optimizer, the script and the versions."""
+        return identity_of(self.model, None if self.optimizer is None else self._config_of(self.optimizer))
 
     def describe(self) -> dict[str, Any]:
         """The model, its optimizer, the versions and the distribution, for the run's config."""

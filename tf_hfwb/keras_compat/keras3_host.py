@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from tf_hfwb.keras_compat.model_files import archive_texts
 from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_keras3
+from tf_hfwb.keras_compat.replica_shares import weigh_replicas
 from tf_hfwb.keras_compat.step_seams import put_recorder_into
 from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
 from tf_hfwb.keras_compat.training_variables import Variables, frozen_variables
@@ -102,6 +104,11 @@ class Keras3Host(Host):
     @property
     def may_skip_steps(self) -> bool:
         return innermost(self.optimizer) is not self.optimizer
+
+    def weighing_replicas(self) -> AbstractContextManager[None]:
+        if self.num_replicas == 1 or _backend() == "jax":  # JAX computes with the batch as a whole.
+            return contextlib.nullcontext()
+        return weigh_replicas(self.model, self.record_steps(), takes_pairs=False)
 
     def _iterations_of(self, optimizer: Any) -> int:
         return int(np.asarray(self._value(keras3_private.iterations(innermost(optimizer)))))
@@ -246,6 +253,16 @@ class Keras3Host(Host):
         return self.snapshot([variable])[0]
 
     @property
+    def num_replicas(self) -> int:
+        if _backend() == "jax":
+            return _shards_of_batch()
+        return super().num_replicas
+
+    @property
+    def needs_equal_shards(self) -> bool:
+        return _backend() == "jax" and self.num_replicas > 1
+
+    @property
     def is_chief(self) -> bool:
         if _backend() == "jax":
             import jax
@@ -256,11 +273,25 @@ class Keras3Host(Host):
     def describe(self) -> dict[str, Any]:
         facts = super().describe()
         facts["keras/backend"] = _backend()
+        distribution = self.keras.distribution.distribution()
+        if distribution is not None:
+            facts["distribution/strategy"] = type(distribution).__name__
         return facts
 
 
 def _takes_step(rate: Any) -> bool:
     return hasattr(rate, "get_config") and callable(rate)
+
+
+def _shards_of_batch() -> int:
+    """Over how many devices ``keras.distribution`` divides a batch; 1 without a distribution."""
+    import keras
+
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    mesh, name = distribution.device_mesh, distribution.batch_dim_name
+    return int(mesh.shape[mesh.axis_names.index(name)]) if name in mesh.axis_names else 1
 
 
 def _backend() -> str:

@@ -9,7 +9,8 @@ The variable holds four counters and the losses of the last ``size`` training st
     [rate, train batches, train samples, test batches, test samples, loss, loss, ..., loss]
 
 Counters run modulo 2**23, where float32 still counts exactly; only differences are used. Under a distribution
-strategy every replica keeps its own and reading sums them, as for Keras's metrics.
+strategy the step itself adds up the replicas, and each keeps the same values. So reading needs no other replica: one
+worker may read what the others do not.
 
 On TensorFlow with one replica the train function returns the variable's value with each step, with the learning rate of
 that step in front. This saves the read, which would cost the training thread more than all the rest. Otherwise the rate
@@ -61,28 +62,25 @@ class Reading:
     test_samples: int
 
 
-def difference(before: np.ndarray, after: np.ndarray, replicas: int) -> Reading:
+def difference(before: np.ndarray, after: np.ndarray) -> Reading:
     """What happened between two captured values of the recorder's variable.
 
     Args:
         before: The earlier value, shape ``[5 + size]``.
         after: The later value.
-        replicas: The number of replicas that both are summed over.
     """
     # For four numbers plain Python is faster than NumPy, and this runs for every row.
-    modulus = MODULUS * replicas
     counts = [
-        round((later - earlier) % modulus)
+        round((later - earlier) % MODULUS)
         for earlier, later in zip(before[1:FIRST_LOSS].tolist(), after[1:FIRST_LOSS].tolist(), strict=True)
     ]
-    train_batches = counts[0] // replicas
     losses = after[FIRST_LOSS:]
     return Reading(
-        train_losses=losses[max(0, len(losses) - train_batches) :].astype(np.float64) / replicas,
-        train_batches=train_batches,
-        train_samples=counts[1] % MODULUS,
-        test_batches=counts[2] // replicas,
-        test_samples=counts[3] % MODULUS,
+        train_losses=losses[max(0, len(losses) - counts[0]) :].astype(np.float64),
+        train_batches=counts[0],
+        train_samples=counts[1],
+        test_batches=counts[2],
+        test_samples=counts[3],
     )
 
 
@@ -162,6 +160,10 @@ class StepRecorder(abc.ABC):
     def hands_out_rates(self) -> bool:
         """Whether :func:`rate_of` the latest value is known."""
         return self._latest is not None and self._rate is not None
+
+    def take_weight(self) -> Any:
+        """Inside the graph: the samples of this replica by the mean of all replicas; None where nobody knows them."""
+        return None
 
     @abc.abstractmethod
     def _record(self, loss: Any, samples: Any, *, training: bool) -> None: ...

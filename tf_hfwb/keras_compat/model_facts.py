@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import importlib.metadata
+import os
+import pathlib
+import sys
 from typing import Any
 
 from tf_hfwb.keras_compat.scalar_values import to_float
+from tf_hfwb.keras_compat.training_variables import plain_name
 from tf_hfwb.keras_compat.transformers_models import is_of_transformers
 
 
@@ -27,6 +32,29 @@ def facts_of(model: Any, optimizer_config: Any) -> dict[str, Any]:
     if optimizer_config is not None:
         facts["optimizer"] = _plain(optimizer_config)
     return facts | _versions()
+
+
+def identity_of(model: Any, optimizer_config: Any) -> dict[str, Any]:
+    """What tells whether two processes train the same model by the same script; arguments as in :func:`facts_of`.
+
+    Example:
+        >>> import keras
+        >>> one, other = (keras.Sequential([keras.Input((3,)), keras.layers.Dense(size)]) for size in (4, 5))
+        >>> identity_of(one, None)["model/weights"] == identity_of(other, None)["model/weights"]
+        False
+    """
+    weights = "\n".join(f"{plain_name(one)} {tuple(one.shape)} {one.dtype}" for one in model.weights)
+    facts = {"model/class": type(model).__name__, "model/weights": _digest(weights.encode()), **_versions()}
+    if optimizer_config is not None:
+        facts["optimizer"] = _plain(optimizer_config)
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is not None and os.path.isfile(script):
+        facts["the script's SHA-256"] = _digest(pathlib.Path(script).read_bytes())
+    return facts
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 @functools.cache  # Reading them takes milliseconds.

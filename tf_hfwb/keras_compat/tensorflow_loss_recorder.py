@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,12 +20,13 @@ class TensorFlowRecorder(StepRecorder):
 
         super().__init__(model, size, rate)
         self._tf = tf
+        self._replica = threading.local()  # TensorFlow traces each replica on a thread of its own.
         with model.distribute_strategy.scope():
             self._variable = tf.Variable(
                 tf.zeros([FIRST_LOSS + size]),
                 trainable=False,
                 synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.SUM,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
                 name="tf_hfwb_steps",
             )
 
@@ -47,19 +49,28 @@ class TensorFlowRecorder(StepRecorder):
         for _ in range(left):
             next(data)
 
+    def take_weight(self) -> Any:
+        """As in the base class; None before the loss of the step is known."""
+        weight, self._replica.weight = getattr(self._replica, "weight", None), None
+        return weight
+
     def _batch_size_of(self, data: Any) -> Any:
+        self._replica.weight = None
         return _tensorflow_batch_size([leaf for leaf in self._tf.nest.flatten(data) if leaf is not None])
 
     def _record(self, loss: Any, samples: Any, *, training: bool) -> None:
         tf = self._tf
         value = self._variable.read_value()
         samples = tf.cast(samples, tf.float32)
-        steps = 1.0 if self._part is None else 0.0
-        added = tf.stack([steps, samples, 0.0, 0.0] if training else [0.0, 0.0, 1.0, samples])
-        losses = value[FIRST_LOSS:]
         if training:
-            loss = _share(tf.reduce_mean(tf.cast(loss, tf.float32)), samples)
-            losses = self._append(losses, loss)
+            own = samples
+            loss, samples, replicas = _over_replicas(tf.reduce_mean(tf.cast(loss, tf.float32)), samples)
+            self._replica.weight = own * replicas / samples
+            steps = 1.0 if self._part is None else 0.0
+            added, losses = tf.stack([steps, samples, 0.0, 0.0]), self._append(value[FIRST_LOSS:], loss)
+        else:
+            _, samples, _ = _over_replicas(0.0, samples)
+            added, losses = tf.stack([0.0, 0.0, 1.0, samples]), value[FIRST_LOSS:]
         self._assign_counted(value, added, losses)
 
     def _append(self, losses: Any, loss: Any) -> Any:
@@ -98,22 +109,24 @@ def _tensorflow_batch_size(leaves: list[Any]) -> Any:
     return tf.shape(leaf)[0] if rank != 0 else 1
 
 
-def _share(loss: Any, samples: Any) -> Any:
-    """A replica's part of the loss of a step, so that the sum over replicas is their number times the samples' mean.
+def _over_replicas(loss: Any, samples: Any) -> tuple[Any, Any, int]:
+    """The loss of all samples of a step, their number and that of replicas, from the loss and samples of one replica.
 
-    The last batch of an epoch may leave a replica with fewer samples than the others, or with none.
+    The last batch of an epoch may leave a replica with fewer samples than the others, or with none, whose loss is then
+    no number.
     """
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
-        return loss
-    total = context.all_reduce(tf.distribute.ReduceOp.SUM, samples)
-    return tf.where(samples > 0, loss * samples * context.num_replicas_in_sync / total, 0.0)
+        return loss, samples, 1
+    own = tf.stack([tf.where(samples > 0, loss * samples, 0.0), samples])
+    total, number = tf.unstack(context.all_reduce(tf.distribute.ReduceOp.SUM, own))
+    return total / number, number, context.num_replicas_in_sync
 
 
 def _with_rate(variable: Any, rate: Callable[[], Any] | None) -> Any:
-    """The variable's value with the learning rate in front; None where several replicas would have to be summed."""
+    """The variable's value with the learning rate in front; None where Keras would take the mean over replicas."""
     import tensorflow as tf
 
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:

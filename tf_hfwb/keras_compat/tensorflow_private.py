@@ -19,6 +19,30 @@ def global_generator() -> Any:
 
 
 @_looks_up
+def publish_to_workers() -> Callable[[str, str], None]:
+    """The function that puts a text under a key where all workers of a job find it."""
+    from tensorflow.python.eager import context
+
+    return context.context().set_config_key_value
+
+
+@_looks_up
+def published_by_workers() -> Callable[[str, int], str]:
+    """The function that waits so many milliseconds for such a text."""
+    from tensorflow.python.eager import context
+
+    return context.context().get_config_key_value
+
+
+@_looks_up
+def meet_workers() -> Callable[[str, int], None]:
+    """The function that waits so many milliseconds until all workers have called it with the same name."""
+    from tensorflow.python.eager import context
+
+    return context.context().wait_at_barrier
+
+
+@_looks_up
 def symbol_lookup() -> Callable[[str], Any]:
     """The function that finds what TensorFlow exports under a name, as tf_keras finds it."""
     from tensorflow.python.util.tf_export import get_symbol_from_name

@@ -12,6 +12,9 @@ import numpy as np
 from tf_hfwb.keras_compat import tf_keras_private
 from tf_hfwb.keras_compat.training_variables import plain_name
 
+# More than any layer draws at once; of the counter's 128 bits it leaves enough for any training.
+_ADVANCE = 2**40
+
 
 def generators_of(model: Any) -> Iterator[tuple[Any, Any]]:
     """Each layer that draws random numbers, with its generator."""
@@ -38,9 +41,11 @@ def keep_random_state(model: Any) -> bool:
     import tensorflow as tf
 
     changed = False
+    has_replicas = model.distribute_strategy.num_replicas_in_sync > 1
     for index, (layer, generator) in enumerate(generators_of(model)):
         if not tf_keras_private.keeps_state_in_operations(generator):
             tf_keras_private.initializer(generator)()
+            changed |= has_replicas and _advance_alike(generator)
             continue
         own_seed = tf_keras_private.own_seed(generator)
         seed = own_seed
@@ -52,10 +57,35 @@ def keep_random_state(model: Any) -> bool:
         with model.distribute_strategy.scope(), tf.init_scope():
             tf_keras_private.initializer(generator)()
         tf_keras_private.set_own_seed(generator, own_seed)
-        if model.distribute_strategy.num_replicas_in_sync == 1:
+        if has_replicas:
+            _advance_alike(generator)
+        else:
             _draw_as_before(generator)
         changed = True
     return changed
+
+
+def _advance_alike(generator: Any) -> bool:
+    """Let the state advance by the same in every replica, so that a checkpoint needs only one, of whatever number.
+
+    By default it advances by the numbers that are drawn, and the last batch of an epoch may leave a replica with fewer
+    samples than the others. Replicas still draw different numbers: TensorFlow mixes their index into the key.
+
+    Returns:
+        Whether anything was changed.
+    """
+    stateful = tf_keras_private.stateful_generator(generator)
+    original = stateful.skip
+    if getattr(original, "advances_alike", False):
+        return False
+
+    @functools.wraps(original)
+    def skip(delta: Any) -> Any:
+        return original(_ADVANCE)
+
+    skip.advances_alike = True  # type: ignore[attr-defined]
+    stateful.skip = skip
+    return True
 
 
 def _draw_as_before(generator: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import types
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from tf_hfwb.keras_compat import tensorflow_private, tf_keras_private, tf_keras_variables
@@ -26,6 +27,7 @@ from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_tf_keras
 from tf_hfwb.keras_compat.model_files.transformers_files import TransformersFiles
+from tf_hfwb.keras_compat.replica_shares import weigh_replicas
 from tf_hfwb.keras_compat.step_seams import put_recorder_into, trace_again
 from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
 from tf_hfwb.keras_compat.tf_keras_generators import keep_random_state
@@ -107,6 +109,11 @@ class TFKerasHost(Host):
             is_compiled=is_compiled,
             weigh=batch_weight(self.model),
         )
+
+    def weighing_replicas(self) -> AbstractContextManager[None]:
+        if self.num_replicas == 1:
+            return contextlib.nullcontext()
+        return weigh_replicas(self.model, self.record_steps(), takes_pairs=True)
 
     def _iterations_of(self, optimizer: Any) -> int:
         return int(read(optimizer.iterations).numpy())

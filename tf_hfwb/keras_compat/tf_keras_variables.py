@@ -43,10 +43,9 @@ def native_optimizer(optimizer: Any) -> Any:
 
 
 def random_variables(model: Any) -> Variables:
-    """The states of the layers' generators."""
+    """The states of the layers' generators, each of which is the same in all replicas."""
     generators = [tf_keras_private.stateful_generator(generator) for _, generator in generators_of(model)]
-    states = [generator.state for generator in generators if generator]
-    return name_variables("random", [state for variable in states for state in _each_replica(variable)])
+    return name_variables("random", [generator.state for generator in generators if generator])
 
 
 def global_random_variable(*, make: bool) -> Any:
@@ -58,8 +57,3 @@ def global_random_variable(*, make: bool) -> Any:
         tf.random.set_global_generator(tf.random.Generator.from_seed(0))
     generator = tensorflow_private.global_generator()
     return None if generator is None else generator.state
-
-
-def _each_replica(variable: Any) -> tuple[Any, ...]:
-    """A generator under a distribution strategy has a state for each replica."""
-    return tuple(getattr(variable, "values", (variable,)))

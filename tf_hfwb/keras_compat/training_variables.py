@@ -39,7 +39,9 @@ def name_variables(group: str, variables: Sequence[Any], parts: int | None = Non
 
 def plain_name(variable: Any) -> str:
     """What Keras calls a variable or a layer, without the numbers of one process."""
-    name = getattr(variable, "path", None) or getattr(variable, "name", "variable")
+    # A distributed variable looks for unknown attributes in its value, which it first reduces over all workers.
+    path = variable.path if hasattr(type(variable), "path") else None
+    name = path or getattr(variable, "name", "variable")
     return re.sub(r"_\d+(?=_|/|$)", "", str(name).partition(":")[0])
 
 

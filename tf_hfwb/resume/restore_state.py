@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,8 +169,8 @@ def _match_generators(where: str, host: Host, tensors: Arrays) -> Assignments:
     variables = host.random_variables()
     of_process = (NUMPY_GENERATOR, PYTHON_GENERATOR, GLOBAL_GENERATOR)
     states = {name: value for name, value in with_prefix(tensors, "random/").items() if name not in of_process}
-    if len(states) != len(variables):
-        states = _spread_over_replicas(where, host.num_replicas, variables, states)
+    if len(states) > len(variables):
+        states = _of_first_replica(variables, states)
     assignments = match_tensors(where, "random generators", variables, states)
     if GLOBAL_GENERATOR in tensors:
         variable = {GLOBAL_GENERATOR: host.global_random_variable(make=True)}
@@ -179,30 +179,16 @@ def _match_generators(where: str, host: Host, tensors: Arrays) -> Assignments:
     return assignments
 
 
-def _spread_over_replicas(where: str, num_replicas: int, variables: Mapping[str, Any], states: Arrays) -> Arrays:
-    """The states of generators that were saved with another number of replicas.
+def _of_first_replica(variables: Iterable[str], states: Arrays) -> Arrays:
+    """The states of each layer's first replica, of a checkpoint that has one for each replica, as they had before.
 
-    In tf_keras each layer has a generator for each replica. Replicas that there were before get their states back, new
-    ones keep the states that they have. States that are not of that pattern are returned as they are.
+    States that are not of that pattern are returned as they are.
     """
-    layers = len(variables) // num_replicas
-    if not states or not layers or len(variables) % num_replicas or len(states) % layers:
+    names = [*variables]
+    if not names or len(states) % len(names):
         return states
-    num_before = len(states) // layers
-    _logger.warning(
-        "Going on from %s on %d replicas, which were %d. Dropout and other layers that draw random numbers draw others "
-        "than they would have. Expected the same number, for a training as if it had never been interrupted.",
-        where,
-        num_replicas,
-        num_before,
-    )
-    saved = [states[name] for name in sorted(states)]
-    spread = {}
-    for index, (name, variable) in enumerate(variables.items()):
-        layer, replica = divmod(index, num_replicas)
-        is_new = replica >= num_before
-        spread[name] = np.asarray(variable) if is_new else saved[layer * num_before + replica]
-    return spread
+    first = sorted(states)[:: len(states) // len(names)]
+    return {name: states[saved] for name, saved in zip(names, first, strict=True)}
 
 
 def _numpy_state(where: str, state: TrainerState, tensors: Arrays) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@
   ``training_length.py``: how many steps a training has, and where it begins; ``optimization/``: the optimizer and the
   learning-rate schedule that arguments describe; ``training_plan.py``: what was decided of all that before the first
   step.
+* ``worker_facts.py``: what all workers must have the same.
 * ``computation_settings.py``: how the model computes in a training and in an evaluation.
 * ``training_backend.py``: settings of TensorFlow, JAX and XLA.
 * ``training_precision.py``: train in 16 bits. ``label_smoothing_argument.py``, ``gradient_checkpointing_argument.py``,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pathlib
+import tempfile
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -70,7 +72,11 @@ class SharingMethods(ScriptMethods):
         target = pathlib.Path(check_directory("output_dir", output_dir or self.args.output_dir))
         if not host_of(self.model).build():
             self._build_weights()
-        write_model_directory(target, self.model, self.processing_class, self.args, weights_format)
+        with contextlib.ExitStack() as stack:
+            # Reading what workers share needs all of them, so those that do not save write where nobody looks.
+            is_chief = host_of(self.model).is_chief
+            written = target if is_chief else pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            write_model_directory(written, self.model, self.processing_class, self.args, weights_format)
         return target
 
     def _build_weights(self) -> None:

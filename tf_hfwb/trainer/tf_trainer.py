@@ -55,6 +55,7 @@ from tf_hfwb.trainer.training_resume import (
     training_position,
 )
 from tf_hfwb.trainer.weight_building import build_weights
+from tf_hfwb.trainer.worker_facts import worker_facts
 
 if TYPE_CHECKING:
     from transformers.trainer_utils import TrainOutput
@@ -275,6 +276,10 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         is_built = host.build()
         host.use_loss(self._loss_function)
         data = self._training_data(training_position(args, checkpoint))
+        batch_size = self._batch_factory().train_batch_size
+        if host.is_multi_worker:
+            facts = worker_facts(args, self.train_dataset, data.batches, batch_size, checkpoint)
+            host.compare_workers({**host.identity(), **facts}, args.ddp_timeout)
         begin_training(host, args, data.batches, self._evaluation)
         evaluations = self._evaluation_batches(None) if args.evaluates else {}
         accumulation = self._use_given_optimizer()
@@ -288,7 +293,6 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
             is_built = True
         if is_built:
             host.optimizer_variables()  # If the first step created them, TensorFlow would trace it twice.
-        batch_size = self._batch_factory().train_batch_size
         return TrainingPlan(args, data.batches, batch_size, evaluations, length, data.token_counts)
 
     def _create_callbacks(self, own: Sequence[Any], plan: TrainingPlan) -> list[Any]:

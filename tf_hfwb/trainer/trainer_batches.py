@@ -92,6 +92,8 @@ class BatchFactory:
         if remaining.counted_batches is not None:
             batches = dataclasses.replace(batches, steps_per_epoch=remaining.counted_batches)
         self._check_labels("train_dataset", batches)
+        if not args.dataloader_drop_last:
+            self._check_shards("train_dataset", batches.num_samples, self.train_batch_size, "set dataloader_drop_last")
         self._warn_of_unused("train_dataset", data, self.train_batch_size)
         counts = None if args.counted_tokens == "no" else TokenCounts()
         if counts is not None:
@@ -127,7 +129,9 @@ class BatchFactory:
         """
         host_of(self.model).build()  # The data is compared with the model's weights.
         data = as_batches_or_samples(self.model, dataset)
-        return evaluation_batches(data, self.eval_batch_size, **self._options())
+        batches = evaluation_batches(data, self.eval_batch_size, **self._options())
+        self._check_shards("The data to evaluate", batches.num_samples, self.eval_batch_size, "choose another size")
+        return batches
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -145,6 +149,16 @@ class BatchFactory:
             raise DataError(
                 f"{name} has no labels. Expected them, because {type(self.model).__name__} computes its loss from "
                 f"them. Add a column 'labels', or name the columns with label_names."
+            )
+
+    def _check_shards(self, name: str, samples: int | None, batch_size: int, advice: str) -> None:
+        host = host_of(self.model)
+        last = 0 if samples is None else samples % batch_size
+        if host.needs_equal_shards and last % host.num_replicas:
+            raise DataError(
+                f"{name} has {samples} samples, whose last batch of {last} cannot be divided among the "
+                f"{host.num_replicas} devices of keras.distribution. Expected a number that can: JAX refuses others. "
+                f"Leave out {last % host.num_replicas} samples, or {advice}."
             )
 
     def _warn_of_unused(self, name: str, data: Any, batch_size: int) -> None:

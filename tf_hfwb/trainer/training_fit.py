@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,10 @@ def run_fit(model: Any, plan: TrainingPlan, callbacks: Sequence[Any]) -> None:
         callbacks: All callbacks, in order.
     """
     length = plan.length
-    accumulating = host_of(model).accumulating(length.groups, length.position.batch, length.position.batches)
-    with checks_of_numbers(model, plan.args), accumulating:
+    host = host_of(model)
+    accumulating = host.accumulating(length.groups, length.position.batch, length.position.batches)
+    weighing = host.weighing_replicas() if plan.has_partial_batches else contextlib.nullcontext()
+    with checks_of_numbers(model, plan.args), accumulating, weighing:
         try:
             model.fit(
                 plan.batches.dataset,

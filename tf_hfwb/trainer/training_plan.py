@@ -39,6 +39,12 @@ class TrainingPlan:
         return None if self.token_counts is None else TokenTotals(self.token_counts, in_rows=in_rows)
 
     @property
+    def has_partial_batches(self) -> bool:
+        """Whether a batch may have fewer samples than the others."""
+        samples = self.batches.num_samples
+        return samples is None or (samples % self.batch_size > 0 and not self.args.dataloader_drop_last)
+
+    @property
     def log_freq(self) -> Literal["no", "epoch"] | int:
         """When to log, as :class:`~tf_hfwb.WandbMetricsLogger` takes it."""
         if self.args.logging_strategy == "steps":

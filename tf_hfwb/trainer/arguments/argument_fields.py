@@ -174,7 +174,7 @@ class ArgumentFields:
     full_determinism: bool = _option(False, "Let TensorFlow compute the same bits every time, at the cost of speed.")
     torchdynamo: str | None = _option(None, "A former option of PyTorch's compiler.")
     ray_scope: str | None = _option("last", "Which result of a trial Ray Tune takes.")
-    ddp_timeout: int = _option(1800, "Seconds that PyTorch's processes wait for each other.")
+    ddp_timeout: int = _option(1800, "Seconds that the workers of TF_CONFIG wait for each other before the first step.")
     torch_compile: bool = _option(False, "Compile the model with PyTorch.")
     torch_compile_backend: str | None = _option(None, "An option of PyTorch's compiler.")
     torch_compile_mode: str | None = _option(None, "An option of PyTorch's compiler.")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING
 
 from tf_hfwb.errors import SettingError
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+def tpu_of_environment() -> str | None:
+    """The TPU that the variable ``TPU_NAME`` names, as TensorFlow's own resolver reads it; None without one."""
+    return os.environ.get("TPU_NAME") or None
 
 
 @functools.cache
@@ -50,11 +56,13 @@ def _tpu_strategy(name: str, zone: str | None, project: str | None) -> tf.distri
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except Exception as error:  # Of Google's clients and of TensorFlow, of many classes.
+        is_of_environment = name == tpu_of_environment()
         raise SettingError(
-            "tpu_name",
+            "TPU_NAME" if is_of_environment else "tpu_name",
             name,
             expected=f"a TPU that this machine can use, and TensorFlow says {type(error).__name__}: {_first(error)}",
-            advice="Check tpu_name, tpu_zone and gcp_project; on the TPU's own machine tpu_name is 'local'.",
+            advice="Check tpu_name, tpu_zone and gcp_project; on the TPU's own machine tpu_name is 'local'."
+            + (" To train without a TPU unset it." if is_of_environment else ""),
         ) from error
 
 

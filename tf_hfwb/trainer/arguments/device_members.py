@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tf_hfwb.trainer.arguments.default_strategies import default_strategy
+from tf_hfwb.trainer.arguments.default_strategies import default_strategy, tpu_of_environment
 from tf_hfwb.trainer.arguments.worker_members import WorkerMembers
 
 if TYPE_CHECKING:
@@ -20,13 +20,14 @@ class DeviceMembers(WorkerMembers):
         """The distribution strategy: the one in whose scope this is asked, else one for all devices of the machine.
 
         The trainer trains with the strategy of the model, so create the model in ``with args.strategy.scope():``. With
-        ``tpu_name`` the TPU is initialised when this is read first.
+        ``tpu_name``, or the variable ``TPU_NAME``, the TPU is initialised when this is read first. With ``TF_CONFIG``
+        it is that of several workers, and must be read before anything else is asked of TensorFlow.
         """
         import tensorflow as tf
 
         if tf.distribute.has_strategy():
             return tf.distribute.get_strategy()
-        return default_strategy(self.tpu_name, self.tpu_zone, self.gcp_project, self.world_size)
+        return default_strategy(self.tpu_name or tpu_of_environment(), self.tpu_zone, self.gcp_project, self.world_size)
 
     @property
     def n_replicas(self) -> int:
@@ -55,7 +56,7 @@ class DeviceMembers(WorkerMembers):
         """The first device, as ``tf.device`` takes it: ``"GPU:0"``, ``"TPU:0"`` or ``"CPU:0"``."""
         import tensorflow as tf
 
-        if self.tpu_name is not None or tf.config.get_visible_devices("TPU"):
+        if (self.tpu_name or tpu_of_environment()) is not None or tf.config.get_visible_devices("TPU"):
             return "TPU:0"
         return "GPU:0" if self.n_gpu else "CPU:0"
 

@@ -91,7 +91,7 @@ class TrainingLog(StepCallback):
         recorder = self._recorder
         self._worker.is_good_moment = lambda: recorder.is_executing
         start = self._moment({})
-        self._rows = TrainRows.of(self._session, self._collected, start, self._host.num_replicas, set())
+        self._rows = TrainRows.of(self._session, self._collected, start, set())
         self._row_step, self._last_regular, self._unread, self._epoch_logs = start.step, None, 0, {}
         self._session.participants.add(self)
         self._events.pending_rows = self.take
