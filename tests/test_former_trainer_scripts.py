@@ -98,8 +98,8 @@ def words(number=NUMBER):
 
 
 def pictures(number=NUMBER):
-    data = tiny.pictures(number)
-    return tf.data.Dataset.from_tensor_slices(({"pixel_values": data["pixel_values"]}, np.arange(number) % 3))
+    pixels = tiny.pictures(number)["pixel_values"][:]
+    return tf.data.Dataset.from_tensor_slices(({"pixel_values": pixels}, np.arange(number) % 3))
 
 
 def spans(number=NUMBER):

@@ -91,7 +91,8 @@ def test_the_update_is_that_of_a_larger_batch(name, options, compiled):
         found.append((weights_of(model), result.training_loss))
     (larger, larger_loss), (accumulated, loss) = found
     assert np.abs(larger - begin).max() > 0.01
-    np.testing.assert_allclose(accumulated, larger, rtol=1e-4, atol=1e-5)
+    # The gradient of an attention's key bias is nothing but rounding, which Adam makes a step of.
+    np.testing.assert_allclose(accumulated, larger, rtol=1e-4, atol=5e-5 if name == "vit" else 1e-5)
     assert loss == pytest.approx(larger_loss, rel=1e-5)
 
 
