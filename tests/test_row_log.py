@@ -10,7 +10,7 @@ import resource
 import pytest
 
 from tf_hfwb.checkpoint.store import Store
-from tf_hfwb.resume.saved_rows import write_rows
+from tf_hfwb.resume.saved_rows import LOG_HISTORY, write_rows
 from tf_hfwb.tracking.row_log import RowLog, parse_row
 
 STEP = "train/global_step"
@@ -80,7 +80,7 @@ def test_a_folder_that_has_gone_is_no_obstacle(tmp_path):
 
 def save(store: Store, rows: RowLog, name: str):
     with store.draft(name) as draft:
-        written = write_rows(draft, rows.so_far())
+        written = write_rows(draft, rows.so_far(), LOG_HISTORY)
         checkpoint = draft.commit()
     written.note_commit(checkpoint)
     return checkpoint, written.files

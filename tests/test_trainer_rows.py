@@ -12,6 +12,8 @@ import transformers
 from helpers import KERASES, finish, history, nightly, python, records, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
+from tf_hfwb.checkpoint.store import Store
+from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.trainer.trainer_events.flow_callbacks import FlowEnd, FlowLog
 
 
@@ -315,6 +317,8 @@ import tiny
 from helpers import samples
 from trainer_events import Recorder, Reference
 from tf_hfwb import TFTrainer, TFTrainingArguments
+from tf_hfwb.checkpoint.store import Store
+from tf_hfwb.resume.trainer_state import TrainerState
 
 assert keras.backend.backend() == "jax"
 data = tiny.named(samples(11))
@@ -379,3 +383,26 @@ def test_numbers_only_are_kept():
     kept = next(row for row in resumed.state.log_history if "eval_loss" in row)
     assert math.isnan(kept["eval_nan"])
     assert "eval_matrix" not in kept
+
+
+@pytest.mark.parametrize("report_to", ["none", "wandb"])
+def test_the_history_in_checkpoints_is_kept_once_and_resumes(monkeypatch, report_to):
+    monkeypatch.setattr("tf_hfwb.tracking.row_log.BLOCK", 5)
+
+    def train(output_dir, steps, resume=None):
+        options = {"logging_steps": 1, "save_strategy": "steps", "save_steps": 7, "report_to": report_to}
+        options |= {"lr_scheduler_type": "constant", "eval_strategy": "steps", "eval_steps": 7}
+        trainer = trainer_of(tiny.functional("keras"), named(), output_dir=output_dir, max_steps=steps, **options)
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer.state.log_history[:-1]  # Without the sums of the training.
+
+    whole = train("whole", 21)
+    train("parts", 14)
+    if report_to == "wandb":
+        finish()
+    assert without_rates(train("parts", 21, resume=True)) == without_rates(whole)
+    before, last = Store("parts").checkpoints()[1:]
+    state = TrainerState.read(last).callbacks["TrainingLog"]
+    files = [f"state_history/{5 * number:09d}-{5 * number + 4:09d}.jsonl" for number in range(len(whole) // 5)]
+    assert (list(state["history_files"]), len(state["history"])) == (files, len(whole) % 5)
+    assert (last.path / files[0]).samefile(before.path / files[0])

@@ -118,7 +118,8 @@ STATE_CHECKS: dict[str, Check] = {
             "history": series(_row_in_json),
             "best_metric": optional(number),
             "best_global_step": optional(whole()),
-        }
+        },
+        {"history_files": table(whole(1))},
     ),
     METRICS_LOGGER: record({"rows": _ROWS, "best": table(number)}),
     CHECKPOINTS: record(

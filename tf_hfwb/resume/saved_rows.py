@@ -15,7 +15,8 @@ from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError, NotACheckpointError
 from tf_hfwb.tracking.row_log import BLOCK, InMemory, Piece, RowsSoFar, SavedPiece
 
-FOLDER = "log_history"
+LOG_HISTORY = "log_history"  # The folder of the rows of the run.
+STATE_HISTORY = "state_history"  # The folder of those of a trainer's state, which have the names of transformers.
 
 _MERGED = 32  # Files of a thousand rows become one.
 
@@ -47,15 +48,15 @@ class RowFiles:
         self.rows.log.note_saved(self.rows, saved)
 
 
-def write_rows(draft: Draft, rows: RowsSoFar) -> RowFiles:
-    """Write all rows but the newest into a draft, or link their files.
+def write_rows(draft: Draft, rows: RowsSoFar, folder: str) -> RowFiles:
+    """Write all rows but the newest into files of that folder of a draft, or link their files.
 
     Rows in a checkpoint that somebody has damaged or removed are left out, with a warning.
     """
     written, first, lost = RowFiles(rows), 0, 0
     for pieces in _group(rows.pieces):
         number = sum(piece.rows for piece in pieces)
-        name = f"{FOLDER}/{first:09d}-{first + number - 1:09d}.jsonl"
+        name = f"{folder}/{first:09d}-{first + number - 1:09d}.jsonl"
         try:
             _write_file(draft, name, pieces)
         except (CorruptCheckpointError, NotACheckpointError):

@@ -16,7 +16,7 @@ from typing import Any
 from tf_hfwb import json_text
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CheckpointError, CorruptCheckpointError, NotACheckpointError
-from tf_hfwb.resume.checkpoint_participants import METRICS_LOGGER, check_states
+from tf_hfwb.resume.checkpoint_participants import METRICS_LOGGER, TRAINING_LOG, check_states
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.resume.saved_rows import pieces_of
 from tf_hfwb.tracking.row_log import SavedPiece, parse_row
@@ -61,7 +61,7 @@ class TrainerState:
             checkpoints.
         is_model_only: Whether the checkpoint has the model and not the state of its training.
         callbacks: The state of each callback by its name; the logger's has the newest rows as ``log_history``, and
-            those before them as ``older_rows``.
+            those before them as ``older_rows``; the trainer's log likewise as ``history`` and ``older_history``.
         older_rows: The rows in files of their own.
         newest_rows: The rows after them.
     """
@@ -134,6 +134,8 @@ class TrainerState:
         if callbacks.get(METRICS_LOGGER):
             rows = {"log_history": found["log_history"], "older_rows": older}
             callbacks[METRICS_LOGGER] = callbacks[METRICS_LOGGER] | rows
+        if log := callbacks.get(TRAINING_LOG):
+            callbacks[TRAINING_LOG] = log | {"older_history": pieces_of(checkpoint, log.get("history_files", {}))}
         return cls(
             global_step=found["global_step"],
             epoch=found["epoch"],

@@ -22,7 +22,7 @@ from tf_hfwb import json_text
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.keras_compat import Host
 from tf_hfwb.resume.checkpoint_participants import CaptureState
-from tf_hfwb.resume.saved_rows import RowFiles, write_rows
+from tf_hfwb.resume.saved_rows import LOG_HISTORY, STATE_HISTORY, RowFiles, write_rows
 from tf_hfwb.resume.state_tensors import GLOBAL_GENERATOR, NUMPY_GENERATOR, PYTHON_GENERATOR, RECORDER, TENSORS
 from tf_hfwb.resume.trainer_state import FACTS, FORMAT, FORMAT_WITHOUT_FILES
 from tf_hfwb.resume.weight_restoring import unsaved_weights
@@ -42,7 +42,7 @@ class TrainingState:
         others: Everything else that is a tensor.
         facts: Everything else.
         callbacks: The functions that return the callbacks' states; called on the thread that writes. A state's
-            ``log_history`` are its rows so far.
+            ``log_history`` and its ``history`` are rows so far.
     """
 
     files: Any
@@ -50,7 +50,7 @@ class TrainingState:
     others: dict[str, Any]
     facts: dict[str, Any]
     callbacks: Mapping[str, Callable[[], dict[str, Any]]]
-    _row_files: RowFiles | None = field(default=None, init=False)
+    _row_files: list[RowFiles] = field(default_factory=list, init=False)
 
     def write(self, draft: Draft, previous: Checkpoint | None) -> None:
         """Write the state into a draft, and release the tensors.
@@ -71,22 +71,29 @@ class TrainingState:
         rows: RowsSoFar | None = None
         for state in states.values():
             rows = state.pop("log_history", rows)
+            if "history" in state:
+                history: RowsSoFar = state["history"]
+                state |= {"history": history.newest, "history_files": self._write_rows(draft, history, STATE_HISTORY)}
         # The run is found again by its name, so that is not masked, whatever it looks like.
         facts = {**mask({**self.facts, "callbacks": states}), "run": self.facts.get("run")}
-        if rows is not None:
-            self._row_files = write_rows(draft, rows)
-            if self._row_files.files:
-                facts |= {"format": FORMAT, "log_history_files": self._row_files.files}
+        if rows is not None and (files := self._write_rows(draft, rows, LOG_HISTORY)):
+            facts["log_history_files"] = files
+        if any(written.files for written in self._row_files):
+            facts["format"] = FORMAT
         # The newest rows are added as text, a line for each, because they are JSON already.
         text = json_text.dumps(facts, indent=2).removesuffix("\n}")
-        history = ",\n    ".join(() if rows is None else rows.newest)
+        newest = ",\n    ".join(() if rows is None else rows.newest)
         with draft.open(FACTS) as file:
-            file.write(f'{text},\n  "log_history": [\n    {history}\n  ]\n}}\n'.encode())
+            file.write(f'{text},\n  "log_history": [\n    {newest}\n  ]\n}}\n'.encode())
+
+    def _write_rows(self, draft: Draft, rows: RowsSoFar, folder: str) -> dict[str, int]:
+        self._row_files.append(write_rows(draft, rows, folder))
+        return self._row_files[-1].files
 
     def note_commit(self, checkpoint: Checkpoint) -> None:
         """What was written is this checkpoint now."""
-        if self._row_files is not None:
-            self._row_files.note_commit(checkpoint)
+        for files in self._row_files:
+            files.note_commit(checkpoint)
 
 
 class StateCapture:

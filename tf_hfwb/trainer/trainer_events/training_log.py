@@ -15,6 +15,7 @@ from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.fit.stop_after_steps import StopAfterSteps
 from tf_hfwb.keras_compat import Logs, to_float
 from tf_hfwb.resume.checkpoint_participants import TRAINING_LOG, CaptureState
+from tf_hfwb.tracking.row_log import RowLog, parse_row
 from tf_hfwb.tracking.run_history import EPOCH, STEP
 from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 from tf_hfwb.trainer.training_plan import TrainingPlan
@@ -69,6 +70,7 @@ class TrainingLog(StepCallback):
         self._by_steps, self._by_epochs = isinstance(plan.log_freq, int), plan.log_freq == "epoch"
         self._worker = Worker("tf_hfwb-log-history")
         self._collected = CollectedRows()
+        self._history = RowLog(lambda: None)  # What checkpoints hold of the state's own.
         self._epoch_logs: Logs = {}
         self._row_step = 0
         self._last_regular: tuple[RegularSteps, int] | None = None  # A newer row than that.
@@ -105,16 +107,22 @@ class TrainingLog(StepCallback):
         self._rows.resume(state["rows"])
         self._row_step = state["rows"]["row"]["step"]
         kept = self._events.state
-        kept.log_history[:] = state["history"]
+        self._history.replace(map(json_text.dumps, state["history"]), state["older_history"])
+        kept.log_history[:] = map(parse_row, self._history)
         kept.best_metric, kept.best_global_step = state["best_metric"], state["best_global_step"]
 
     def capture_state(self) -> CaptureState:
         """What the next row needs, and all rows so far."""
         kept = self._events.state
         self._worker.flush()
-        rows, history = self._rows.state(self._moment({})), [*kept.log_history]
+        rows = self._rows.state(self._moment({}))
+        if len(self._history) > len(kept.log_history):  # Somebody has shortened it.
+            self._history.replace(())
+        for row in kept.log_history[len(self._history) :]:
+            self._history.append(json_text.dumps(_numbers(row)))
         best = {"best_metric": kept.best_metric, "best_global_step": kept.best_global_step}
-        return lambda: {"rows": rows, **best, "history": [json_text.dumps(_numbers(row)) for row in history]}
+        history = self._history.so_far()
+        return lambda: {"rows": rows, **best, "history": history}
 
     def on_due_step_end(self, logs: Logs) -> None:
         """Collect the step's row."""
