@@ -73,7 +73,9 @@ def weights_of(model) -> np.ndarray:
 
 
 OFTEN = [("bert", "fp16"), ("tf_keras", "fp16"), ("keras", "bf16")]
-SELDOM = [nightly(name, half) for name in MODELS for half in HALVES if (name, half) not in OFTEN]
+# transformers' T5 for TensorFlow masks with -1e9, which float16 does not have: no loss of it is a number.
+IMPOSSIBLE = [("t5", "fp16")]
+SELDOM = [nightly(name, half) for name in MODELS for half in HALVES if (name, half) not in (*OFTEN, *IMPOSSIBLE)]
 
 
 @pytest.mark.parametrize(("name", "half"), [*OFTEN, *SELDOM])
