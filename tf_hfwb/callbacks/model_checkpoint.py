@@ -356,7 +356,6 @@ class WandbModelCheckpoint(StepCallback):
             epoch=float(position.epoch) if schedule.is_epoch_over else schedule.epoch_after(0),
             metrics={name: number for name, number in metrics.items() if np.isfinite(number)},
             value=value,
-            needed_steps=set(self._session.needed_steps.values()),
         )
         facts = {
             "global_step": step,
@@ -370,6 +369,7 @@ class WandbModelCheckpoint(StepCallback):
             "arguments": self._options.arguments,
         }
         state = self._saver.take(self._session, facts)
+        save.needed_steps = set(self._session.needed_steps.values())  # Which some find out when they are captured.
         if self._writes:
             self._saver.write_later(save, state, tracker)
             self._warn_that_training_waits()

@@ -20,3 +20,4 @@ class CallbackPlace(IntEnum):
     STATES = 6
     SAVING = 7
     LAST_STEP = 8
+    PROGRESS = 9  # Tells what the others have found.

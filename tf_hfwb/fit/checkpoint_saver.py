@@ -58,7 +58,7 @@ class Save:
     epoch: float
     metrics: dict[str, float]
     value: float | None
-    needed_steps: set[int]
+    needed_steps: set[int] = field(default_factory=set)
     best: Best = field(default_factory=Best)
 
 

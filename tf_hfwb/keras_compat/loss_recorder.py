@@ -84,6 +84,16 @@ def difference(before: np.ndarray, after: np.ndarray) -> Reading:
     )
 
 
+def last_losses(captured: np.ndarray, steps: int) -> np.ndarray:
+    """The losses of the last so many steps, or of as many as are kept; captured where there is one replica.
+
+    Args:
+        captured: The recorder's value.
+        steps: How many, 1 or more.
+    """
+    return captured[FIRST_LOSS:][-steps:]
+
+
 def rate_of(captured: np.ndarray) -> float | None:
     """The learning rate of the last step, if it was handed out with the value."""
     return float(captured[0]) if captured[0] >= 0 else None
@@ -155,6 +165,16 @@ class StepRecorder(abc.ABC):
     def latest(self) -> Any:
         """The value after the last training step: what the step handed out, or else read now."""
         return self.capture() if self._latest is None else self._latest
+
+    @property
+    def handed_out(self) -> Any:
+        """What the last training step handed out, for any thread; None where the variable must be read."""
+        return self._latest
+
+    @property
+    def last_logs(self) -> Mapping[str, Any]:
+        """What the last execution has reported, for any thread; empty before the first step of a fit."""
+        return self._last_logs
 
     @property
     def hands_out_rates(self) -> bool:

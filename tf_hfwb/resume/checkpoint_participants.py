@@ -14,6 +14,7 @@ CaptureState = Callable[[], dict[str, Any]]
 CHECKPOINTS = "WandbModelCheckpoint"
 EARLY_STOPPING = "EarlyStopping"
 EVALUATIONS = "EvaluateDuringFit"
+FINITE_LOSSES = "FiniteLosses"
 FIRST_STEP = "StopAfterSteps"
 KERAS_CALLBACKS = "GuestStates"
 METRICS_LOGGER = "WandbMetricsLogger"
@@ -25,7 +26,7 @@ TRAINER_CALLBACKS = "TrainerCallbacks"
 TRAINING_LOG = "TrainingLog"
 
 # The trainer adds these by itself. A user who leaves the trainer has not lost anything without them.
-ADDED_BY_THE_TRAINER = frozenset({FIRST_STEP, TOKENS, TOTALS, TRAINING_LOG})
+ADDED_BY_THE_TRAINER = frozenset({FINITE_LOSSES, FIRST_STEP, TOKENS, TOTALS, TRAINING_LOG})
 
 
 class Participant(Protocol):
@@ -106,6 +107,7 @@ STATE_CHECKS: dict[str, Check] = {
     ),
     EVALUATIONS: record({}, {"metrics": table(number)}),
     KERAS_CALLBACKS: table(record({}, dict.fromkeys(_KERAS_COUNTS, optional(number)), exact=True)),
+    FINITE_LOSSES: record({}, {"good_step": optional(whole())}),
     FIRST_STEP: record({}, {"first_step": whole()}),
     TOKENS: record({}, {"tokens": whole()}),
     TOTALS: record({}, {"losses": number, "batches": whole()}),

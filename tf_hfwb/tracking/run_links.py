@@ -1,4 +1,4 @@
-"""Where a run is, in words for a document."""
+"""Where a run is, in words for a document and for a terminal."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ def describe_run(tracker: Tracker) -> str:
         f"The training is the offline run `{run['id']}` of the project `{run.get('project', '')}` of Weights & Biases. "
         f"To upload it: `{shlex.join(['wandb', 'sync', *folders])}`"
     )
+
+
+def locate_run(tracker: Tracker) -> str:
+    """Where a run is, for a terminal: its page, or its folder and what uploads it; empty without a run."""
+    if tracker.url is not None:
+        return mask_text(tracker.url)
+    folders = [_short(folder) for folder in tracker.folders]
+    return f"offline; upload it with: {shlex.join(['wandb', 'sync', *folders])}" if folders else ""
 
 
 def _short(folder: str) -> str:

@@ -24,6 +24,7 @@
 * ``fit_callbacks.py``: the callbacks that arguments ask for; ``training_fit.py``: run ``fit`` and sum it up;
   ``trainer_reporting.py``: the W&B run that hears of it; ``batch_size_search.py``: smaller batches where the first
   step does not fit into the memory; ``memory_metrics.py``: how much memory is used.
+* ``progress/``: what a user sees of a training: the bar, and a table at the end.
 * ``reporting_methods.py``: methods by which scripts print and save metrics and state; ``metric_texts.py``: metrics as
   a person reads them.
 * ``sharing_methods.py``: methods that save and share a model; ``model_card.py``: its card; ``hyperparameters.py``: what

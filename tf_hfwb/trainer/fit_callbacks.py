@@ -12,6 +12,7 @@ from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
 from tf_hfwb.callbacks.weight_watch import WandbWatch
 from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
+from tf_hfwb.fit.finite_losses import FiniteLosses
 from tf_hfwb.fit.keras_callback_states import KerasCallbackStates
 from tf_hfwb.fit.plateau_rate import ReduceRateOnPlateau
 from tf_hfwb.fit.stop_after_steps import StopAfterSteps
@@ -20,6 +21,7 @@ from tf_hfwb.settings import LogModel, Settings, Watch
 from tf_hfwb.step_policies import Never
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
 from tf_hfwb.trainer.dataset_evaluation import with_prefix
+from tf_hfwb.trainer.progress.training_progress import ProgressPause, TrainingProgress
 from tf_hfwb.trainer.trainer_events.callback_events import check_events, is_trainer_callback, make_callback
 from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 from tf_hfwb.trainer.trainer_events.flow_callbacks import FlowCheckpoints, flow_callbacks
@@ -100,6 +102,7 @@ def create_callbacks(
     logger: WandbMetricsLogger | None,
     evaluate: Callable[[], Mapping[str, Any]],
     processing_class: Any,
+    progress: TrainingProgress | None,
 ) -> list[Any]:
     """The callbacks that the arguments ask for and the user's, in an order that works.
 
@@ -113,6 +116,7 @@ def create_callbacks(
         logger: What logs; None if nothing does.
         evaluate: Evaluates the model as it is.
         processing_class: The tokenizer or processor, saved with the model.
+        progress: Shows how far the training is; None where nothing does.
     """
     args, total_steps = plan.args, plan.length.steps
     has_flow = events.follow_training
@@ -132,9 +136,12 @@ def create_callbacks(
             checkpoints = _checkpoints(kind, plan, processing_class)
         elif is_logged or (has_flow and events.may_want_checkpoints):
             checkpoints = _model_at_end(kind, args, processing_class, is_logged=is_logged)
-    callbacks += [one for one in (evaluations, plateau, *own, stop, checkpoints) if one is not None]
+    callbacks += [one for one in (evaluations, plateau, FiniteLosses(), *own, stop, checkpoints) if one is not None]
     if has(callbacks, WandbModelCheckpoint):
         callbacks.append(KerasCallbackStates(own))
+    if progress is not None:
+        progress.end_with(stop)
+        callbacks = [ProgressPause(progress), *callbacks, progress]
     if not has_flow:
         return in_order([TrainingLog(events, plan, stop), *callbacks])
     saver = checkpoints if isinstance(checkpoints, FlowCheckpoints) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,8 @@ from tf_hfwb.trainer.label_smoothing_argument import use_label_smoothing
 from tf_hfwb.trainer.memory_metrics import MemoryMetrics
 from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
+from tf_hfwb.trainer.progress.closing_table import tell_end
+from tf_hfwb.trainer.progress.training_progress import TrainingProgress
 from tf_hfwb.trainer.sharing_methods import SharingMethods
 from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
@@ -253,6 +256,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         output.metrics.update(end_measuring())
         self._reporting.summarize(output.metrics)
         self._events.end_training(output.metrics, callbacks)
+        self._tell_end(callbacks)
         return output
 
     def _begin_anew(self) -> None:
@@ -297,13 +301,19 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
 
     def _create_callbacks(self, own: Sequence[Any], plan: TrainingPlan) -> list[Any]:
         has_known_epochs = plan.length.steps_per_epoch is not None
+        evaluate: Callable[[], dict[str, Any]] = self._evaluate_within_fit
+        progress = None
+        if not self.args.disable_tqdm and self._host.is_chief:
+            progress = TrainingProgress(plan.length.steps)
+            evaluate = progress.around_evaluation(evaluate)
         return create_callbacks(
             plan,
             own if has_known_epochs else [*own, EpochsOfAnyLength()],
             events=self._events,
             logger=self._reporting.logger,
-            evaluate=self._evaluate_within_fit,
+            evaluate=evaluate,
             processing_class=self.processing_class,
+            progress=progress,
         )
 
     def _fit(self, plan: TrainingPlan, callbacks: Sequence[Any]) -> None:
@@ -312,10 +322,15 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
             run_fit(self.model, plan, callbacks)
         except BaseException as error:
             if not self._batch_size_search.goes_on_after(error):
+                with contextlib.suppress(Exception):  # It would hide the one that has ended the training.
+                    self._tell_end(callbacks, error)
                 self._reporting.fail(self.args, error)
             raise
         finally:
             self._running = None
+
+    def _tell_end(self, callbacks: Sequence[Any], error: BaseException | None = None) -> None:
+        tell_end(self._host, self.args, self._events.state, callbacks, self._reporting.place, error)
 
     # -- what the phases share -------------------------------------------------------------------------------------
 

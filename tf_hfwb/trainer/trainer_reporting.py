@@ -8,7 +8,7 @@ from typing import Any, Literal
 from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.fit.fit_session import forget_steps
 from tf_hfwb.fit.metric_names import evaluation_name, training_name
-from tf_hfwb.tracking.run_links import describe_run
+from tf_hfwb.tracking.run_links import describe_run, locate_run
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 
@@ -42,6 +42,11 @@ class TrainerReporting:
     def link(self) -> str:
         """Where the run is, in Markdown; empty without one."""
         return "" if self._logger is None else describe_run(self._logger.tracker)
+
+    @property
+    def place(self) -> str:
+        """Where the run is, for a terminal; empty without one."""
+        return "" if self._logger is None else locate_run(self._logger.tracker)
 
     def start(
         self,

@@ -38,7 +38,7 @@ def run_fit(model: Any, plan: TrainingPlan, callbacks: Sequence[Any]) -> None:
                 epochs=length.epochs,
                 callbacks=callbacks,
                 shuffle=False,  # The pipeline shuffles.
-                verbose=0 if plan.args.disable_tqdm else "auto",
+                verbose=0,  # The trainer has a bar for the whole training.
             )
         except BaseException:
             session = running_session(model)

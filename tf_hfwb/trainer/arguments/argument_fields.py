@@ -104,7 +104,8 @@ class ArgumentFields:
         None, "Batches that each of these threads makes in advance; as TensorFlow does when None.")
     past_index: int = _option(-1, "Which output is the memory of the next batch.")
     run_name: str | None = _option(None, "The name of the W&B run.")
-    disable_tqdm: bool = _option(False, "No progress bar; the name is that of transformers, the bar is Keras's.")
+    disable_tqdm: bool = _option(
+        False, "No progress bar, and no table at the end; nothing is printed.")
     remove_unused_columns: bool = _option(True, "Drop columns of a dataset that the model's call does not take.")
     label_names: list[str] | None = _option(None, "The columns that are labels; found by the model's class when None.")
     load_best_model_at_end: bool = _option(

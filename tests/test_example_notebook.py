@@ -1,0 +1,82 @@
+"""The notebook of the examples, from top to bottom."""
+
+from __future__ import annotations
+
+import glob
+import os
+import pathlib
+import sys
+
+import pytest
+from helpers import eval_rows, history, records, train_rows
+
+nbclient = pytest.importorskip("nbclient")
+nbformat = pytest.importorskip("nbformat")
+pytest.importorskip("ipykernel")
+
+pytestmark = pytest.mark.nightly
+
+FILE = pathlib.Path(__file__).parent.parent / "examples" / "colab_text_classification.ipynb"
+EPOCHS = 3
+
+
+class Notebook:
+    """The notebook in a kernel of its own, with shorter trainings."""
+
+    def __init__(self) -> None:
+        self.content = nbformat.read(FILE, as_version=4)
+        for cell in self.content.cells:
+            cell.source = cell.source.replace("EPOCHS = 15", f"EPOCHS = {EPOCHS}")
+        self.client = nbclient.NotebookClient(self.content, timeout=500, kernel_name="python3")
+        code = [index for index, cell in enumerate(self.content.cells) if cell.cell_type == "code"]
+        self.training = next(index for index in code if "trainer.train()" in self.content.cells[index].source)
+        self.after = [index for index in code if index > self.training]
+
+    def outputs(self, index: int) -> list:
+        return self.content.cells[index].outputs
+
+    def printed(self, index: int) -> str:
+        """What a cell has printed, as a notebook shows it: of each line what was written last."""
+        texts = [one.text for one in self.outputs(index) if one.output_type == "stream" and one.name == "stdout"]
+        return "\n".join(line.rpartition("\r")[2].rstrip() for line in "".join(texts).splitlines())
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("IPYTHONDIR", os.path.abspath("ipython"))
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    monkeypatch.delenv("WANDB_MODE")  # Nobody is logged in.
+    return Notebook()
+
+
+def runs() -> list[str]:
+    return sorted(glob.glob("wandb/offline-run-*"), key=os.path.getctime)
+
+
+def exit_codes(folder: str) -> list[int]:
+    return [record["exit"].get("exit_code", 0) for record in records(folder) if record["type"] == "exit"]
+
+
+def check_whole(folder: str) -> None:
+    """A run of a whole training."""
+    rows = history(folder)
+    steps = [row["train/global_step"] for row in train_rows(rows)]
+    assert steps == sorted(set(steps))
+    assert [row["train/epoch"] for row in eval_rows(rows)] == [float(epoch + 1) for epoch in range(EPOCHS)]
+    assert exit_codes(folder) == [0]
+
+
+def test_it_runs_from_top_to_bottom(notebook):
+    notebook.client.execute()
+    printed = notebook.printed(notebook.training)
+    assert printed.startswith("Training on 1 x CPU:0\n")
+    assert "Training has ended at step" in printed
+    assert "offline; upload it with: wandb sync wandb" in printed
+    for line in printed.splitlines():
+        assert not line.startswith(" 0%"), printed
+    table, plot = notebook.after[:2]
+    assert "question" in notebook.outputs(table)[-1].data["text/html"]
+    assert any("image/png" in output.get("data", {}) for output in notebook.outputs(plot))
+    (folder,) = runs()
+    check_whole(folder)
