@@ -69,6 +69,7 @@ def like(rows: list[dict]) -> list:
     return [pytest.approx(row, rel=2e-5, abs=1e-6) for row in rows]
 
 
+@pytest.mark.nightly
 def test_data_parallel_trains_as_one_device_and_goes_on_there(jax, tmp_path):
     one = jax("one", str(tmp_path / "one"))
     parallel = jax("data", str(tmp_path / "data"))
