@@ -26,7 +26,7 @@ if kind == "data":
 if kind == "model":
     mesh = keras.distribution.DeviceMesh((2, 2), ["batch", "model"], devices)
     layout = keras.distribution.LayoutMap(mesh)
-    layout["dense.*kernel"] = (None, "model") if more.pop("columns", False) else ("model", None)
+    layout["dense.*kernel"] = ("model", None)
     keras.distribution.set_distribution(keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch"))
 shards = {"data": 4, "model": 2, "one": 1}[kind]
 model = tiny.functional("keras", dropout=more.pop("dropout", 0.0))
@@ -54,16 +54,22 @@ print("\\n" + json.dumps({
 
 @pytest.fixture(scope="module")
 def jax():
-    with Launcher(KERAS_BACKEND="jax", XLA_FLAGS="--xla_force_host_platform_device_count=4") as launcher:
-        yield lambda *arguments, **more: json.loads(
-            launcher.python(SCRIPT, *arguments, json.dumps(more)).stdout.splitlines()[-1]
-        )
+    with Launcher(KERAS_BACKEND="jax") as launcher:
+
+        def run(*arguments: str, **more) -> dict:
+            flags = "--xla_force_host_platform_device_count=4"
+            return json.loads(
+                launcher.python(SCRIPT, *arguments, json.dumps(more), XLA_FLAGS=flags).stdout.splitlines()[-1]
+            )
+
+        yield run
 
 
 def like(rows: list[dict]) -> list:
     return [pytest.approx(row, rel=2e-5, abs=1e-6) for row in rows]
 
 
+@pytest.mark.nightly
 def test_data_parallel_trains_as_one_device_and_goes_on_there(jax, tmp_path):
     one = jax("one", str(tmp_path / "one"))
     parallel = jax("data", str(tmp_path / "data"))
@@ -74,15 +80,14 @@ def test_data_parallel_trains_as_one_device_and_goes_on_there(jax, tmp_path):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}, {"dropout": 0.2}, {"columns": True}])
+@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}, {"dropout": 0.2}])
 def test_model_parallel_goes_on_with_its_parts_on_other_devices(jax, tmp_path, options):
     straight = jax("model", str(tmp_path / "straight"), **options)
     assert (straight["devices"], straight["is_whole"]) == (4, False)
-    of_one = {name: value for name, value in options.items() if name != "columns"}
-    assert straight["rows"] == like(jax("one", str(tmp_path / "one"), **of_one)["rows"])
+    assert straight["rows"] == like(jax("one", str(tmp_path / "one"), **options)["rows"])
     checkpoint = str(tmp_path / "straight" / "checkpoint-5")
     assert jax("model", str(tmp_path / "again"), resume=checkpoint, **options) == straight
-    assert jax("data", str(tmp_path / "data"), resume=checkpoint, **of_one)["rows"] == like(straight["rows"])
+    assert jax("data", str(tmp_path / "data"), resume=checkpoint, **options)["rows"] == like(straight["rows"])
 
 
 @pytest.mark.nightly

@@ -27,6 +27,7 @@ class BatchRunner:
     """
 
     def __init__(self, model: Any) -> None:
+        host_of(model).report_metrics_once()
         self._model = model
         self._own_loss: OwnLossStep | None = None
 

@@ -227,6 +227,9 @@ class Host(LearningRates):
     @abc.abstractmethod
     def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation: ...
 
+    def report_metrics_once(self) -> None:
+        """Let Keras report each metric as it is, where it would add up the same value of all workers."""
+
     def weighing_replicas(self) -> AbstractContextManager[None]:
         """Let each replica's gradient count as its samples do, in the ``fit`` that is called within this context."""
         return contextlib.nullcontext()

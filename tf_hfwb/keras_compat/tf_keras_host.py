@@ -118,7 +118,13 @@ class TFKerasHost(Host):
     def _iterations_of(self, optimizer: Any) -> int:
         return int(read(optimizer.iterations).numpy())
 
+    def report_metrics_once(self) -> None:
+        # "auto" adds up over workers; but each of them has the metric of all samples already.
+        if self.is_multi_worker and self.model.distribute_reduction_method == "auto":
+            self.model.distribute_reduction_method = "first"
+
     def record_steps(self) -> StepRecorder:
+        self.report_metrics_once()
         compiled_loss = getattr(self.model, "compiled_loss", None)
         return put_recorder_into(
             self.model,

@@ -214,6 +214,22 @@ def check_tpu(host: Host, args: TFTrainingArguments) -> None:
         )
 
 
+def check_workers(host: Host) -> None:
+    """Refuse a model of Keras 3 under several workers: its ``fit`` fails with the batches that TensorFlow gives them.
+
+    Raises:
+        SettingError: It is one.
+    """
+    if host.package == "keras" and host.is_multi_worker:
+        raise SettingError(
+            "model",
+            type(host.model).__name__,
+            expected="a model of tf_keras, such as a TF model of transformers, with the workers of TF_CONFIG: Keras 3 "
+            "does not train with them on TensorFlow",
+            advice="Unset TF_CONFIG to train on one machine.",
+        )
+
+
 def check_train_dataset(train_dataset: Any) -> None:
     """Refuse a training without data.
 

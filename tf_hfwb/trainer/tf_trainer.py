@@ -28,6 +28,7 @@ from tf_hfwb.trainer.constructor_checks import (
     check_optimizers,
     check_tpu,
     check_train_dataset,
+    check_workers,
     take_tokenizer,
 )
 from tf_hfwb.trainer.dataset_evaluation import DatasetEvaluation
@@ -176,6 +177,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         self.model, self._host = model, host_of(model)
         check_optimizers(self._host, self._given)
         check_tpu(self._host, self.args)
+        check_workers(self._host)
         if self._loss_function is None:
             check_loss(self._host)
         if not self._host.is_compiled:
