@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 import pytest
 import tiny
-from helpers import KERASES, classifier, finish, history, records, samples
+from helpers import KERASES, classifier, finish, history, nightly, records, samples
 
 from tf_hfwb import (
     EarlyStopping,
@@ -51,7 +51,7 @@ def summary(directory) -> dict:
     return {name: value for update in updates for name, value in update.items()}
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize("log_freq", ["epoch", 3])
 def test_what_callbacks_add_is_logged_once_wherever_they_stand(kind, log_freq, caplog):
     x, y = samples(20)
@@ -84,7 +84,7 @@ def test_what_callbacks_add_is_logged_once_wherever_they_stand(kind, log_freq, c
     assert said.startswith("The metric eval/confusion is an array of the shape (2, 2), and so in no row of the run.")
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_added_metrics_of_a_training_that_goes_on(kind, caplog):
     keras = importlib.import_module(kind)
     x, y = tiny.named(samples(20))
@@ -102,7 +102,7 @@ def test_added_metrics_of_a_training_that_goes_on(kind, caplog):
     assert not [record for record in caplog.records if record.name == "tf_hfwb"]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize("strategy", ["steps", "epoch"])
 def test_added_metrics_beside_evaluations_of_the_trainer(kind, strategy, caplog):
     data = tiny.named(samples(20))
@@ -126,6 +126,7 @@ def test_added_metrics_beside_evaluations_of_the_trainer(kind, strategy, caplog)
         assert said[name] == output.metrics[name]
 
 
+@pytest.mark.nightly
 def test_the_metrics_of_keras_metric_callback():
     from transformers import KerasMetricCallback
 
@@ -151,7 +152,7 @@ def test_the_metrics_of_keras_metric_callback():
     assert facts_of("out/checkpoint-6")["best_metric"] == 2
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_compiled_metrics_with_any_name_are_of_training_and_of_evaluation(kind):
     keras = importlib.import_module(kind)
     x, y = samples(20)
@@ -190,7 +191,7 @@ def test_a_logger_that_does_not_know_the_epoch_does_not_say_it():
     assert [(row[STEP], row.get("train/epoch")) for row in rows] == [(0, 0), (5, None)]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_an_array_of_one_element_is_its_number(kind, caplog):
     keras = importlib.import_module(kind)
     x, _ = samples(20)

@@ -6,7 +6,7 @@ import copy
 import pathlib
 
 import pytest
-from helpers import KERASES, classifier, finish, history, samples, train_rows
+from helpers import classifier, finish, history, nightly, samples, train_rows
 
 from tf_hfwb import (
     ComputeMetrics,
@@ -45,7 +45,7 @@ def made(x, y):
     ]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_copy_is_a_fresh_callback_made_alike(kind):
     x, y = samples(16)
     original = made(x, y)

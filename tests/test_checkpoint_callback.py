@@ -97,7 +97,7 @@ def test_saves_at_every_multiple_and_at_the_last_step(kind, save_freq, steps):
         assert facts["epoch"] == pytest.approx(batches / 5)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_only_the_better_ones_and_a_limit(kind):
     model = model_of(kind)
     values = [0.5, 0.6, 0.4, float("nan"), 0.4, 0.0, 0.3]
@@ -122,7 +122,7 @@ def evaluated(model, name, values, kind=None):
     return Evaluated()
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("frequency", [2, [2, 4]])
 def test_epochs_that_are_not_validated_are_no_alarm(kind, frequency, caplog):
     model, (x, y) = model_of(kind), data(16)
@@ -303,7 +303,7 @@ def test_goes_on_as_if_nothing_had_happened(kind, name):
     assert steps_in("again") == [found for found in steps_in("out") if found > step]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_goes_on_twice_within_an_epoch_and_at_its_end(kind):
     straight = model_of(kind)
     train(straight, [WandbModelCheckpoint("out", save_freq=1)], epochs=3)
@@ -327,7 +327,7 @@ def test_the_next_fit_begins_anew(kind):
     assert train(other, []).epoch == [0, 1]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_epochs_of_another_length_are_told(kind, caplog):
     train(model_of(kind), [WandbModelCheckpoint("out", save_freq=7)], epochs=3)
     for number, expected in ((20, 0), (24, 1)):
@@ -421,7 +421,7 @@ def test_stock_tools_open_a_checkpoint_of_transformers():
     assert same(weights(load_model(directory)), weights(model))
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_stock_keras_opens_a_checkpoint(kind, recwarn):
     keras = importlib.import_module(kind)
     model = model_of(kind)
@@ -673,7 +673,7 @@ def test_names_of_what_is_no_checkpoint(caplog, recwarn):
     assert "Instead a fresh start is made." in caplog.text
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_waiting_for_the_disk_is_said_when_it_is_noticeable(kind, caplog, capsys, monkeypatch):
     commit = Draft.commit
     monkeypatch.setattr(Draft, "commit", lambda draft: time.sleep(0.1) or commit(draft))
@@ -693,7 +693,7 @@ def test_waiting_for_the_disk_is_said_when_it_is_noticeable(kind, caplog, capsys
     assert before.endswith("\n")  # on a line of its own.
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_states_that_nobody_takes_over_are_told_of(kind, caplog):
     keras = importlib.import_module(kind)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 import threading
@@ -12,6 +13,7 @@ import pytest
 from helpers import python
 
 from tf_hfwb.checkpoint.background_writer import BackgroundWriter
+from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.resume.find_checkpoint import find_local_path
 
@@ -106,6 +108,20 @@ def test_an_error_ends_its_job_and_is_told_once(writer):
     assert done == [1]
     assert "No space" in str(writer.take_error())
     assert writer.take_error() is None
+
+
+def test_errors_that_nobody_has_taken_are_logged_with_the_end_of_the_writer(caplog):
+    def fail(pace):
+        raise OSError("the disk is full")
+
+    writer = BackgroundWriter("out")
+    writer.submit(fail)
+    writer.flush()
+    wait_for_writers()
+    assert caplog.text == ""
+    del writer
+    gc.collect()
+    assert caplog.text.count("the disk is full") == 1
 
 
 def test_a_state_is_let_go_as_soon_as_it_is_written(writer):

@@ -149,7 +149,7 @@ def test_by_steps_on_two_data_sets(kind):
     assert fitted.history["val_other_right"][-1] == pytest.approx(np.mean(classes == other[1]))
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_training_stays_as_it_is(kind):
     def trained(*callbacks):
         model = tiny.functional(kind, dropout=0.3)

@@ -74,6 +74,7 @@ def test_a_resumed_training_draws_the_same_noise():
     np.testing.assert_array_equal(weights_of(resumed.model), weights_of(straight.model))
 
 
+@pytest.mark.nightly
 def test_it_goes_with_16_bits_and_gradient_checkpointing():
     options = {"bf16": True, "gradient_checkpointing": True}
     trainer = trainer_of(tiny.gpt2(dropout=0.1), tiny.next_words(), **options)

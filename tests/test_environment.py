@@ -11,7 +11,7 @@ import pytest
 import tf_keras
 import wandb
 import wandb.integration.keras
-from helpers import KERASES, classifier, finish, history, records, samples
+from helpers import KERASES, classifier, finish, history, nightly, records, samples
 
 from tf_hfwb import (
     ComputeMetrics,
@@ -188,7 +188,7 @@ def test_they_are_not_ignored_where_the_environment_asks_for_checkpoints(monkeyp
     assert wandb_callbacks(monitor="val_loss", save_freq=np.int64(5), log_freq=np.int64(5))[-1]._policy.steps == 5
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("guest", ["EarlyStopping", "ReduceLROnPlateau"])
 def test_keras_callbacks_in_front_of_the_metric_they_monitor_are_told_of(kind, guest, caplog):
     callbacks = importlib.import_module(kind).callbacks

@@ -12,7 +12,7 @@ import pytest
 import tiny
 import transformers
 import wandb
-from helpers import KERASES, classifier, finish, history, nightly, python, records, samples
+from helpers import classifier, finish, history, nightly, python, records, samples
 
 from tf_hfwb import (
     ComputeMetrics,
@@ -46,7 +46,7 @@ def rows_of(found: list[dict]) -> list[dict]:
     return [dict(zip(one["columns"], row, strict=True)) for one in found for row in one["data"]]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_a_table_grows_with_each_epoch(kind):
     model, (x, y) = classifier(kind, learning_rate=0.1), samples(40)
     table = WandbEvalTable((x, y), num_samples=6, class_names=["no", "yes", "maybe"])
@@ -71,7 +71,7 @@ def test_a_table_grows_with_each_epoch(kind):
         assert row["correct"] == (row["label"] == row["prediction"])
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_another_model_is_shown_as_itself(kind):
     (x, y), predicted = samples(16), []
     table = WandbEvalTable((x, y), num_samples=2, freq=2)
@@ -86,6 +86,7 @@ def test_another_model_is_shown_as_itself(kind):
     assert predicted[0] != pytest.approx(predicted[1], rel=1e-3)
 
 
+@pytest.mark.nightly
 def test_the_trainers_evaluations_by_steps_and_only_every_other():
     table = WandbEvalTable(tiny.classified(), processing_class=tiny.tokenizer(), num_samples=3, freq=2)
     args = TFTrainingArguments(
@@ -130,7 +131,7 @@ def test_what_several_callbacks_evaluate_at_one_step_is_one_evaluation(kind):
             told.clear()
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("options", ["split", "data"])
 def test_epochs_without_an_evaluation_are_passed_over(kind, options, caplog):
     model, (x, y) = classifier(kind), samples(24)
@@ -149,7 +150,7 @@ def test_epochs_without_an_evaluation_are_passed_over(kind, options, caplog):
     assert "is not known" not in caplog.text
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_training_that_goes_on_continues_the_table(kind):
     def fit(epochs, source=None):
         model, (x, y) = classifier(kind, learning_rate=0.1), samples(32)

@@ -72,7 +72,7 @@ def test_a_policy_with_an_earliest_step():
             assert policy.next_due(step) == next(n for n in range(step + 1, 99) if n % 5 == 0 and n >= earliest)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_the_model_at_the_start_is_evaluated_before_its_first_step(kind):
     found = []
 
@@ -136,6 +136,7 @@ def test_only_the_loss_is_predicted(kind):
     assert set(metrics) == set(expected)
 
 
+@pytest.mark.nightly
 def test_only_the_loss_of_generated_predictions():
     trainer = trainer_of("t5", prediction_loss_only=True, predict_with_generate=True, compute_metrics=never)
     assert trainer.predict(trainer.eval_dataset).predictions is None

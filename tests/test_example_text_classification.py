@@ -178,6 +178,7 @@ def test_a_pretrained_model_is_fine_tuned(capsys):
     assert arguments["learning_rate"] == 5e-5  # Not the rate of a new model.
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_an_interrupt_saves_and_says_where(tmp_path):
     variables = environment(tmp_path / "home", PYTHONUNBUFFERED="1", WANDB_SILENT="true")

@@ -141,7 +141,7 @@ def look(model):
     model.predict(x, verbose=0)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize(
     ("data", "spe", "stop"),
     [

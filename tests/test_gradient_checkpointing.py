@@ -14,7 +14,7 @@ from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import host_of, keep_activations, recompute_blocks
 from tf_hfwb.keras_compat.tf_keras_generators import generators_of
-from tf_hfwb.trainer.gradient_checkpointing import use_gradient_checkpointing
+from tf_hfwb.trainer.gradient_checkpointing_argument import use_gradient_checkpointing
 
 
 def bert():

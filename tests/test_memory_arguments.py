@@ -87,7 +87,7 @@ def hungry(kind: str, largest: int, *, after: int = 0):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_the_batch_size_is_halved_until_a_step_fits(kind, caplog):
     data = tiny.named(samples(48))
     options = {"auto_find_batch_size": True, "learning_rate": 0.1, "logging_steps": 1, "report_to": "wandb"}

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import tiny
-from helpers import KERASES, finish, history, samples, train_rows
+from helpers import KERASES, finish, history, nightly, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.keras_compat import host_of
@@ -48,7 +48,7 @@ def test_schedules(package, kind):
         ("constant", {}, 0),
     ],
 )
-@pytest.mark.parametrize("package", KERASES)
+@pytest.mark.parametrize("package", ["tf_keras", nightly("keras")])
 def test_the_rate_of_each_step_is_logged(package, kind, options, warmup):
     args = TFTrainingArguments(
         learning_rate=0.01, lr_scheduler_type=kind, max_steps=11, logging_steps=1, disable_tqdm=True, **options

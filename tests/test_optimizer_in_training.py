@@ -173,6 +173,7 @@ print("done")
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_replicas_update_as_one(launcher):
     """The gradients of both are clipped together."""

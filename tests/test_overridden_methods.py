@@ -413,6 +413,7 @@ def spans(number):
     return tiny.texts(number, start_positions=[1] * number, end_positions=[2] * number)
 
 
+@pytest.mark.nightly
 def test_a_trainer_for_question_answering_that_evaluates_by_itself():
     starts = []
 

@@ -206,7 +206,7 @@ NAMES_OF_OTHERS = {
     "serving/detokenizer.py": {"ByteLevel", "Unigram"},
     "serving/served_outputs.py": {"Classification"},
     "serving/tokenizers/texts_in_graph.py": {"ByteLevel", "Unigram", "WordPiece"},
-    "trainer/evaluation_points.py": {"Evaluation"},  # What helpers of transformers call a pass over a data set.
+    "trainer/evaluation_methods.py": {"Evaluation"},  # What helpers of transformers call a pass over a data set.
 }
 
 

@@ -224,6 +224,7 @@ def test_a_full_disk_is_told_and_what_it_took_is_synced(server):
     assert steps(server.runs["full"].history) == list(range(1, 151))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_frozen_service_is_not_waited_for(server):
     seconds, folder, ended = trouble("frozen", WANDB_FINISH_TIMEOUT="4", WANDB_MODE="online")

@@ -241,6 +241,7 @@ def test_gaps_are_filled():
     assert first[1]["label"] is None
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_texts_are_continued():
     tokenizer = byte_level()

@@ -150,7 +150,7 @@ def answers(model):
     return np.asarray(model({name: tf.constant(value) for name, value in INPUTS.items()}))
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_checkpoints_model_is_what_keras_would_save_and_training_goes_on_exactly(kind):
     own = own_layers(importlib.import_module(kind))
     model = model_of(kind, own)
@@ -363,6 +363,7 @@ print(keras.backend.backend())
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_on_jax_layers_compute_with_the_weights_that_fit_carries():
     assert python("-c", JAX, KERAS_BACKEND="jax").stdout.split()[-1] == "jax"
@@ -410,6 +411,7 @@ def around_bert(call=lambda bert, ids, mask: bert({"input_ids": ids, "attention_
 IDS = {"input_ids": np.arange(64).reshape(8, 8) % 20, "attention_mask": np.ones((8, 8), np.int64)}
 
 
+@pytest.mark.nightly
 def test_a_model_of_transformers_within_a_functional_one():
     model = around_bert()
     model.fit(IDS, np.arange(8) % 3, batch_size=4, verbose=0, callbacks=[WandbModelCheckpoint("out", log_model="end")])

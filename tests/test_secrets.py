@@ -175,6 +175,7 @@ def test_errors_and_log_lines_hold_none(caplog):
     assert str(cause(OSError("plain"))) == "plain"
 
 
+@pytest.mark.nightly
 def test_the_servers_address_is_said_without_its_password(monkeypatch):
     address = f"http://me:{WORD}@127.0.0.1:9"
     settings = {"BASE_URL": address, "API_KEY": KEY, "MODE": "online", "HTTP_TIMEOUT": "1"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
-from helpers import KERASES, classifier, samples
+from helpers import KERASES, classifier, nightly, samples
 from machines import FEW, HOURS, MANY, MineError, ending_callback, run_sequences
 from sequences import OnKeras, OnTfKeras
 
@@ -13,7 +13,7 @@ from tf_hfwb import WandbModelCheckpoint
 from tf_hfwb.checkpoint.store import Store
 
 
-@pytest.mark.parametrize("machine", [OnTfKeras, OnKeras])
+@pytest.mark.parametrize("machine", [OnKeras, nightly(OnTfKeras)])
 @pytest.mark.parametrize(("seed", "number"), [*FEW, *MANY, *HOURS])
 def test_sequences(machine, seed, number):
     run_sequences(machine, seed, number)

@@ -158,6 +158,7 @@ def test_pictures_are_answered_as_the_python_model_does(tmp_path):
             assert len(ask(address, "vit", "pixel_values", pixels)["label"]) == 1
 
 
+@pytest.mark.nightly
 def test_a_classifier_made_of_a_decoder_answers_a_text_as_if_it_were_alone(tmp_path, caplog):
     tokenizer = serving_texts.byte_level("gpt2", padding_side="left")  # And without a token for padding.
     sizes = {"n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2, "initializer_range": 0.5}
@@ -255,6 +256,7 @@ def test_what_batches_of_any_size_cannot_do_is_done_row_by_row(caplog):
     assert "no_repeat_ngram_size=2" in caplog.text
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_causal_model_generates_from_ids_and_texts(tmp_path):
     tokenizer = serving_texts.byte_level("gpt2")

@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 import wandb
-from helpers import KERASES, classifier, eval_rows, finish, history, records, samples, train_rows
+from helpers import KERASES, classifier, eval_rows, finish, history, nightly, records, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable, WandbMetricsLogger, WandbModelCheckpoint, restore
 from tf_hfwb.tracking.run_history import run_folders
@@ -124,7 +124,7 @@ def arguments(name, **options):
     return TFTrainingArguments(f"out-{name}", run_name=name, report_to="wandb", **options)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_trials_of_trainers_have_their_own_rows_models_and_ends(kind, monkeypatch):
     monkeypatch.setenv("WANDB_LOG_MODEL", "end")
     trainers, runs = [], []
@@ -211,6 +211,7 @@ def test_an_id_in_the_environment_is_one_run_which_is_said_once(caplog, monkeypa
     assert "the W&B run 'a', because WANDB_RUN_ID names it" in message
 
 
+@pytest.mark.nightly
 def test_a_training_within_another_one_does_not_end_its_run(caplog):
     keras = importlib.import_module("keras")
 

@@ -64,3 +64,17 @@ def test_in_time_tests_fail_as_ever(run):
     assert ended.returncode == 1
     assert "3 failed, 1 skipped" in ended.stdout
     assert "3 tests were run, 0 were not started in the time given" in ended.stdout
+
+
+def test_files_come_in_another_order_in_another_run(run, tmp_path):
+    for name in "abcdefgh":
+        (tmp_path / f"test_{name}.py").write_text("def test_it(): pass")
+
+    def order(until: float) -> list[str]:
+        lines = run(until, "--collect-only", "-q").stdout.splitlines()
+        return [line.partition("::")[0] for line in lines if line.endswith("::test_it")]
+
+    until = time.time() + 600
+    orders = [order(until + more) for more in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2]) == [f"test_{name}.py" for name in "abcdefgh"]

@@ -55,6 +55,7 @@ def test_without_a_key_the_run_is_offline_says_so_and_asks_nothing():
     assert len(history(only_run())) == 3
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_in_a_terminal_too():
     import pty

@@ -72,7 +72,7 @@ def test_epochs_are_as_long_as_their_data(kind, lengths):
 
 
 # Saved in the middle of an epoch of 5 batches, and at the end of one, of which Keras does not know yet that it is.
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("stop", [7, 10])
 def test_a_training_on_data_of_unknown_length_resumes(kind, stop, caplog):
     _, straight = trained(kind, passes(5), max_steps=16, save_strategy="no")
@@ -250,6 +250,7 @@ def test_labels_and_texts_that_a_model_of_transformers_cannot_take():
     refused(tiny.gpt2(), tiny.texts(11, labels=[[0, tiny.VOCAB_SIZE]] * 11), r"resize_token_embeddings")
 
 
+@pytest.mark.nightly
 def test_what_fits_is_left_alone():
     """-100, whole numbers as floats, a loss of one's own, regression, and positions that are relative."""
     training_batches(tiny.tagged(), 4, model=tiny.distilbert(), processing_class=tiny.tokenizer())

@@ -96,6 +96,7 @@ def test_names_for_sequence_to_sequence_models():
     assert {"TFSeq2SeqTrainer", "TFSeq2SeqTrainingArguments"} <= set(tf_hfwb.__all__)
 
 
+@pytest.mark.nightly
 def test_the_names_for_sequences_generate_and_predict():
     data = tiny.answered(5)
     args = TFSeq2SeqTrainingArguments("out", predict_with_generate=True, report_to="none", disable_tqdm=True)

@@ -11,7 +11,7 @@ import shutil
 import numpy as np
 import pytest
 import tiny
-from helpers import KERASES, classifier, finish, python, samples
+from helpers import KERASES, classifier, finish, nightly, python, samples
 
 from tf_hfwb import (
     TFTrainer,
@@ -434,7 +434,7 @@ def check_resume(kind: str) -> None:
     assert late == rows[2:]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_checkpoint_fits_with_and_without(kind):
     check_resume(kind)
 
@@ -560,6 +560,7 @@ for kind in ("tf_keras", "keras"):
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_replicas_show_the_gradients_of_the_whole_batch(launcher):
     printed = launcher.python(MIRRORED.format(path=HERE)).stdout.splitlines()

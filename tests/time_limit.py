@@ -1,10 +1,12 @@
 """``pytest --until SECONDS``: no test is started after that time, in seconds since the epoch.
 
-The tests that are left out are skipped and counted. A test that has begun is let finish.
+The tests that are left out are skipped and counted. A test that has begun is let finish. Files come in an order that
+differs from run to run, so that over many runs each of them has its turn.
 """
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -17,6 +19,17 @@ def pytest_addoption(parser):
     parser.addoption(
         "--until", type=float, metavar="SECONDS", help="start no test after this time, in seconds since the epoch"
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Shuffle the files by the time that is given, which all processes of xdist know."""
+    until = config.getoption("until")
+    if until is not None:
+        files = list(dict.fromkeys(item.path for item in items))
+        random.Random(until).shuffle(files)
+        places = {path: place for place, path in enumerate(files)}
+        items.sort(key=lambda item: places[item.path])
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -193,6 +193,7 @@ def test_answers_that_are_errors(trainings, machines, status):
     check_all_arrived(machines, rows)
 
 
+@pytest.mark.nightly
 def test_dying_in_the_middle_of_an_artifact(trainings, machines):
     server = machines.server
 
@@ -206,6 +207,7 @@ def test_dying_in_the_middle_of_an_artifact(trainings, machines):
     check_all_arrived(machines, rows)
 
 
+@pytest.mark.nightly
 def test_down_until_the_end_and_uploaded_later(trainings, machines):
     directory, ended, (_, rows) = run_out(
         machines, trainings, lambda _: machines.server.go_down(), WANDB_FINISH_TIMEOUT="3"

@@ -170,6 +170,7 @@ def test_the_handlers_of_before_are_given_back():
 KILLED = ["keras3", "--validate", "--epochs=30", "--save_freq=2"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("seed", "kills"), [(1, 4), nightly(1, 8), nightly(2, 8), nightly(3, 8)])
 def test_killed_again_and_again(trainings, tmp_path, seed, kills):
     dice = random.Random(seed)

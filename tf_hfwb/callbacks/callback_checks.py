@@ -11,7 +11,7 @@ from tf_hfwb.callbacks.weight_watch import WandbWatch
 from tf_hfwb.errors import SettingError
 
 
-def checked_callbacks(callbacks: Any) -> list[Any]:
+def check_callbacks(callbacks: Any) -> list[Any]:
     """The user's callbacks, if each of them can be one.
 
     Raises:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from tf_hfwb.callbacks.callback_checks import checked_callbacks, has
+from tf_hfwb.callbacks.callback_checks import check_callbacks, has
 from tf_hfwb.callbacks.callback_order import in_order
 from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
@@ -68,7 +68,7 @@ def wandb_callbacks(
     Environment variables as in W&B's integration with transformers' ``Trainer``.
     """
     settings = Settings.resolve()
-    chosen = checked_callbacks(callbacks)
+    chosen = check_callbacks(callbacks)
     wants_checkpoints = output_dir is not None or settings.log_model is not LogModel.FALSE
     of_logger = {"log_freq": (log_freq, "epoch"), "run_name": (run_name, None), "config": (config, None)}
     of_checkpoints: dict[str, tuple[Any, Any]] = {

@@ -15,7 +15,7 @@ from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
 from tf_hfwb.keras_compat import Logs, fit_arguments, host_of, preserve_metrics, split_batch
 from tf_hfwb.step_policies import EverySteps, Never
-from tf_hfwb.validation.argument_checks import whole_number
+from tf_hfwb.validation.argument_checks import check_whole_number
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -101,7 +101,7 @@ class ComputeMetrics(EvaluateDuringFit):
     ) -> None:
         steps = None
         if eval_freq != "epoch":
-            steps = whole_number("eval_freq", eval_freq, expected="'epoch' or a number of steps, 1 or more")
+            steps = check_whole_number("eval_freq", eval_freq, expected="'epoch' or a number of steps, 1 or more")
         if compute_metrics is None:
             raise SettingError("compute_metrics", None, expected="a function")
         if not prefix.startswith("val_"):

@@ -20,7 +20,7 @@ from tf_hfwb.resume.checkpoint_participants import EARLY_STOPPING, CaptureState
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.resume.weight_restoring import match_weights
 from tf_hfwb.tracking.user_runs import summarize_open_run
-from tf_hfwb.validation.argument_checks import whole_number
+from tf_hfwb.validation.argument_checks import check_whole_number
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -128,12 +128,12 @@ class EarlyStopping(EvaluationCallback):
                 raise SettingError(name, value, expected="a finite number")
         self.monitor = monitor
         self.min_delta = abs(float(min_delta))
-        self.patience = whole_number("patience", patience, minimum=0)
-        self.verbose = whole_number("verbose", int(verbose) if isinstance(verbose, bool) else verbose, minimum=0)
+        self.patience = check_whole_number("patience", patience, minimum=0)
+        self.verbose = check_whole_number("verbose", int(verbose) if isinstance(verbose, bool) else verbose, minimum=0)
         self.mode = mode
         self.baseline = baseline
         self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = whole_number("start_from_epoch", start_from_epoch, minimum=0)
+        self.start_from_epoch = check_whole_number("start_from_epoch", start_from_epoch, minimum=0)
         self.participant_name = EARLY_STOPPING
         self._counts = _Counts()
         self._weights: list[tuple[Any, Any]] = []  # Each variable with its best value.

@@ -15,7 +15,7 @@ from tf_hfwb.resume.checkpoint_participants import TABLES, CaptureState
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.run_tables import GrowingTable, check_table_key
-from tf_hfwb.validation.argument_checks import whole_number
+from tf_hfwb.validation.argument_checks import check_whole_number
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -91,7 +91,7 @@ class WandbEvalTable(EvaluationCallback):
     ) -> None:
         super().__init__()
         given = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
-        generation = {name: whole_number(name, value) for name, value in given.items() if value is not None}
+        generation = {name: check_whole_number(name, value) for name, value in given.items() if value is not None}
         if rows is not None and not callable(rows):
             raise SettingError(
                 "rows", rows, expected="a function from inputs, labels and predictions to a list of dicts"
@@ -102,15 +102,15 @@ class WandbEvalTable(EvaluationCallback):
         self._dataset = dataset
         self._options: dict[str, Any] = {
             "processing_class": processing_class,
-            "number": whole_number("num_samples", num_samples),
-            "batch_size": whole_number("batch_size", batch_size),
+            "number": check_whole_number("num_samples", num_samples),
+            "batch_size": check_whole_number("batch_size", batch_size),
             "class_names": class_names,
             "input_columns": input_columns,
             "rows": rows,
             "generation": generation,
         }
-        self._freq = whole_number("freq", freq)
-        self._max_bytes = whole_number("max_bytes", max_bytes)
+        self._freq = check_whole_number("freq", freq)
+        self._max_bytes = check_whole_number("max_bytes", max_bytes)
         self._settings = Settings.resolve()
         self._samples: PredictedSamples | None = None
         self._table: GrowingTable | None = None  # None without a run.

@@ -25,7 +25,7 @@ from tf_hfwb.resume.checkpoint_participants import CHECKPOINTS, METRICS_LOGGER, 
 from tf_hfwb.settings import LogModel, Settings
 from tf_hfwb.step_policies import EverySteps, Never, Once, Policy
 from tf_hfwb.tracking import Tracker
-from tf_hfwb.validation.argument_checks import whole_number
+from tf_hfwb.validation.argument_checks import check_whole_number
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -90,7 +90,7 @@ class WandbMetricsLogger(StepCallback):
         run_name: str | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        first = whole_number(
+        first = check_whole_number(
             "initial_global_step", initial_global_step, minimum=0, expected="a number of steps, 0 or more"
         )
         super().__init__(_policy(log_freq, log_first_step), first)
@@ -394,4 +394,4 @@ def _policy(log_freq: str | int, first: bool) -> Policy:
     if log_freq == "batch":
         return EverySteps(1)
     expected = "'epoch', 'batch', 'no' or a number of steps, 1 or more"
-    return EverySteps(whole_number("log_freq", log_freq, expected=expected), first=first)
+    return EverySteps(check_whole_number("log_freq", log_freq, expected=expected), first=first)

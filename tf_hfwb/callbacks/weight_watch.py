@@ -18,7 +18,7 @@ from tf_hfwb.step_policies import EverySteps
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.run_history import EPOCH, STEP
 from tf_hfwb.tracking.wandb_histogram import histogram
-from tf_hfwb.validation.argument_checks import whole_number
+from tf_hfwb.validation.argument_checks import check_whole_number
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -76,8 +76,8 @@ class WandbWatch(StepCallback):
         words = [watch.value for watch in Watch if watch is not Watch.FALSE]
         if log is not None and log not in words:
             raise SettingError("log", log, accepted=words)
-        steps = whole_number("log_freq", log_freq, expected="a number of steps, 1 or more")
-        first = whole_number(
+        steps = check_whole_number("log_freq", log_freq, expected="a number of steps, 1 or more")
+        first = check_whole_number(
             "initial_global_step", initial_global_step, minimum=0, expected="a number of steps, 0 or more"
         )
         super().__init__(EverySteps(steps), first)

@@ -8,8 +8,8 @@ Guarantees:
 * During training the thread has the lowest priority, and rests after every few MiB. When somebody waits for it, it has
   the normal priority and may use more threads; when only the next job waits, it merely stops resting.
 * An exception ends its job only. :meth:`BackgroundWriter.take_error` returns it, once.
-* The thread ends when nothing is left to write, however the fit has ended, and Python waits for it at exit. An error at
-  that time is logged, as nobody asks for it any more.
+* The thread ends when nothing is left to write, however the fit has ended, and Python waits for it at exit. Errors that
+  nobody has taken when the writer is deleted, or Python ends, are logged.
 * A forked child has neither the thread nor its jobs, which the parent does: there the writer begins anew.
 """
 
@@ -22,6 +22,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 from tf_hfwb.checkpoint.digests import Pace
@@ -64,6 +65,8 @@ class BackgroundWriter:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._directory = directory
         self._errors: list[Exception] = []
+        self._untold: list[str] = []  # The texts of the errors: their tracebacks would keep the writer alive.
+        weakref.finalize(self, _log, self._untold)
         self.waited = 0.0
         self.forget()
 
@@ -97,7 +100,10 @@ class BackgroundWriter:
 
     def take_error(self) -> Exception | None:
         """The oldest exception that was not returned yet; None if there is none."""
-        return self._errors.pop(0) if self._errors else None
+        if not self._errors:
+            return None
+        del self._untold[0]
+        return self._errors.pop(0)
 
     def _wait_until(self, done: int) -> None:
         if self._done < done:
@@ -139,14 +145,18 @@ class BackgroundWriter:
                 try:
                     job(self._pace)
                 except Exception as error:
+                    self._untold.append(str(error))
                     self._errors.append(error)
                 finally:
                     del job  # With the state that it holds.
                     with self._changed:
                         self._done += 1
                         self._changed.notify_all()
-        while _python_is_ending() and (error_left := self.take_error()) is not None:
-            _logger.warning("%s", error_left)
+
+
+def _log(errors: list[str]) -> None:
+    for error in errors:
+        _logger.warning("%s", error)
 
 
 def _python_is_ending() -> bool:

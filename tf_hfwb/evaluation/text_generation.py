@@ -20,7 +20,7 @@ from tf_hfwb.evaluation.generation_lengths import LengthPlan, Lengths
 from tf_hfwb.evaluation.generation_options import generation_config_of
 from tf_hfwb.evaluation.prompts import Array, add_mask, align_right, pad_batch, select_inputs
 from tf_hfwb.keras_compat import is_of_transformers
-from tf_hfwb.validation.argument_checks import whole_number
+from tf_hfwb.validation.argument_checks import check_whole_number
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -208,7 +208,7 @@ class Generator:
 def _optional_number(name: str, value: int | None) -> int | None:
     if value is None:
         return None
-    return whole_number(name, value, expected="a number, 1 or more, or None for the model's own")
+    return check_whole_number(name, value, expected="a number, 1 or more, or None for the model's own")
 
 
 def _can_generate(model: Any) -> bool:

@@ -11,7 +11,7 @@ from tf_hfwb.errors import SettingError
 from tf_hfwb.step_policies import EverySteps, Never, Policy
 from tf_hfwb.tracking.artifact_names import check_artifact_name
 from tf_hfwb.tracking.registry import registry_path
-from tf_hfwb.validation.argument_checks import directory, plain, whole_number
+from tf_hfwb.validation.argument_checks import check_directory, check_whole_number, to_json_value
 
 # Arguments of Keras's and W&B's checkpoints, and what to do about them.
 _OF_OTHERS = {
@@ -60,8 +60,8 @@ class CheckpointOptions:
         if self.link_to_registry is not None:
             self._set("link_to_registry", registry_path(self.link_to_registry))
         self._set("output_dir", _check_directory(self.output_dir))
-        self._set("path", os.path.abspath(directory("output_dir", self.output_dir)))
-        self._set("arguments", plain("arguments", self.arguments))
+        self._set("path", os.path.abspath(check_directory("output_dir", self.output_dir)))
+        self._set("arguments", to_json_value("arguments", self.arguments))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -70,7 +70,7 @@ class CheckpointOptions:
         if self.save_freq in ("epoch", "no"):
             return Never()
         expected = "'epoch', 'no' or a number of steps, 1 or more"
-        return EverySteps(whole_number("save_freq", self.save_freq, expected=expected))
+        return EverySteps(check_whole_number("save_freq", self.save_freq, expected=expected))
 
     def _check_monitoring(self) -> None:
         if self.mode not in ("auto", "min", "max"):
@@ -86,7 +86,7 @@ class CheckpointOptions:
     def _check_retention(self) -> None:
         if self.save_total_limit is not None:
             expected = "a number of checkpoints, 1 or more"
-            limit = whole_number("save_total_limit", self.save_total_limit, expected=expected)
+            limit = check_whole_number("save_total_limit", self.save_total_limit, expected=expected)
             self._set("save_total_limit", limit)
         elif self.delete_superseded:
             raise SettingError(

@@ -81,9 +81,20 @@ class StepClock:
         """The global step expected after so many more batches."""
         return (self._updates + batches) // self._accumulation + self._offset
 
-    def regular_steps(self, first: int, period: int, stride: int) -> tuple[int, int, int, int, int, int]:
-        """The first fields of :class:`~tf_hfwb.fit.foreseen_steps.RegularSteps`, as of now."""
-        return first, period, stride, self._updates, self._accumulation, self._offset
+    @property
+    def updates(self) -> int:
+        """The updates so far, in batches."""
+        return self._updates
+
+    @property
+    def accumulation(self) -> int:
+        """The batches of one update."""
+        return self._accumulation
+
+    @property
+    def offset(self) -> int:
+        """What is added to the updates of this fit's counter for the global step."""
+        return self._offset
 
     def batches_until(self, step: int) -> int:
         """The batches expected until ``step`` is reached."""

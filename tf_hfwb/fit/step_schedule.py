@@ -280,12 +280,23 @@ class StepSchedule:
         period = self._period_of(listeners[0].policy)
         if period is None:
             return None
-        first = max(1, -(-self.clock.batches_until(due) // self._stride))
+        clock = self.clock
+        first = max(1, -(-clock.batches_until(due) // self._stride))
         count = 1 + (self._batches_until_others(listeners) // self._stride - first) // period
         if count < 2:
             return None
-        fields = self.clock.regular_steps(first, period, self._stride)
-        steps = RegularSteps(*fields, self.epoch, self.epoch_batches, self.steps_per_epoch, self._groups)
+        steps = RegularSteps(
+            first=first,
+            period=period,
+            stride=self._stride,
+            updates=clock.updates,
+            accumulation=clock.accumulation,
+            offset=clock.offset,
+            epoch=self.epoch,
+            epoch_batches=self.epoch_batches,
+            steps_per_epoch=self.steps_per_epoch,
+            groups=self._groups,
+        )
         self._regular = listeners, steps
         return first + (count - 1) * period
 

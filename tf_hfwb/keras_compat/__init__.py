@@ -8,7 +8,7 @@ A model:
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
   ``mixed_precision.py``: the same model in float32; ``reduced_precision.py``: a model that trains in 16 bits;
   ``keras_export.py``: a plain one as a SavedModel.
-* ``smoothed_loss.py``: label smoothing in the loss that a model of transformers computes.
+* ``label_smoothing.py``: label smoothing in the loss that a model of transformers computes.
 * ``transformers_models.py``: whether it is one of transformers (asked nowhere else), and computes its loss itself.
 * ``random_seeds.py``: the seeds with which it is made.
 * ``batch_structure.py``: the inputs and labels of a batch, apart and together.
@@ -22,7 +22,7 @@ Its training:
 * ``accumulation/``: the gradients of several batches, of which one update is made.
 * ``optimizers/``: optimizers that update weights as PyTorch's do.
 * ``loss_functions/``: a loss that is a user's function of the model and a batch.
-* ``recomputed_layers.py``: activations that are computed again, to save memory; ``noisy_embeddings.py``: noise on
+* ``gradient_checkpointing.py``: activations that are computed again, to save memory; ``neftune_noise.py``: noise on
   embeddings.
 * ``gradients/``: the gradients of a step, summarized in the training graph.
 * ``fit_arguments.py``: the arguments of the running ``fit``; ``preserved_metrics.py``: an evaluation in the middle of
@@ -50,11 +50,13 @@ from tf_hfwb.keras_compat.epoch_lengths import forget_epoch_length
 from tf_hfwb.keras_compat.evaluation_hooks import PassHooks
 from tf_hfwb.keras_compat.execution_hooks import ExecutionHooks
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments, has_callbacks_of_others, is_evaluating
+from tf_hfwb.keras_compat.gradient_checkpointing import keep_activations, recompute_blocks
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.gradients.histogram_bins import Distribution, distribution_of_array
 from tf_hfwb.keras_compat.host_base import Host
 from tf_hfwb.keras_compat.host_lookup import NotAKerasModelError, host_of
 from tf_hfwb.keras_compat.keras_export import export_plain, structure_of_inputs
+from tf_hfwb.keras_compat.label_smoothing import can_smooth_labels, smooth_labels
 from tf_hfwb.keras_compat.loss_functions.default_loss import outputs_and_labels, own_loss
 from tf_hfwb.keras_compat.loss_functions.loss_function import loss_step_of
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder, difference, rate_of
@@ -62,15 +64,13 @@ from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing, write_texts
 from tf_hfwb.keras_compat.model_files.transformers_files import plain_configuration
-from tf_hfwb.keras_compat.noisy_embeddings import add_noise, remove_noise
+from tf_hfwb.keras_compat.neftune_noise import add_noise, remove_noise
 from tf_hfwb.keras_compat.optimizers.rule_configuration import RULES
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
 from tf_hfwb.keras_compat.random_seeds import seed_everything
-from tf_hfwb.keras_compat.recomputed_layers import keep_activations, recompute_blocks
 from tf_hfwb.keras_compat.reduced_precision import reduce_precision, restore_precision
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
-from tf_hfwb.keras_compat.smoothed_loss import can_smooth_labels, smooth_labels
 from tf_hfwb.keras_compat.training_variables import name_variables
 from tf_hfwb.keras_compat.transformers_models import (
     call_arguments,

@@ -29,7 +29,7 @@ from tf_hfwb.tracking.artifact_logging import log_directory
 from tf_hfwb.tracking.artifact_names import check_alias, check_artifact_name
 from tf_hfwb.tracking.registry import link_logged, registry_path
 from tf_hfwb.tracking.wandb_server import record_pending_uses
-from tf_hfwb.validation.argument_checks import whole_number
+from tf_hfwb.validation.argument_checks import check_whole_number
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -144,7 +144,7 @@ def export_for_serving(
 
 def _check_length(name: str, value: Any, *, minimum: int) -> int | None:
     expected = f"a whole number from {minimum}, or None"
-    return None if value is None else whole_number(name, value, minimum=minimum, expected=expected)
+    return None if value is None else check_whole_number(name, value, minimum=minimum, expected=expected)
 
 
 def _save(

@@ -13,7 +13,7 @@ import filelock
 
 from tf_hfwb.checkpoint.fsync import sync_directory, sync_tree
 from tf_hfwb.errors import SettingError
-from tf_hfwb.validation.argument_checks import whole_number
+from tf_hfwb.validation.argument_checks import check_whole_number
 from tf_hfwb.validation.new_directory import new_directory
 
 _DRAFT = ".being-written-"
@@ -86,7 +86,7 @@ def check_version(directory: pathlib.Path, version: int | None) -> None:
         raise SettingError("directory", str(directory), expected="a directory, or a path where one can be made")
     if version is None:
         return
-    whole_number("version", version, expected="a whole number from 1, or None for the next free one")
+    check_whole_number("version", version, expected="a whole number from 1, or None for the next free one")
     if (directory / str(version)).exists():
         raise SettingError(
             "version",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, find_callback
-from tf_hfwb.trainer.trainer_events.callback_handler import CallbackHandler
-from tf_hfwb.trainer.trainer_parts import TrainerParts
+from tf_hfwb.trainer.fit_callbacks import check_trainer_callbacks, find_callback
+from tf_hfwb.trainer.trainer_attributes import TrainerParts
+from tf_hfwb.trainer.trainer_events.callback_handler_for_scripts import CallbackHandler
 
 if TYPE_CHECKING:
     from transformers.trainer_callback import TrainerControl, TrainerState

@@ -16,9 +16,9 @@ from tf_hfwb.trainer.optimization.created_optimizer import check_created, follow
 from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
 from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import is_overridden
-from tf_hfwb.trainer.own_loss_function import OwnLossFunction
+from tf_hfwb.trainer.trainer_attributes import TrainerParts
 from tf_hfwb.trainer.trainer_batches import TrainingData, dataset_of_hook, named_dataset
-from tf_hfwb.trainer.trainer_parts import TrainerParts
+from tf_hfwb.trainer.user_loss_function import OwnLossFunction
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -14,10 +14,10 @@ from tf_hfwb.trainer.hub_uploads import HubUploads
 from tf_hfwb.trainer.model_card import card_text, own_tags
 from tf_hfwb.trainer.model_directory import write_model_directory
 from tf_hfwb.trainer.push_checkpoints import PushCheckpoints
-from tf_hfwb.trainer.script_methods import ScriptMethods
+from tf_hfwb.trainer.reporting_methods import ScriptMethods
 from tf_hfwb.trainer.trainer_batches import datasets_by_name
 from tf_hfwb.trainer.weight_building import build_weights
-from tf_hfwb.validation.argument_checks import directory
+from tf_hfwb.validation.argument_checks import check_directory
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -67,7 +67,7 @@ class SharingMethods(ScriptMethods):
         if weights_format not in ("tf", "pt"):
             raise SettingError("weights_format", weights_format, accepted=("tf", "pt"))
         self.args.check()
-        target = pathlib.Path(directory("output_dir", output_dir or self.args.output_dir))
+        target = pathlib.Path(check_directory("output_dir", output_dir or self.args.output_dir))
         if not host_of(self.model).build():
             self._build_weights()
         write_model_directory(target, self.model, self.processing_class, self.args, weights_format)

@@ -18,6 +18,7 @@ from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.arguments.worker_members import set_log_levels
 from tf_hfwb.trainer.batch_size_search import BatchSizeSearch, take_found_batch_size
 from tf_hfwb.trainer.callback_methods import CallbackMethods
+from tf_hfwb.trainer.computation_settings import begin_training, end_training
 from tf_hfwb.trainer.constructor_checks import (
     check_accumulation,
     check_eval_dataset,
@@ -28,21 +29,20 @@ from tf_hfwb.trainer.constructor_checks import (
     check_train_dataset,
     take_tokenizer,
 )
-from tf_hfwb.trainer.evaluation_points import EvaluationPoints
-from tf_hfwb.trainer.hub_uploads import open_uploads
-from tf_hfwb.trainer.label_smoothing import use_label_smoothing
-from tf_hfwb.trainer.memory_metrics import MemoryMetrics
-from tf_hfwb.trainer.model_computation import begin_training, end_training
-from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
-from tf_hfwb.trainer.overridden_methods import refuse_overridden
-from tf_hfwb.trainer.sharing_methods import SharingMethods
-from tf_hfwb.trainer.trainer_callbacks import (
+from tf_hfwb.trainer.dataset_evaluation import DatasetEvaluation
+from tf_hfwb.trainer.evaluation_methods import EvaluationPoints
+from tf_hfwb.trainer.fit_callbacks import (
     check_trainer_callbacks,
     create_callbacks,
     keras_callbacks,
 )
-from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation
-from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
+from tf_hfwb.trainer.hub_uploads import open_uploads
+from tf_hfwb.trainer.label_smoothing_argument import use_label_smoothing
+from tf_hfwb.trainer.memory_metrics import MemoryMetrics
+from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
+from tf_hfwb.trainer.overridden_methods import refuse_overridden
+from tf_hfwb.trainer.sharing_methods import SharingMethods
+from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
 from tf_hfwb.trainer.training_backend import check_backend
 from tf_hfwb.trainer.training_fit import run_fit, training_output
@@ -176,7 +176,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         if not self._host.is_compiled:
             self._host.set_optimizer(create_optimizer(self._host, self.args, self.args.learning_rate))
         check_backend(self._host, self.args)
-        self._evaluation = TrainerEvaluation(model)
+        self._evaluation = DatasetEvaluation(model)
         use_label_smoothing(self._host, self.args, self._evaluation)
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)

@@ -7,7 +7,7 @@ from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Host, reduce_precision, restore_precision
 from tf_hfwb.messages import first_line
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
-from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation
+from tf_hfwb.trainer.dataset_evaluation import DatasetEvaluation
 from tf_hfwb.trainer.weight_building import build_weights
 
 
@@ -21,7 +21,7 @@ def precision_of_evaluation(args: TFTrainingArguments) -> str | None:
     return "fp16_full_eval" if args.fp16_full_eval else "bf16_full_eval" if args.bf16_full_eval else None
 
 
-def begin_precision(host: Host, name: str | None, batches: Batches, evaluation: TrainerEvaluation) -> None:
+def begin_precision(host: Host, name: str | None, batches: Batches, evaluation: DatasetEvaluation) -> None:
     """Let the model compute in 16 bits until :func:`end_precision`.
 
     Args:
@@ -54,7 +54,7 @@ def begin_precision(host: Host, name: str | None, batches: Batches, evaluation: 
     reduce_precision(host, policy)  # Something else is wrong, and whoever takes the step hears of it.
 
 
-def end_precision(host: Host, evaluation: TrainerEvaluation) -> None:
+def end_precision(host: Host, evaluation: DatasetEvaluation) -> None:
     """Let the model compute as it did before :func:`begin_precision`."""
     if restore_precision(host):
         evaluation.forget_compiled()

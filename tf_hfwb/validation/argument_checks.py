@@ -29,7 +29,7 @@ def as_integer(value: Any) -> int | None:
         return None
 
 
-def whole_number(name: str, value: Any, *, minimum: int = 1, expected: str = "") -> int:
+def check_whole_number(name: str, value: Any, *, minimum: int = 1, expected: str = "") -> int:
     """Check that an argument is a whole number, and return it as an ``int``.
 
     Args:
@@ -43,7 +43,7 @@ def whole_number(name: str, value: Any, *, minimum: int = 1, expected: str = "")
 
     Example:
         >>> import numpy as np
-        >>> whole_number("patience", np.int64(3))
+        >>> check_whole_number("patience", np.int64(3))
         3
     """
     number = as_integer(value)
@@ -52,7 +52,7 @@ def whole_number(name: str, value: Any, *, minimum: int = 1, expected: str = "")
     return number
 
 
-def directory(name: str, value: Any) -> str:
+def check_directory(name: str, value: Any) -> str:
     """Check the path of a directory, and return it as a string, with the user's home in place of ``~``.
 
     Args:
@@ -64,7 +64,7 @@ def directory(name: str, value: Any) -> str:
 
     Example:
         >>> import pathlib
-        >>> directory("output_dir", pathlib.Path("out"))
+        >>> check_directory("output_dir", pathlib.Path("out"))
         'out'
     """
     if not isinstance(value, (str, bytes, os.PathLike)) or not os.fspath(value):
@@ -83,7 +83,7 @@ def directory(name: str, value: Any) -> str:
     return path
 
 
-def plain(name: str, value: Any) -> Any:
+def to_json_value(name: str, value: Any) -> Any:
     """The value in types that JSON can write: from NumPy's numbers, paths, members of enumerations and the like.
 
     Args:
@@ -95,7 +95,7 @@ def plain(name: str, value: Any) -> Any:
 
     Example:
         >>> import numpy as np, pathlib
-        >>> plain("config", {"rate": np.float32(0.5), "out": pathlib.Path("out"), "sizes": (np.int64(1), 2)})
+        >>> to_json_value("config", {"rate": np.float32(0.5), "out": pathlib.Path("out"), "sizes": (np.int64(1), 2)})
         {'rate': 0.5, 'out': 'out', 'sizes': [1, 2]}
     """
     if isinstance(value, enum.Enum):
@@ -109,9 +109,9 @@ def plain(name: str, value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
     if isinstance(value, Mapping):
-        return {_key(name, key): plain(f"{name}[{key!r}]", one) for key, one in value.items()}
+        return {_key(name, key): to_json_value(f"{name}[{key!r}]", one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(f"{name}[{index}]", one) for index, one in enumerate(value)]
+        return [to_json_value(f"{name}[{index}]", one) for index, one in enumerate(value)]
     raise SettingError(
         name,
         value,
@@ -121,7 +121,7 @@ def plain(name: str, value: Any) -> Any:
 
 
 def _key(name: str, key: Any) -> Any:
-    key = plain(f"a key of {name}", key)
+    key = to_json_value(f"a key of {name}", key)
     if isinstance(key, list):
         raise SettingError(name, key, expected="a dict whose keys are strings or numbers")
     return key

@@ -21,7 +21,7 @@ from tf_hfwb.keras_compat import tf_keras_private, transformers_private
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of, write_texts
 from tf_hfwb.keras_compat.training_variables import frozen_variables
 from tf_hfwb.secret_masking import mask_json
-from tf_hfwb.validation.argument_checks import plain
+from tf_hfwb.validation.argument_checks import to_json_value
 
 Arrays = dict[str, np.ndarray]
 
@@ -136,7 +136,7 @@ def _make_plain(name: str, configuration: Any) -> None:
         try:
             json.dumps(value)
         except TypeError:
-            setattr(configuration, key, plain(f"{name}.{key}", value))
+            setattr(configuration, key, to_json_value(f"{name}.{key}", value))
 
 
 def _save_configuration(model: Any, directory: pathlib.Path) -> None:

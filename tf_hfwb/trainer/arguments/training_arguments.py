@@ -20,7 +20,7 @@ from tf_hfwb.trainer.arguments.former_spellings import FORMER, take_former_spell
 from tf_hfwb.trainer.arguments.schedule_options import options_of_schedule, parse_schedule_kwargs
 from tf_hfwb.trainer.arguments.unknown_arguments import refuse_unknown
 from tf_hfwb.trainer.arguments.worker_members import take_local_rank
-from tf_hfwb.validation.argument_checks import directory, plain
+from tf_hfwb.validation.argument_checks import check_directory, to_json_value
 
 _Arguments = TypeVar("_Arguments", bound="TFTrainingArguments")
 
@@ -64,11 +64,11 @@ class TFTrainingArguments(ArgumentSetters, DeviceMembers):
         Raises:
             SettingError: A value cannot be used.
         """
-        self.output_dir = directory("output_dir", self.output_dir)
+        self.output_dir = check_directory("output_dir", self.output_dir)
         take_former_spellings(self)
         refuse_unsupported(self)
         for each in dataclasses.fields(self):
-            setattr(self, each.name, plain(each.name, getattr(self, each.name)))
+            setattr(self, each.name, to_json_value(each.name, getattr(self, each.name)))
         self.report_to = parse_report_to(self.report_to)
         take_local_rank(self)
         if isinstance(self.include_for_metrics, str):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb import json_text
 from tf_hfwb.errors import SettingError
 from tf_hfwb.resume.checkpoint_participants import TRAINER_CALLBACKS, CaptureState
-from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
+from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 
 if TYPE_CHECKING:
     from transformers.trainer_callback import ExportableState

@@ -24,7 +24,7 @@ from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.fit.stop_after_steps import StopAfterSteps
 from tf_hfwb.keras_compat import Logs
 from tf_hfwb.step_policies import Never, Policy
-from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
+from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 from tf_hfwb.trainer.trainer_events.exported_states import ExportedStates
 from tf_hfwb.trainer.trainer_events.training_flow import FlowParts, TrainingFlow
 from tf_hfwb.trainer.trainer_events.training_log import TrainingLog

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tf_hfwb.keras_compat import Callback, Logs
-from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
+from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 
 
 class PredictionSteps(Callback):

@@ -16,8 +16,8 @@ from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
 from tf_hfwb.fit.stop_after_steps import StopAfterSteps
 from tf_hfwb.keras_compat import Logs
 from tf_hfwb.step_policies import Earliest, EverySteps, Once, Policy
-from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
-from tf_hfwb.trainer.trainer_events.event_support import STEP_EVENTS
+from tf_hfwb.trainer.trainer_events.callback_events import STEP_EVENTS
+from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 from tf_hfwb.trainer.training_plan import TrainingPlan
 
 

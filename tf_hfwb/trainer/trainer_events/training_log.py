@@ -16,7 +16,7 @@ from tf_hfwb.fit.stop_after_steps import StopAfterSteps
 from tf_hfwb.keras_compat import Logs, to_float
 from tf_hfwb.resume.checkpoint_participants import TRAINING_LOG, CaptureState
 from tf_hfwb.tracking.run_history import EPOCH, STEP
-from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
+from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 from tf_hfwb.trainer.training_plan import TrainingPlan
 
 

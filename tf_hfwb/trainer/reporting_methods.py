@@ -17,7 +17,7 @@ from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.keras_compat import host_of, to_float
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.metric_texts import metric_texts
-from tf_hfwb.trainer.trainer_parts import TrainerParts
+from tf_hfwb.trainer.trainer_attributes import TrainerParts
 
 _logger = logging.getLogger("tf_hfwb")
 

@@ -11,19 +11,19 @@ from tf_hfwb.data import Batches
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.batch_loader import BatchLoader, as_loader
-from tf_hfwb.trainer.extension_points import ExtensionPoints
-from tf_hfwb.trainer.memory_metrics import MemoryMetrics
-from tf_hfwb.trainer.model_computation import computing_evaluation
-from tf_hfwb.trainer.overridden_methods import is_overridden
-from tf_hfwb.trainer.trainer_batches import datasets_by_name, named_dataset
-from tf_hfwb.trainer.trainer_callbacks import check_trainer_callbacks, keras_callbacks, may_add_metrics
-from tf_hfwb.trainer.trainer_evaluation import (
+from tf_hfwb.trainer.computation_settings import computing_evaluation
+from tf_hfwb.trainer.dataset_evaluation import (
+    DatasetEvaluation,
     EvaluationPlan,
-    TrainerEvaluation,
     check_best_metric,
     prepare_callbacks,
     with_rates,
 )
+from tf_hfwb.trainer.extension_points import ExtensionPoints
+from tf_hfwb.trainer.fit_callbacks import check_trainer_callbacks, keras_callbacks, may_add_metrics
+from tf_hfwb.trainer.memory_metrics import MemoryMetrics
+from tf_hfwb.trainer.overridden_methods import is_overridden
+from tf_hfwb.trainer.trainer_batches import datasets_by_name, named_dataset
 from tf_hfwb.trainer.trainer_events.prediction_steps import PredictionSteps
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class EvaluationPoints(ExtensionPoints):
 
     compute_metrics: Callable[..., Mapping[str, float]] | None
     preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None
-    _evaluation: TrainerEvaluation
+    _evaluation: DatasetEvaluation
     _memory: MemoryMetrics
     _gen_kwargs: Mapping[str, Any]  # Helpers of transformers' examples set it.
 

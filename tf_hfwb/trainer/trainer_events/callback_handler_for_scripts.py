@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
+from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 
 if TYPE_CHECKING:
     from transformers.trainer_callback import TrainerCallback, TrainerControl

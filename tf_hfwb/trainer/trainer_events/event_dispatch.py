@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
-from tf_hfwb.trainer.trainer_evaluation import with_prefix
-from tf_hfwb.trainer.trainer_events.event_support import events_of, is_trainer_callback
+from tf_hfwb.trainer.dataset_evaluation import with_prefix
+from tf_hfwb.trainer.trainer_events.callback_events import events_of, is_trainer_callback
 from tf_hfwb.trainer.training_plan import TrainingPlan
 
 if TYPE_CHECKING:

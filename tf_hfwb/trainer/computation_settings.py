@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from tf_hfwb.data import Batches
 from tf_hfwb.keras_compat import Host, keep_activations, remove_noise
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
-from tf_hfwb.trainer.embedding_noise import use_embedding_noise
-from tf_hfwb.trainer.gradient_checkpointing import use_gradient_checkpointing
-from tf_hfwb.trainer.label_smoothing import use_label_smoothing
-from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation
+from tf_hfwb.trainer.dataset_evaluation import DatasetEvaluation
+from tf_hfwb.trainer.gradient_checkpointing_argument import use_gradient_checkpointing
+from tf_hfwb.trainer.label_smoothing_argument import use_label_smoothing
+from tf_hfwb.trainer.neftune_argument import use_embedding_noise
 from tf_hfwb.trainer.training_backend import compile_with_xla
 from tf_hfwb.trainer.training_precision import (
     begin_precision,
@@ -21,7 +21,7 @@ from tf_hfwb.trainer.training_precision import (
 )
 
 
-def begin_training(host: Host, args: TFTrainingArguments, batches: Batches, evaluation: TrainerEvaluation) -> None:
+def begin_training(host: Host, args: TFTrainingArguments, batches: Batches, evaluation: DatasetEvaluation) -> None:
     """Let the model compute as a training asks for, until :func:`end_training`.
 
     Args:
@@ -40,7 +40,7 @@ def begin_training(host: Host, args: TFTrainingArguments, batches: Batches, eval
     begin_precision(host, precision_of_training(args), batches, evaluation)
 
 
-def end_training(host: Host, evaluation: TrainerEvaluation) -> None:
+def end_training(host: Host, evaluation: DatasetEvaluation) -> None:
     """Let the model compute as it did before; its loss and XLA stay."""
     end_precision(host, evaluation)
     keep_activations(host.model)
@@ -49,7 +49,7 @@ def end_training(host: Host, evaluation: TrainerEvaluation) -> None:
 
 @contextlib.contextmanager
 def computing_evaluation(
-    host: Host, args: TFTrainingArguments, batches: Batches, evaluation: TrainerEvaluation
+    host: Host, args: TFTrainingArguments, batches: Batches, evaluation: DatasetEvaluation
 ) -> Iterator[None]:
     """Let the model compute as an evaluation outside of a training asks for; arguments as in :func:`begin_training`."""
     use_label_smoothing(host, args, evaluation)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Host, can_smooth_labels, smooth_labels
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
-from tf_hfwb.trainer.trainer_evaluation import TrainerEvaluation
+from tf_hfwb.trainer.dataset_evaluation import DatasetEvaluation
 
 
-def use_label_smoothing(host: Host, args: TFTrainingArguments, evaluation: TrainerEvaluation) -> None:
+def use_label_smoothing(host: Host, args: TFTrainingArguments, evaluation: DatasetEvaluation) -> None:
     """Let the model compute its loss as ``label_smoothing_factor`` says, until another trainer says otherwise.
 
     Args:

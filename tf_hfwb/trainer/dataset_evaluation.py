@@ -34,7 +34,7 @@ class EvaluationPlan:
     loss_only: bool
 
 
-class TrainerEvaluation:
+class DatasetEvaluation:
     """Evaluates and predicts for a trainer, and keeps what was compiled for that.
 
     A training that is under way is left exactly as it is.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from tf_hfwb.callbacks.callback_checks import checked_callbacks, has
+from tf_hfwb.callbacks.callback_checks import check_callbacks, has
 from tf_hfwb.callbacks.callback_order import in_order
 from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
@@ -19,9 +19,9 @@ from tf_hfwb.keras_compat import has_callbacks_of_others
 from tf_hfwb.settings import LogModel, Settings, Watch
 from tf_hfwb.step_policies import Never
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
-from tf_hfwb.trainer.trainer_evaluation import with_prefix
-from tf_hfwb.trainer.trainer_events.event_calls import TrainerEvents
-from tf_hfwb.trainer.trainer_events.event_support import check_events, is_trainer_callback, make_callback
+from tf_hfwb.trainer.dataset_evaluation import with_prefix
+from tf_hfwb.trainer.trainer_events.callback_events import check_events, is_trainer_callback, make_callback
+from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 from tf_hfwb.trainer.trainer_events.flow_callbacks import FlowCheckpoints, flow_callbacks
 from tf_hfwb.trainer.trainer_events.training_flow import FlowParts
 from tf_hfwb.trainer.trainer_events.training_log import TrainingLog
@@ -39,10 +39,10 @@ def check_trainer_callbacks(callbacks: Any, args: TFTrainingArguments) -> list[A
     if callbacks is None:
         return []
     if isinstance(callbacks, str) or not isinstance(callbacks, Iterable):
-        checked_callbacks(callbacks)  # Says so.
+        check_callbacks(callbacks)  # Says so.
     everyone = [make_callback(callback) for callback in callbacks]
     check_events([one for one in everyone if is_trainer_callback(one)], args.report_to or ())
-    own = checked_callbacks(keras_callbacks(everyone))
+    own = check_callbacks(keras_callbacks(everyone))
     names = [type(callback).__name__ for callback in own]
     if has(own, WandbMetricsLogger):
         raise SettingError(
