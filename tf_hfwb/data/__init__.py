@@ -3,12 +3,15 @@
 A pipeline is two independent halves: an *order* (step number to sample indices, a pure function of the seed) and a
 *source* (sample indices to a batch).
 
-* ``batches.py``: the public functions; ``sample_order.py``: the order; ``sample_source.py``: what a source is.
+* ``batches.py``: the public functions; ``sample_order.py``: the order; ``sample_source.py``: what a source is;
+  ``source_choice.py``: which one data gets.
 * ``length_order.py``: the order of batches of about the same length; ``sample_lengths.py``: these lengths.
 * ``column_source.py``: a ``datasets.Dataset`` without Python in the loop; ``arrow_columns.py``: its Arrow buffers;
   ``padding.py``: padding in the graph.
-* ``collated_source.py``: with a Python collator; ``array_source.py``: arrays; ``tf_data.py``: a ``tf.data.Dataset``;
-  ``unbatched_tf_data.py``: one of single samples.
+* ``stored_source.py``: one that is too large for that, read from its files batch by batch; ``row_padding.py``: padding
+  of such a batch.
+* ``collated_source.py``: with a Python collator; ``step_randomness.py``: what that draws at random.
+* ``array_source.py``: arrays; ``tf_data.py``: a ``tf.data.Dataset``; ``unbatched_tf_data.py``: one of single samples.
 * ``column_roles.py``: which columns are inputs and labels; ``data_checks.py``: whether they fit the model;
   ``input_length.py``: how long an input may be.
 * ``datasets_private.py``: the only file with names that ``datasets`` does not promise.

@@ -41,7 +41,7 @@ def array_source(data: Any) -> Source:
             f"at least 1, as the first axis of each. Cut or reshape them."
         )
 
-    def gather(indices: tf.Tensor) -> Any:
+    def gather(indices: tf.Tensor, step: tf.Tensor) -> Any:
         batch = tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), tensors)
         return batch[0] if isinstance(batch, tuple) and len(batch) == 1 else batch
 

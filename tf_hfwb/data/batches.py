@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.data.column_roles import Roles
 from tf_hfwb.data.length_order import LengthGroupedOrder
 from tf_hfwb.data.sample_order import Order
-from tf_hfwb.data.sample_source import Source
+from tf_hfwb.data.sample_source import Collator, Source, SourceOptions
+from tf_hfwb.data.source_choice import source_of
 from tf_hfwb.data.tf_data import is_endless, is_tf_data, num_batches, repeat_passes
 from tf_hfwb.errors import DataError
 from tf_hfwb.validation.argument_checks import as_integer
@@ -18,8 +18,6 @@ from tf_hfwb.validation.argument_checks import as_integer
 if TYPE_CHECKING:
     import numpy.typing as npt
     import tensorflow as tf
-
-    from tf_hfwb.data.collated_source import Collator
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,8 @@ def training_batches(
     label_names: Sequence[str] | None = None,
     remove_unused_columns: bool = True,
     pad_to_multiple_of: int | None = None,
+    max_length: int | None = None,
+    keep_in_memory: bool | None = None,
     group_by_length: bool = False,
     length_column_name: str = "length",
     gradient_accumulation_steps: int = 1,
@@ -90,9 +90,10 @@ def training_batches(
 
     Guarantees: every sample once in each epoch (without ``drop_remainder``); another order in each epoch; the same
     order for the same seed, number of samples and batch size; padding as transformers' data collators do it.
-    Does not: limit memory. The used columns of a ``datasets.Dataset`` are read into memory, except with a
-    ``data_collator``, which gets rows from where they are. A collator's own randomness (masking) is the collator's to
-    seed, and a resumed run draws other masks. A ``tf.data.Dataset`` keeps its own batches and order.
+    Up to 256 MiB of the used columns of a ``datasets.Dataset`` are read into memory; of larger data each batch is read
+    from its memory-mapped files, with the same result. What a ``data_collator`` or a transform of the dataset draws
+    from ``random`` and ``numpy.random`` depends on the seed and the step, so that a resumed training sees the masks it
+    would have seen; other libraries' generators are not seeded. A ``tf.data.Dataset`` keeps its own batches and order.
 
     Example:
         >>> import numpy as np
@@ -135,14 +136,19 @@ def training_batches(
         label_names: The label columns. Default: those of the transformers model, else ``labels``, ``start_positions``
             and ``end_positions``. One label column is given to the model as a tensor, several as a dict.
         remove_unused_columns: Leave out columns that are neither inputs nor labels. False: keep all.
-        pad_to_multiple_of: Round padded widths up to a multiple of this.
+        pad_to_multiple_of: Round padded widths up to a multiple of this, so that there are few shapes.
+        max_length: Pad every batch to this width, >= 1, so that there is one shape, as XLA and TPUs want it. None: to
+            the longest row of the batch.
+        keep_in_memory: Whether to read the used columns of a ``datasets.Dataset`` into memory, which is quickest.
+            False: read each batch from the dataset's Arrow files. None: in memory up to 256 MiB of them.
         group_by_length: Make batches of samples of about the same length, the longest first, so that less is padded.
             For a ``datasets.Dataset`` only.
         length_column_name: A column with the lengths, for ``group_by_length``. Without it they are those of the main
             input of ``processing_class``, or of ``input_ids``.
         gradient_accumulation_steps: Batches that make one step, >= 1: ``group_by_length`` groups whole steps.
         num_workers: Threads that run ``data_collator``; 0 for a single one, which is enough unless it waits or
-            decodes. The order of the batches stays the same, that of a collator's own random numbers does not.
+            decodes. The order of the batches stays the same. With more than one, random numbers depend on the step only
+            in collators with a generator of their own, as transformers' that mask words are.
         prefetch_factor: Batches that each of these threads makes in advance, >= 1. None: as TensorFlow does.
 
     Returns:
@@ -165,8 +171,18 @@ def training_batches(
         steps_per_epoch = num_batches(data)
         _check_start(start_step, num_epochs, steps_per_epoch)
         return _batches_of_tf_data(repeat_passes(data, num_epochs, start_step), steps_per_epoch, workers)
-    roles = Roles.of(model, label_names, remove_unused_columns)
-    source = _source(data, model, roles, processing_class, data_collator, pad_to_multiple_of)
+    options = SourceOptions(
+        model,
+        Roles.of(model, label_names, remove_unused_columns),
+        processing_class,
+        data_collator,
+        None if pad_to_multiple_of is None else _integer("pad_to_multiple_of", pad_to_multiple_of, minimum=1),
+        None if max_length is None else _integer("max_length", max_length, minimum=1),
+        keep_in_memory,
+        seed,
+        workers.threads,
+    )
+    source = source_of(data, options)
     order_seed = seed if shuffle else None
     if lengths is None:
         order = Order(source.num_samples, batch_size, order_seed, drop_remainder)
@@ -186,6 +202,8 @@ def evaluation_batches(
     label_names: Sequence[str] | None = None,
     remove_unused_columns: bool = True,
     pad_to_multiple_of: int | None = None,
+    max_length: int | None = None,
+    keep_in_memory: bool | None = None,
     is_for_loss: bool = True,
     num_workers: int = 0,
     prefetch_factor: int | None = None,
@@ -209,6 +227,8 @@ def evaluation_batches(
         label_names: As in :func:`training_batches`.
         remove_unused_columns: As in :func:`training_batches`.
         pad_to_multiple_of: As in :func:`training_batches`.
+        max_length: As in :func:`training_batches`.
+        keep_in_memory: As in :func:`training_batches`.
         is_for_loss: Whether the labels must be what the model's loss takes.
         num_workers: As in :func:`training_batches`.
         prefetch_factor: As in :func:`training_batches`.
@@ -229,8 +249,19 @@ def evaluation_batches(
                 "An endless tf.data.Dataset was given for evaluation. Expected one that ends. Cut it with take(n)."
             )
         return _batches_of_tf_data(data, num_batches(data), workers)
-    roles = Roles.of(model, label_names, remove_unused_columns)
-    source = _source(data, model, roles, processing_class, data_collator, pad_to_multiple_of, is_for_loss)
+    options = SourceOptions(
+        model,
+        Roles.of(model, label_names, remove_unused_columns),
+        processing_class,
+        data_collator,
+        None if pad_to_multiple_of is None else _integer("pad_to_multiple_of", pad_to_multiple_of, minimum=1),
+        None if max_length is None else _integer("max_length", max_length, minimum=1),
+        keep_in_memory,
+        0,
+        workers.threads,
+        is_for_loss,
+    )
+    source = source_of(data, options)
     order = Order(source.num_samples, batch_size)
     return _batches(source, order, order.steps(0, num_epochs=1), workers)
 
@@ -241,62 +272,11 @@ def _lengths(data: Any, length_column_name: str, processing_class: Any) -> npt.N
     return sample_lengths(data, length_column_name, processing_class)
 
 
-def _source(
-    data: Any,
-    model: Any,
-    roles: Roles,
-    processing_class: Any,
-    data_collator: Collator | None,
-    pad_to_multiple_of: int | None,
-    is_for_loss: bool = True,
-) -> Source:
-    if pad_to_multiple_of is not None:
-        pad_to_multiple_of = _integer("pad_to_multiple_of", pad_to_multiple_of, minimum=1)
-    datasets = sys.modules.get("datasets")  # Data of that library can only exist if it has been imported.
-    if datasets is None or not isinstance(data, _dataset_types(datasets)):
-        from tf_hfwb.data.array_source import array_source
-        from tf_hfwb.data.data_checks import check_arrays
-
-        source = array_source(data)
-        check_arrays(model, data, is_for_loss)
-        return source
-    _check_dataset(data, datasets)
-    from tf_hfwb.data.collated_source import collated_source
-    from tf_hfwb.data.column_source import columns_source
-
-    if data_collator is not None:
-        return collated_source(data, roles, data_collator)
-    return columns_source(data, model, roles, processing_class, pad_to_multiple_of, is_for_loss)
-
-
-def _dataset_types(datasets: Any) -> tuple[type, ...]:
-    return datasets.Dataset, datasets.DatasetDict, datasets.IterableDataset, datasets.IterableDatasetDict
-
-
-def _check_dataset(data: Any, datasets: Any) -> None:
-    if isinstance(data, datasets.DatasetDict | datasets.IterableDatasetDict):
-        raise DataError(
-            f"A {type(data).__name__} with the splits {list(data)} was given. Expected one of its datasets. "
-            f"Pick a split, for example data[{next(iter(data), 'train')!r}]."
-        )
-    if isinstance(data, datasets.IterableDataset):
-        raise DataError(
-            "A datasets.IterableDataset was given, whose rows cannot be fetched by index. Expected a datasets.Dataset. "
-            "Load it without streaming=True, collect it with datasets.Dataset.from_generator, or pass a batched "
-            "tf.data.Dataset.from_generator(...)."
-        )
-    if len(data) == 0:
-        raise DataError(
-            f"The dataset has no rows (columns {data.column_names}). Expected at least one. "
-            f"Check the split and the filters."
-        )
-
-
 def _batches(source: Source, order: Order, steps: tf.data.Dataset, workers: _Workers) -> Batches:
     import tensorflow as tf
 
     def batch(step: tf.Tensor) -> Any:
-        return source.gather(order.indices(step))
+        return source.gather(order.indices(step), step)
 
     # Unless threads are asked for, a Python collator runs for one batch at a time: most would only contend for the
     # interpreter, and change the order of its random numbers.

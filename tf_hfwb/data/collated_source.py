@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tf_hfwb.data.arrow_columns import check_labels
-from tf_hfwb.data.column_roles import Roles, Selection
+from tf_hfwb.data.column_roles import Selection
 from tf_hfwb.data.column_source import column_kinds
-from tf_hfwb.data.datasets_private import fingerprint, stored_columns
-from tf_hfwb.data.sample_source import Source
+from tf_hfwb.data.datasets_private import fingerprint, stored_chunks
+from tf_hfwb.data.sample_source import Collator, Source, SourceOptions
+from tf_hfwb.data.step_randomness import seeded_by_step, seeded_global_generators
 from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,13 +22,16 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 Array = npt.NDArray[Any]
-Collator = Callable[[list[dict[str, Any]]], Mapping[str, Any]]
+Collate = Callable[[Array, int], dict[str, Array]]  # Of indices and a step.
 
 SAMPLED_ROWS = 8
 
 
-def collated_source(dataset: datasets.Dataset, roles: Roles, data_collator: Collator) -> Source:
-    """Fetch rows by index and give them to ``data_collator``, one batch at a time and in the order of the steps.
+def collated_source(dataset: datasets.Dataset, data_collator: Collator, options: SourceOptions) -> Source:
+    """Fetch rows by index and give them to ``data_collator``, in the order of the steps.
+
+    What it and a transform of the dataset draw at random depends on the seed and the step. With several threads that
+    is so only of collators with a generator of their own, as the other generators belong to the whole process.
 
     The collator is called twice on a few rows beforehand, to learn the names, types and shapes of its batches.
 
@@ -36,49 +41,58 @@ def collated_source(dataset: datasets.Dataset, roles: Roles, data_collator: Coll
     fingerprint_of_all = fingerprint(dataset)  # That of the columns which are selected below is another one.
     if dataset.format["type"] != "custom":  # A transform may need columns that the model does not know.
         kinds = column_kinds(dataset)
-        columns = roles.columns_for_collator(kinds)
-        for name in roles.label_columns(kinds):
+        columns = options.roles.columns_for_collator(kinds)
+        for name in options.roles.label_columns(kinds):
             if kinds[name]:
-                check_labels(name, stored_columns(dataset, [name]).column(name))
+                check_labels(name, stored_chunks(dataset, name))
         dataset = dataset.select_columns(columns)
-
-    def collate(indices: Array) -> dict[str, Array]:
-        batch = data_collator(dataset.__getitems__(indices.tolist()))
-        return {name: _as_array(value) for name, value in batch.items() if value is not None}
-
+    collate = _collating(dataset, data_collator, options)
     samples = _collate_samples(collate, len(dataset), dataset.column_names)
-    selection = roles.select({name: value.dtype.kind in "if" for name, value in samples[0].items()})
+    selection = options.roles.select({name: value.dtype.kind in "if" for name, value in samples[0].items()})
     names = [*selection.inputs, *selection.labels]
     specs = [_spec(name, [sample[name] for sample in samples]) for name in names]
     return Source(len(dataset), fingerprint_of_all, _gatherer(collate, selection, names, specs), is_graph=False)
 
 
+def _collating(dataset: datasets.Dataset, data_collator: Collator, options: SourceOptions) -> Collate:
+    seed = options.seed
+    collator = seeded_by_step(data_collator, seed)
+
+    def collate(indices: Array, step: int) -> dict[str, Array]:
+        is_alone = options.threads is None or options.threads == 1
+        with seeded_global_generators(seed, step) if is_alone else contextlib.nullcontext():
+            batch = collator(dataset.__getitems__(indices.tolist()), step)
+        return {name: _as_array(value) for name, value in batch.items() if value is not None}
+
+    return collate
+
+
 def _gatherer(
-    collate: Callable[[Array], dict[str, Array]], selection: Selection, names: list[str], specs: list[tf.TensorSpec]
-) -> Callable[[tf.Tensor], Any]:
+    collate: Collate, selection: Selection, names: list[str], specs: list[tf.TensorSpec]
+) -> Callable[[tf.Tensor, tf.Tensor], Any]:
     import tensorflow as tf
 
-    def in_order(indices: Array) -> list[Array]:
-        batch = collate(indices)
+    def in_order(indices: Array, step: Array) -> list[Array]:
+        batch = collate(indices, int(step))
         return [batch[name] for name in names]
 
-    def gather(indices: tf.Tensor) -> Any:
-        tensors = tf.numpy_function(in_order, [indices], [spec.dtype for spec in specs])
+    def gather(indices: tf.Tensor, step: tf.Tensor) -> Any:
+        tensors = tf.numpy_function(in_order, [indices, step], [spec.dtype for spec in specs])
+        size = indices.shape[0]  # Known where all batches are full.
         batch = {
-            name: tf.ensure_shape(tensor, spec.shape) for name, tensor, spec in zip(names, tensors, specs, strict=True)
+            name: tf.ensure_shape(tensor, [size, *spec.shape[1:]])
+            for name, tensor, spec in zip(names, tensors, specs, strict=True)
         }
         return selection.arrange(batch)
 
     return gather
 
 
-def _collate_samples(
-    collate: Callable[[Array], dict[str, Array]], num_samples: int, columns: list[str]
-) -> list[dict[str, Array]]:
+def _collate_samples(collate: Collate, num_samples: int, columns: list[str]) -> list[dict[str, Array]]:
     """Two batches of different rows and sizes, to find axes whose size varies."""
     rows = np.unique(np.linspace(0, num_samples - 1, SAMPLED_ROWS, dtype=np.int64))
     try:
-        return [collate(rows[:1]), collate(rows)]
+        return [collate(rows[:1], 0), collate(rows, 0)]
     except Exception as error:
         raise DataError(
             f"data_collator failed on rows {rows.tolist()} with the columns {columns} ({error}). Expected a callable "

@@ -6,11 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data.arrow_columns import check_labels, holds_numbers, read_column
-from tf_hfwb.data.column_roles import Roles
 from tf_hfwb.data.data_checks import check_classes, check_width
 from tf_hfwb.data.datasets_private import fingerprint, stored_columns
 from tf_hfwb.data.padding import PadRules, attention_mask, batch_gatherer, pad_columns
-from tf_hfwb.data.sample_source import Source
+from tf_hfwb.data.sample_source import Source, SourceOptions
 from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,51 +23,44 @@ def column_kinds(dataset: datasets.Dataset) -> dict[str, bool]:
     return {name: holds_numbers(schema.field(name).type) for name in dataset.format["columns"]}
 
 
-def columns_source(
-    dataset: datasets.Dataset,
-    model: Any,
-    roles: Roles,
-    processing_class: Any,
-    pad_to_multiple_of: int | None,
-    is_for_loss: bool = True,
-) -> Source:
-    """Read the columns once and gather batches from memory.
-
-    Args:
-        dataset: The dataset.
-        model: The model that the columns must fit.
-        roles: Which columns are inputs and labels.
-        processing_class: The tokenizer, whose pad values are used.
-        pad_to_multiple_of: Round padded widths up to a multiple of this.
-        is_for_loss: Whether the labels must be what the model's loss takes.
+def refuse_transform(dataset: datasets.Dataset) -> None:
+    """Refuse a dataset that computes its rows on access.
 
     Raises:
-        DataError: The dataset computes rows on access, or a column cannot be used or does not fit the model.
+        DataError: It does.
     """
     if dataset.format["type"] == "custom":
         raise DataError(
             "The dataset computes its rows on access (set_transform or with_transform). Expected stored columns. Use "
             "dataset.map instead of the transform, or pass a data_collator, which reads rows one by one."
         )
-    selection = roles.select(column_kinds(dataset))
+
+
+def columns_source(dataset: datasets.Dataset, options: SourceOptions) -> Source:
+    """Read the columns once and gather batches from memory.
+
+    Raises:
+        DataError: The dataset computes rows on access, or a column cannot be used or does not fit the model.
+    """
+    refuse_transform(dataset)
+    selection = options.roles.select(column_kinds(dataset))
     table = stored_columns(dataset, [*selection.inputs, *selection.labels])
     for name in selection.labels:
-        check_labels(name, table.column(name))
+        check_labels(name, table.column(name).chunks)
     columns = {name: read_column(name, table.column(name)) for name in table.column_names}
     for name in selection.inputs:
-        check_width(model, name, columns[name].width)
-    if is_for_loss and len(selection.labels) == 1:
+        check_width(options.model, name, columns[name].width)
+    if options.is_for_loss and len(selection.labels) == 1:
         (label,) = selection.labels
-        check_classes(model, label, columns[label].values)
+        check_classes(options.model, label, columns[label].values)
 
-    rules = PadRules.of(processing_class, selection.labels, pad_to_multiple_of)
-    is_mask_wanted = rules.has_mask and "attention_mask" not in columns and roles.accepts("attention_mask")
-    if "input_ids" in selection.inputs and is_mask_wanted:
+    rules = PadRules.of(options.processing_class, selection.labels, options.pad_to_multiple_of, options.max_length)
+    if options.wants_mask(selection, rules):
         columns["attention_mask"] = attention_mask(columns["input_ids"])
         selection = dataclasses.replace(selection, inputs=(*selection.inputs, "attention_mask"))
     gather = batch_gatherer(pad_columns(columns, rules), rules)
 
-    def gather_arranged(indices: tf.Tensor) -> Any:
+    def gather_arranged(indices: tf.Tensor, step: tf.Tensor) -> Any:
         return selection.arrange(gather(indices))
 
     return Source(len(dataset), fingerprint(dataset), gather_arranged)

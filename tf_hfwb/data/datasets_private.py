@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tf_hfwb.keras_compat.private_names import looks_up
 
@@ -28,3 +31,33 @@ def stored_columns(dataset: datasets.Dataset, names: list[str]) -> pa.Table:
         return dataset.select_columns(names).with_format("arrow")[:]
     table = dataset.data.table.select(names)
     return table if dataset._indices is None else table.take(dataset._indices.column(0))
+
+
+def stored_chunks(dataset: datasets.Dataset, name: str) -> Iterator[pa.Array]:
+    """One column chunk by chunk, in the order of its files and without the rows that are not selected (``_indices``).
+
+    Reading the files in their own order is quick, and never holds more than one chunk.
+    """
+    indices = getattr(dataset, "_indices", None)
+    column = dataset.data.column(name)
+    is_selected = None
+    if indices is not None:
+        is_selected = np.zeros(len(column), bool)
+        for chunk in indices.column(0).chunks:
+            is_selected[chunk.to_numpy()] = True
+    start = 0
+    for chunk in column.chunks:
+        rows = slice(start, start + len(chunk))
+        start = rows.stop
+        if is_selected is not None and not is_selected[rows].all():
+            import pyarrow as pa
+
+            chunk = chunk.filter(pa.array(is_selected[rows]))
+        if len(chunk):
+            yield chunk
+
+
+def stored_size(dataset: datasets.Dataset, names: list[str]) -> int:
+    """About how many bytes the named columns take (``nbytes`` knows nothing of ``_indices``)."""
+    table = dataset.data.table.select(names)
+    return int(table.nbytes * len(dataset) / max(1, table.num_rows))

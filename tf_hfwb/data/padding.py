@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -30,21 +30,25 @@ class PadRules:
         values: Pad value by column.
         is_left: Padding goes before the values, as decoder-only models want it for generation.
         multiple: Widths are rounded up to a multiple of this.
+        max_length: The width of every batch; None for that of its longest row.
         has_mask: The tokenizer's batches have an ``attention_mask``.
     """
 
     values: Mapping[str, int]
     is_left: bool = False
     multiple: int | None = None
+    max_length: int | None = None
     has_mask: bool = False
 
     @classmethod
-    def of(cls, processing_class: Any, label_columns: Iterable[str], multiple: int | None) -> PadRules:
+    def of(
+        cls, processing_class: Any, label_columns: Iterable[str], multiple: int | None, max_length: int | None
+    ) -> PadRules:
         """The rules of a tokenizer, or of a processor that holds one; without either, no column can be padded."""
         if not hasattr(processing_class, "pad_token_id"):
             processing_class = getattr(processing_class, "tokenizer", None)
         if processing_class is None:
-            return cls({}, multiple=multiple)
+            return cls({}, multiple=multiple, max_length=max_length)
         values = {
             "input_ids": processing_class.pad_token_id,
             "attention_mask": 0,
@@ -53,18 +57,33 @@ class PadRules:
             **dict.fromkeys(label_columns, IGNORED_LABEL),
         }
         has_mask = "attention_mask" in processing_class.model_input_names
-        return cls(values, processing_class.padding_side == "left", multiple, has_mask)
+        return cls(values, processing_class.padding_side == "left", multiple, max_length, has_mask)
 
-    def value_for(self, name: str, lengths: Array) -> int:
+    def width(self, longest: Any) -> Any:
+        """The width of a batch, an int or a tensor as its longest row is."""
+        width = longest if self.max_length is None else self.max_length
+        return width if self.multiple is None else -(-width // self.multiple) * self.multiple
+
+    def value_for(self, name: str, shortest: int, longest: int) -> int:
         """The pad value of a column that needs padding.
 
+        Args:
+            name: The column.
+            shortest: The size of its shortest row.
+            longest: The size of its longest row.
+
         Raises:
-            DataError: None is known.
+            DataError: None is known, or rows are too long.
         """
+        if self.max_length is not None and longest > self.width(longest):
+            raise DataError(
+                f"Column {name!r} has rows of up to {longest} values, and max_length={self.max_length}. Expected no "
+                f"longer ones. Cut them: tokenizer(texts, truncation=True, max_length={self.max_length})."
+            )
         value = self.values.get(name)
         if value is not None:
             return value
-        what = f"Column {name!r} has rows of {lengths.min()} to {lengths.max()} values and needs padding"
+        what = f"Column {name!r} has rows of {shortest} to {longest} values and needs padding"
         if name in self.values:
             raise DataError(
                 f"{what}, but the tokenizer has no pad token. Expected one. "
@@ -88,14 +107,23 @@ def pad_columns(columns: Mapping[str, Column], rules: PadRules) -> dict[str, Col
         return columns
     for name in PER_TOKEN_COLUMNS:
         if name in columns and not _have_same_rows(columns[name], tokens):
-            raise DataError(
-                f"Columns 'input_ids' and {name!r} have rows of different lengths. Expected as many values as tokens. "
-                f"Make both in the same tokenizer call, or remove {name!r}."
-            )
-    if rules.multiple is None or tokens.lengths is not None or tokens.values.shape[-1] % rules.multiple == 0:
+            raise_other_lengths(name)
+    if tokens.lengths is not None or rules.width(tokens.width) == tokens.width:
         return columns
     per_token = [name for name in columns if name in rules.values and _have_same_rows(columns[name], tokens)]
     return columns | {name: columns[name].as_ragged() for name in {"input_ids", *per_token}}
+
+
+def raise_other_lengths(name: str) -> NoReturn:
+    """Refuse a column of values for each token that has more of them, or fewer.
+
+    Raises:
+        DataError: Always.
+    """
+    raise DataError(
+        f"Columns 'input_ids' and {name!r} have rows of different lengths. Expected as many values as tokens. "
+        f"Make both in the same tokenizer call, or remove {name!r}."
+    )
 
 
 def attention_mask(tokens: Column) -> Column:
@@ -115,7 +143,7 @@ def batch_gatherer(columns: Mapping[str, Column], rules: PadRules) -> Callable[[
             if column.lengths is None:
                 readers[name] = (tf.constant(column.values), None)
                 continue
-            pad_value = rules.value_for(name, column.lengths)
+            pad_value = rules.value_for(name, int(column.lengths.min()), int(column.lengths.max()))
             layout = next((known for known in layouts if np.array_equal(known.lengths, column.lengths)), None)
             if layout is None:
                 layout = _Layout(column.lengths, rules)
@@ -141,6 +169,7 @@ class _Layout:
 
         self.lengths = lengths
         self._rules = rules
+        self._one_length = int(lengths.min()) if lengths.min() == lengths.max() else None
         self._pad_position = int(lengths.sum())
         self._row_lengths = tf.constant(lengths)
         self._row_starts = tf.constant((np.cumsum(lengths) - lengths.reshape(-1)).reshape(lengths.shape))
@@ -151,10 +180,8 @@ class _Layout:
 
         starts = tf.gather(self._row_starts, indices)[..., tf.newaxis]
         lengths = tf.gather(self._row_lengths, indices)[..., tf.newaxis]
-        width = tf.reduce_max(lengths)
-        if self._rules.multiple is not None:
-            width = -(-width // self._rules.multiple) * self._rules.multiple
-        offsets = tf.range(width)
+        width = self._rules.width(tf.reduce_max(lengths) if self._one_length is None else self._one_length)
+        offsets = tf.range(width, dtype=lengths.dtype)
         if self._rules.is_left:
             offsets = offsets - (width - lengths)
         return tf.where((offsets >= 0) & (offsets < lengths), starts + offsets, self._pad_position)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tf_hfwb.data.column_roles import Roles, Selection
+from tf_hfwb.data.padding import PadRules
+
 if TYPE_CHECKING:
     import tensorflow as tf
+
+Collator = Callable[[list[dict[str, Any]]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -17,11 +22,47 @@ class Source:
     Attributes:
         num_samples: How many there are.
         fingerprint: Changes when the samples change.
-        gather: From indices (int64 [batch]) to one batch, callable inside a graph.
+        gather: From indices (int64 [batch]) and the number of the step (int64), which seeds what is random in the
+            batch, to the batch; callable inside a graph.
         is_graph: Whether ``gather`` is graph operations only, so that several batches may be made at once.
     """
 
     num_samples: int
     fingerprint: str
-    gather: Callable[[tf.Tensor], Any]
+    gather: Callable[[tf.Tensor, tf.Tensor], Any]
     is_graph: bool = True
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How batches are made of samples; the arguments of ``training_batches``.
+
+    Attributes:
+        model: The model that the data must fit.
+        roles: Which columns are inputs and labels.
+        processing_class: The tokenizer or processor, whose pad values are used.
+        data_collator: Makes a batch of rows, in Python; None for the package's own padding.
+        pad_to_multiple_of: Padded widths are rounded up to a multiple of this.
+        max_length: The width of every padded batch; None for that of its longest row.
+        keep_in_memory: Whether columns are read into memory; None to decide by their size.
+        seed: Seeds a collator's randomness, together with the step.
+        threads: Those that run a collator at once; None for a single one.
+        is_for_loss: Whether the labels must be what the model's loss takes.
+    """
+
+    model: Any
+    roles: Roles
+    processing_class: Any
+    data_collator: Collator | None
+    pad_to_multiple_of: int | None
+    max_length: int | None
+    keep_in_memory: bool | None
+    seed: int
+    threads: int | None
+    is_for_loss: bool = True
+
+    def wants_mask(self, selection: Selection, rules: PadRules) -> bool:
+        """Whether an ``attention_mask`` is to be made, because the columns lack it."""
+        names = (*selection.inputs, *selection.labels)
+        is_missing = "input_ids" in selection.inputs and "attention_mask" not in names
+        return rules.has_mask and is_missing and self.roles.accepts("attention_mask")

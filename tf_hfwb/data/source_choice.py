@@ -1,0 +1,56 @@
+"""Which source the batches are made of."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tf_hfwb.data.sample_source import Source, SourceOptions
+from tf_hfwb.errors import DataError
+
+
+def source_of(data: Any, options: SourceOptions) -> Source:
+    """The source of a ``datasets.Dataset`` or of arrays.
+
+    Raises:
+        DataError: The data or an option cannot be used.
+    """
+    datasets = sys.modules.get("datasets")  # Data of that library can only exist if it has been imported.
+    if datasets is None or not isinstance(data, _dataset_types(datasets)):
+        from tf_hfwb.data.array_source import array_source
+        from tf_hfwb.data.data_checks import check_arrays
+
+        source = array_source(data)
+        check_arrays(options.model, data, options.is_for_loss)
+        return source
+    _check_dataset(data, datasets)
+    from tf_hfwb.data.collated_source import collated_source
+    from tf_hfwb.data.column_source import columns_source
+    from tf_hfwb.data.stored_source import is_kept_in_memory, stored_source
+
+    if options.data_collator is not None:
+        return collated_source(data, options.data_collator, options)
+    return columns_source(data, options) if is_kept_in_memory(data, options) else stored_source(data, options)
+
+
+def _dataset_types(datasets: Any) -> tuple[type, ...]:
+    return datasets.Dataset, datasets.DatasetDict, datasets.IterableDataset, datasets.IterableDatasetDict
+
+
+def _check_dataset(data: Any, datasets: Any) -> None:
+    if isinstance(data, datasets.DatasetDict | datasets.IterableDatasetDict):
+        raise DataError(
+            f"A {type(data).__name__} with the splits {list(data)} was given. Expected one of its datasets. "
+            f"Pick a split, for example data[{next(iter(data), 'train')!r}]."
+        )
+    if isinstance(data, datasets.IterableDataset):
+        raise DataError(
+            "A datasets.IterableDataset was given, whose rows cannot be fetched by index. Expected a datasets.Dataset. "
+            "Load it without streaming=True, collect it with datasets.Dataset.from_generator, or pass a batched "
+            "tf.data.Dataset.from_generator(...)."
+        )
+    if len(data) == 0:
+        raise DataError(
+            f"The dataset has no rows (columns {data.column_names}). Expected at least one. "
+            f"Check the split and the filters."
+        )

@@ -1,0 +1,132 @@
+"""A ``datasets.Dataset`` that is larger than what is kept in memory: each batch is read from its Arrow files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tf_hfwb.data.arrow_columns import Column, ColumnLayout, check_labels
+from tf_hfwb.data.column_roles import Selection
+from tf_hfwb.data.column_source import column_kinds, refuse_transform
+from tf_hfwb.data.data_checks import check_classes, check_width
+from tf_hfwb.data.datasets_private import fingerprint, stored_chunks, stored_size
+from tf_hfwb.data.padding import PadRules
+from tf_hfwb.data.row_padding import final_type, pad_column, pad_values
+from tf_hfwb.data.sample_source import Source, SourceOptions
+
+if TYPE_CHECKING:
+    import datasets
+    import tensorflow as tf
+
+Array = npt.NDArray[Any]
+
+LARGEST_IN_MEMORY = 256 * 2**20  # Bytes of the used columns. While they are read in, it is up to three times that.
+CHECKED_VALUES = 10**8  # Of labels with a value for each token; more would take long to read before the first step.
+
+
+def is_kept_in_memory(dataset: datasets.Dataset, options: SourceOptions) -> bool:
+    """Whether the columns that a model uses are to be read into memory: as asked for, else by their size."""
+    if options.keep_in_memory is not None:
+        return options.keep_in_memory
+    selection = options.roles.select(column_kinds(dataset))
+    return stored_size(dataset, [*selection.inputs, *selection.labels]) <= LARGEST_IN_MEMORY
+
+
+def stored_source(dataset: datasets.Dataset, options: SourceOptions) -> Source:
+    """Read each batch from where the dataset is: memory-mapped files, or Arrow tables in memory.
+
+    All rows are looked at once beforehand, file by file, for their lengths and labels. What is kept does not grow with
+    their number, but for what ``datasets`` itself keeps for each chunk of a file.
+
+    Raises:
+        DataError: The dataset computes rows on access, or a column cannot be used or does not fit the model.
+    """
+    refuse_transform(dataset)
+    selection = options.roles.select(column_kinds(dataset))
+    layouts = _check_columns(dataset, selection, options)
+    rules = PadRules.of(options.processing_class, selection.labels, options.pad_to_multiple_of, options.max_length)
+    names = list(layouts)
+    if options.wants_mask(selection, rules):
+        selection = dataclasses.replace(selection, inputs=(*selection.inputs, "attention_mask"))
+        layouts["attention_mask"] = dataclasses.replace(layouts["input_ids"], is_float=False)
+    pads = pad_values(layouts, rules)
+    read = _reader(dataset.select_columns(names).with_format("arrow"), layouts, pads, rules)
+    specs = {name: _spec(layout, name in pads, rules) for name, layout in layouts.items()}
+    return Source(len(dataset), fingerprint(dataset), _gatherer(read, selection, specs), is_graph=False)
+
+
+def _check_columns(dataset: datasets.Dataset, selection: Selection, options: SourceOptions) -> dict[str, ColumnLayout]:
+    for name in selection.labels:
+        check_labels(name, stored_chunks(dataset, name))
+    layouts = {
+        name: ColumnLayout.of(name, stored_chunks(dataset, name)) for name in (*selection.inputs, *selection.labels)
+    }
+    for name in selection.inputs:
+        check_width(options.model, name, layouts[name].longest)
+    if options.is_for_loss and len(selection.labels) == 1:
+        (label,) = selection.labels
+        for values in _label_values(dataset, label, layouts[label]):
+            check_classes(options.model, label, values)
+    return layouts
+
+
+def _label_values(dataset: datasets.Dataset, name: str, layout: ColumnLayout) -> Iterator[Array]:
+    left = CHECKED_VALUES
+    for chunk in stored_chunks(dataset, name):
+        values = layout.read(name, chunk).values
+        yield values
+        left -= values.size if layout.shape else 0
+        if left <= 0:
+            return
+
+
+def _reader(
+    rows: datasets.Dataset, layouts: dict[str, ColumnLayout], pads: dict[str, int], rules: PadRules
+) -> Callable[[Array], list[Array]]:
+    """A function from indices (int64 [batch]) to the padded columns, in the order of ``layouts``."""
+
+    def read(indices: Array) -> list[Array]:
+        table = rows[indices.tolist()].combine_chunks()
+        columns = {name: layouts[name].read(name, table.column(name).chunk(0)) for name in table.column_names}
+        if "attention_mask" in layouts and "attention_mask" not in columns:
+            tokens = columns["input_ids"]
+            columns["attention_mask"] = Column(np.ones(tokens.values.shape, np.int8), tokens.lengths)
+        return [
+            pad_column(columns[name], pads[name], rules)
+            if name in pads
+            else columns[name].values.astype(final_type(columns[name].values))
+            for name in layouts
+        ]
+
+    return read
+
+
+def _spec(layout: ColumnLayout, is_padded: bool, rules: PadRules) -> tf.TensorSpec:
+    import tensorflow as tf
+
+    shape = list(layout.shape)
+    if is_padded:
+        axis = shape.index(None) if None in shape else len(shape) - 1
+        shape[axis] = None if rules.max_length is None and None in layout.shape else rules.width(layout.longest)
+    return tf.TensorSpec(shape, tf.float32 if layout.is_float else tf.int64)
+
+
+def _gatherer(
+    read: Callable[[Array], list[Array]], selection: Selection, specs: dict[str, tf.TensorSpec]
+) -> Callable[[tf.Tensor, tf.Tensor], Any]:
+    import tensorflow as tf
+
+    def gather(indices: tf.Tensor, step: tf.Tensor) -> Any:
+        tensors = tf.numpy_function(read, [indices], [spec.dtype for spec in specs.values()])
+        size = indices.shape[0]
+        batch = {
+            name: tf.ensure_shape(tensor, [size, *spec.shape])
+            for (name, spec), tensor in zip(specs.items(), tensors, strict=True)
+        }
+        return selection.arrange(batch)
+
+    return gather
