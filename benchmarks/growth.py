@@ -244,7 +244,7 @@ def resume(case: Case) -> None:
     timer = make_timer([])
     began = time.perf_counter()
     restore(model, "out")
-    model.fit(batches(case.every * (case.saves + 2) + 200), shuffle=False, verbose=0, callbacks=callbacks(case, timer))
+    model.fit(batches(case.every * (case.saves + 2)), shuffle=False, verbose=0, callbacks=callbacks(case, timer))
     ended = time.perf_counter()
     result = {
         "first step": timer.ended[0] - began,

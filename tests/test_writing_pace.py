@@ -15,8 +15,12 @@ class Training:
     def __init__(self, *, chunks: int, work: float, calm: float, busy: float):
         self.now, self.done = 0.0, 0.0
         self.chunks, self.work, self.calm, self.busy = chunks, work, calm, busy
-        self.pace = WritingPace(lambda: int(self.done))
+        self.pace = WritingPace()
+        self.pace.follow(self.steps_now)
         self.waited = 0.0
+
+    def steps_now(self) -> int:
+        return int(self.done)
 
     def run(self, seconds: float, step: float) -> None:
         self.now += seconds
@@ -71,8 +75,11 @@ def test_work_that_takes_longer_than_the_time_leaves_none_for_rests():
     assert sum(training.save(5.0)[1]) < 0.1
 
 
-def test_without_a_count_of_steps_the_rest_stays():
+@pytest.mark.parametrize("has_gone", [False, True])
+def test_without_a_count_of_steps_the_rest_stays(has_gone):
     pace = WritingPace()
+    if has_gone:
+        pace.follow(Training(chunks=1, work=1, calm=1, busy=1).steps_now)
     for _ in range(2):
         pace.submit(0.0)
         pace.begin(0.0)

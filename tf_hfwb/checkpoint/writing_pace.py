@@ -7,6 +7,7 @@ But it never rests so long that the next save is due before this one is written,
 from __future__ import annotations
 
 import collections
+import weakref
 from collections.abc import Callable
 
 # Seconds, as long as nothing else is known. On two busy cores the slowest training step takes 1.12 times as long then
@@ -25,18 +26,15 @@ _USED_TIME = 0.8  # The share of the time until the next save in which this one 
 class WritingPace:
     """Finds the pace of one writer. All times are seconds on one clock.
 
-    Args:
-        steps_now: Tells the number of training steps so far; None where nobody knows.
-
     Example:
-        >>> pace = WritingPace(lambda: None)
+        >>> pace = WritingPace()
         >>> pace.begin(now=0.0)
         >>> pace.rest_after(4 << 20, now=0.1)
         0.02
     """
 
-    def __init__(self, steps_now: Callable[[], int | None] = lambda: None) -> None:
-        self.steps_now = steps_now
+    def __init__(self) -> None:
+        self._steps_now: Callable[[], int | None] = lambda: None
         self._rest = _FIRST_REST
         self._submitted_at: float | None = None
         self._intervals: collections.deque[float] = collections.deque(maxlen=2)  # Seconds of training between saves.
@@ -49,6 +47,21 @@ class WritingPace:
         self._worked = 0.0
         self._resumed_at = 0.0
         self._is_writing = False
+
+    def follow(self, steps_now: Callable[[], int]) -> None:
+        """Watch the steps of a training.
+
+        Args:
+            steps_now: The bound method that tells their number, to any thread. It is not kept alive: after an exception
+                nobody takes it back.
+        """
+        method = weakref.WeakMethod(steps_now)
+
+        def steps_if_there() -> int | None:
+            known = method()
+            return None if known is None else known()
+
+        self._steps_now = steps_if_there
 
     def submit(self, now: float, waited: float = 0.0) -> None:
         """A save is to be written.
@@ -101,12 +114,12 @@ class WritingPace:
         return max(0.0, spare * size / left)
 
     def _set_mark(self, now: float) -> None:
-        steps = self.steps_now()
+        steps = self._steps_now()
         self._mark = None if steps is None else (now, steps)
 
     def _seconds_per_step(self, now: float) -> float | None:
         """Of the steps since the mark; None if there are too few of them."""
-        steps = self.steps_now()
+        steps = self._steps_now()
         if self._mark is None or steps is None:
             return None
         seconds, number = now - self._mark[0], steps - self._mark[1]

@@ -139,7 +139,7 @@ class CheckpointSaver:
         self._count_parameters = session.host.model.count_params
         self._processing = texts_of_processing(self._processing_class)
         self._uploaders = session.uploaders
-        self.writer.pace.steps_now = session.schedule.step_now
+        self.writer.pace.follow(session.schedule.step_now)
         self._began, self._waited_before, self._warns_of_waiting = time.monotonic(), self.writer.waited, True
 
     def _begin_capture(self, host: Host) -> StateCapture:

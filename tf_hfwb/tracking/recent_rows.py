@@ -19,6 +19,7 @@ from tf_hfwb.tracking.run_history import (
     INCREMENT,
     STEP,
     LoggedRows,
+    logged_rows,
     nest_media,
     rows_in,
     rows_on_server,
@@ -69,6 +70,8 @@ def recent_rows(
         skip: A run folder to pass over: the one that is being written.
         only_offline: Pass over the folders of online runs.
     """
+    if from_step <= 0:
+        return logged_rows(run_id, wandb_dir, skip=skip, only_offline=only_offline)
     folders = run_folders(run_id, wandb_dir, skip=skip, only_offline=only_offline)
     return collect(itertools.chain.from_iterable(map(_rows_back, reversed(folders))), from_step)
 
