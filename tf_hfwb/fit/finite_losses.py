@@ -77,7 +77,7 @@ class FiniteLosses(StepCallback):
 
     def _read(self) -> None:
         captured = np.asarray(self._recorder.capture())
-        losses = difference(self._captured, captured, self._host.num_replicas).train_losses
+        losses = difference(self._captured, captured).train_losses
         self._captured, self._unread = captured, 0
         if not len(losses):
             return
