@@ -183,11 +183,9 @@ def training_batches(
         workers.threads,
     )
     source = source_of(data, options)
-    order_seed = seed if shuffle else None
-    if lengths is None:
-        order = Order(source.num_samples, batch_size, order_seed, drop_remainder)
-    else:
-        order = LengthGroupedOrder.of(lengths, batch_size, order_seed, drop_remainder, step_batches)
+    order = Order(source.num_samples, batch_size, seed if shuffle else None, drop_remainder)
+    if lengths is not None:
+        order = LengthGroupedOrder.of(lengths, batch_size, order.seed, drop_remainder, step_batches)
     _check_start(start_step, num_epochs, order.steps_per_epoch)
     return _batches(source, order, order.steps(start_step, num_epochs), workers)
 
