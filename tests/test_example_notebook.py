@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import glob
 import os
@@ -113,7 +114,7 @@ def test_the_training_cell_can_be_run_again(notebook):
 def test_an_interrupted_cell_leaves_a_run_that_says_so(notebook):
     def interrupt() -> None:
         wait_for_checkpoint()
-        notebook.client.km.interrupt_kernel()
+        asyncio.run(notebook.client.km.interrupt_kernel())
 
     with notebook.kernel():
         notebook.run(*notebook.before)
@@ -137,7 +138,7 @@ def test_an_interrupted_cell_leaves_a_run_that_says_so(notebook):
 def test_after_a_kernel_has_died_the_notebook_begins_anew(notebook):
     def kill() -> None:
         wait_for_checkpoint()
-        notebook.client.km.signal_kernel(9)
+        asyncio.run(notebook.client.km.signal_kernel(9))
 
     with contextlib.suppress(RuntimeError), notebook.kernel():  # Its end is not what is tested.
         notebook.run(*notebook.before)
@@ -158,7 +159,7 @@ def test_after_a_kernel_has_died_the_notebook_begins_anew(notebook):
 def test_after_a_kernel_has_died_the_training_may_continue(notebook):
     def kill() -> None:
         wait_for_checkpoint()
-        notebook.client.km.signal_kernel(9)
+        asyncio.run(notebook.client.km.signal_kernel(9))
 
     with contextlib.suppress(RuntimeError), notebook.kernel():
         notebook.run(*notebook.before)
