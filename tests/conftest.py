@@ -13,6 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 
 pytest_plugins = ("clean_world", "time_limit")
+collect_ignore = ["pytorch_trainer.py"]  # It runs where PyTorch is.
 
 gc.set_threshold(10_000)  # Graphs of TensorFlow are many objects, which stay.
 

@@ -30,6 +30,7 @@ from tf_hfwb import (
     training_batches,
     wandb_callbacks,
 )
+from tf_hfwb.checkpoint.known_checkpoints import KnownCheckpoints
 from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.checkpoint.store import Draft, Store
 from tf_hfwb.errors import (
@@ -574,12 +575,12 @@ def test_a_failing_disk_stops_training_if_asked_to():
         train(model_of("tf_keras"), callbacks, epochs=3)
 
 
-@pytest.mark.parametrize("look", ["newest_good", "checkpoints"])
-def test_a_disk_that_fails_while_older_checkpoints_are_looked_for(look, monkeypatch):
-    def fail(store):
+@pytest.mark.parametrize(("kind", "look"), [(Store, "newest_good"), (KnownCheckpoints, "whole")])
+def test_a_disk_that_fails_while_older_checkpoints_are_looked_for(kind, look, monkeypatch):
+    def fail(self):
         raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
 
-    monkeypatch.setattr(Store, look, fail)
+    monkeypatch.setattr(kind, look, fail)
     checkpoints = WandbModelCheckpoint("out", save_freq=1, save_total_limit=1, stop_on_error=True)
     with pytest.raises(CheckpointWriteError, match=r"out.* could not be written: Not a directory"):
         train(model_of("tf_keras"), [checkpoints], epochs=3)

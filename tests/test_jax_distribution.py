@@ -54,13 +54,12 @@ print("\\n" + json.dumps({
 
 @pytest.fixture(scope="module")
 def jax():
-    with Launcher(KERAS_BACKEND="jax") as launcher:
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}  # XLA reads it once, perhaps at the import.
+    with Launcher(KERAS_BACKEND="jax", **flags) as launcher:
 
         def run(*arguments: str, **more) -> dict:
-            flags = "--xla_force_host_platform_device_count=4"
-            return json.loads(
-                launcher.python(SCRIPT, *arguments, json.dumps(more), XLA_FLAGS=flags).stdout.splitlines()[-1]
-            )
+            ended = launcher.python(SCRIPT, *arguments, json.dumps(more), **flags)
+            return json.loads(ended.stdout.splitlines()[-1])
 
         yield run
 
