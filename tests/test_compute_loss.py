@@ -213,6 +213,7 @@ def test_the_mode_of_the_step_and_of_other_models(kind):
 # -- compute_loss_func -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_a_loss_function_of_outputs_and_labels():
     """Per word, as for PyTorch: the sum over the words divided by their number, without those of -100."""
     numbers = []

@@ -270,6 +270,7 @@ def trainer_of(model, data, compute_metrics, *, preprocess=None, **options):
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_predict_with_generate():
     model, data = tiny.t5(), tiny.answered()

@@ -470,7 +470,7 @@ def test_the_order_of_the_callbacks_does_not_matter_at_the_end(kind, is_in_front
 @pytest.mark.parametrize(
     ("kind", "interrupted_at"),
     [
-        ("tf_keras", 12),
+        nightly("tf_keras", 12),
         ("keras", 10),
         nightly("tf_keras", 6),
         nightly("tf_keras", 10),

@@ -53,6 +53,7 @@ def test_noise_is_as_large_as_transformers_makes_it(name):
     np.testing.assert_array_equal(np.asarray(embedding(ids)), clean)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", [name if name == "gpt2" else nightly(name) for name in MODELS])
 def test_it_is_there_in_training_only(name):
     make, data = MODELS[name]

@@ -104,6 +104,7 @@ def test_the_trainers_evaluations_by_steps_and_only_every_other():
     assert texts == 2 * ["the cat sees a dog", "dog ##s [UNK] cat ##s", "the dog [UNK] the cat"]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_what_several_callbacks_evaluate_at_one_step_is_one_evaluation(kind):

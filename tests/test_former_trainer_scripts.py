@@ -78,6 +78,7 @@ def test_single_samples_are_batched_shuffled_and_repeated():
     np.testing.assert_array_equal(output.label_ids, np.arange(7) % 3)
 
 
+@pytest.mark.nightly
 def test_the_last_batch_may_be_dropped_and_the_training_resumed(tmp_path):
     options = {"dataloader_drop_last": True, "save_strategy": "steps", "save_steps": 3, "full_determinism": True}
     _, output, weights = trained(features(), tiny.bert(), output_dir=str(tmp_path), **options)
@@ -120,7 +121,7 @@ SAMPLES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["words", "keras", nightly("spans"), nightly("pictures"), nightly("tf_keras")])
+@pytest.mark.parametrize("kind", ["keras", *map(nightly, ["words", "spans", "pictures", "tf_keras"])])
 def test_single_samples_of_other_kinds(kind):
     make, data = SAMPLES[kind]
     trainer, output, _ = trained(data(), make(), num_train_epochs=1)

@@ -88,6 +88,7 @@ def harmed(source: pathlib.Path, case: pathlib.Path, outside: pathlib.Path, dice
     shutil.rmtree(case)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "seeds", [range(2000), pytest.param(range(2000, 12_000), marks=pytest.mark.nightly)], ids=["few", "many"]
 )

@@ -56,6 +56,7 @@ def new_tokens(model, rows, **options) -> np.ndarray:
     return np.array(results)
 
 
+@pytest.mark.nightly
 def test_decoder_only_models_continue_prompts_as_an_eager_generate_does(gpt2):
     generator = Generator(gpt2, max_new_tokens=6)
     rows = prompts()

@@ -146,7 +146,7 @@ def look(model):
     ("data", "spe", "stop"),
     [
         (arrays, 1, 13),
-        (shuffled, 1, 13),
+        nightly(shuffled, 1, 13),
         nightly(sequence, 1, 13),
         nightly(dataset_with_steps, 1, 13),
         nightly(arrays, 3, 13),

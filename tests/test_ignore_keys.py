@@ -49,6 +49,7 @@ def test_metrics_get_what_is_left(by_batches):
     assert {shape[-1] for shape in shapes} == {16}  # The encoder's width, and not that of the vocabulary.
 
 
+@pytest.mark.nightly
 def test_evaluations_of_a_training():
     seen = []
 

@@ -31,6 +31,7 @@ def rows_of(path: str | pathlib.Path) -> list[int]:
     return [row[STEP] for row in TrainerState.read(Checkpoint.open(path)).rows() if "train/loss" in row]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_a_long_training_is_resumed_from_a_copy_of_one_checkpoint(kind, tmp_path):
     train(kind, 5)

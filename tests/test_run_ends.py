@@ -268,6 +268,7 @@ def test_a_forked_child_ends_by_itself_and_leaves_the_run_alone():
 # Several folders
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_resumed_offline_run_is_one_run(server, monkeypatch, capfd):
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -487,6 +487,7 @@ def test_weights_of_transformers_lie_in_their_own_files(copy):
         path.unlink()
 
 
+@pytest.mark.nightly
 def test_damaged_models_of_transformers_are_told_in_words(copy):
     told = []
     config = json.loads((copy / "config.json").read_text())

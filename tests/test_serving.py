@@ -290,6 +290,7 @@ def test_an_encoder_decoder_generates(tmp_path):
     np.testing.assert_array_equal(answers, expected)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_an_encoder_decoder_generates_from_texts(tmp_path):
     tokenizer = serving_texts.unigram("t5")

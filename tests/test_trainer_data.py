@@ -176,6 +176,7 @@ print(json.dumps([straight, weights]))
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_training_resumes_on_another_number_of_replicas(launcher):
     finished = launcher.python(REPLICAS)

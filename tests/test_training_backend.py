@@ -34,6 +34,7 @@ MODELS = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", MODELS)
 def test_xla_compiles_the_train_step(name):
     make, data = MODELS[name]

@@ -30,6 +30,7 @@ print([float(loss) for loss in losses_by_hand(model, x, y, 4)])
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("kind", "steps_per_execution"),
     [
@@ -158,6 +159,7 @@ assert accuracy == other, (accuracy, other)
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_a_training_on_several_replicas_goes_on(launcher, kind):
     launcher.python(RESUMED, kind)

@@ -72,6 +72,7 @@ def wait_until(condition, timeout: float = 60.0) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("model", "pause"),
     [
@@ -222,6 +223,7 @@ def test_down_until_the_end_and_uploaded_later(trainings, machines):
     check_all_arrived(machines, rows)
 
 
+@pytest.mark.nightly
 def test_refused_artifacts_are_told_at_the_end(trainings, machines):
     directory, ended, (_, rows) = run_out(machines, trainings, lambda _: machines.server.fail(403, ["CreateArtifact"]))
     assert by_step(machines.history()) == rows

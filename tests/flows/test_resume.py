@@ -40,7 +40,7 @@ INTERRUPTED = [
     nightly("keras3 --steps_per_execution=3", [7]),
     nightly("keras3 --steps_per_execution=3 --validate", [10]),
     nightly("keras3 --accumulate=2", [2, 5]),
-    ("keras3 --accumulate=2 --steps_per_execution=2", [8]),
+    nightly("keras3 --accumulate=2 --steps_per_execution=2", [8]),
 ]
 
 
@@ -78,6 +78,7 @@ def test_on_jax(tmp_path, monkeypatch):
 # -- a signal at an awkward moment -------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "moment",
     [
@@ -159,6 +160,7 @@ print("still here")
 """
 
 
+@pytest.mark.nightly
 def test_the_handlers_of_before_are_given_back():
     ended = python("-c", HANDLERS, check=False)
     assert ended.stdout.split() == ["broken", "mine", "broken", "interrupted", "broken"], ended.stderr
@@ -262,6 +264,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(trainings, stopped, tmp_path,
     assert {16, 20, 21} < {checkpoint.step for checkpoint in Store(directory / "out").checkpoints()}
 
 
+@pytest.mark.nightly
 def test_all_of_them_damaged(trainings, stopped, tmp_path):
     directory = stopped(tmp_path / "training")
     for step in (4, 8, 12, 14):

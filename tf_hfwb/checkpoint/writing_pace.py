@@ -38,9 +38,8 @@ class WritingPace:
         self._rest = _FIRST_REST
         self._submitted_at: float | None = None
         self._intervals: collections.deque[float] = collections.deque(maxlen=2)  # Seconds of training between saves.
-        self._calm: collections.deque[float] = collections.deque(
-            maxlen=3
-        )  # Seconds of a step while nothing is written.
+        # Seconds of a step while nothing is written.
+        self._calm: collections.deque[float] = collections.deque(maxlen=3)
         self._mark: tuple[float, int] | None = None  # The time and the steps since when steps are watched.
         self._total = 0  # Bytes of the save before.
         self._done = 0
