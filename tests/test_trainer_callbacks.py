@@ -153,7 +153,7 @@ def test_the_hooks_of_an_evaluation_within_a_training(name):
 def test_an_evaluate_of_ones_own_is_called_within_a_training():
     class Own(TFTrainer):
         def evaluate(self, eval_dataset=None, metric_key_prefix="eval"):
-            return super().evaluate(eval_dataset, metric_key_prefix) | {"eval_mine": 0.5}
+            return super().evaluate(eval_dataset, metric_key_prefix=metric_key_prefix) | {"eval_mine": 0.5}
 
     trainer = trainer_of(tiny.functional("keras"), named(), trainer=Own, eval_strategy="epoch")
     trainer.train()
