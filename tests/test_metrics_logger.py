@@ -51,6 +51,7 @@ def test_rows_fall_on_the_first_boundary_and_carry_the_true_step(kind, steps_per
         assert row["train/epoch"] == pytest.approx(row[STEP] / 19)
 
 
+@pytest.mark.nightly
 def test_the_loss_of_step_5000_is_that_step_s(kind):
     x, y = samples(2 * 5003)
     model = classifier(kind, metrics=())

@@ -93,6 +93,7 @@ def written(tmp_path_factory):
     return made
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_there_and_back_gives_the_same(written):
     for name, directory in written:

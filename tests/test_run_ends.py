@@ -237,6 +237,7 @@ def test_a_frozen_service_is_not_waited_for(server):
     assert server.runs["frozen"].state == "finished"
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_end_keeps_its_limit_in_an_outage(server):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "WANDB_RUN_ID": "outage"}

@@ -249,6 +249,7 @@ def test_gaps_are_made_where_a_collator_would_make_them():
         shown(model, tiny.texts(1), processing_class=None)
 
 
+@pytest.mark.nightly
 def test_sources_without_references():
     model, options = tiny.t5(), {"generation": {"max_new_tokens": 2}}
     data = raw(document=["the dog runs"], summary=["a cat"], id=["1"])

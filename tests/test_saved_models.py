@@ -440,6 +440,7 @@ def test_code_that_a_configuration_of_transformers_brings_is_refused():
         load_model("other.keras")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_command_exports_it_and_is_told_classes_of_ones_own(capsys):
     model = around_bert()

@@ -74,6 +74,7 @@ def test_in_a_terminal_too():
     assert b"Offline run" in b"".join(printed)
 
 
+@pytest.mark.nightly
 def test_the_mode_by_name_is_the_clients_business(launcher):
     assert Settings.resolve({"WANDB_MODE": "online"}).mode == "online"
     finished = launcher.python(FIT, WANDB_MODE="disabled", WANDB_SILENT=None)

@@ -698,6 +698,7 @@ print(json.dumps({name: [used(name, 4, one), used(name, 2, two)] for name in ("b
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_replicas_do_what_one_does(launcher):
     results = json.loads(launcher.python(MIRRORED).stdout.splitlines()[-1])

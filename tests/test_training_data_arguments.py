@@ -77,6 +77,7 @@ def test_so_many_batches_are_made_in_advance(workers, factor, expected):
     assert expected <= collator.calls - before - 1 <= expected + workers + 1  # Each thread has made another one.
 
 
+@pytest.mark.nightly
 def test_arguments_of_threads():
     collator = Waiting(0.01)
     args = {"dataloader_num_workers": 3, "dataloader_prefetch_factor": 2}
