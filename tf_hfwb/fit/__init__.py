@@ -11,7 +11,8 @@
 * ``metric_names.py``: Keras's names of metrics and W&B's; ``metric_direction.py``: which way a metric is better.
 * ``plateau_rate.py``: a learning rate that falls where a metric stands still.
 * ``added_metrics.py``: metrics that callbacks add to the logs of an epoch.
-* ``finite_losses.py``: losses that are no numbers, and the last checkpoint from before them.
+* ``recorded_losses.py``: the base of callbacks that look at all losses; ``finite_losses.py``: those that are
+  no numbers, and the last checkpoint from before them.
 * ``metric_rows.py``: the rows of the run; ``throughput.py``: steps and samples per second;
   ``training_totals.py``: steps, samples and mean loss of the whole fit; ``token_totals.py``: its tokens.
 * ``wandb_run.py``: the W&B run of a fit; ``training_artifacts.py``: the artifacts of its checkpoints and its model.

@@ -15,14 +15,14 @@ import numpy as np
 
 from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.fit.callback_place import CallbackPlace
-from tf_hfwb.fit.step_callback import StepCallback
-from tf_hfwb.keras_compat import Logs, difference
+from tf_hfwb.fit.recorded_losses import LossCallback
+from tf_hfwb.keras_compat import Logs, Reading
 from tf_hfwb.resume.checkpoint_participants import FINITE_LOSSES, CaptureState
 
 _logger = logging.getLogger("tf_hfwb")
 
 
-class FiniteLosses(StepCallback):
+class FiniteLosses(LossCallback):
     """Looks at the losses of all steps, at every save and twice before the recorder forgets them.
 
     A checkpoint is good if the step behind it has a finite loss: that loss is the first one that its weights give. From
@@ -42,14 +42,11 @@ class FiniteLosses(StepCallback):
         self.first_bad_step: int | None = None
         self._good_step: int | None = None
         self._newest_saved: int | None = None  # Of which it is not known yet whether it is good.
-        self._captured = np.zeros(0)
-        self._unread = 0  # Batches since the recorder was read.
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin with the losses of this fit."""
         super().on_train_begin(logs)
-        self.num_bad, self.first_bad_step, self._unread = 0, None, 0
-        self._captured = np.asarray(self._recorder.capture())
+        self.num_bad, self.first_bad_step = 0, None
         self._session.participants.add(self)
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
@@ -64,21 +61,13 @@ class FiniteLosses(StepCallback):
         state = {"good_step": self._good_step}
         return lambda: state
 
-    def on_quiet_look(self, batches: int) -> None:
-        """Read the recorder before it forgets."""
-        self._unread += batches
-        if self._unread >= self._recorder.size // 2:
-            self._read()
-
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Tell at the end of an epoch at the latest."""
         super().on_epoch_end(epoch, logs)
         self._read()
 
-    def _read(self) -> None:
-        captured = np.asarray(self._recorder.capture())
-        losses = difference(self._captured, captured).train_losses
-        self._captured, self._unread = captured, 0
+    def _take(self, reading: Reading) -> None:
+        losses = reading.train_losses
         if not len(losses):
             return
         if self._newest_saved is not None and np.isfinite(losses[0]):

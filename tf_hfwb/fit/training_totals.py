@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.fit.callback_place import CallbackPlace
-from tf_hfwb.fit.step_callback import StepCallback
-from tf_hfwb.keras_compat import Logs, difference
+from tf_hfwb.fit.recorded_losses import LossCallback
+from tf_hfwb.keras_compat import Logs, Reading
 from tf_hfwb.resume.checkpoint_participants import TOTALS, CaptureState
 
 
-class TrainingTotals(StepCallback):
+class TrainingTotals(LossCallback):
     """Add up a fit, also where nothing is logged.
 
     Args:
@@ -35,8 +35,6 @@ class TrainingTotals(StepCallback):
         self.step = self.steps = 0
         self.samples = 0
         self._first_step = 0
-        self._captured = np.zeros(0)
-        self._unread = 0  # Batches since the recorder was read.
         self._losses = 0.0
         self._averaged = 0
 
@@ -55,8 +53,7 @@ class TrainingTotals(StepCallback):
         """Note where the fit begins."""
         super().on_train_begin(logs)
         self._first_step = self._clock.step
-        self._unread = self.samples = 0
-        self._captured = np.asarray(self._recorder.capture())
+        self.samples = 0
         self._session.participants.add(self)
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
@@ -68,12 +65,6 @@ class TrainingTotals(StepCallback):
         self._read()
         state = {"losses": self._losses, "batches": self._averaged}
         return lambda: state
-
-    def on_quiet_look(self, batches: int) -> None:
-        """Read the recorder before it forgets."""
-        self._unread += batches
-        if self._unread >= self._recorder.size // 2:
-            self._read()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Sum up."""
@@ -87,10 +78,7 @@ class TrainingTotals(StepCallback):
         self.on_epoch_end(self._schedule.epoch)
         self.on_train_end()
 
-    def _read(self) -> None:
-        captured = np.asarray(self._recorder.capture())
-        reading = difference(self._captured, captured)
-        self._captured, self._unread = captured, 0
+    def _take(self, reading: Reading) -> None:
         counted = reading.train_losses
         if self._finite_only:
             counted = counted[np.isfinite(counted)]

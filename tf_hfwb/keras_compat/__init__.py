@@ -62,7 +62,7 @@ from tf_hfwb.keras_compat.keras_export import export_plain, structure_of_inputs
 from tf_hfwb.keras_compat.label_smoothing import can_smooth_labels, smooth_labels
 from tf_hfwb.keras_compat.loss_functions.default_loss import outputs_and_labels, own_loss
 from tf_hfwb.keras_compat.loss_functions.loss_function import loss_step_of
-from tf_hfwb.keras_compat.loss_recorder import StepRecorder, difference, last_losses, rate_of
+from tf_hfwb.keras_compat.loss_recorder import Reading, StepRecorder, difference, last_losses, rate_of
 from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing, write_texts
@@ -112,6 +112,7 @@ __all__ = [
     "Logs",
     "NotAKerasModelError",
     "PassHooks",
+    "Reading",
     "Start",
     "StepRecorder",
     "describe_value",
