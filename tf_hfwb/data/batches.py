@@ -163,7 +163,7 @@ def training_batches(
     """
     batch_size = _integer("batch_size", batch_size, minimum=1)
     start_step = _integer("start_step", start_step, minimum=0)
-    num_epochs = None if num_epochs is None else _integer("num_epochs", num_epochs, minimum=1)
+    num_epochs = _integer_or_none("num_epochs", num_epochs)
     step_batches = _integer("gradient_accumulation_steps", gradient_accumulation_steps, minimum=1)
     workers = _Workers.of(num_workers, prefetch_factor)
     lengths = _lengths(data, length_column_name, processing_class) if group_by_length else None
@@ -176,8 +176,8 @@ def training_batches(
         Roles.of(model, label_names, remove_unused_columns),
         processing_class,
         data_collator,
-        None if pad_to_multiple_of is None else _integer("pad_to_multiple_of", pad_to_multiple_of, minimum=1),
-        None if max_length is None else _integer("max_length", max_length, minimum=1),
+        _integer_or_none("pad_to_multiple_of", pad_to_multiple_of),
+        _integer_or_none("max_length", max_length),
         keep_in_memory,
         seed,
         workers.threads,
@@ -252,8 +252,8 @@ def evaluation_batches(
         Roles.of(model, label_names, remove_unused_columns),
         processing_class,
         data_collator,
-        None if pad_to_multiple_of is None else _integer("pad_to_multiple_of", pad_to_multiple_of, minimum=1),
-        None if max_length is None else _integer("max_length", max_length, minimum=1),
+        _integer_or_none("pad_to_multiple_of", pad_to_multiple_of),
+        _integer_or_none("max_length", max_length),
         keep_in_memory,
         0,
         workers.threads,
@@ -297,6 +297,10 @@ def _batches_of_tf_data(stream: tf.data.Dataset, steps_per_epoch: int | None, wo
 
     dataset = stream.prefetch(workers.buffer or tf.data.AUTOTUNE)
     return Batches(dataset, steps_per_epoch, num_samples=None, fingerprint=None)
+
+
+def _integer_or_none(name: str, value: int | None) -> int | None:
+    return None if value is None else _integer(name, value, minimum=1)
 
 
 def _integer(name: str, value: int, minimum: int) -> int:
