@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -25,6 +26,17 @@ def on_both(names, *often: str) -> list:
     return [("keras", name) for name in names] + [
         ("tf_keras", name) if name in often else nightly("tf_keras", name) for name in names
     ]
+
+
+def free_addresses(number: int) -> list[str]:
+    """Addresses on this machine that nobody listens at."""
+    sockets = [socket.socket() for _ in range(number)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    found = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    return found
 
 
 def records(directory=None) -> list[dict]:

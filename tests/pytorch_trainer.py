@@ -3,7 +3,6 @@
 It runs in the environment whose Python ``TF_HFWB_TORCH_PYTHON`` names.
 """
 
-import dataclasses
 import json
 import pathlib
 import sys
@@ -12,7 +11,7 @@ import tempfile
 import numpy as np
 import torch
 import transformers
-from trainer_events import Recorder, acting
+from trainer_events import Recorder, accuracy, acting, course_of
 
 
 class Linear(torch.nn.Module):
@@ -74,29 +73,15 @@ def trained(case: dict, asked: dict, number: int) -> dict:
         trainer.order = case["order"]
         trainer.pop_callback(transformers.PrinterCallback)
         output = trainer.train()
-        state = dataclasses.asdict(dataclasses.replace(trainer.state, stateful_callbacks={}))
-        if state["best_model_checkpoint"]:
-            state["best_model_checkpoint"] = pathlib.Path(state["best_model_checkpoint"]).name
-        saved = sorted(path.name for path in pathlib.Path(folder).iterdir())
+        course = course_of(trainer, recorder, output, folder)
     weights = {name: value.numpy() for name, value in trainer.model.state_dict().items()}
     np.savez(pathlib.Path(asked["folder"], f"{number}.npz"), **weights)
-    return {
-        "heard": recorder.heard,
-        "states": recorder.states,
-        "keywords": {event: sorted(more) for event, more in recorder.keywords.items()},
-        "state": state,
-        "saved": saved,
-        "output": [output.global_step, output.training_loss, sorted(output.metrics)],
-    }
+    return course
 
 
 def rows_of(columns: dict) -> list[dict]:
     values = zip(*columns.values(), strict=True)
     return [{name: torch.tensor(value) for name, value in zip(columns, row, strict=True)} for row in values]
-
-
-def accuracy(prediction):
-    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
 if __name__ == "__main__":

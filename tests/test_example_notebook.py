@@ -82,6 +82,20 @@ def check_whole(folder: str) -> None:
     assert exit_codes(folder) == [0]
 
 
+def train_until_killed(notebook: Notebook) -> None:
+    """Run the training cell, and kill the kernel when there is a checkpoint."""
+
+    def kill() -> None:
+        wait_for_checkpoint()
+        asyncio.run(notebook.client.km.signal_kernel(9))
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(nbclient.exceptions.DeadKernelError):
+        notebook.run(notebook.training)
+    thread.join()
+
+
 def wait_for_checkpoint() -> None:
     end = time.monotonic() + 300
     while not glob.glob("questions_model/checkpoint-*") and time.monotonic() < end:
@@ -136,19 +150,11 @@ def test_an_interrupted_cell_leaves_a_run_that_says_so(notebook):
 
 
 def test_after_a_kernel_has_died_the_notebook_begins_anew(notebook):
-    def kill() -> None:
-        wait_for_checkpoint()
-        asyncio.run(notebook.client.km.signal_kernel(9))
-
     with contextlib.suppress(RuntimeError), notebook.kernel():  # Its end is not what is tested.
         notebook.run(*notebook.before)
         cell = notebook.content.cells[notebook.training]
         cell.source = cell.source.replace(f"EPOCHS = {EPOCHS}", "EPOCHS = 200")
-        thread = threading.Thread(target=kill)
-        thread.start()
-        with pytest.raises(nbclient.exceptions.DeadKernelError):
-            notebook.run(notebook.training)
-        thread.join()
+        train_until_killed(notebook)
     again = Notebook()
     again.client.execute()
     first, second = runs()
@@ -157,17 +163,9 @@ def test_after_a_kernel_has_died_the_notebook_begins_anew(notebook):
 
 
 def test_after_a_kernel_has_died_the_training_may_continue(notebook):
-    def kill() -> None:
-        wait_for_checkpoint()
-        asyncio.run(notebook.client.km.signal_kernel(9))
-
     with contextlib.suppress(RuntimeError), notebook.kernel():
         notebook.run(*notebook.before)
-        thread = threading.Thread(target=kill)
-        thread.start()
-        with pytest.raises(nbclient.exceptions.DeadKernelError):
-            notebook.run(notebook.training)
-        thread.join()
+        train_until_killed(notebook)
     again = Notebook()
     cell = again.content.cells[again.training]
     cell.source = cell.source.replace("trainer.train()", "trainer.train(resume_from_checkpoint=True)")

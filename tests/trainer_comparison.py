@@ -14,7 +14,7 @@ import numpy as np
 import tiny
 from helpers import samples
 from pytorch_training import norm, run_pytorch
-from trainer_events import Recorder, acting
+from trainer_events import Recorder, accuracy, acting, course_of
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.data import training_batches
@@ -141,10 +141,6 @@ def by_pytorch(cases: list[Case]) -> list[dict]:
     return answers
 
 
-def accuracy(prediction):
-    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
-
-
 def by_tensorflow(case: Case, kind: str, *, is_silent: bool = False) -> dict:
     """What ``TFTrainer`` makes of a case."""
     recorder = Recorder(acting(case.wishes))
@@ -162,18 +158,7 @@ def by_tensorflow(case: Case, kind: str, *, is_silent: bool = False) -> dict:
             compute_metrics=accuracy if case.model is None else None,
         )
         output = trainer.train()
-        state = dataclasses.asdict(dataclasses.replace(trainer.state, stateful_callbacks={}))
-        if state["best_model_checkpoint"]:
-            state["best_model_checkpoint"] = pathlib.Path(state["best_model_checkpoint"]).name
-        saved = sorted(path.name for path in pathlib.Path(folder).iterdir())
-        answer = {
-            "heard": recorder.heard,
-            "states": recorder.states,
-            "keywords": {event: sorted(more) for event, more in recorder.keywords.items()},
-            "state": state,
-            "saved": saved,
-            "output": [output.global_step, output.training_loss, sorted(output.metrics)],
-        }
+        answer = course_of(trainer, recorder, output, folder)
     return {**json.loads(json.dumps(answer)), "weights": weights_of(model, case), "before": before}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pathlib
 
 import transformers
 from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback, TrainerControl, TrainerState
@@ -13,6 +14,33 @@ EVENTS = [
     *("on_step_end", "on_log", "on_evaluate", "on_predict", "on_save", "on_prediction_step", "on_epoch_end"),
     "on_train_end",
 ]
+
+
+def accuracy(prediction):
+    """The share of right predictions, for ``compute_metrics``."""
+    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+
+
+def course_of(trainer, recorder, output, folder) -> dict:
+    """What a training has done, by either trainer.
+
+    Args:
+        trainer: The trainer, which has trained.
+        recorder: What its callback has heard.
+        output: What ``train`` has returned.
+        folder: Its output directory.
+    """
+    state = dataclasses.asdict(dataclasses.replace(trainer.state, stateful_callbacks={}))
+    if state["best_model_checkpoint"]:
+        state["best_model_checkpoint"] = pathlib.Path(state["best_model_checkpoint"]).name
+    return {
+        "heard": recorder.heard,
+        "states": recorder.states,
+        "keywords": {event: sorted(more) for event, more in recorder.keywords.items()},
+        "state": state,
+        "saved": sorted(path.name for path in pathlib.Path(folder).iterdir()),
+        "output": [output.global_step, output.training_loss, sorted(output.metrics)],
+    }
 
 
 class Recorder(transformers.TrainerCallback):

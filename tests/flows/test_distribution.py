@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
 import pytest
-from helpers import history, nightly, train_rows
+from helpers import free_addresses, history, nightly, train_rows
 
 pytestmark = pytest.mark.slow
 
@@ -104,18 +103,8 @@ print("\\n" + json.dumps({"active": logger.tracker.active, "replicas": strategy.
 """
 
 
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 def test_of_several_workers_the_chief_opens_the_run():
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    workers = free_addresses(2)
     processes = []
     for index in range(2):
         cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}

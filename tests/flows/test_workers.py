@@ -5,26 +5,15 @@ from __future__ import annotations
 import json
 import pathlib
 import signal
-import socket
 import time
 
 import pytest
-from helpers import history, nightly
+from helpers import free_addresses, history, nightly
 from trainings import logged, printed
 
 pytestmark = pytest.mark.slow
 
 WORKER = str(pathlib.Path(__file__).with_name("worker.py"))
-
-
-def addresses(number: int) -> list[str]:
-    sockets = [socket.socket() for _ in range(number)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    found = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return found
 
 
 class Job:
@@ -42,7 +31,7 @@ class Job:
     def __init__(
         self, launcher, directory: pathlib.Path, number: int, *arguments: str, own: dict | None = None, has_chief=False
     ) -> None:
-        workers = addresses(number)
+        workers = free_addresses(number)
         tasks = [("worker", index) for index in range(number)]
         jobs = {"worker": workers}
         if has_chief:
