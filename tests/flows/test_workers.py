@@ -13,7 +13,7 @@ from trainings import logged, printed
 
 pytestmark = pytest.mark.slow
 
-WORKER = str(pathlib.Path(__file__).with_name("worker.py"))
+WORKER = str(pathlib.Path(__file__).with_name("one_worker.py"))
 
 
 class Job:

@@ -1,6 +1,6 @@
 """A training of ``TFTrainer`` on several replicas or by several workers: the same command again goes on.
 
-    python worker.py MODEL OUTPUT_DIR [--replicas N] [--set NAME=VALUE ...]
+    python one_worker.py MODEL OUTPUT_DIR [--replicas N] [--set NAME=VALUE ...]
 
 With ``TF_CONFIG`` it is one of several workers, else it has ``--replicas`` devices. A batch has 12 samples in all, so
 the last one of an epoch leaves some replicas with fewer samples than others, or with none. Prints a line of JSON at the
