@@ -32,7 +32,6 @@ from tf_hfwb.trainer.constructor_checks import (
     take_tokenizer,
 )
 from tf_hfwb.trainer.dataset_evaluation import DatasetEvaluation
-from tf_hfwb.trainer.evaluation_methods import EvaluationPoints
 from tf_hfwb.trainer.fit_callbacks import (
     check_trainer_callbacks,
     create_callbacks,
@@ -45,6 +44,7 @@ from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.progress.closing_table import tell_end
 from tf_hfwb.trainer.progress.training_progress import TrainingProgress
+from tf_hfwb.trainer.search_methods import SearchMethods
 from tf_hfwb.trainer.sharing_methods import SharingMethods
 from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from transformers.trainer_utils import TrainOutput
 
 
-class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
+class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
     """Train, evaluate and use a model as transformers' ``Trainer`` does.
 
     A model of transformers brings its own loss; a plain Keras model must be compiled with one. The loss and the metrics
@@ -158,7 +158,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         self._position, self._default_data = Position(), None
         self._gen_kwargs: Mapping[str, Any] = {}
         self._ignore_keys_for_eval = None
-        self._has_trained = False
+        self._has_trained, self.objective = False, None
         self._running = None
         self._warned = set()
         if not self._overrides("get_eval_tfdataset"):
@@ -188,7 +188,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)
         self._plan_evaluation({})  # Raises now what would otherwise be raised at the first evaluation.
-        self._reporting = TrainerReporting(model, self.args)
+        self._reporting = TrainerReporting(model, self.args, self._run_of_trial)
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -224,7 +224,8 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
             # TensorFlow may lose an exception that a handler raises while a model is traced.
             signals.start(self, "exiting before the first step, as soon as the model is built")
         try:
-            self._batch_size_search = BatchSizeSearch(self.args, self._host, self.train_dataset)
+            # Each training has a model of its own where model_init makes it.
+            self._batch_size_search = BatchSizeSearch(self.args, lambda: self._host, self.train_dataset)
             return self._batch_size_search.run(lambda: self._train(resume_from_checkpoint))
         finally:
             signals.stop()
