@@ -64,6 +64,7 @@ class Settings:
         run_name: ``WANDB_NAME`` as given; the client reads it once in a process, however many runs there are.
         entity: ``WANDB_ENTITY`` likewise.
         group: The group of a run that we open, where the client's settings have none.
+        run_id: The run that we open or continue, whichever a checkpoint names.
     """
 
     project: str = DEFAULT_PROJECT
@@ -75,6 +76,7 @@ class Settings:
     run_name: str | None = None
     entity: str | None = None
     group: str | None = None
+    run_id: str | None = None
 
     @classmethod
     def resolve(
@@ -85,6 +87,7 @@ class Settings:
         log_model: str | bool | LogModel | None = None,
         watch: str | bool | Watch | None = None,
         group: str | None = None,
+        run_id: str | None = None,
     ) -> Settings:
         """Resolve the settings: arguments win over ``environ``, which wins over the defaults.
 
@@ -94,6 +97,7 @@ class Settings:
             log_model: Overrides ``WANDB_LOG_MODEL``.
             watch: Overrides ``WANDB_WATCH``.
             group: The group of a run that we open; ``WANDB_RUN_GROUP`` overrides it.
+            run_id: The run that we open or continue; ``WANDB_RUN_ID`` overrides it.
 
         Raises:
             SettingError: A value is not one of the accepted words.
@@ -114,6 +118,7 @@ class Settings:
             disabled=environ.get("WANDB_DISABLED", "").strip().lower() in TRUE_WORDS,
             mode=environ.get("WANDB_MODE") or None,
             group=group,
+            run_id=run_id,
         )
 
 

@@ -42,8 +42,13 @@ def get_sweep(ops: Operations, variables: Answer) -> Answer:
         return project_answer(ops, variables, sweep=None)
     runs = [{**run_fields(run), "exitcode": run.exit_code, "shouldStop": run.stop_requested} for run in sweep.runs]
     fields = {
-        "id": sweep.id, "name": sweep.name, "state": sweep.state, "config": yaml.dump(sweep.config),
-        "method": sweep.config["method"], "bestLoss": None, "runs": {"edges": [{"node": run} for run in runs]},
+        "id": sweep.id,
+        "name": sweep.name,
+        "state": sweep.state,
+        "config": yaml.dump(sweep.config),
+        "method": sweep.config["method"],
+        "bestLoss": None,
+        "runs": {"edges": [{"node": run} for run in runs]},
     }
     return project_answer(ops, variables, sweep=fields)
 
@@ -114,9 +119,9 @@ def is_to_stop(sweep: Sweep, name: str) -> bool:
         return False
     metric, sign = sweep.config["metric"]["name"], 1 if sweep.config["metric"]["goal"] == "minimize" else -1
     known = {one.id: [row[metric] for row in one.history if metric in row] for one in sweep.runs}
-    reached = {key: sign * min(sign * value for value in values[:after]) for key, values in known.items()}
-    reached = {key: value for key, value in reached.items() if len(known[key]) >= after}
+    reached = {
+        key: min(sign * value for value in values[:after]) for key, values in known.items() if values[after - 1 :]
+    }
     if name not in reached or len(reached) < 2:
         return False
-    better = sorted(sign * value for value in reached.values())[: (len(reached) + 1) // 2]
-    return sign * reached[name] > better[-1]
+    return reached[name] > sorted(reached.values())[(len(reached) - 1) // 2]

@@ -20,7 +20,6 @@ from tf_hfwb.trainer.search.search_trial import (
     TrialOutcome,
     TrialRecord,
     TrialState,
-    TrialStoppedError,
 )
 from tf_hfwb.trainer.search.trial_parameters import arguments_of_trial, check_params
 from tf_hfwb.trainer.trainer_reporting import RunOfTrial
@@ -68,7 +67,7 @@ class SearchMethods(EvaluationPoints):
                 the loss where there is no other metric, else the sum of the others.
             n_trials: How many trials there are to be in all, those of earlier calls and those that failed included.
             direction: ``"minimize"`` or ``"maximize"``; a list for several objectives.
-            backend: ``"optuna"``; None for the first that is installed.
+            backend: ``"optuna"``, ``"ray"`` or ``"wandb"``; None for the first that is installed.
             hp_name: From the backend's trial to the name of its W&B run. None: ``run-{number}``.
             **kwargs: For the backend. optuna: ``storage``, ``study_name``, ``load_if_exists``, ``sampler``,
                 ``pruner``, ``timeout`` in seconds, ``catch`` and ``gc_after_trial``.
@@ -125,6 +124,7 @@ class SearchMethods(EvaluationPoints):
             hp_name=hp_name,
             options=kwargs,
             run_trial=self._run_trial,
+            add_callback=self.add_callback,
             check_params=lambda params: check_params(self.args, params, takes_trial=takes_trial),
             report=lambda result: report_search(self.args, directions, result),
         )
@@ -141,7 +141,7 @@ class SearchMethods(EvaluationPoints):
             "trial_name": trial.name,
             "trial_params": dict(trial.params),
         }
-        self._run_of_trial = RunOfTrial(trial.group, trial.params)
+        self._run_of_trial = RunOfTrial(trial.group, trial.params, trial.run_id)
         self.objective = None if trial.objective is None else _plain(trial.objective)
         try:
             with arguments_of_trial(self.args, trial.params, output_dir=trial.directory, run_name=trial.name):
@@ -162,11 +162,7 @@ class SearchMethods(EvaluationPoints):
         """An evaluation within the training of a trial has ended."""
         objective = self._compute_objective(metrics)
         self.objective = _plain(objective)
-        try:
-            trial.hear(TrialEvaluation(step, metrics, tuple(objective), self._reporting.identity))
-        except TrialStoppedError:
-            self._reporting.end_trial(TrialState.PRUNED, objective)
-            raise
+        trial.hear(TrialEvaluation(step, metrics, tuple(objective), self._reporting.identity))
 
 
 def _objective(compute: Callable[..., Any] | None, number: int) -> Callable[[Mapping[str, Any]], list[float]]:

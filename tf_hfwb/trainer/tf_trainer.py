@@ -47,6 +47,7 @@ from tf_hfwb.trainer.progress.training_progress import TrainingProgress
 from tf_hfwb.trainer.search_methods import SearchMethods
 from tf_hfwb.trainer.sharing_methods import SharingMethods
 from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
+from tf_hfwb.trainer.trainer_pickling import added_attributes, constructor_arguments, make_again
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
 from tf_hfwb.trainer.training_backend import check_backend
 from tf_hfwb.trainer.training_fit import run_fit, training_output
@@ -119,6 +120,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
     Follows ``transformers.Trainer`` in arguments, names of metrics and return values.
     """
 
+    _made: set[str]  # The names of what the constructor has set.
     _batch_size_search: BatchSizeSearch  # Of the training that is under way, or of the last one.
 
     def __init__(
@@ -141,6 +143,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
         tb_writer: Any = None,
     ) -> None:
         refuse_overridden(type(self), TFTrainer)
+        attributes_of_subclass = set(vars(self))
         check_given(model, model_init, args, data_collator, optimizer_cls_and_kwargs, tb_writer)
         self.args = TFTrainingArguments() if args is None else args
         self.args.check()  # Values may have been set since the arguments were made.
@@ -171,6 +174,12 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
         self._events = TrainerEvents(self, lambda: self._reporting.flush())
         self._events.call("on_init_end")
         end_measuring()
+        self._made = set(vars(self)) - attributes_of_subclass
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process makes the trainer of: a search trains there. Its model is another one."""
+        added = added_attributes(self, TFTrainer, self._made)
+        return make_again, (type(self), TFTrainer, constructor_arguments(self, TFTrainer), added)
 
     def _take_model(self, model: Any) -> None:
         """Begin with a model: the one that was given, or a new one by ``model_init``."""

@@ -19,10 +19,12 @@ class RunOfTrial(NamedTuple):
     Attributes:
         group: Its group.
         config: The hyperparameters.
+        run_id: Which run it is; None for a new one, or that of the checkpoint.
     """
 
     group: str
     config: Mapping[str, Any]
+    run_id: str | None = None
 
 
 class TrainerReporting:
@@ -92,6 +94,7 @@ class TrainerReporting:
             run_name=args.run_name,
             config={**args.to_dict(), **facts, **(self._trial.config if self._trial else {})},
             group=self._trial.group if self._trial else None,
+            run_id=self._trial.run_id if self._trial else None,
         )
         self._logger.set_model(self._model)
 
@@ -167,6 +170,8 @@ class TrainerReporting:
             error: What ended the training.
         """
         if self._logger is not None:
-            if not isinstance(error, TrialStoppedError):  # Its run has ended already.
+            if isinstance(error, TrialStoppedError):
+                self.end_trial(error.state, error.objective)
+            else:
                 self._logger.tracker.finish(exit_code=255 if isinstance(error, KeyboardInterrupt) else 1)
             self.start(args, "no", {})  # Later evaluations are not part of the failed training.

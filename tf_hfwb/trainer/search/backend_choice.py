@@ -38,8 +38,24 @@ def _load_optuna() -> SearchBackend:
     return OptunaBackend()
 
 
+def _load_ray() -> SearchBackend:
+    from tf_hfwb.trainer.search.ray_backend import RayBackend
+
+    return RayBackend()
+
+
+def _load_wandb() -> SearchBackend:
+    from tf_hfwb.trainer.search.wandb_backend import WandbBackend
+
+    return WandbBackend()
+
+
 # By the names that users know, in the order in which they are looked for.
-_BACKENDS = {"optuna": _KnownBackend("optuna", "tf_hfwb[optuna]", _load_optuna)}
+_BACKENDS = {
+    "optuna": _KnownBackend("optuna", "tf_hfwb[optuna]", _load_optuna),
+    "ray": _KnownBackend("ray", "tf_hfwb[ray]", _load_ray),
+    "wandb": _KnownBackend("wandb", "wandb", _load_wandb),
+}
 
 
 def choose_backend(wanted: Any) -> SearchBackend:

@@ -222,7 +222,8 @@ class _OptunaSearch:
             trial.report(evaluation.objective[0], evaluation.step)
         if trial.should_prune():
             raise TrialStoppedError(
-                f"pruned at step {evaluation.step} with an objective of {evaluation.objective[0]:.6g}"
+                f"pruned at step {evaluation.step} with an objective of {evaluation.objective[0]:.6g}",
+                evaluation.objective,
             )
 
     # -- the end ---------------------------------------------------------------------------------------------------

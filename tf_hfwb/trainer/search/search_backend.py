@@ -26,6 +26,7 @@ class Search:
         hp_name: From the backend's trial to its name; None for ``run-{number}``.
         options: What else the user has passed.
         run_trial: Trains a trial. Raises what ends it early: ``TrialStoppedError``, or whatever went wrong.
+        add_callback: Adds a callback of transformers to the trainer.
         check_params: Raises a ``SettingError`` where hyperparameters cannot be used.
         report: To be called with the result when no trial is left, by the last of several processes; returns what
             finds the search's own W&B run, which is empty without one.
@@ -39,6 +40,7 @@ class Search:
     hp_name: Callable[[Any], str] | None
     options: Mapping[str, Any]
     run_trial: Callable[[SearchTrial], TrialOutcome]
+    add_callback: Callable[[Any], None]
     check_params: Callable[[Mapping[str, Any]], None]
     report: Callable[[SearchResult], Mapping[str, str]]
 

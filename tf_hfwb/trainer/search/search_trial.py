@@ -10,17 +10,28 @@ from typing import Any
 from tf_hfwb.errors import TFHFWBError
 
 
-class TrialStoppedError(TFHFWBError):
-    """Ends the training of a trial that is not worth its time; raised by whoever hears of its evaluations."""
-
-
 class TrialState(StrEnum):
     """How far a trial is."""
 
     RUNNING = "running"
+    PAUSED = "paused"
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAILED = "failed"
+
+
+class TrialStoppedError(TFHFWBError):
+    """Ends the training of a trial; raised by whoever hears of its evaluations.
+
+    Args:
+        text: Why.
+        objective: The values of the last evaluation.
+        state: Whether the trial is pruned, or paused: it may continue later, perhaps from another trial's checkpoint.
+    """
+
+    def __init__(self, text: str, objective: Sequence[float], state: TrialState = TrialState.PRUNED) -> None:
+        super().__init__(text)
+        self.objective, self.state = tuple(objective), state
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class SearchTrial:
         checkpoint: The checkpoint that it resumes from; None for a start from the first step.
         objective: The values of the last evaluation before that checkpoint; None without one.
         hear: Called after each evaluation within the training; raises :class:`TrialStoppedError` to end it.
+        run_id: Which W&B run it has; None for a new one, or that of the checkpoint.
     """
 
     number: str
@@ -65,6 +77,7 @@ class SearchTrial:
     checkpoint: str | None = None
     objective: tuple[float, ...] | None = None
     hear: Callable[[TrialEvaluation], None] = lambda evaluation: None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,7 @@ class TrialRecord:
         step: The global step that it has reached, as far as that is known.
         run: As in :class:`TrialOutcome`.
         error: What has ended a failed trial; empty for the others.
+        lineage: Which trials of a population it was copied from, and at which steps; empty without any.
     """
 
     number: str
@@ -105,6 +119,7 @@ class TrialRecord:
     step: int | None = None
     run: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
+    lineage: str = ""
 
 
 @dataclass(frozen=True)
