@@ -165,6 +165,7 @@ class SearchMethods(EvaluationPoints):
         try:
             trial.hear(TrialEvaluation(step, metrics, tuple(objective), self._reporting.identity))
         except TrialStoppedError:
+            self._events.call("on_train_end")  # As transformers does.
             self._reporting.end_trial(TrialState.PRUNED, objective)
             raise
 
