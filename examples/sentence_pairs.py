@@ -1,54 +1,42 @@
-"""Pairs of sentences for ``hyperparameter_search.py``: by default questions with replies from chatterbot-corpus.
+"""Pairs of sentences for ``hyperparameter_search.py``: by default real questions, each with two statements about them.
 
-As in QNLI, a pair of a question and a sentence is "entailment" if the sentence answers the question. Half of the pairs
-have the reply that was given, the others one that was given to another question of the same topic.
+The questions are those of the package chatterbot-corpus. "This is about science." follows from a question about science
+("entailment"), and from another one it does not ("not_entailment").
 """
 
 from __future__ import annotations
 
-import importlib.resources
 import random
 
-from text_data import SPLIT_SEED, Texts
+from text_data import SPLIT_SEED, DataTrainingArguments, Texts, corpus_texts, hold_out, load_texts
 
-from tf_hfwb.errors import DataError
-
-ANSWERS, OTHER = "entailment", "not_entailment"
+FOLLOWS, DOES_NOT = "entailment", "not_entailment"
 
 
-def corpus_pairs(longest: int = 200) -> Texts:
-    """The pairs, with as many of one label as of the other.
-
-    Args:
-        longest: Replies with more characters, such as programs, are left out.
+def load_pairs(args: DataTrainingArguments) -> dict[str, Texts]:
+    """Pairs to train and to evaluate on, as ``"train"`` and ``"validation"``: those of the flags, or the questions.
 
     Raises:
-        DataError: The package is not installed.
+        DataError: They cannot be found, read or used.
     """
-    try:
-        import yaml
+    if args.dataset_name or args.train_file:
+        return load_texts(args, ["train", "validation"])
+    questions = corpus_texts()
+    topics = sorted(set(questions.labels or ()))
+    train, validation = (pair_with_topics(some, topics) for some in hold_out(questions))
+    limits = (args.max_train_samples, args.max_eval_samples)
+    return {
+        name: pairs.take(range(len(pairs))[:limit])
+        for name, pairs, limit in zip(("train", "validation"), (train, validation), limits, strict=True)
+    }
 
-        folder = importlib.resources.files("chatterbot_corpus") / "data" / "english"
-    except ImportError as error:
-        raise DataError(
-            f"The questions to learn from are not installed ({error}). Install them with "
-            "`pip install chatterbot-corpus PyYAML`, or pass --train_file or --dataset_name."
-        ) from error
+
+def pair_with_topics(questions: Texts, topics: list[str]) -> Texts:
+    """Each question with its own topic and with another one."""
     generator = random.Random(SPLIT_SEED)
-    texts = Texts("chatterbot-corpus", [], [])
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        if not file.name.endswith(".yml"):
-            continue
-        conversations = yaml.safe_load(file.read_text(encoding="utf-8"))["conversations"]
-        replies: dict[str, str] = {}
-        for question, reply, *_ in (one for one in conversations if len(one) > 1):
-            question, reply = (" ".join(str(text).split()) for text in (question, reply))
-            if len(reply) <= longest:
-                replies.setdefault(question, reply)
-        for question, reply in replies.items():
-            others = [other for other in replies.values() if other != reply]
-            if others:
-                is_answer = generator.random() < 0.5
-                texts.rows.append((question, reply if is_answer else generator.choice(others)))
-                texts.labels.append(ANSWERS if is_answer else OTHER)
-    return texts
+    pairs = Texts(questions.source, [], [], [FOLLOWS, DOES_NOT])
+    for (question,), topic in zip(questions.rows, questions.labels or (), strict=True):
+        other = generator.choice([one for one in topics if one != topic])
+        pairs.rows += [(question, f"This is about {one.lower()}.") for one in (topic, other)]
+        pairs.labels += [FOLLOWS, DOES_NOT]
+    return pairs
