@@ -1,4 +1,4 @@
-"""Prints the memory of this process, in MiB, before each trial of a search: ``python search_memory.py KERAS N_TRIALS``."""
+"""Prints the memory in MiB before each trial of a search: ``python search_memory.py KERAS N_TRIALS``."""
 
 from __future__ import annotations
 
