@@ -291,6 +291,7 @@ def test_catch_names_the_exceptions_that_are_survived():
     assert len(tried()) == 1
 
 
+@pytest.mark.nightly
 def test_an_interrupted_trial_continues_from_its_checkpoint_under_its_number():
     class Interrupted(transformers.TrainerCallback):
         at = 3

@@ -20,6 +20,7 @@ from tf_hfwb.trainer.search.search_trial import (
     TrialOutcome,
     TrialRecord,
     TrialState,
+    TrialStoppedError,
 )
 from tf_hfwb.trainer.search.trial_parameters import arguments_of_trial, check_params
 from tf_hfwb.trainer.trainer_reporting import RunOfTrial
@@ -153,6 +154,9 @@ class SearchMethods(EvaluationPoints):
                 objective = _values(self.objective)
                 run = self._reporting.end_trial(TrialState.COMPLETE, objective)
                 return TrialOutcome(objective, self._events.state.global_step, run)
+        except TrialStoppedError:
+            self._events.call("on_train_end")  # As transformers does.
+            raise
         finally:
             self._trial = self._hear_evaluation = self._run_of_trial = None
             self._events.trial_state = {}
