@@ -23,7 +23,8 @@
   its callbacks.
 * ``fit_callbacks.py``: the callbacks that arguments ask for; ``training_fit.py``: run ``fit`` and sum it up;
   ``trainer_reporting.py``: the W&B run that hears of it; ``batch_size_search.py``: smaller batches where the first
-  step does not fit into the memory; ``memory_metrics.py``: how much memory is used.
+  step does not fit into the memory; ``trainer_pickling.py``: what another process makes a trainer of;
+  ``memory_metrics.py``: how much memory is used.
 * ``progress/``: what a user sees of a training: the bar, and a table at the end.
 * ``search_methods.py``: the search for hyperparameters, and the training of one trial; ``search/``: how it is done.
 * ``reporting_methods.py``: methods by which scripts print and save metrics and state; ``metric_texts.py``: metrics as

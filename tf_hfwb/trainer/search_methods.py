@@ -43,6 +43,9 @@ class SearchMethods(EvaluationPoints):
 
     if TYPE_CHECKING:
 
+        def add_callback(self, callback: Any) -> None:
+            """That of the trainer."""
+
         def train(self, resume_from_checkpoint: str | bool | None = None) -> TrainOutput:
             """That of the trainer."""
 

@@ -33,7 +33,7 @@ def added_attributes(trainer: Any, base: type, made: set[str]) -> dict[str, Any]
 
 def make_again(kind: type, base: type, arguments: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
     """A trainer of a class of the user's, whose own constructor is not called."""
-    trainer = kind.__new__(kind)
+    trainer: Any = object.__new__(kind)
     vars(trainer).update(attributes)
     base.__init__(trainer, **arguments)  # type: ignore[misc]
     return trainer

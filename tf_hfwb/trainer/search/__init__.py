@@ -6,5 +6,7 @@
 * ``optuna_backend.py``: the backend optuna; ``optuna_study.py``: its study; ``repeatable_sampler.py``: the same seed,
   the same trials; ``trial_claims.py``: which process trains which trial; ``optuna_private.py``: every private name of
   optuna that is used.
+* ``ray_backend.py``: the backend ray; ``ray_trial.py``: a trial in a process of its own.
+* ``wandb_backend.py``: the backend wandb, whose trials are those of a sweep.
 * ``search_report.py``: what was found, in words and in a W&B run; ``parallel_coordinates.py``: as a picture.
 """

@@ -56,7 +56,7 @@ class _RaySearch:
             raise SettingError("direction", list(search.directions), expected="one, as Ray's schedulers compare by one")
         if search.args.ray_scope not in _SCOPES:
             raise SettingError("ray_scope", search.args.ray_scope, accepted=list(_SCOPES))
-        self._scheduler = self._options.get("scheduler") or FIFOScheduler()
+        self._scheduler = self._options.get("scheduler") or FIFOScheduler()  # type: ignore[no-untyped-call]
         self._check_scheduler()
         self._space = (search.hp_space or default_hp_space_ray)(None)
         self._check_space()
@@ -114,7 +114,7 @@ class _RaySearch:
         search, options = self._search, self._options
         pauses = isinstance(self._scheduler, (PopulationBasedTraining, HyperBandScheduler))
         task = RayTask(
-            search=ray.cloudpickle.dumps(search),
+            search=ray.cloudpickle.dumps(search),  # type: ignore[no-untyped-call]
             directory=os.getcwd(),
             environment=_shared_environment(os.environ),
             threads=max(1, math.ceil(self._resources.get("cpu", 1))),
@@ -143,7 +143,7 @@ class _RaySearch:
                 verbose=options.get("verbose", 1),
                 failure_config=tune.FailureConfig(max_failures=options.get("max_failures", _MAX_FAILURES)),
                 checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=2 if task.saves else None,
+                    num_to_keep=4 if task.saves else None,
                     checkpoint_frequency=1 if task.saves else 0,
                     checkpoint_at_end=False,
                 ),

@@ -61,8 +61,9 @@ class RayTrial(tune.Trainable):
     _output_dir: pathlib.Path
     _reporter: _Reporter
 
-    def setup(self, config: dict[str, Any], task: RayTask) -> None:
+    def setup(self, config: dict[str, Any], **given: Any) -> None:
         """Prepare the process, and make the trainer anew."""
+        task: RayTask = given["task"]
         os.chdir(task.directory)
         os.environ.update(task.environment)
         import tensorflow as tf
@@ -140,9 +141,9 @@ class RayTrial(tune.Trainable):
             copy_checkpoint(self._directory / checkpoint_name(saved.step), pathlib.Path(checkpoint_dir))
         pathlib.Path(checkpoint_dir, _FACTS).write_text(json.dumps(facts))
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
+    def load_checkpoint(self, checkpoint: Any) -> None:
         """Resume from a checkpoint, this trial's own or another one's."""
-        facts = json.loads(pathlib.Path(checkpoint_dir, _FACTS).read_text())
+        facts = json.loads(pathlib.Path(checkpoint, _FACTS).read_text())
         if "step" not in facts:  # It was not saved: the trial begins anew.
             return
         if facts["trial"] != self.trial_id:
@@ -152,7 +153,7 @@ class RayTrial(tune.Trainable):
         kept = pathlib.Path(self.logdir, "resumed")
         shutil.rmtree(kept, ignore_errors=True)
         name = checkpoint_name(facts["step"])
-        copy_checkpoint(pathlib.Path(checkpoint_dir, name), kept)
+        copy_checkpoint(pathlib.Path(checkpoint, name), kept)
         self._checkpoint = kept / name
 
     def cleanup(self) -> None:
@@ -162,7 +163,7 @@ class RayTrial(tune.Trainable):
             self._thread.join(_PATIENCE)
 
 
-class _Reporter(TrainerCallback):
+class _Reporter(TrainerCallback):  # type: ignore[misc]
     """Hands evaluations to Ray's thread, and lets the training wait until it has decided.
 
     Args:

@@ -143,7 +143,7 @@ class _Sweep:
     def _mark_pruned(self, run: Any) -> None:
         """In the run on the server, as this one has ended."""
         try:
-            there = wandb.Api().run(run.path)
+            there: Any = wandb.Api().run(run.path)
             there.tags = [*there.tags, TrialState.PRUNED.value]
             there.summary["trial/state"] = TrialState.PRUNED.value
             there.update()
