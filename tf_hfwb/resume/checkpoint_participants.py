@@ -18,6 +18,7 @@ FIRST_STEP = "StopAfterSteps"
 KERAS_CALLBACKS = "GuestStates"
 METRICS_LOGGER = "WandbMetricsLogger"
 PLATEAU = "ReduceRateOnPlateau"
+STREAM = "StreamCheckpoints"
 TABLES = "WandbEvalTable"
 TOKENS = "TokenTotals"
 TOTALS = "TrainingTotals"
@@ -25,7 +26,7 @@ TRAINER_CALLBACKS = "TrainerCallbacks"
 TRAINING_LOG = "TrainingLog"
 
 # The trainer adds these by itself. A user who leaves the trainer has not lost anything without them.
-ADDED_BY_THE_TRAINER = frozenset({FIRST_STEP, TOKENS, TOTALS, TRAINING_LOG})
+ADDED_BY_THE_TRAINER = frozenset({FIRST_STEP, STREAM, TOKENS, TOTALS, TRAINING_LOG})
 
 
 class Participant(Protocol):
@@ -107,6 +108,9 @@ STATE_CHECKS: dict[str, Check] = {
     EVALUATIONS: record({}, {"metrics": table(number)}),
     KERAS_CALLBACKS: table(record({}, dict.fromkeys(_KERAS_COUNTS, optional(number)), exact=True)),
     FIRST_STEP: record({}, {"first_step": whole()}),
+    STREAM: record(
+        {**dict.fromkeys(("pass_number", "block", "batch"), whole()), "state": optional(table(anything))}, exact=True
+    ),
     TOKENS: record({}, {"tokens": whole()}),
     TOTALS: record({}, {"losses": number, "batches": whole()}),
     TABLES: record({}, {"evaluations": whole()}),

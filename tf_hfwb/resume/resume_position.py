@@ -23,6 +23,7 @@ class Position:
         epoch: The epoch that continues, from 0.
         batch: The batch of that epoch that comes next, from 0.
         batches: The batches of all epochs so far; what ``training_batches`` takes as ``start_step``.
+        stream: Where a stream of data can be entered to get there; empty for other data.
 
     Example:
         >>> Position(step=10, epoch=1, batch=2, batches=10)
@@ -35,6 +36,7 @@ class Position:
     epoch: int = 0
     batch: int = 0
     batches: int = 0
+    stream: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __bool__(self) -> bool:
         return self.step > 0 or self.batches > 0

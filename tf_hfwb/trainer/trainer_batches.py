@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
+from tf_hfwb.data.stream_batches import is_stream
+from tf_hfwb.data.stream_positions import StreamPosition, StreamPositions
 from tf_hfwb.data.tf_data import is_tf_data
 from tf_hfwb.data.unbatched_tf_data import as_batches_or_samples
 from tf_hfwb.errors import DataError, SettingError
@@ -30,12 +32,14 @@ class TrainingData:
         data: All data that they were made of.
         position: Where the training begins, in the epochs of these batches.
         token_counts: Where the tokens of the batches are counted; None if they are not.
+        stream_positions: Where blocks of a stream begin; None for other data.
     """
 
     batches: Batches
     data: Any
     position: Position
     token_counts: TokenCounts | None
+    stream_positions: StreamPositions | None
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class BatchFactory:
         """
         args, data = self.args, as_batches_or_samples(self.model, train_dataset)
         remaining = remaining_data(data, position)
+        known = StreamPosition(**position.stream) if position.stream else None
+        stream_positions = StreamPositions(known) if is_stream(data) else None
         batches = training_batches(
             remaining.data,
             self.train_batch_size,
@@ -86,6 +92,7 @@ class BatchFactory:
             start_step=remaining.skipped_batches,
             group_by_length=args.group_by_length,
             length_column_name=args.length_column_name,
+            stream_positions=stream_positions,
             **self._options(),
         )
         if remaining.counted_batches is not None:
@@ -96,7 +103,9 @@ class BatchFactory:
         if counts is not None:
             padding = getattr(self.processing_class, "pad_token_id", None)
             batches = count_tokens(batches, counts, self.model, padding, args.counted_tokens)
-        return TrainingData(batches, data, remaining.position, counts)
+        # Of a stream, whose passes follow each other without an end, the whole training is one epoch.
+        data = data if stream_positions is None else batches.dataset
+        return TrainingData(batches, data, remaining.position, counts, stream_positions)
 
     def evaluations(self, eval_dataset: Any, *, needs_labels: bool = True) -> dict[str, Batches]:
         """The batches of each dataset that is to be evaluated.

@@ -9,6 +9,7 @@ from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.fit.stop_after_steps import first_step_of
+from tf_hfwb.resume.checkpoint_participants import STREAM
 from tf_hfwb.resume.find_checkpoint import find_checkpoint
 from tf_hfwb.resume.restore import resume_from, warn_of_other_data
 from tf_hfwb.resume.resume_position import Position
@@ -64,7 +65,7 @@ def training_position(args: TFTrainingArguments, checkpoint: Checkpoint | None) 
         return Position()
     state = TrainerState.read(checkpoint)
     state.check_resumable(checkpoint.path)
-    position = state.position
+    position = dataclasses.replace(state.position, stream=state.callbacks.get(STREAM) or {})
     if args.ignore_data_skip:
         return dataclasses.replace(position, batch=0, batches=position.batches - position.batch)
     return position
