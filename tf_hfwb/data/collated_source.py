@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def collated_source(dataset: datasets.Dataset, data_collator: Collator, options:
     samples = _collate_samples(collate, len(dataset), dataset.column_names)
     selection = options.roles.select({name: value.dtype.kind in "if" for name, value in samples[0].items()})
     names = [*selection.inputs, *selection.labels]
-    specs = [_spec(name, [sample[name] for sample in samples]) for name in names]
+    specs = [sampled_spec(name, [sample[name] for sample in samples]) for name in names]
     return Source(len(dataset), fingerprint_of_all, _gatherer(collate, selection, names, specs), is_graph=False)
 
 
@@ -62,7 +62,7 @@ def _collating(dataset: datasets.Dataset, data_collator: Collator, options: Sour
         is_alone = options.threads is None or options.threads == 1
         with seeded_global_generators(seed, step) if is_alone else contextlib.nullcontext():
             batch = collator(dataset.__getitems__(indices.tolist()), step)
-        return {name: _as_array(value) for name, value in batch.items() if value is not None}
+        return as_arrays(batch)
 
     return collate
 
@@ -80,7 +80,7 @@ def _gatherer(
         tensors = tf.numpy_function(in_order, [indices, step], [spec.dtype for spec in specs])
         size = indices.shape[0]  # Known where all batches are full.
         batch = {
-            name: tf.ensure_shape(tensor, [size, *spec.shape[1:]])
+            name: tf.ensure_shape(tensor, [size, *spec.shape])
             for name, tensor, spec in zip(names, tensors, specs, strict=True)
         }
         return selection.arrange(batch)
@@ -101,7 +101,12 @@ def _collate_samples(collate: Collate, num_samples: int, columns: list[str]) -> 
         ) from error
 
 
-def _spec(name: str, arrays: list[Array]) -> tf.TensorSpec:
+def sampled_spec(name: str, arrays: list[Array]) -> tf.TensorSpec:
+    """The shape of a row of a column and its type, of two batches of different rows and sizes.
+
+    Raises:
+        DataError: They have different numbers of axes.
+    """
     import tensorflow as tf
 
     ranks = {array.ndim for array in arrays}
@@ -115,7 +120,12 @@ def _spec(name: str, arrays: list[Array]) -> tf.TensorSpec:
     is_tokens = first.dtype == np.int64 and first.ndim <= 3
     sizes = zip(*(array.shape[1:] for array in arrays), strict=True)
     shape = [None if is_tokens or len(set(axis)) > 1 else axis[0] for axis in sizes]
-    return tf.TensorSpec([None, *shape], first.dtype)
+    return tf.TensorSpec(shape, first.dtype)
+
+
+def as_arrays(batch: Mapping[str, Any]) -> dict[str, Array]:
+    """A collator's batch in the types that models get: int64 for integers and bools, float32 for floats."""
+    return {name: _as_array(value) for name, value in batch.items() if value is not None}
 
 
 def _as_array(value: Any) -> Array:

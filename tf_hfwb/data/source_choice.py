@@ -34,7 +34,7 @@ def source_of(data: Any, options: SourceOptions) -> Source:
 
 
 def _dataset_types(datasets: Any) -> tuple[type, ...]:
-    return datasets.Dataset, datasets.DatasetDict, datasets.IterableDataset, datasets.IterableDatasetDict
+    return datasets.Dataset, datasets.DatasetDict, datasets.IterableDatasetDict
 
 
 def _check_dataset(data: Any, datasets: Any) -> None:
@@ -42,12 +42,6 @@ def _check_dataset(data: Any, datasets: Any) -> None:
         raise DataError(
             f"A {type(data).__name__} with the splits {list(data)} was given. Expected one of its datasets. "
             f"Pick a split, for example data[{next(iter(data), 'train')!r}]."
-        )
-    if isinstance(data, datasets.IterableDataset):
-        raise DataError(
-            "A datasets.IterableDataset was given, whose rows cannot be fetched by index. Expected a datasets.Dataset. "
-            "Load it without streaming=True, collect it with datasets.Dataset.from_generator, or pass a batched "
-            "tf.data.Dataset.from_generator(...)."
         )
     if len(data) == 0:
         raise DataError(
