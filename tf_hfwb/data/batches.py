@@ -118,6 +118,8 @@ def training_batches(
             - ``datasets.Dataset`` with tokenised or numeric columns. The columns ``label`` and ``label_ids`` become
               ``labels``; integers and bools become int64, floats float32; rows of unequal length are padded to the
               longest of the batch.
+              With ``set_transform`` or ``with_transform`` the rows are what the transform makes of any columns: texts
+              are tokenised, images are decoded and augmented as they are read.
             - ``datasets.IterableDataset``: the same columns. Blocks of 1000 rows are shuffled, each pass anew, and
               ``set_epoch`` is called before each pass; ``fit`` needs ``steps_per_epoch``, as its length is unknown.
               Starting at a late step reads the rows before it, unless ``stream_positions`` knows a block near it.

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tf_hfwb.data.arrow_columns import check_labels
 from tf_hfwb.data.column_roles import Selection
 from tf_hfwb.data.column_source import column_kinds
+from tf_hfwb.data.computed_rows import computes_rows
 from tf_hfwb.data.datasets_private import fingerprint, stored_chunks
 from tf_hfwb.data.sample_source import Collator, Source, SourceOptions
 from tf_hfwb.data.step_randomness import seeded_by_step, seeded_global_generators
@@ -39,7 +40,7 @@ def collated_source(dataset: datasets.Dataset, data_collator: Collator, options:
         DataError: The collator fails on these rows or returns no mapping of arrays.
     """
     fingerprint_of_all = fingerprint(dataset)  # That of the columns which are selected below is another one.
-    if dataset.format["type"] != "custom":  # A transform may need columns that the model does not know.
+    if not computes_rows(dataset):  # A transform may need columns that the model does not know.
         kinds = column_kinds(dataset)
         columns = options.roles.columns_for_collator(kinds)
         for name in options.roles.label_columns(kinds):
@@ -47,7 +48,7 @@ def collated_source(dataset: datasets.Dataset, data_collator: Collator, options:
                 check_labels(name, stored_chunks(dataset, name))
         dataset = dataset.select_columns(columns)
     collate = _collating(dataset, data_collator, options)
-    samples = _collate_samples(collate, len(dataset), dataset.column_names)
+    samples = _collate_samples(collate, dataset)
     selection = options.roles.select({name: value.dtype.kind in "if" for name, value in samples[0].items()})
     names = [*selection.inputs, *selection.labels]
     specs = [sampled_spec(name, [sample[name] for sample in samples]) for name in names]
@@ -88,16 +89,19 @@ def _gatherer(
     return gather
 
 
-def _collate_samples(collate: Collate, num_samples: int, columns: list[str]) -> list[dict[str, Array]]:
+def _collate_samples(collate: Collate, dataset: datasets.Dataset) -> list[dict[str, Array]]:
     """Two batches of different rows and sizes, to find axes whose size varies."""
-    rows = np.unique(np.linspace(0, num_samples - 1, SAMPLED_ROWS, dtype=np.int64))
+    rows = np.unique(np.linspace(0, len(dataset) - 1, SAMPLED_ROWS, dtype=np.int64))
     try:
         return [collate(rows[:1], 0), collate(rows, 0)]
     except Exception as error:
+        has_transform = computes_rows(dataset)
         raise DataError(
-            f"data_collator failed on rows {rows.tolist()} with the columns {columns} ({error}). Expected a callable "
-            f'that turns a list of dicts into a dict of arrays. Check that it is made with return_tensors="np" and '
-            f"that the columns it reads are there (remove_unused_columns=False keeps all)."
+            f"{'The transform of the dataset, or data_collator,' if has_transform else 'data_collator'} failed on rows "
+            f"{rows.tolist()} with the columns {dataset.column_names} ({error}). Expected a callable that turns a list "
+            f'of dicts into a dict of arrays. Check that it is made with return_tensors="np" and that the columns it '
+            f"reads are there (remove_unused_columns=False keeps all)"
+            f"{'; pass processing_class=tokenizer to pad rows of unequal length.' if has_transform else '.'}"
         ) from error
 
 

@@ -58,6 +58,17 @@ def stored_chunks(dataset: datasets.Dataset, name: str) -> Iterator[pa.Array]:
             yield chunk
 
 
+def all_chunks(dataset: datasets.Dataset, name: str) -> list[pa.Array]:
+    """One column chunk by chunk, with the rows that are not selected, too."""
+    return [chunk for chunk in dataset.data.column(name).chunks if len(chunk)]
+
+
+def row_numbers(dataset: datasets.Dataset) -> list[pa.Array] | None:
+    """Which of all rows the selected ones are (``_indices``), chunk by chunk; None where they are all rows in order."""
+    indices = getattr(dataset, "_indices", None)
+    return None if indices is None else [chunk for chunk in indices.column(0).chunks if len(chunk)]
+
+
 def stored_size(dataset: datasets.Dataset, names: list[str]) -> int:
     """About how many bytes the named columns take (``nbytes`` knows nothing of ``_indices``)."""
     table = dataset.data.table.select(names)

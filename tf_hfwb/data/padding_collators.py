@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from tf_hfwb.data.computed_rows import computes_rows
 from tf_hfwb.data.padding import IGNORED_LABEL
 from tf_hfwb.data.sample_source import SourceOptions
 
@@ -18,7 +19,7 @@ def without_padding_collator(data: Any, options: SourceOptions) -> SourceOptions
     """
     collator: Any = options.data_collator
     transformers = sys.modules.get("transformers")  # Such a collator can only exist if it has been imported.
-    if collator is None or transformers is None or _computes_rows(data):
+    if collator is None or transformers is None or computes_rows(data):
         return options
     if type(collator) is transformers.DefaultDataCollator or collator is transformers.default_data_collator:
         return replace(options, data_collator=None, processing_class=None, pad_to_multiple_of=None, max_length=None)
@@ -43,8 +44,3 @@ def without_padding_collator(data: Any, options: SourceOptions) -> SourceOptions
         pad_to_multiple_of=collator.pad_to_multiple_of,
         max_length=widths[collator.padding],
     )
-
-
-def _computes_rows(data: Any) -> bool:
-    datasets = sys.modules.get("datasets")
-    return datasets is not None and isinstance(data, datasets.Dataset) and data.format["type"] == "custom"

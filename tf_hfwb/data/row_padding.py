@@ -58,13 +58,21 @@ def pad_table(
     """The columns of one batch in the order of ``layouts``; an ``attention_mask`` that the table lacks is made."""
     table = table.combine_chunks()
     columns = {name: layouts[name].read(name, table.column(name).chunk(0)) for name in table.column_names}
+    return pad_batch(columns, layouts, pads, rules)
+
+
+def pad_batch(
+    columns: Mapping[str, Column], layouts: Mapping[str, ColumnLayout], pads: Mapping[str, int], rules: PadRules
+) -> list[Array]:
+    """The columns of one batch in the order of ``layouts``, as :func:`pad_table`."""
+    columns = dict(columns)
     if "attention_mask" in layouts and "attention_mask" not in columns:
         tokens = columns["input_ids"]
         columns["attention_mask"] = Column(np.ones(tokens.values.shape, np.int8), tokens.lengths)
     return [
         pad_column(columns[name], pads[name], rules)
         if name in pads
-        else columns[name].values.astype(final_type(columns[name].values))
+        else columns[name].values.astype(final_type(columns[name].values), copy=False)
         for name in layouts
     ]
 

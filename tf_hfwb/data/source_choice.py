@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from tf_hfwb.data.computed_rows import computes_rows, default_collator
 from tf_hfwb.data.sample_source import Source, SourceOptions
 from tf_hfwb.errors import DataError
 
@@ -30,6 +31,8 @@ def source_of(data: Any, options: SourceOptions) -> Source:
 
     if options.data_collator is not None:
         return collated_source(data, options.data_collator, options)
+    if computes_rows(data):
+        return collated_source(data, default_collator(options), options)
     return columns_source(data, options) if is_kept_in_memory(data, options) else stored_source(data, options)
 
 

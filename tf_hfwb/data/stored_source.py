@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from tf_hfwb.data.arrow_columns import ColumnLayout, check_labels
 from tf_hfwb.data.column_roles import Selection
-from tf_hfwb.data.column_source import column_kinds, refuse_transform
+from tf_hfwb.data.column_source import column_kinds
 from tf_hfwb.data.data_checks import check_classes, check_width
-from tf_hfwb.data.datasets_private import fingerprint, stored_chunks, stored_size
+from tf_hfwb.data.datasets_private import all_chunks, fingerprint, row_numbers, stored_chunks, stored_size
 from tf_hfwb.data.padding import PadRules
-from tf_hfwb.data.row_padding import column_spec, pad_table, pad_values
+from tf_hfwb.data.row_padding import column_spec, pad_batch, pad_values
 from tf_hfwb.data.sample_source import Source, SourceOptions
+from tf_hfwb.data.stored_rows import StoredRows
 
 if TYPE_CHECKING:
     import datasets
@@ -41,19 +43,21 @@ def stored_source(dataset: datasets.Dataset, options: SourceOptions) -> Source:
     their number, but for what ``datasets`` itself keeps for each chunk of a file.
 
     Raises:
-        DataError: The dataset computes rows on access, or a column cannot be used or does not fit the model.
+        DataError: A column cannot be used or does not fit the model.
     """
-    refuse_transform(dataset)
     selection = options.roles.select(column_kinds(dataset))
     layouts = _check_columns(dataset, selection, options)
     rules = PadRules.of(options.processing_class, selection.labels, options.pad_to_multiple_of, options.max_length)
-    rows = dataset.select_columns(list(layouts)).with_format("arrow")
+    stored = {name: StoredRows(all_chunks(dataset, name), layout) for name, layout in layouts.items()}
+    numbers = row_numbers(dataset)
+    selected = None if numbers is None else StoredRows(numbers, ColumnLayout((), 1, 1, False, b""))
     selection, layouts = options.with_mask(selection, rules, layouts)
     pads = pad_values(layouts, rules)
     specs = {name: column_spec(layout, name in pads, rules) for name, layout in layouts.items()}
 
     def read(indices: Array) -> list[Array]:
-        return pad_table(rows[indices.tolist()], layouts, pads, rules)
+        rows = indices if selected is None else selected.read(indices).values.astype(np.int64)
+        return pad_batch({name: column.read(rows) for name, column in stored.items()}, layouts, pads, rules)
 
     return Source(len(dataset), fingerprint(dataset), _gatherer(read, selection, specs), is_graph=False)
 

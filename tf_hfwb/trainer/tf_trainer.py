@@ -156,7 +156,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         self.callbacks = check_trainer_callbacks(() if callbacks is None else callbacks, self.args)
         self._given, self._created = optimizers, (None, None)
-        self._position, self._default_data = Position(), None
+        self._position, self._stream_start, self._default_data = Position(), None, None
         self._gen_kwargs: Mapping[str, Any] = {}
         self._ignore_keys_for_eval = None
         self._has_trained = False
