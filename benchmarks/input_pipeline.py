@@ -1,4 +1,4 @@
-"""Iterating over one epoch: our pipelines, transformers' ``prepare_tf_dataset``, ``to_tf_dataset``, a ``DataLoader``.
+"""Iterating over epochs: our pipelines, transformers' ``prepare_tf_dataset``, ``to_tf_dataset``, a ``DataLoader``.
 
     python benchmarks/input_pipeline.py                                 # about ten minutes on two quiet cores
     python benchmarks/input_pipeline.py --torch-python venv/bin/python  # with PyTorch, of an environment that has it
@@ -8,8 +8,8 @@ the first two, which do it without one. ``DataLoader`` gets its rows from a list
 environment with PyTorch need not have ``datasets``; the others get them from a dataset on disk. Columns, each a median
 over the runs with its standard error:
 
-* ``samples/s``: samples a second after the first batch; ``ratio``: that of ``prepare_tf_dataset`` is 1, by the runs of
-  the same turn;
+* ``samples/s``: samples a second after the first batch, over as many epochs as take two seconds; ``ratio``: that of
+  ``prepare_tf_dataset`` is 1, by the runs of the same turn;
 * ``first``: milliseconds from the dataset, which is loaded, to the first batch;
 * ``memory``: MiB by which the peak of the process's memory has risen since the dataset was loaded.
 """
@@ -31,6 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 BATCH_SIZE = 32
+SECONDS = 2.0
 OURS = ("training_batches", "training_batches, from files", "training_batches, collator")
 THEIRS = ("prepare_tf_dataset", "to_tf_dataset")
 TORCH = "DataLoader"
@@ -138,10 +139,13 @@ def measure(pipeline: str, kind: str, path: pathlib.Path) -> None:
     """Print one run's numbers, in a process of its own."""
     make = of_torch(kind, path) if pipeline == TORCH else of_tensorflow(pipeline, kind, path)
     before, began = memory(), time.perf_counter()
-    batches = iter(make())
+    made = make()
+    batches = iter(made)
     next(batches)
     first = time.perf_counter()
     number = sum(1 for _ in batches)
+    while time.perf_counter() - first < SECONDS:
+        number += sum(1 for _ in made)
     rate = number * BATCH_SIZE / (time.perf_counter() - first)
     print(json.dumps({"rate": rate, "first": 1e3 * (first - began), "memory": memory() - before}))
 
