@@ -15,6 +15,7 @@ import signal
 import struct
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -215,11 +216,12 @@ class Watch:
         self._outside = outside
         (outside / "secret").write_bytes(SECRET)
         self._inside: str | None = None
+        self._others: set[int | None] = set()  # threads that have nothing to do with the case, as the W&B client's
         self.touched: list[str] = []
         sys.addaudithook(self._hear)  # Stays until the process ends, and is deaf between cases.
 
     def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
-        if self._inside is None:
+        if self._inside is None or threading.get_ident() in self._others:
             return
         if event == "open" and isinstance(arguments[0], (str, bytes)):
             path = os.path.abspath(os.fsdecode(arguments[0]))
@@ -244,6 +246,7 @@ class Watch:
         gc.disable()  # What tests before have left to it, directories of the client, would be removed within this case.
         before, began = signal.signal(signal.SIGALRM, too_long), time.process_time()
         signal.setitimer(signal.ITIMER_REAL, 3 * SECONDS, 1)  # The machine may be busy.
+        self._others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
         self._inside, self.touched, tempfile.tempdir = str(inside), [], str(inside)
         try:
             call()

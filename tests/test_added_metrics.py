@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 import pytest
 import tiny
-from helpers import KERASES, classifier, finish, history, nightly, records, samples
+from helpers import classifier, finish, history, nightly, records, samples
 
 from tf_hfwb import (
     EarlyStopping,
@@ -102,6 +102,7 @@ def test_added_metrics_of_a_training_that_goes_on(kind, caplog):
     assert not [record for record in caplog.records if record.name == "tf_hfwb"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize("strategy", ["steps", "epoch"])
 def test_added_metrics_beside_evaluations_of_the_trainer(kind, strategy, caplog):
@@ -211,7 +212,7 @@ def test_an_array_of_one_element_is_its_number(kind, caplog):
     assert not [record for record in caplog.records if record.name == "tf_hfwb"]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_what_is_no_number_is_told_of_once(kind, caplog):
     keras = importlib.import_module(kind)
 

@@ -77,6 +77,7 @@ def test_a_setter_refuses_values_and_makes_plain_words():
 # Devices
 
 
+@pytest.mark.nightly
 def test_tensorflow_is_imported_only_by_members_about_devices():
     code = """if True:
         import sys
@@ -109,6 +110,7 @@ def test_the_strategy_is_that_in_whose_scope_it_is_asked_for():
     assert TFTrainingArguments().strategy is not inner
 
 
+@pytest.mark.nightly
 def test_several_devices_are_counted():
     code = """if True:
         import tensorflow as tf

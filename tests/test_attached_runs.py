@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 import wandb
-from helpers import KERASES, classifier, eval_rows, finish, history, records, samples, train_rows
+from helpers import KERASES, classifier, eval_rows, finish, history, nightly, records, samples, train_rows
 
 from tf_hfwb import (
     EarlyStopping,
@@ -107,7 +107,7 @@ def fail_in_the_second_epoch(kind):
     )
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("ended", ["by hand", "by with"])
 def test_after_an_exception_what_was_handed_over_is_in_the_run(kind, ended, caplog):
     others = threading.enumerate()

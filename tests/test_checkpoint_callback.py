@@ -19,7 +19,7 @@ import pytest
 import tf_keras
 import tiny
 import transformers
-from helpers import KERASES, finish, nightly, python, records
+from helpers import finish, nightly, python, records
 
 from tf_hfwb import (
     EarlyStopping,
@@ -82,7 +82,7 @@ def same(left, right) -> bool:
 # -- when ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize(
     ("save_freq", "steps"), [("epoch", [5, 10]), (3, [3, 6, 9, 10]), (5, [5, 10]), (1, list(range(1, 11)))]
 )
@@ -220,6 +220,7 @@ def test_modes_of_logging(monkeypatch):
         WandbModelCheckpoint("out", artifact_name="org/name")
 
 
+@pytest.mark.nightly
 def test_a_name_does_not_lead_to_what_another_training_wrote():
     for name in ("first", "second"):
         model = model_of("keras")
@@ -234,7 +235,7 @@ def test_a_name_does_not_lead_to_what_another_training_wrote():
         load_model("model-first:final")
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_ends_with_the_best_weights(kind):
     model = model_of(kind)
     callback = WandbModelCheckpoint("out", monitor="val_loss", load_best_at_end=True, log_model="end")
@@ -304,6 +305,7 @@ def test_goes_on_as_if_nothing_had_happened(kind, name):
     assert steps_in("again") == [found for found in steps_in("out") if found > step]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_goes_on_twice_within_an_epoch_and_at_its_end(kind):
     straight = model_of(kind)
@@ -318,7 +320,7 @@ def test_goes_on_twice_within_an_epoch_and_at_its_end(kind):
         assert same(weights(straight), weights(model)), stops
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_the_next_fit_begins_anew(kind):
     model = model_of(kind)
     train(model, [WandbModelCheckpoint("out", save_freq=7)])
@@ -328,6 +330,7 @@ def test_the_next_fit_begins_anew(kind):
     assert train(other, []).epoch == [0, 1]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_epochs_of_another_length_are_told(kind, caplog):
     train(model_of(kind), [WandbModelCheckpoint("out", save_freq=7)], epochs=3)
@@ -353,7 +356,7 @@ def test_nothing_to_restore():
         restore(model, "empty")
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_what_does_not_fit_is_refused_and_changes_nothing(kind):
     keras = importlib.import_module(kind)
     train(model_of(kind), [WandbModelCheckpoint("out", save_freq=7)])
@@ -382,7 +385,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(kind):
         restore(uncompiled, "out/checkpoint-7")
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_other_data_is_refused_before_any_time_is_spent(kind):
     train(model_of(kind), [WandbModelCheckpoint("out", save_freq=4)], epochs=1)
     model = model_of(kind)
@@ -404,6 +407,7 @@ def test_other_data_is_refused_before_any_time_is_spent(kind):
 # -- the directory ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_stock_tools_open_a_checkpoint_of_transformers():
     model = tiny.bert()
     model.compile(tf_keras.optimizers.Adam(1e-3))
@@ -534,7 +538,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(caplog):
 # -- trouble ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_further_optimizers_are_not_forgotten_in_silence(kind, caplog):
     model = model_of(kind)
     train(model, [WandbModelCheckpoint("out")], epochs=1)
@@ -630,7 +634,7 @@ def test_handlers_are_given_back_and_notebooks_are_left_alone(monkeypatch):
     assert seen[-1] == before[0]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_a_signal_whose_save_fails(kind, caplog, monkeypatch):
     keras = importlib.import_module(kind)
     commit = Draft.commit
@@ -674,6 +678,7 @@ def test_names_of_what_is_no_checkpoint(caplog, recwarn):
     assert "Instead a fresh start is made." in caplog.text
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_waiting_for_the_disk_is_said_when_it_is_noticeable(kind, caplog, capsys, monkeypatch):
     commit = Draft.commit
@@ -694,6 +699,7 @@ def test_waiting_for_the_disk_is_said_when_it_is_noticeable(kind, caplog, capsys
     assert before.endswith("\n")  # on a line of its own.
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_states_that_nobody_takes_over_are_told_of(kind, caplog):
     keras = importlib.import_module(kind)

@@ -254,6 +254,7 @@ else:
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("way", "status"), [("exit", 3), ("raise", 1), ("thread", 0), ("fails", 3)])
 def test_what_was_taken_is_written_when_python_ends(way, status):
     ended = python("-c", ENDING, way, check=False)

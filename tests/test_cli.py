@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import wandb
 from helpers import python
 
 from tf_hfwb.cli import main
 
 
+@pytest.mark.nightly
 def test_show_prints_the_summary_without_a_terminal(capfd):
     with wandb.init(name="seen") as run:
         run.summary["accuracy"] = 0.75

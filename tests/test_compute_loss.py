@@ -99,6 +99,7 @@ def _arrays(predictions):
     return predictions if isinstance(predictions, tuple) else (predictions,)
 
 
+@pytest.mark.nightly
 def test_a_loss_written_as_for_pytorch():
     trainers = [trainer_of(tiny.bert(hidden_dropout_prob=0.3), tiny.classified(), kind) for kind in (TFTrainer, ByHand)]
     for trainer in trainers:
@@ -151,7 +152,7 @@ def test_a_model_without_a_loss_that_was_never_compiled(kind):
         np.testing.assert_allclose(np.asarray(new), old - 0.1 * gradient, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_what_layers_add_to_the_loss_is_added_once(kind):
     keras = importlib.import_module(kind)
 
@@ -168,7 +169,7 @@ def test_what_layers_add_to_the_loss_is_added_once(kind):
     assert outputs[1].training_loss == pytest.approx(outputs[0].training_loss, rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_the_mode_of_the_step_and_of_other_models(kind):
     """Without ``training`` the model is in the mode of the step, and a teacher does not train."""
     keras = importlib.import_module(kind)
@@ -286,6 +287,7 @@ def test_without_labels_there_is_no_loss():
     assert "test_loss" not in output.metrics
 
 
+@pytest.mark.nightly
 def test_outputs_are_needed_where_something_reads_them():
     class Forgetful(TFTrainer):
         def compute_loss(self, model, inputs, return_outputs=False):
@@ -307,6 +309,7 @@ def test_outputs_are_needed_where_something_reads_them():
 # -- everything else of a training stays -------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_rows_and_checkpoints_of_a_resumed_training(kind, tmp_path):
     """Every loss is recorded, and a training that resumes makes the same steps."""
@@ -331,6 +334,7 @@ def test_rows_and_checkpoints_of_a_resumed_training(kind, tmp_path):
     same_weights(expected.model, found.model)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_several_steps_in_an_execution_and_clipping(kind):
     data = tiny.named(samples(22))
@@ -347,6 +351,7 @@ def test_several_steps_in_an_execution_and_clipping(kind):
     same_weights(*models, tolerance=2e-6)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_mixed_precision(kind):
     keras = importlib.import_module(kind)

@@ -79,6 +79,7 @@ MODELS = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["bert", nightly("gpt2"), nightly("vit"), nightly("distilbert")])
 def test_models_of_transformers(name):
     make, data, compute = MODELS[name]
@@ -100,7 +101,7 @@ def test_models_of_transformers(name):
     assert len(fitted.history) > 1
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("logger_is", ["first", "last"])
 def test_results_are_monitored_logged_and_in_the_history(kind, logger_is, tmp_path):
     keras = importlib.import_module(kind)
@@ -133,7 +134,7 @@ def test_results_are_monitored_logged_and_in_the_history(kind, logger_is, tmp_pa
     assert save.best == pytest.approx(fitted.history["val_loss"][best])
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_by_steps_on_two_data_sets(kind):
     model = classifier(kind, learning_rate=0.05)
     data, other = samples(22), samples(9, seed=1)
@@ -164,7 +165,7 @@ def test_a_training_stays_as_it_is(kind):
     assert {"val_right", "val_matthews"} == more.keys() - logs.keys()
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_results_before_a_resume_are_in_the_epoch_that_goes_on(kind):
     def trained(model, start=0):
         data = training_batches(samples(22), 4, model=model, start_step=start)
@@ -314,6 +315,7 @@ def test_what_cannot_generate_is_refused_before_training():
         trainer_of(tiny.bert(), tiny.classified(), None).evaluate(num_beams=2)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["distilbert", "keras"])
 def test_preprocessed_predictions(name):
     is_bert = name == "distilbert"
@@ -405,7 +407,7 @@ NUMBERS = {"overall_f1": 0.5, "overall_by_1": 0.25, "array": 0.5, "tensor": 0.12
 
 
 @pytest.mark.filterwarnings("error::DeprecationWarning")
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_results_that_are_nested_or_no_numbers(kind, caplog):
     data = samples(8)
     fitted = fit(classifier(kind), data, WandbMetricsLogger(), ComputeMetrics(nested, data), batch_size=8)
@@ -433,7 +435,7 @@ def test_results_that_are_nested_in_the_trainer(caplog):
         trainer.evaluate()
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_loss_does_not_take_the_place_of_keras_s_own(kind, caplog):
     data = samples(8)
     for options, expected in (({"validation_data": data}, "val_computed_loss"), ({}, "val_loss")):
@@ -482,7 +484,7 @@ def test_what_cannot_work_is_refused_before_the_first_step(kind):
         np.testing.assert_array_equal(now, then)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_under_several_steps_per_execution(kind):
     model, (x, y) = classifier(kind, learning_rate=0.1, steps_per_execution=4), samples(40)
     seen = []

@@ -95,6 +95,7 @@ def test_each_position_is_equally_likely():
     assert (abs(np.bincount(first) - 100) < 40).all()
 
 
+@pytest.mark.nightly
 def test_order_is_the_same_in_a_new_process():
     code = (
         "import numpy as np; from tf_hfwb.data import training_batches; x = np.arange(9);"
@@ -451,6 +452,7 @@ def test_transformers_models_predict_with_and_without_labels(make_tokenizer):
         assert predictions.logits.shape == (5, 3)
 
 
+@pytest.mark.nightly
 def test_image_model_trains():
     config = transformers.ViTConfig(
         hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, image_size=4, patch_size=2
@@ -676,6 +678,7 @@ print("done")
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_replicas_share_every_batch(launcher):
     assert launcher.python(REPLICAS).stdout.strip() == "done"

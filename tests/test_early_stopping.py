@@ -196,7 +196,7 @@ def test_real_metrics_by_any_name(kind, monitor):
     assert stopping._higher is ("accuracy" in monitor)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_compiled_metric_says_itself_what_is_better(kind):
     keras = importlib.import_module(kind)
     model = tiny.functional(kind, metrics=[keras.metrics.MeanSquaredError(name="score")])
@@ -208,7 +208,7 @@ def test_a_compiled_metric_says_itself_what_is_better(kind):
     assert stopping._higher is False
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize(
     ("name", "make"),
     [
@@ -392,6 +392,7 @@ def test_stops_at_the_very_step_that_was_evaluated(kind, patience, best, stopped
     assert same(weights(trainer.model), weights_at(stopped or 15))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_can_stop_in_the_first_epoch_but_not_at_the_first_evaluation(kind):
     stopping = EarlyStopping("eval/score", mode="min")
@@ -416,6 +417,7 @@ def test_under_several_steps_per_execution(kind):
     assert same(weights(model), weights_at(2))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("tf_keras", {}), ("keras", {}), ("keras", {"load_best_model_at_end": True, "metric_for_best_model": "score"})],
@@ -447,6 +449,7 @@ def summary(found) -> dict:
     return {name: value for update in updates for name, value in update.items()}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("kind", "is_in_front"), [("tf_keras", True), nightly("tf_keras", False), ("keras", False)])
 def test_the_order_of_the_callbacks_does_not_matter_at_the_end(kind, is_in_front, caplog):
     stopping = EarlyStopping("val_x", mode="min", patience=2, restore_best_weights=True)
@@ -535,6 +538,7 @@ def counts(stopping) -> tuple:
     return tuple(getattr(stopping, name) for name in names)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_plain_fit_goes_on_and_says_when_the_best_weights_are_gone(kind, caplog):
     keras = importlib.import_module(kind)

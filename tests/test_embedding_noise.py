@@ -66,6 +66,7 @@ def test_it_is_there_in_training_only(name):
     assert len(noisy.model.weights) == len(plain.model.weights)
 
 
+@pytest.mark.nightly
 def test_a_resumed_training_draws_the_same_noise():
     options = {"save_strategy": "steps", "save_steps": 2}
     straight = trainer_of(tiny.gpt2(), tiny.next_words(), output_dir="straight", **options)

@@ -79,7 +79,7 @@ def test_a_list_in_a_wrong_order_is_put_right(package):
     assert {id(callback) for callback in mine} < {id(callback) for callback in ordered}
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_all_of_them_in_one_fit(kind, monkeypatch):
     monkeypatch.setenv("WANDB_WATCH", "all")
     monkeypatch.setenv("WANDB_LOG_MODEL", "end")
@@ -188,6 +188,7 @@ def test_they_are_not_ignored_where_the_environment_asks_for_checkpoints(monkeyp
     assert wandb_callbacks(monitor="val_loss", save_freq=np.int64(5), log_freq=np.int64(5))[-1]._policy.steps == 5
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("guest", ["EarlyStopping", "ReduceLROnPlateau"])
 def test_keras_callbacks_in_front_of_the_metric_they_monitor_are_told_of(kind, guest, caplog):

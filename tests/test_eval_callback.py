@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import wandb
-from helpers import KERASES, finish, records
+from helpers import finish, nightly, records
 
 from tf_hfwb import WandbEvalCallback, WandbMetricsLogger
 from tf_hfwb.errors import SettingError
@@ -68,7 +68,7 @@ def train(kind, callback_class=WandbClfEvalCallback):
     return model, x
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("callback_class", [WandbClfEvalCallback, WithoutLogs])
 def test_offline(kind, callback_class):
     model, x = train(kind, callback_class)
@@ -88,6 +88,7 @@ def test_offline(kind, callback_class):
     assert second["data"][0][2]["_type"] == "image-file"
 
 
+@pytest.mark.nightly
 def test_online_predictions_refer_to_the_samples(server):
     train("keras")
     finish()

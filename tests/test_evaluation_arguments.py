@@ -87,6 +87,7 @@ def test_the_model_at_the_start_is_evaluated_before_its_first_step(kind):
     np.testing.assert_allclose(found[0], before, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.nightly
 def test_a_resumed_training_does_not_start_again():
     options = {"report_to": "wandb", "eval_on_start": True, "eval_strategy": "steps", "eval_steps": 2}
     options |= {"save_strategy": "steps", "save_steps": 2, "output_dir": "out"}

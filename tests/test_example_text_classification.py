@@ -146,6 +146,7 @@ def test_own_words_are_learnt_evaluated_predicted_and_saved(capsys, tiny_config)
     assert "neutral" in fails(capsys, *flags, "--validation_file", write("more.csv", [("so so", "neutral")]))
 
 
+@pytest.mark.nightly
 def test_numbers_are_labels_and_a_json_file_stands_for_the_flags(capsys, tiny_config):
     rows = [{"sentence": f"text {i}", "id": i, "stars": (2, 10)[i % 2]} for i in range(10)]
     pathlib.Path("rows.json").write_text(json.dumps(rows))
@@ -238,6 +239,7 @@ def test_the_defaults_of_a_new_model_are_not_those_of_a_pretrained_one():
     assert (given.learning_rate, given.report_to) == (0.5, [])
 
 
+@pytest.mark.nightly
 def test_a_mistake_is_told_before_tensorflow_is_imported(tmp_path):
     write("train.csv", ROWS)
     write("val.csv", [("fine", "good")])

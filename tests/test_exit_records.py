@@ -8,7 +8,7 @@ import signal
 
 import pytest
 import tiny
-from helpers import KERASES, classifier, nightly, python, samples
+from helpers import classifier, nightly, python, samples
 from test_run_ends import MAIN, folder_of
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbMetricsLogger, WandbModelCheckpoint
@@ -53,6 +53,7 @@ def exit_code_of(run_id: str) -> int | None:
     return json.loads(python("-c", MAIN, "show", "--json", folder_of(run_id)).stdout)["exit_code"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_the_run_of_a_trainer_that_saves_nothing_has_its_end(kind, launcher):
     cases = {
@@ -75,7 +76,7 @@ def test_without_a_run_the_signal_does_what_it_did_before(launcher):
     assert "SIGTERM" not in ended.stderr
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_nothing_is_done_per_step_and_the_handler_is_given_back(kind):
     keras = importlib.import_module(kind)
     before = signal.getsignal(signal.SIGTERM)

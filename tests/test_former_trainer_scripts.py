@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tiny
 import transformers
-from helpers import KERASES, classifier, nightly, samples
+from helpers import classifier, nightly, samples
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.checkpoint.store import Store
@@ -61,6 +61,7 @@ def trained(dataset, model, **options):
 # -- single samples ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_single_samples_are_batched_shuffled_and_repeated():
     """As the same samples in arrays are; so every sample comes once an epoch, in another order each time."""
     trainer, output, weights = trained(features(), tiny.bert())
@@ -121,6 +122,7 @@ SAMPLES = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["keras", *map(nightly, ["words", "spans", "pictures", "tf_keras"])])
 def test_single_samples_of_other_kinds(kind):
     make, data = SAMPLES[kind]
@@ -132,7 +134,7 @@ def test_single_samples_of_other_kinds(kind):
     assert batched.evaluate()["eval_loss"] > 0
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_one_array_for_each_sample(kind):
     trainer, output, _ = trained(tf.data.Dataset.from_tensor_slices(samples(11)), classifier(kind), num_train_epochs=1)
     assert output.global_step == 3
@@ -170,6 +172,7 @@ def test_the_former_batches_of_evaluations():
     assert trainer.evaluate()["eval_loss"] == pytest.approx(expected["eval_loss"], rel=1e-5)
 
 
+@pytest.mark.nightly
 def test_what_was_distributed_is_refused():
     class Own(TFTrainer):
         def get_train_tfdataset(self):

@@ -120,6 +120,7 @@ def state_of(model) -> list[np.ndarray]:
     return [np.array(variable) for variable in variables]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "number", [60, pytest.param(300, marks=pytest.mark.nightly, id="many")], ids=lambda number: "few"
 )

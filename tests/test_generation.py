@@ -81,6 +81,7 @@ def test_decoder_only_models_continue_prompts_as_an_eager_generate_does(gpt2):
     gpt2.set_weights(weights)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("beams", [nightly(1), 2])
 def test_encoder_decoders_answer_as_an_eager_generate_does(t5, beams):
     rows = prompts()

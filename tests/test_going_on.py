@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 import tiny
-from helpers import KERASES, finish, history, nightly, train_rows
+from helpers import finish, history, nightly, train_rows
 
 from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, restore, training_batches
 from tf_hfwb.checkpoint.store import Store
@@ -141,6 +141,7 @@ def look(model):
     model.predict(x, verbose=0)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize(
     ("data", "spe", "stop"),
@@ -189,7 +190,7 @@ def test_what_stands_between_does_not_matter(kind, data, spe, stop):
     assert other.fit(**data(kind, Nowhere), epochs=1, verbose=0).epoch == [0]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_what_cannot_go_on_is_said_in_one_sentence(kind, caplog):
     keras = importlib.import_module(kind)
     x, y = samples()
@@ -226,7 +227,7 @@ def threads(others: Collection[threading.Thread] = ()) -> list[str]:
     return [thread.name for thread in found if thread not in others]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_fits_that_fail_leave_no_threads_and_lose_no_checkpoint(kind):
     """The cell of a notebook that is run again and again."""
     others = threading.enumerate()

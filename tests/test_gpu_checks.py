@@ -21,6 +21,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.nightly
 def test_without_a_gpu_it_says_so_and_claims_nothing():
     ended = run()
     assert (ended.returncode, ended.stdout) == (

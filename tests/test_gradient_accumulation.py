@@ -143,7 +143,7 @@ def test_the_smaller_group_at_the_end_of_an_epoch_makes_an_update_too(kind):
         assert row["train/samples_per_second"] / row["train/steps_per_second"] == pytest.approx(5.5)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_gradient_that_is_not_finite_skips_the_update_and_moves_the_loss_scale_once(kind):
     keras = importlib.import_module(kind)
     x, y = samples(16)
@@ -211,6 +211,7 @@ assert abs(found[1][3] - 48) <= 1, found
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", [nightly("bert"), "tf_keras", nightly("keras")])
 def test_replicas_add_up_their_own_batches(launcher, kind):
     launcher.python(MIRRORED, kind)
@@ -287,6 +288,7 @@ def test_groups():
     assert (BatchGroups(3).updates, BatchGroups(3).updates_before(7)) == (None, 3)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", KERASES)
 def test_data_of_unknown_length(kind, tmp_path):
     """The group at the end of a pass ends with it."""

@@ -84,6 +84,7 @@ def test_gradients_are_the_same_with_dropout(name):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["bert", *map(nightly, ["gpt2", "t5", "vit", "distilbert"])])
 def test_models_train_with_it(name):
     make, data = MODELS[name]

@@ -244,6 +244,7 @@ def test_a_training_resumes_in_the_middle_of_an_epoch(kind):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.nightly
 def test_another_order_than_before_is_said(caplog):
     trainer_of(max_steps=3, output_dir="out").train()
     trainer_of(max_steps=4, output_dir="out", group_by_length=True).train(resume_from_checkpoint=True)

@@ -24,6 +24,7 @@ def trainer_of(model, data, *, compute_metrics=None, **options):
     )
 
 
+@pytest.mark.nightly
 def test_outputs_are_left_out_of_predictions():
     trainer = trainer_of(tiny.t5(), tiny.answered())
     logits, hidden = trainer.predict(trainer.eval_dataset).predictions  # The configuration names the caches only.

@@ -67,6 +67,7 @@ def aligned(name: str, prediction) -> tuple[np.ndarray, np.ndarray]:
     return (logits[:, :-1], labels[:, 1:]) if name == "gpt2" else (logits, labels)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", [name if name in ("bert", "t5") else nightly(name) for name in MODELS])
 def test_losses_are_smoothed_in_training_and_evaluation(name):
     make, data = MODELS[name]
@@ -128,6 +129,7 @@ def test_another_trainer_of_the_same_model_has_its_own_factor():
     assert smoothing.evaluate()["eval_loss"] == smoothed
 
 
+@pytest.mark.nightly
 def test_smoothing_in_16_bits():
     model, data = tiny.bert(), tiny.classified()
     expected = trainer_of(model, data).evaluate()["eval_loss"]

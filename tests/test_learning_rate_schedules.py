@@ -254,11 +254,13 @@ def test_the_rate_falls_on_a_plateau(package, options):
     np.testing.assert_allclose(rates_of_rows(), plateau_by_hand(options, SCORES)[:-1], rtol=1e-6)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("options", [PLATEAU_OPTIONS[0], *map(nightly, PLATEAU_OPTIONS[1:])], ids=str)
 def test_plateaus_are_those_of_pytorch(options):
     np.testing.assert_allclose(plateau_by_hand(options, SCORES), with_pytorch(PLATEAUS, options, SCORES, PEAK))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("package", KERASES)
 def test_plateaus_are_counted_on_after_a_resume(package):
     options = PLATEAU_OPTIONS[1]

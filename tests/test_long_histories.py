@@ -60,6 +60,7 @@ def test_a_long_training_is_resumed_from_a_copy_of_one_checkpoint(kind, tmp_path
             piece.read()
 
 
+@pytest.mark.nightly
 def test_a_checkpoint_of_an_earlier_release_has_all_rows_in_one_file():
     train("tf_keras", 4)
     finish()
@@ -77,6 +78,7 @@ def test_a_checkpoint_of_an_earlier_release_has_all_rows_in_one_file():
     assert len(json.loads(pathlib.Path("out/checkpoint-2500", FACTS).read_text())["log_history"]) < 1000
 
 
+@pytest.mark.nightly
 def test_rows_that_are_damaged_or_gone_hinder_no_resume(caplog):
     train("tf_keras", 3)
     finish()

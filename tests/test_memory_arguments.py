@@ -129,6 +129,7 @@ def test_nothing_smaller_than_one_sample():
     assert trainer.args.per_device_train_batch_size == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("options", "after"),
     [nightly({}, 0), ({"auto_find_batch_size": True}, 2), nightly({"auto_find_batch_size": True}, -1)],

@@ -99,6 +99,7 @@ def test_models_train_in_16_bits(name, half):
     assert model.predict_function is None
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("half", ["bf16", nightly("fp16")])
 @pytest.mark.parametrize("name", ["bert", "keras", nightly("gpt2"), nightly("tf_keras")])
 def test_metrics_are_computed_of_float32(name, half):
@@ -123,6 +124,7 @@ def test_metrics_are_computed_of_float32(name, half):
     assert trainer.evaluate()["eval_loss"] == within["eval_loss"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("half", ["fp16", nightly("bf16")])
 @pytest.mark.parametrize("name", ["bert", nightly("tf_keras"), "keras"])
 def test_a_training_in_16_bits_resumes_where_it_stopped(name, half):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import transformers
-from helpers import KERASES, finish, nightly
+from helpers import finish, nightly
 from huggingface_hub import ModelCard
 from test_trainer import named, trainer_of
 
@@ -66,7 +66,7 @@ def test_the_card_of_a_script_for_glue():
     assert "Tracking" not in text
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_a_plain_model_before_any_training(kind):
     keras = __import__(kind)
     trainer = trainer_of(

@@ -234,6 +234,7 @@ def test_a_configuration_makes_the_same_optimizer_again(package, case):
     assert again.global_clipnorm == 0.5
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("package", ["tf_keras", nightly("keras")])
 def test_a_model_that_was_compiled_with_it_is_loaded(package):
     model = tiny.functional(package)
@@ -249,6 +250,7 @@ def test_a_model_that_was_compiled_with_it_is_loaded(package):
         np.testing.assert_array_equal(np.asarray(its), np.asarray(mine))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("package", ["keras", nightly("tf_keras")])
 def test_what_a_trainer_has_trained_is_saved_for_keras_itself(package):
     """Keras 3 does not import the class by itself: the file has the optimizer that the model was compiled with."""

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 import tiny
 import transformers
-from helpers import KERASES, eval_rows, finish, history, nightly, samples, train_rows
+from helpers import eval_rows, finish, history, nightly, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.errors import DataError, SettingError
@@ -209,7 +209,7 @@ def test_defaults_can_be_called_by_a_user():
 # -- optimizer and schedule --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_an_optimizer_of_an_override_follows_the_schedule_of_the_arguments(kind):
     """As in transformers: its rate is the highest one."""
     keras = importlib.import_module(kind)
@@ -227,7 +227,7 @@ def test_an_optimizer_of_an_override_follows_the_schedule_of_the_arguments(kind)
     assert callable(trainer.lr_scheduler)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_a_schedule_of_an_override(kind):
     keras = importlib.import_module(kind)
 
@@ -245,7 +245,7 @@ def test_a_schedule_of_an_override(kind):
     assert hasattr(trainer.optimizer, "apply_gradients")
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_both_in_one_override_and_each_training_makes_new_ones(kind):
     keras = importlib.import_module(kind)
     made = []
@@ -304,7 +304,7 @@ def test_the_wrong_optimizers_are_refused():
         trainer(lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)).train()
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_a_training_with_an_own_optimizer_resumes(kind, tmp_path):
     keras = importlib.import_module(kind)
 

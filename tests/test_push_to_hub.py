@@ -118,6 +118,7 @@ def test_what_goes_wrong_with_a_push_on_demand_is_raised(hub):
 # -- in the middle of training ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("strategy", "places"),
     [
@@ -288,6 +289,7 @@ print(trainer.push_to_hub().commit_url)
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_process_of_its_own_with_what_users_set():
     with HubServer() as server:

@@ -161,6 +161,7 @@ UPDATES = {
 OFTEN_UPDATED = ["gpt2, descent", "gpt2, two smoothed", "distilbert, a rest"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("names", [OFTEN_UPDATED, nightly([name for name in UPDATES if name not in OFTEN_UPDATED])])
 def test_updates_are_the_same(names, answers_to):
     """Labels of unequal numbers, so that it shows over what a mean is taken; the last group of an epoch is smaller."""

@@ -158,6 +158,7 @@ def test_without_going_on_rows_may_repeat():
     assert len(history(finish())) == 2
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("environment", [{}, {"WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "30"}], ids=["some", "all"])
 def test_rows_that_a_killed_process_lost_are_written_from_the_checkpoints_history(environment):
     run_id, _ = train(1, 3, end="kill0.5", **environment)

@@ -91,6 +91,7 @@ def steps(rows: list[dict]) -> list[int]:
     return [row[STEP] for row in rows if "train/loss" in row]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "mode"), [("ours", "online"), nightly("users", "online"), nightly("ours", "offline")]

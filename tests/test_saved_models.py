@@ -251,7 +251,7 @@ def goes_on_as_before(model, make):
     np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_keys_with_slashes_are_kept(kind):
     own = layers_with_places_of_their_own(importlib.import_module(kind))
     model = model_with(own["Slashed"], kind)
@@ -280,7 +280,7 @@ def test_keys_with_slashes_are_kept_in_shards():
     goes_on_as_before(model, lambda: model_with(own["Slashed"], "keras", frozen=True))
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_what_cannot_be_laid_out_is_written_by_keras_itself(kind, caplog):
     own = layers_with_places_of_their_own(importlib.import_module(kind))
     model = model_with(own["WritesByItself"], kind)
@@ -369,6 +369,7 @@ def test_on_jax_layers_compute_with_the_weights_that_fit_carries():
     assert python("-c", JAX, KERAS_BACKEND="jax").stdout.split()[-1] == "jax"
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_what_has_a_vocabulary_is_exported_from_its_artifact(kind):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
-from helpers import KERASES, classifier, nightly, samples
+from helpers import classifier, nightly, samples
 from machines import FEW, HOURS, MANY, MineError, ending_callback, run_sequences
 from sequences import OnKeras, OnTfKeras
 
@@ -19,7 +19,7 @@ def test_sequences(machine, seed, number):
     run_sequences(machine, seed, number)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_steps_go_on_after_an_exception_and_compile(kind):
     x, y = samples(12)
     model = classifier(kind)

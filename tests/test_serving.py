@@ -106,6 +106,7 @@ def test_weights_are_written_once(exported, bert):
     assert size < 1.5 * 4 * bert.count_params() + 20_000
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "kind", ["regression", "answers", *map(nightly, ["multi-label", "tokens", "choices", "gpt2", "t5", "vit"])]
 )
@@ -203,6 +204,7 @@ def test_labels_with_gaps_have_names():
     assert Outputs(tiny.bert(num_labels=2, **config)).labels == ["good", "LABEL_1"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("make", "options", "argument", "lengths"),
     [
@@ -426,6 +428,7 @@ def test_a_model_that_does_not_know_its_inputs_is_an_error(folder):
     assert not (folder / "served").exists()
 
 
+@pytest.mark.nightly
 def test_mixed_precision_is_exported_in_float32(tmp_path):
     tf_keras.mixed_precision.set_global_policy("mixed_float16")
     try:

@@ -105,6 +105,7 @@ BASES = [
 TOKENS = ["<unk>", "</s>", "<mask>", "<extra_id_1>", "<extra_id_10>", "<extra_id_1", "▁", "世", "龘龘"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["t5 of today", *map(nightly, ["t5", "albert", "xlm-roberta"])])
 def test_unigram_has_the_ids_for_clusters_and_for_what_stands_beside_special_tokens(kind):
     tokenizer = serving_texts.unigram(kind)

@@ -58,6 +58,7 @@ def said(caplog):
     return [record.message for record in caplog.records if "second training" in record.message]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", KERASES)
 def test_folds_without_names_have_a_run_each_and_a_model_that_goes_on_goes_on_in_its_own(kind, caplog):
     models = [classifier(kind, learning_rate=0.1) for _ in range(2)]
@@ -81,7 +82,7 @@ def test_folds_without_names_have_a_run_each_and_a_model_that_goes_on_goes_on_in
     assert not said(caplog)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_another_name_or_project_is_another_run_of_the_same_model_too(kind, monkeypatch):
     model = classifier(kind)
     runs = [fit(model, run_name="a")]
@@ -97,7 +98,7 @@ def test_another_name_or_project_is_another_run_of_the_same_model_too(kind, monk
     assert [steps_of(run) for run in runs[1:]] == [[14, 16], [18, 20], [22, 24]]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_after_an_exception_the_same_model_goes_on_and_another_one_has_its_own_run(kind):
     model = classifier(kind)
     with pytest.raises(ArithmeticError):
@@ -225,7 +226,7 @@ def test_a_training_within_another_one_does_not_end_its_run(caplog):
     assert facts_of(run)[0] == "outer"
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_the_evaluation_of_a_model_that_was_not_trained_has_a_run_of_its_own(kind):
     def evaluate(model, **options):
         model.evaluate(*DATA, verbose=0, callbacks=[WandbMetricsLogger(**options)])

@@ -77,7 +77,7 @@ def test_a_step_of_ones_own_that_changes_its_mind(kind):
     assert rows == saved == [2, 4, 6, 8, 10, 12]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_several_optimizers(kind, caplog):
     """As keras.io's examples have them; what ``compile`` makes is never used."""
     keras = importlib.import_module(kind)
@@ -217,7 +217,7 @@ def train_on_batches(model):
         model.train_on_batch(*samples(4))
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize(
     ("calls", "first"),
     [

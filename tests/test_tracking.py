@@ -45,6 +45,7 @@ def only_run() -> pathlib.Path:
     return directory
 
 
+@pytest.mark.nightly
 def test_without_a_key_the_run_is_offline_says_so_and_asks_nothing():
     finished = python("-c", FIT, WANDB_MODE=None, WANDB_SILENT=None)
     (line,) = [line for line in finished.stderr.splitlines() if "Offline run" in line]

@@ -114,6 +114,7 @@ def test_sequential_models():
     assert trainer.train().global_step == 3
 
 
+@pytest.mark.nightly
 def test_compiled_loss_and_metrics_stay_and_the_optimizer_is_replaced():
     model = tiny.bert()
     model.compile("sgd", metrics=["accuracy"])
@@ -136,7 +137,7 @@ def test_reports_that_are_switched_off_after_construction_are_not_made():
     assert wandb.run is None
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_float16_models_train_with_loss_scaling(kind):
     keras = importlib.import_module(kind)
     keras.mixed_precision.set_global_policy("mixed_float16")
@@ -172,6 +173,7 @@ def test_losses_are_means_over_steps(name):
     np.testing.assert_allclose([row["train/loss"] for row in rows], expected, rtol=1e-5)
 
 
+@pytest.mark.nightly
 def test_the_mean_loss_of_a_long_training():
     """Longer than what the step recorder keeps."""
     x, y = samples(2501)
@@ -231,7 +233,7 @@ def test_evaluations_of_a_training(kind, options, steps):
         assert row["train/epoch"] == pytest.approx(row[STEP] / 3)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_evaluation_shows_in_history_and_to_later_callbacks(kind):
     keras = importlib.import_module(kind)
     seen = []
@@ -262,7 +264,7 @@ def test_evaluation_shows_in_history_and_to_later_callbacks(kind):
     assert trainer.evaluate()["eval_table"] == [[1, 2], [3, 4]]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_evaluation_leaves_a_training_as_it_is(kind):
     def trained(**options):
         model = tiny.functional(kind, dropout=0.3)
@@ -291,7 +293,7 @@ def test_compute_metrics_gets_padded_predictions_and_labels():
     assert (prediction.predictions[:4, 15:] == -100).all()
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_several_evaluation_data_sets(kind):
     model = tiny.functional(kind)
     own, other = named(), named(7)
@@ -312,7 +314,7 @@ def test_several_evaluation_data_sets(kind):
 # Optimizers
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_an_optimizer_or_a_schedule_of_ones_own(kind):
     keras = importlib.import_module(kind)
     optimizer = keras.optimizers.SGD(0.25)
@@ -384,6 +386,7 @@ class WithAnotherHead(transformers.TFBertForSequenceClassification):
         return outputs
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("save_strategy", ["steps", "no"])
 def test_layers_that_a_subclass_adds_are_trained_and_saved(save_strategy):
     model = WithAnotherHead(tiny.bert_config())
@@ -605,7 +608,7 @@ def test_data_that_cannot_be_used_is_refused_before_the_first_step():
     assert not started
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("make", [of_unknown_length, lambda: of_unknown_length().repeat()])
 def test_data_of_unknown_length_is_trained_on_for_max_steps(make, kind):
     trainer = trainer_of(tiny.functional(kind), [make(), named()], max_steps=5, logging_steps=2, report_to="wandb")
@@ -616,6 +619,7 @@ def test_data_of_unknown_length_is_trained_on_for_max_steps(make, kind):
 # Seeds
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_seeds(kind):
     others = itertools.count()
@@ -657,6 +661,7 @@ print(json.dumps([trained(), trained(eval_strategy="steps", eval_steps=1)]))
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_evaluation_leaves_every_bit_of_a_training(launcher):
     (bare, logs, _), (evaluated, evaluated_logs, names) = json.loads(launcher.python(BITWISE).stdout.splitlines()[-1])
@@ -773,6 +778,7 @@ print(json.dumps([trained(report_to="none"), trained(eval_strategy="steps", eval
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_trainer_on_jax():
     pytest.importorskip("jax")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tf_keras
 import tiny
-from helpers import KERASES, eval_rows, finish, history, nightly, samples, train_rows
+from helpers import eval_rows, finish, history, nightly, samples, train_rows
 
 from tf_hfwb import ComputeMetrics, EarlyStopping, TFTrainer, TFTrainingArguments, load_model
 from tf_hfwb.checkpoint.store import Draft, Store
@@ -104,7 +104,7 @@ class Scores:
         return {"score": self.values.pop(0)}
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_saves_the_best_and_ends_with_it(kind):
     trainer = trainer_of(
         kind,
@@ -257,7 +257,7 @@ def test_the_models_of_checkpoints_carry_the_tokenizer():
 # -- another training's checkpoints ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_what_a_training_saves_is_newer_than_what_another_left_there(kind):
     trainer_of(kind, save_strategy="epoch", num_train_epochs=3).train()
     again = trainer_of(kind, save_strategy="epoch", save_total_limit=1, number=16)
@@ -328,7 +328,7 @@ def test_more_than_all_steps_are_done_already():
     assert trainer_of(save_strategy="epoch", max_steps=7).train(resume_from_checkpoint=True).global_step == 10
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("loads_best", [True, False])
 def test_early_stopping_is_not_repeated(kind, loads_best):
     def trainer(*scores):
@@ -382,6 +382,7 @@ def test_the_best_checkpoint_is_damaged(caplog):
     assert same(weights(trainer), [np.array(w) for w in load_model("out/checkpoint-15").get_weights()])
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("scores", "step"), [((0.9, 0.2), 5), ((0.2, 0.9), 10)])
 def test_the_best_checkpoint_comes_along(scores, step):
     best_of(*scores, output_dir="first", num_train_epochs=2).train()
@@ -409,7 +410,7 @@ def test_nothing_was_ever_a_number(caplog):
 # -- what does not fit -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize("strategy", ["epoch", "best"])
 def test_a_misspelt_metric_is_refused_at_the_first_evaluation(kind, strategy):
     trainer = best_of(0.1, 0.2, kind=kind, metric_for_best_model="sorce", save_strategy=strategy)
@@ -428,6 +429,7 @@ def test_the_metric_for_the_best_model_may_be_a_callbacks():
     assert (state["best_metric"], state["best_step"]) == (0.3, 5)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("now", "message"),
     [

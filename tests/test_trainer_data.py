@@ -72,6 +72,7 @@ def test_epochs_are_as_long_as_their_data(kind, lengths):
 
 
 # Saved in the middle of an epoch of 5 batches, and at the end of one, of which Keras does not know yet that it is.
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("stop", [7, 10])
 def test_a_training_on_data_of_unknown_length_resumes(kind, stop, caplog):
@@ -95,7 +96,7 @@ def test_at_the_end_of_an_epoch_nothing_need_be_counted(kind, caplog):
         np.testing.assert_array_equal(left, right)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_endless_data_is_trained_on_for_more_steps_than_before(kind, caplog):
     data = passes(5).repeat()
     _, straight = trained(kind, data, max_steps=9, save_strategy="no")

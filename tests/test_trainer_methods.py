@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 import tiny
 import transformers
-from helpers import KERASES, finish, history, samples
+from helpers import KERASES, finish, history, nightly, samples
 from test_trainer import named, trainer_of
 from transformers.trainer_callback import TrainerState
 
@@ -181,7 +181,7 @@ def test_another_worker_than_the_chief_writes_nothing(monkeypatch, capsys, train
 # -- what training and evaluation report, and the state ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_metrics_have_the_epoch_and_the_state_their_history(kind):
     trainer = trainer_of(tiny.functional(kind), named(8), num_train_epochs=2, eval_strategy="epoch", output_dir="out")
     assert "epoch" not in trainer.evaluate()

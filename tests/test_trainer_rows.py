@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import transformers
-from helpers import KERASES, finish, history, nightly, python, records, samples, train_rows
+from helpers import finish, history, nightly, python, records, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.checkpoint.store import Store
@@ -68,6 +68,7 @@ STRATEGIES = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "heard"),
     [*((name, False) for name in STRATEGIES), ("steps", True), *(nightly(name, True) for name in [*STRATEGIES][1:])],
@@ -98,7 +99,7 @@ def test_the_history_has_the_rows_of_the_run(kind, name, heard):
         assert rows.heard[len(silent) :] == logged
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_what_a_row_says(kind):
     model = tiny.functional(kind)
     trainer = trainer_of(model, named(16), num_train_epochs=1, logging_steps=2, learning_rate=0.0, warmup_steps=2)
@@ -235,6 +236,7 @@ def test_rows_of_every_step_need_no_look():
 # -- W&B's page -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_the_recipe_for_predictions_in_a_table():
     """``WandbPredictionProgressCallback`` of W&B's page, as it stands there."""
     from transformers.integrations import WandbCallback

@@ -123,7 +123,7 @@ def batches_seen(kind, resume=None, **options) -> tuple[list[list[int]], int]:
     return collator.batches[2:], step  # The first two only show what batches look like.
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize(("saved", "first"), [(3, 0), nightly(5, 5), nightly(7, 5)])
 def test_the_epoch_begins_anew(kind, saved, first):
     whole, _ = batches_seen(kind, num_train_epochs=2)
@@ -148,6 +148,7 @@ def test_steps_and_learning_rates_go_on():
     assert len(whole) == 10
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_data_that_is_endless_or_tells_no_length(kind):
     data = tf.data.Dataset.from_tensor_slices(tiny.named(samples(20))).batch(4)
@@ -185,6 +186,7 @@ def test_rows_and_metrics_have_the_tokens_so_far(value, padded):
     assert "train_tokens_per_second" not in metrics
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["bert", nightly("gpt2"), nightly("t5")])
 def test_tokens_of_a_resumed_training_are_added(kind):
     data = {"bert": tiny.classified, "gpt2": tiny.next_words, "t5": tiny.answered}[kind](44)

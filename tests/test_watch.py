@@ -181,7 +181,7 @@ class Subclassed:
         return model
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_training_that_is_too_short_to_be_seen_says_so(kind, caplog):
     x, y = samples(12)
     for log_freq, number in ((np.int64(100), 1), (3, 0)):
@@ -191,7 +191,7 @@ def test_a_training_that_is_too_short_to_be_seen_says_so(kind, caplog):
         assert caplog.text.count("none of the steps 1 to 3 is a multiple of log_freq=100") == number
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_sparse_frozen_and_missing_gradients_of_a_model_built_by_its_first_batch(kind):
     model = Subclassed.of(kind)
     words, y = np.arange(24).reshape(12, 2) % 3, samples(12)[1]
@@ -221,7 +221,7 @@ def test_weights_are_those_after_the_step(kind):
     assert not hasattr(getattr(model.optimizer, "_clip_gradients"), "observer")  # noqa: B009
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_what_is_not_finite_is_counted_and_left_out(kind):
     x, y = samples(8)
     x[5] = np.nan
@@ -320,7 +320,7 @@ def state(model) -> list[bytes]:
     return [np.array(variable).tobytes() for variable in variables]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_the_training_stays_the_same_bit_for_bit(kind):
     assert state(trained(kind, [WandbWatch("all", log_freq=3)])) == state(trained(kind, []))
 
@@ -362,7 +362,7 @@ def test_later_fits_trace_nothing_anew_and_look_only_when_watched(kind):
     )
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_model_compiled_anew_with_the_same_optimizer_is_still_watched(kind):
     x, y = samples(12)
     model = classifier(kind, optimizer=sgd(kind))
@@ -434,12 +434,13 @@ def check_resume(kind: str) -> None:
     assert late == rows[2:]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_checkpoint_fits_with_and_without(kind):
     check_resume(kind)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_a_watched_model_is_saved_as_any_other(kind):
     keras = importlib.import_module(kind)
     model = trained(kind, [WandbWatch(log_freq=3)], epochs=1)

@@ -80,7 +80,7 @@ ARCHITECTURES = {
     },
     "Wav2Vec2ForCTC": SOUNDS,
 }
-COMMON = ("BertForSequenceClassification", "MistralForCausalLM")
+COMMON = ("BertForSequenceClassification",)
 
 
 def config_of(name: str):

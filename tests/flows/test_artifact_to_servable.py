@@ -58,6 +58,7 @@ def servable(model, inputs, labels, processing):
     return load_model("model-first:final"), tf.saved_model.load("served/1").signatures
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["bert", *(nightly(n) for n in TEXT_MODELS if n != "bert")])
 def test_texts(name):
     make, make_tokenizer = TEXT_MODELS[name]

@@ -124,6 +124,7 @@ def test_what_a_killed_process_could_not_upload_is_uploaded_by_the_next(training
     check_all_arrived(machines, rows)
 
 
+@pytest.mark.nightly
 def test_an_offline_training_that_was_killed_is_one_run_after_its_sync(trainings, machines, monkeypatch):
     result, rows = trainings.straight("bert")
     monkeypatch.setenv("WANDB_LOG_MODEL", "checkpoint")
@@ -183,6 +184,7 @@ def test_down_for_half_a_minute_in_the_middle(trainings, machines):
     assert "Not uploaded" not in ended.stderr
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("status", [nightly(429), 500])
 def test_answers_that_are_errors(trainings, machines, status):
     def outage(training):

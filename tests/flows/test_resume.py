@@ -58,6 +58,7 @@ def test_interrupted_by_ctrl_c(trainings, tmp_path):
     trainings.check(tmp_path, trainings.run(tmp_path, "keras3"), "keras3")
 
 
+@pytest.mark.nightly
 def test_the_command_itself(trainings, tmp_path, monkeypatch):
     """Not forked: nothing may depend on the order of a set, which is another one in each process."""
     trainings.run(tmp_path, "bert", "--stop_at=10", status=143)
@@ -202,6 +203,7 @@ def test_killed_again_and_again(trainings, tmp_path, seed, kills):
     trainings.check(tmp_path, trainings.run(tmp_path, *KILLED), *KILLED, runs=runs)
 
 
+@pytest.mark.nightly
 def test_rows_that_the_client_had_not_written_when_it_was_killed(trainings, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "60")
@@ -277,6 +279,7 @@ def test_all_of_them_damaged(trainings, stopped, tmp_path):
     trainings.check(directory, ended, "keras3")
 
 
+@pytest.mark.nightly
 def test_two_processes_and_one_directory(trainings, tmp_path):
     first = trainings.start(tmp_path, "keras3", "--pause=0.4")
     first.wait_for("step 1\n")

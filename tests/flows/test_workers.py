@@ -205,6 +205,7 @@ def test_workers_that_are_told_to_end_and_go_on_alone(launcher, tmp_path):
 # -- workers that differ -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("own", "words"),
     [
