@@ -253,6 +253,19 @@ def test_a_training_resumes_exactly_and_reads_little_again(kind, accumulation, t
     assert len(resumed.predict(counted.classes).predictions) == 100
 
 
+def test_lengths_are_not_known_beforehand():
+    with pytest.raises(DataError, match=r"group_by_length=True was given with a datasets\.iterable_dataset"):
+        training_batches(Counted().stream, 4, group_by_length=True)
+
+
+def test_threads_that_do_nothing_are_named_once(tmp_path, caplog):
+    args = TFTrainingArguments(str(tmp_path), report_to="none", max_steps=1, dataloader_num_workers=3)
+    trainer = TFTrainer(tiny.functional("keras"), args, train_dataset=Counted().classes)
+    trainer.get_train_tfdataset()
+    trainer.get_train_tfdataset()
+    assert caplog.text.count("dataloader_num_workers=3 says nothing of it") == 1
+
+
 def test_a_training_needs_its_steps(tmp_path):
     args = TFTrainingArguments(str(tmp_path), report_to="none", save_strategy="no")
     with pytest.raises(DataError, match="Set max_steps, as for a datasets"):

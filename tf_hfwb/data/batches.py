@@ -158,8 +158,9 @@ def training_batches(
             input of ``processing_class``, or of ``input_ids``.
         gradient_accumulation_steps: Batches that make one step, >= 1: ``group_by_length`` groups whole steps.
         num_workers: Threads that run ``data_collator``; 0 for a single one, which is enough unless it waits or
-            decodes. The order of the batches stays the same. With more than one, random numbers depend on the step only
-            in collators with a generator of their own, as transformers' that mask words are.
+            decodes. A stream has one in any case. The order of the batches stays the same. With more than one, random
+            numbers depend on the step only in collators with a generator of their own, as transformers' that mask
+            words are.
         prefetch_factor: Batches that each of these threads makes in advance, >= 1. None: as TensorFlow does.
         stream_positions: Where blocks of a ``datasets.IterableDataset`` begin, as far as they are known, so that a late
             ``start_step`` need not read all rows before; those that the pipeline comes to are added.
