@@ -110,7 +110,8 @@ def test_the_files_for_them_are_seen_to_have_some():
 
 @pytest.mark.parametrize("path", PRIVATE_FILES, ids=lambda path: path.name)
 def test_each_of_them_has_its_purpose_beside_it(path):
-    module = importlib.import_module(f"tf_hfwb.{path.parent.name}.{path.stem}")
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    module = importlib.import_module(".".join(["tf_hfwb", *parts]))
     functions = [one for one in vars(module).values() if inspect.isfunction(one) and one.__module__ == module.__name__]
     assert functions
     assert [one.__name__ for one in functions if not one.__doc__] == []

@@ -123,6 +123,10 @@ class WorkerError(TFHFWBError, RuntimeError):
     """The workers of a training differ, or one of them does not come."""
 
 
+class SearchError(TFHFWBError, RuntimeError):
+    """A trial of a hyperparameter search has failed, or all of them have."""
+
+
 class ServerError(TFHFWBError, ConnectionError):
     """The W&B server was needed and could not be asked, or refused."""
 

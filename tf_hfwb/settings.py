@@ -63,6 +63,8 @@ class Settings:
         is_project_given: Whether ``project`` was asked for, and is not merely the default.
         run_name: ``WANDB_NAME`` as given; the client reads it once in a process, however many runs there are.
         entity: ``WANDB_ENTITY`` likewise.
+        group: The group of a run that we open, where the client's settings have none.
+        run_id: The run that we open or continue, whichever a checkpoint names.
     """
 
     project: str = DEFAULT_PROJECT
@@ -73,6 +75,8 @@ class Settings:
     is_project_given: bool = False
     run_name: str | None = None
     entity: str | None = None
+    group: str | None = None
+    run_id: str | None = None
 
     @classmethod
     def resolve(
@@ -82,6 +86,8 @@ class Settings:
         project: str | None = None,
         log_model: str | bool | LogModel | None = None,
         watch: str | bool | Watch | None = None,
+        group: str | None = None,
+        run_id: str | None = None,
     ) -> Settings:
         """Resolve the settings: arguments win over ``environ``, which wins over the defaults.
 
@@ -90,6 +96,8 @@ class Settings:
             project: Overrides ``WANDB_PROJECT``.
             log_model: Overrides ``WANDB_LOG_MODEL``.
             watch: Overrides ``WANDB_WATCH``.
+            group: The group of a run that we open; ``WANDB_RUN_GROUP`` overrides it.
+            run_id: The run that we open or continue; ``WANDB_RUN_ID`` overrides it.
 
         Raises:
             SettingError: A value is not one of the accepted words.
@@ -109,6 +117,8 @@ class Settings:
             watch=_parse_watch(*_given_value("watch", watch, "WANDB_WATCH", environ)),
             disabled=environ.get("WANDB_DISABLED", "").strip().lower() in TRUE_WORDS,
             mode=environ.get("WANDB_MODE") or None,
+            group=group,
+            run_id=run_id,
         )
 
 

@@ -17,10 +17,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from . import artifact_operations, run_operations  # noqa: F401  They enter their operations into the table.
+from . import (  # noqa: F401  They enter their operations into the table.
+    artifact_operations,
+    run_operations,
+    sweep_operations,
+)
 from .graphql import Operations, UnknownOperationError, operation_name
 from .run_operations import stream
-from .state import Collection, RefusedError, Run, Store
+from .state import Collection, RefusedError, Run, Store, Sweep
 
 API_KEY = "0123456789abcdef" * 2 + "01234567"
 
@@ -133,6 +137,9 @@ class WandbServer:
         """All runs by id."""
         with self.lock:
             return {run.id: run for run in self.store.runs()}
+
+    def sweep(self, name: str) -> Sweep:
+        return self.store.sweeps[name]
 
     def collection(self, name: str) -> Collection:
         """The one artifact collection of that name in any project; ``project/name`` where there are several."""

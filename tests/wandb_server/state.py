@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -241,6 +242,28 @@ class Collection:
             self.move_aliases(self.latest, ["latest"])
 
 
+@dataclass(eq=False, repr=False)
+class Sweep:
+    """A search: its configuration, and the runs that its agents were given, with their parameters."""
+
+    project: Project
+    config: dict[str, Any]
+    id: str = field(default_factory=lambda: new_id("Sweep"))
+    name: str = field(default_factory=lambda: secrets.token_hex(4))
+    state: str = "RUNNING"
+    trials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stopped: set[str] = field(default_factory=set)
+    agents: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<sweep {self.name} {self.state}>"
+
+    @property
+    def runs(self) -> list[Run]:
+        """Those that have begun."""
+        return [self.project.runs[name] for name in self.trials if name in self.project.runs]
+
+
 class Store:
     """Everything that the server holds.
 
@@ -250,6 +273,7 @@ class Store:
 
     def __init__(self) -> None:
         self.projects: dict[tuple[str, str], Project] = {}
+        self.sweeps: dict[str, Sweep] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.manifests: dict[str, Artifact] = {}
         self.blobs: dict[str, bytes] = {}

@@ -54,6 +54,8 @@ class WandbMetricsLogger(StepCallback):
         project: The run's project; else ``WANDB_PROJECT``, else ``huggingface``.
         run_name: The run's name; else ``WANDB_NAME``, else W&B finds one.
         config: Merged into the run's config, on top of the model's own.
+        group: The run's group; ``WANDB_RUN_GROUP`` wins.
+        run_id: The run to open or to continue, whichever the checkpoint names; ``WANDB_RUN_ID`` wins.
 
     Raises:
         SettingError: ``log_freq`` is neither of the words nor a positive number, or the environment does not parse.
@@ -89,6 +91,8 @@ class WandbMetricsLogger(StepCallback):
         project: str | None = None,
         run_name: str | None = None,
         config: Mapping[str, Any] | None = None,
+        group: str | None = None,
+        run_id: str | None = None,
     ) -> None:
         first = check_whole_number(
             "initial_global_step", initial_global_step, minimum=0, expected="a number of steps, 0 or more"
@@ -96,7 +100,7 @@ class WandbMetricsLogger(StepCallback):
         super().__init__(_policy(log_freq, log_first_step), first)
         self._by_epochs = log_freq == "epoch"
         self._by_steps = not isinstance(log_freq, str) or log_freq == "batch"
-        self._settings = Settings.resolve(project=project)
+        self._settings = Settings.resolve(project=project, group=group, run_id=run_id)
         self._run_name = run_name
         self._config = dict(config or {})
         self._tracker = Tracker()

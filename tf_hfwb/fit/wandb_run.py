@@ -114,6 +114,8 @@ def open_run(
     host = host_of(callback.model)
     resumption = resumption_of(host.model)
     run: Mapping[str, str] = {} if resumption is None else resumption.run
+    if settings.run_id is not None:
+        run = {"id": settings.run_id}
     use = Use(
         host.model,
         name=name or settings.run_name,

@@ -94,6 +94,8 @@ def _identity_options(settings: Settings, run_id: str | None, entity: str | None
         options["entity"] = settings.entity
     elif entity is not None and given.entity is None:
         options["entity"] = entity
+    if settings.group is not None and given.run_group is None:
+        options["group"] = settings.group
     if run_id is not None and given.run_id is None:
         options["id"] = run_id
     if run_id is not None and given.resume is None:

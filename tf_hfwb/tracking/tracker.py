@@ -210,6 +210,11 @@ class Tracker:
         if not self._rescue.is_active:
             self.run.summary.update(values)
 
+    def add_tag(self, tag: str) -> None:
+        """Add a tag to those of the run."""
+        if tag not in (self.run.tags or ()):
+            self.run.tags = (*(self.run.tags or ()), tag)
+
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Merge ``config`` into the run's config, secrets masked."""
         if config:

@@ -24,6 +24,13 @@ def running_tracker() -> Tracker:
     return tracker if tracker.active and tracker.run is _open_run() else Tracker()
 
 
+def log_in_open_run(row: Mapping[str, Any]) -> None:
+    """Write a row into the open run, if we write to it."""
+    tracker = running_tracker()
+    if tracker.active:
+        tracker.submit(tracker.log, dict(row))
+
+
 def summarize_open_run(values: Mapping[str, Any]) -> None:
     """Set values of the open run's summary, whoever opened it; without one nothing happens, and none is opened."""
     tracker, run = running_tracker(), _open_run()

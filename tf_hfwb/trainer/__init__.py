@@ -25,6 +25,7 @@
   ``trainer_reporting.py``: the W&B run that hears of it; ``batch_size_search.py``: smaller batches where the first
   step does not fit into the memory; ``memory_metrics.py``: how much memory is used.
 * ``progress/``: what a user sees of a training: the bar, and a table at the end.
+* ``search_methods.py``: the search for hyperparameters, and the training of one trial; ``search/``: how it is done.
 * ``reporting_methods.py``: methods by which scripts print and save metrics and state; ``metric_texts.py``: metrics as
   a person reads them.
 * ``sharing_methods.py``: methods that save and share a model; ``model_card.py``: its card; ``hyperparameters.py``: what

@@ -26,15 +26,15 @@ class BatchSizeSearch:
 
     Args:
         args: The arguments. Those of the training that fits have its batch size.
-        host: The model.
+        find_host: The model of the training that is under way.
         data: What it trains on. The batches of a ``tf.data.Dataset`` are as they are.
 
     Follows ``auto_find_batch_size`` of transformers.
     """
 
-    def __init__(self, args: TFTrainingArguments, host: Host, data: Any) -> None:
+    def __init__(self, args: TFTrainingArguments, find_host: Callable[[], Host], data: Any) -> None:
         self._args = args
-        self._host = host
+        self._find_host = find_host
         self._can_halve = args.auto_find_batch_size and not is_tf_data(data)
         self._before: list[tuple[Any, np.ndarray]] = []  # Variables, with their values before the first step.
 
@@ -64,14 +64,15 @@ class BatchSizeSearch:
             has_new_optimizer: Whether the next training gets another optimizer.
         """
         if self._can_halve:
-            variables = list(self._host.weights)
+            host = self._find_host()
+            variables = list(host.weights)
             if not has_new_optimizer:
-                variables += self._host.optimizer_variables().values()
+                variables += host.optimizer_variables().values()
             self._before = [(variable, np.array(np.asarray(variable))) for variable in variables]
 
     def _take_back(self) -> None:
         """Undo what the failed step has done."""
-        with self._host.scope():
+        with self._find_host().scope():
             for variable, value in self._before:
                 variable.assign(value)
         gc.collect()
@@ -80,7 +81,7 @@ class BatchSizeSearch:
         """Whether a training that an exception has ended is begun anew with smaller batches."""
         if not self._can_halve or not _is_out_of_memory(error):
             return False
-        return self._args.per_device_train_batch_size > 1 and not self._host.record_steps().has_run
+        return self._args.per_device_train_batch_size > 1 and not self._find_host().record_steps().has_run
 
 
 def take_found_batch_size(args: TFTrainingArguments, checkpoint: Checkpoint) -> None:

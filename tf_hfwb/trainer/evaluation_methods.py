@@ -149,6 +149,8 @@ class EvaluationPoints(ExtensionPoints):
         """Evaluate; the metric for the best model must be there, unless a callback of the user may add it later."""
         keys = self._ignore_keys_for_eval
         metrics = self.evaluate() if keys is None else self.evaluate(ignore_keys=keys)
+        if self._hear_evaluation is not None:
+            self._hear_evaluation(self._events.state.global_step, dict(metrics))
         metrics.pop("epoch", None)  # Callbacks would take it for one of the metrics.
         if not may_add_metrics(self.model, self.callbacks):
             check_best_metric(self.args, metrics)

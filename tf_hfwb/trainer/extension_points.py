@@ -189,7 +189,7 @@ class ExtensionPoints(TrainerParts):
 
     def _make_model(self) -> Any:
         seed_everything(self.args.seed)
-        return self.call_model_init()
+        return self.call_model_init(self._trial)
 
     # -- loss ------------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,6 @@ from tf_hfwb.trainer.constructor_checks import (
     take_tokenizer,
 )
 from tf_hfwb.trainer.dataset_evaluation import DatasetEvaluation
-from tf_hfwb.trainer.evaluation_methods import EvaluationPoints
 from tf_hfwb.trainer.fit_callbacks import (
     check_trainer_callbacks,
     create_callbacks,
@@ -45,8 +44,10 @@ from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import refuse_overridden
 from tf_hfwb.trainer.progress.closing_table import tell_end
 from tf_hfwb.trainer.progress.training_progress import TrainingProgress
+from tf_hfwb.trainer.search_methods import SearchMethods
 from tf_hfwb.trainer.sharing_methods import SharingMethods
 from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
+from tf_hfwb.trainer.trainer_pickling import added_attributes, constructor_arguments, make_again
 from tf_hfwb.trainer.trainer_reporting import TrainerReporting
 from tf_hfwb.trainer.training_backend import check_backend
 from tf_hfwb.trainer.training_fit import run_fit, training_output
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     from transformers.trainer_utils import TrainOutput
 
 
-class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
+class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
     """Train, evaluate and use a model as transformers' ``Trainer`` does.
 
     A model of transformers brings its own loss; a plain Keras model must be compiled with one. The loss and the metrics
@@ -120,6 +121,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
     Follows ``transformers.Trainer`` in arguments, names of metrics and return values.
     """
 
+    _made: set[str]  # The names of what the constructor has set.
     _batch_size_search: BatchSizeSearch  # Of the training that is under way, or of the last one.
 
     def __init__(
@@ -142,6 +144,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         tb_writer: Any = None,
     ) -> None:
         refuse_overridden(type(self), TFTrainer)
+        attributes_of_subclass = set(vars(self))
         check_given(model, model_init, args, data_collator, optimizer_cls_and_kwargs, tb_writer)
         self.args = TFTrainingArguments() if args is None else args
         self.args.check()  # Values may have been set since the arguments were made.
@@ -159,7 +162,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         self._position, self._stream_start, self._default_data = Position(), None, None
         self._gen_kwargs: Mapping[str, Any] = {}
         self._ignore_keys_for_eval = None
-        self._has_trained = False
+        self._has_trained, self.objective = False, None
         self._running = None
         self._warned = set()
         if not self._overrides("get_eval_tfdataset"):
@@ -172,6 +175,12 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         self._events = TrainerEvents(self, lambda: self._reporting.flush())
         self._events.call("on_init_end")
         end_measuring()
+        self._made = set(vars(self)) - attributes_of_subclass
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process makes the trainer of: a search trains there. Its model is another one."""
+        added = added_attributes(self, TFTrainer, self._made)
+        return make_again, (type(self), TFTrainer, constructor_arguments(self, TFTrainer), added)
 
     def _take_model(self, model: Any) -> None:
         """Begin with a model: the one that was given, or a new one by ``model_init``."""
@@ -189,7 +198,7 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
         if self.args.generation_config is not None:
             model.generation_config = load_generation_config(self.args.generation_config)
         self._plan_evaluation({})  # Raises now what would otherwise be raised at the first evaluation.
-        self._reporting = TrainerReporting(model, self.args)
+        self._reporting = TrainerReporting(model, self.args, self._run_of_trial)
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -225,7 +234,8 @@ class TFTrainer(SharingMethods, EvaluationPoints, CallbackMethods):
             # TensorFlow may lose an exception that a handler raises while a model is traced.
             signals.start(self, "exiting before the first step, as soon as the model is built")
         try:
-            self._batch_size_search = BatchSizeSearch(self.args, self._host, self.train_dataset)
+            # Each training has a model of its own where model_init makes it.
+            self._batch_size_search = BatchSizeSearch(self.args, lambda: self._host, self.train_dataset)
             return self._batch_size_search.run(lambda: self._train(resume_from_checkpoint))
         finally:
             signals.stop()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.trainer_batches import BatchFactory
 from tf_hfwb.trainer.trainer_events.event_dispatch import TrainerEvents
-from tf_hfwb.trainer.trainer_reporting import TrainerReporting
+from tf_hfwb.trainer.trainer_reporting import RunOfTrial, TrainerReporting
 from tf_hfwb.trainer.training_plan import TrainingPlan
 
 
@@ -34,6 +35,10 @@ class TrainerParts:
     _events: TrainerEvents
     _reporting: TrainerReporting
     _running: TrainingPlan | None  # The training that is under way.
+    # Of a search, while a trial is trained.
+    _trial: Any = None  # The backend's own object for it.
+    _run_of_trial: RunOfTrial | None = None
+    _hear_evaluation: Callable[[int, Mapping[str, Any]], None] | None = None  # The step and the metrics.
     _warned: set[str]  # Datasets of which the user was told that arguments have no effect.
 
     def _batch_factory(self) -> BatchFactory:

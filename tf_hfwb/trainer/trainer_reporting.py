@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.fit.fit_session import forget_steps
 from tf_hfwb.fit.metric_names import evaluation_name, training_name
 from tf_hfwb.tracking.run_links import describe_run, locate_run
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.trainer.search.search_trial import TrialState, TrialStoppedError, objective_names
+
+
+class RunOfTrial(NamedTuple):
+    """What the W&B run of a trial has besides a training's.
+
+    Attributes:
+        group: Its group.
+        config: The hyperparameters.
+        run_id: Which run it is; None for a new one, or that of the checkpoint.
+    """
+
+    group: str
+    config: Mapping[str, Any]
+    run_id: str | None = None
 
 
 class TrainerReporting:
@@ -21,10 +36,11 @@ class TrainerReporting:
     Args:
         model: The model.
         args: The trainer's arguments.
+        trial: The trial that is trained; None outside of a search.
     """
 
-    def __init__(self, model: Any, args: TFTrainingArguments) -> None:
-        self._model = model
+    def __init__(self, model: Any, args: TFTrainingArguments, trial: RunOfTrial | None = None) -> None:
+        self._model, self._trial = model, trial
         self._logger: WandbMetricsLogger | None = None
         self.start(args, "no", {})
 
@@ -37,6 +53,11 @@ class TrainerReporting:
     def directory(self) -> str | None:
         """The folder of the W&B run on disk; None without a run."""
         return None if self._logger is None else self._logger.tracker.directory
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What finds the run again: ``id``, ``project``, ``entity`` and ``name``; empty without a run."""
+        return {} if self._logger is None else self._logger.tracker.identity
 
     @property
     def link(self) -> str:
@@ -71,7 +92,9 @@ class TrainerReporting:
             "no" if waits_for_flow else log_freq,
             log_first_step=args.logging_first_step and not waits_for_flow,
             run_name=args.run_name,
-            config={**args.to_dict(), **facts},
+            config={**args.to_dict(), **facts, **(self._trial.config if self._trial else {})},
+            group=self._trial.group if self._trial else None,
+            run_id=self._trial.run_id if self._trial else None,
         )
         self._logger.set_model(self._model)
 
@@ -120,6 +143,25 @@ class TrainerReporting:
         if self._logger is not None and self._logger.tracker.active:
             self._logger.tracker.flush_rows()
 
+    def end_trial(self, state: TrialState, objective: Sequence[float]) -> Mapping[str, str]:
+        """Say in the run what a trial has come to, and end the run if the trainer has opened it.
+
+        Args:
+            state: How the trial has ended; one that was pruned has a tag.
+            objective: The values of the objectives.
+
+        Returns:
+            What finds the run, as :attr:`identity`.
+        """
+        if self._logger is None:
+            return {}
+        tracker, run = self._logger.tracker, self.identity
+        self.summarize({**objective_names(objective), "trial/state": state.value})
+        if state is TrialState.PRUNED:
+            tracker.submit(tracker.add_tag, state.value)
+        tracker.finish()
+        return run
+
     def fail(self, args: TFTrainingArguments, error: BaseException) -> None:
         """End a run that the trainer opened: as killed after an interrupt, and as failed after any other exception.
 
@@ -128,5 +170,8 @@ class TrainerReporting:
             error: What ended the training.
         """
         if self._logger is not None:
-            self._logger.tracker.finish(exit_code=255 if isinstance(error, KeyboardInterrupt) else 1)
+            if isinstance(error, TrialStoppedError):
+                self.end_trial(error.state, error.objective)
+            else:
+                self._logger.tracker.finish(exit_code=255 if isinstance(error, KeyboardInterrupt) else 1)
             self.start(args, "no", {})  # Later evaluations are not part of the failed training.

@@ -174,7 +174,9 @@ class ArgumentFields:
         False, "Halve per_device_train_batch_size and begin again while the first step does not fit into the memory.")
     full_determinism: bool = _option(False, "Let TensorFlow compute the same bits every time, at the cost of speed.")
     torchdynamo: str | None = _option(None, "A former option of PyTorch's compiler.")
-    ray_scope: str | None = _option("last", "Which result of a trial Ray Tune takes.")
+    ray_scope: str | None = _option(
+        "last", "By which results a search with Ray finds the best trial: last, all, avg, last-5-avg, last-10-avg."
+    )
     ddp_timeout: int = _option(1800, "Seconds that the workers of TF_CONFIG wait for each other before the first step.")
     torch_compile: bool = _option(False, "Compile the model with PyTorch.")
     torch_compile_backend: str | None = _option(None, "An option of PyTorch's compiler.")

@@ -80,7 +80,6 @@ REFUSED: dict[str, Refusal] = {
     "torch_compile": _COMPILER,
     "torch_compile_backend": _COMPILER,
     "torch_compile_mode": _COMPILER,
-    "ray_scope": Refusal("nothing searches hyperparameters with Ray yet", "Leave it out."),
     "optim_target_modules": Refusal("GaLore and its like are PyTorch's", "Use optim='adafactor' to save memory."),
     "use_liger_kernel": _LIGER,
     "liger_kernel_config": _LIGER,

@@ -19,6 +19,7 @@ from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.fit_callbacks import find_callback
 from tf_hfwb.trainer.progress.progress_line import duration, loss_first, rate_in_words
 from tf_hfwb.trainer.progress.training_progress import TrainingProgress
+from tf_hfwb.trainer.search.search_trial import TrialStoppedError
 
 if TYPE_CHECKING:
     from transformers.trainer_callback import TrainerState
@@ -108,6 +109,8 @@ def _headline(facts: TrainingFacts) -> str:
     where = f"step {facts.totals.step} of {facts.last_step}, epoch {facts.epoch:.4g}"
     if isinstance(facts.error, KeyboardInterrupt | SystemExit):
         return f"Training was interrupted at {where}."
+    if isinstance(facts.error, TrialStoppedError):
+        return f"The trial was {facts.error}."
     if facts.error is not None:
         return f"Training failed at {where}: {type(facts.error).__name__}."
     if facts.totals.step < facts.last_step:

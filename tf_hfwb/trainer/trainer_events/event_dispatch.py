@@ -53,6 +53,7 @@ class TrainerEvents:
         train_dataloader: The batches of one of its epochs.
         eval_dataloader: What is evaluated or predicted, or was last.
         pending_rows: Gives the rows of the training that are not in the history yet.
+        trial_state: What the state says of the trial of a search.
         position: Gives the global step and the epoch as of now; None where :meth:`note_position` tells them.
 
     Follows ``CallbackHandler`` of transformers.
@@ -66,6 +67,7 @@ class TrainerEvents:
         self._owner = owner
         self._flush_rows = flush_rows
         self.control = TrainerControl()
+        self.trial_state: dict[str, Any] = {}
         self._state = self._new_state()
         self.lr_scheduler: Any = None
         self.train_dataloader: Any = None
@@ -78,7 +80,7 @@ class TrainerEvents:
 
         exportable = [one for one in [*self.callbacks, self.control] if isinstance(one, ExportableState)]
         is_chief = host_of(self._owner.model).is_chief
-        return TrainerState(is_world_process_zero=is_chief, stateful_callbacks=exportable)
+        return TrainerState(is_world_process_zero=is_chief, stateful_callbacks=exportable, **self.trial_state)
 
     @property
     def callbacks(self) -> list[TrainerCallback]:

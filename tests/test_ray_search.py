@@ -1,0 +1,219 @@
+"""Searches with Ray Tune: real processes of Ray on this machine."""
+
+from __future__ import annotations
+
+import glob
+import os
+import signal
+import sys
+from collections import defaultdict
+
+import pytest
+import tiny
+import transformers
+from helpers import history, records, samples
+
+from tf_hfwb import TFTrainer, TFTrainingArguments
+from tf_hfwb.errors import SettingError
+
+ray = pytest.importorskip("ray")
+tune = pytest.importorskip("ray.tune")
+from ray import cloudpickle  # noqa: E402
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining  # noqa: E402
+
+EPOCHS, STEPS = 4, 12  # Three steps an epoch.
+
+
+class Shifted(TFTrainer):
+    """With an attribute of its own, which counts in another process."""
+
+    def __init__(self, shift: float, **options) -> None:
+        self.before = "set before the constructor of the trainer"
+        super().__init__(**options)
+        self.shift, self._hidden = shift, 1
+
+    def evaluate(self, *arguments, **options):
+        assert (self.before, self._hidden) == ("set before the constructor of the trainer", 1)
+        metrics = super().evaluate(*arguments, **options)
+        return {**metrics, "eval_shifted": metrics["eval_loss"] + self.shift}
+
+
+class EndsIts(transformers.TrainerCallback):
+    """Ends a trial, or its process, once."""
+
+    def __init__(self, rate, step, how) -> None:
+        self.rate, self.step, self.how = rate, step, how
+
+    def on_step_end(self, args, state, control, **more):
+        if args.learning_rate != self.rate or state.global_step != self.step or os.path.exists("ended"):
+            return
+        if self.how == "exception":
+            raise ValueError("no luck")
+        with open("ended", "w"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One for all tests, as a user may have one: it takes long to begin."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def in_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def searching(kind="tf_keras", trainer=Shifted, **options):
+    data = tiny.named(samples(12))
+    defaults = {"eval_strategy": "epoch", "save_strategy": "no", "per_device_train_batch_size": 4, "logging_steps": 1}
+    args = TFTrainingArguments("out", **{"num_train_epochs": EPOCHS, "disable_tqdm": True, **defaults, **options})
+    return trainer(
+        **({"shift": 10.0} if trainer is Shifted else {}),
+        args=args,
+        model_init=lambda: tiny.functional(kind),
+        train_dataset=data,
+        eval_dataset=data,
+    )
+
+
+def rates(*values):
+    return lambda _: {"learning_rate": tune.grid_search(list(values))}
+
+
+def objective(metrics):
+    return metrics["eval_shifted"]
+
+
+def runs():
+    """The rows of each run of a trial, over all its parts; and its last records."""
+    rows, last = defaultdict(list), {}
+    for directory in sorted(glob.glob("wandb/offline-run-*")):
+        name = directory.rsplit("-", 1)[1]
+        rows[name] += history(directory)
+        last[name] = records(directory)
+    return rows, last
+
+
+def steps(rows):
+    return [row["train/global_step"] for row in rows if "train/loss" in row]
+
+
+def tags(found):
+    return {tag for record in found if record["type"] == "run" for tag in record["run"].get("tags", [])}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["tf_keras", "keras"])
+def test_trials_run_in_processes_of_their_own(cluster, kind):
+    trainer = searching(kind)
+    trainer.add_callback(EndsIts(1e-3, 5, "exception"))
+    best = trainer.hyperparameter_search(rates(1e-3, 1e-1, 1e-2), objective, n_trials=1, backend="ray", verbose=0)
+    found = {result.metrics["trial_id"]: result.metrics for result in best.run_summary}
+    assert sorted(one["state"] for one in found.values()) == ["complete", "complete", "failed"]
+    [failed] = [one for one in found.values() if one["state"] == "failed"]
+    assert failed["error"] == "ValueError: no luck"
+    complete = {name: one["objective"] for name, one in found.items() if one["state"] == "complete"}
+    assert best.objective == min(complete.values()) > 10
+    assert best.run_id == min(complete, key=complete.get)
+    rows, _ = runs()
+    assert all(steps(rows[name]) == [*range(1, STEPS + 1)] for name in complete)
+    assert steps(rows[failed["trial_id"]]) == [1, 2, 3, 4]
+    assert len(rows) == 4  # And the search's own.
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["tf_keras", "keras"])
+def test_members_of_a_population_have_histories_without_a_gap(cluster, kind):
+    scheduler = PopulationBasedTraining(
+        perturbation_interval=1,
+        hyperparam_mutations={"learning_rate": tune.loguniform(1e-3, 1e-1)},
+        quantile_fraction=0.5,
+    )
+    best = searching(kind).hyperparameter_search(
+        lambda _: {"learning_rate": tune.loguniform(1e-4, 1e-1)},
+        objective,
+        n_trials=3,
+        backend="ray",
+        scheduler=scheduler,
+        verbose=0,
+    )
+    found = {result.metrics["trial_id"]: result.metrics for result in best.run_summary}
+    assert {(one["state"], one["step"]) for one in found.values()} == {("complete", STEPS)}
+    copied = {name: one["lineage"] for name, one in found.items() if one["lineage"]}
+    assert copied
+    for lineage in copied.values():
+        donor, _, step = lineage.split(", ")[0].partition(" at step ")
+        assert (donor in found, int(step) in (3, 6, 9)) == (True, True)
+    rows, _ = runs()
+    for name, one in found.items():
+        assert sorted(steps(rows[name])) == [*range(1, STEPS + 1)]
+        last = [row["eval/loss"] for row in rows[name] if row.get("train/global_step") == STEPS and "eval/loss" in row]
+        assert last == [pytest.approx(one["objective"] - 10)]
+
+
+@pytest.mark.nightly
+def test_a_process_that_is_killed_is_replaced(cluster):
+    trainer = searching(save_strategy="epoch")
+    trainer.add_callback(EndsIts(1e-1, 8, "kill"))
+    best = trainer.hyperparameter_search(rates(1e-1, 1e-2), objective, n_trials=1, backend="ray", verbose=0)
+    assert os.path.exists("ended")
+    found = {result.config["learning_rate"]: result.metrics for result in best.run_summary}
+    assert {one["state"] for one in found.values()} == {"complete"}
+    rows, _ = runs()
+    for one in found.values():
+        assert steps(rows[one["trial_id"]]) == [*range(1, STEPS + 1)]
+    straight = searching(learning_rate=1e-1, report_to="none")
+    straight.train()
+    assert straight.evaluate()["eval_shifted"] == pytest.approx(found[1e-1]["objective"], rel=1e-6)
+
+
+@pytest.mark.nightly
+def test_trials_are_pruned(cluster):
+    scheduler = ASHAScheduler(grace_period=1, max_t=EPOCHS, reduction_factor=2)
+    options = {"scheduler": scheduler, "max_concurrent_trials": 1, "verbose": 0}
+    best = searching().hyperparameter_search(rates(1e-1, 1e-9), objective, n_trials=1, backend="ray", **options)
+    states = {result.config["learning_rate"]: result.metrics for result in best.run_summary}
+    assert states[1e-1]["state"] == "complete"
+    pruned = states[1e-9]
+    assert pruned["step"] == 3
+    rows, last = runs()
+    assert steps(rows[pruned["trial_id"]]) == [1, 2, 3]
+    assert tags(last[pruned["trial_id"]]) == {"pruned"}
+
+
+@pytest.mark.parametrize(
+    ("space", "options", "message"),
+    [
+        (lambda _: 3, {}, r"hp_space=3 .*tune.loguniform"),
+        (rates(1, -2), {}, r"learning_rate=-2"),
+        (lambda _: {"learning_rat": tune.uniform(0, 1)}, {}, r"'learning_rat'.*learning_rate"),
+        (rates(1), {"direction": ["minimize", "maximize"]}, r"Ray's schedulers compare by one"),
+        (rates(1), {"sceduler": 3}, r"'sceduler'.*scheduler"),
+    ],
+)
+def test_mistakes_are_told_before_ray_begins(space, options, message):
+    with pytest.raises(SettingError, match=message):
+        searching(report_to="none").hyperparameter_search(space, objective, backend="ray", **options)
+
+
+def test_what_compares_trials_needs_evaluations():
+    trainer = searching(report_to="none", eval_strategy="no")
+    with pytest.raises(SettingError, match=r"eval_strategy='no'.*AsyncHyperBandScheduler"):
+        trainer.hyperparameter_search(rates(1), objective, backend="ray", scheduler=ASHAScheduler())
+    with pytest.raises(SettingError, match=r"ray_scope='first'.*last-5-avg"):
+        searching(report_to="none", ray_scope="first").hyperparameter_search(rates(1), objective, backend="ray")
+
+
+def test_a_trainer_is_made_anew_elsewhere():
+    trainer = searching(report_to="none")
+    trainer.note = "added later"
+    copy = cloudpickle.loads(cloudpickle.dumps(trainer))
+    assert (type(copy), copy.shift, copy._hidden, copy.note) == (Shifted, 10.0, 1, "added later")
+    assert copy.args == trainer.args
+    assert copy.model is not trainer.model
+    assert copy.train().global_step == STEPS

@@ -1,0 +1,210 @@
+"""The backend ray: trials in parallel, on one machine or on a cluster, and populations that copy checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
+from ray.tune.search import BasicVariantGenerator
+from ray.tune.search.sample import Domain
+from transformers.trainer_utils import default_hp_space_ray
+
+from tf_hfwb.errors import SearchError, SettingError
+from tf_hfwb.messages import first_line
+from tf_hfwb.trainer.search.ray_trial import RayTask, RayTrial
+from tf_hfwb.trainer.search.search_backend import Search, SearchBackend, trial_directory_name
+from tf_hfwb.trainer.search.search_trial import SearchResult, TrialRecord, TrialState
+
+_OPTIONS = (
+    *("resources_per_trial", "scheduler", "search_alg", "max_concurrent_trials", "max_failures", "time_budget_s"),
+    *("name", "storage_path", "verbose"),
+)
+_SCOPES = ("last", "all", "avg", "last-5-avg", "last-10-avg")
+_PREFIXES = ("WANDB_", "KERAS_", "TF_", "HF_", "TRANSFORMERS_")
+_SECRETS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+# How often Ray starts the process of a trial again: it may have been killed for memory, or its machine has gone.
+_MAX_FAILURES = 3
+
+_logger = logging.getLogger("tf_hfwb")
+
+
+class RayBackend(SearchBackend):
+    """Ray Tune's schedulers and search algorithms.
+
+    Follows ``run_hp_search_ray`` of transformers.
+    """
+
+    def run(self, search: Search) -> SearchResult:
+        """Search until all trials have ended."""
+        search.refuse_unknown_options(*_OPTIONS)
+        return _RaySearch(search).run()
+
+
+class _RaySearch:
+    """A search while it runs."""
+
+    def __init__(self, search: Search) -> None:
+        self._search, self._options = search, search.options
+        if len(search.directions) > 1:
+            raise SettingError("direction", list(search.directions), expected="one, as Ray's schedulers compare by one")
+        if search.args.ray_scope not in _SCOPES:
+            raise SettingError("ray_scope", search.args.ray_scope, accepted=list(_SCOPES))
+        self._scheduler = self._options.get("scheduler") or FIFOScheduler()
+        self._check_scheduler()
+        self._space = (search.hp_space or default_hp_space_ray)(None)
+        self._check_space()
+        self._resources = dict(self._options.get("resources_per_trial") or _default_resources())
+        self._mode = "min" if search.directions[0] == "minimize" else "max"
+        self._name = str(self._options.get("name") or search.default_name)
+
+    def _check_scheduler(self) -> None:
+        args = self._search.args
+        if not isinstance(self._scheduler, FIFOScheduler) or type(self._scheduler) is FIFOScheduler:
+            return
+        if args.eval_strategy == "no":
+            raise SettingError(
+                "eval_strategy",
+                "no",
+                expected=f"evaluations within the training, by which {type(self._scheduler).__name__} compares trials",
+                advice="Set eval_strategy='epoch', or 'steps' with eval_steps.",
+            )
+
+    def _check_space(self) -> None:
+        if not isinstance(self._space, Mapping):
+            raise SettingError(
+                "hp_space",
+                self._space,
+                expected="a function of None that returns a dict of hyperparameters by name",
+                advice='Write return {"learning_rate": tune.loguniform(1e-6, 1e-4)}.',
+            )
+        for params in _examples(self._space):
+            self._search.check_params(params)
+
+    def run(self) -> SearchResult:
+        """Train the trials."""
+        began = not ray.is_initialized()
+        if began:
+            ray.init(include_dashboard=False, log_to_driver=False)
+        try:
+            grid = self._tune()
+        finally:
+            if began:
+                ray.shutdown()
+        records = [_record(result) for result in grid]
+        complete = [record for record in records if record.state is TrialState.COMPLETE]
+        if not complete:
+            errors = dict.fromkeys(record.error for record in records if record.error)
+            raise SearchError(
+                f"None of the {len(records)} trials of the search {self._name!r} is complete. Expected one at least. "
+                f"What ended them: {'; '.join(errors) or 'Ray'}."
+            )
+        best = self._best(grid, complete)
+        result = SearchResult(self._name, records, [best], summary=grid)
+        self._search.report(result)
+        return result
+
+    def _tune(self) -> Any:
+        search, options = self._search, self._options
+        pauses = isinstance(self._scheduler, (PopulationBasedTraining, HyperBandScheduler))
+        task = RayTask(
+            search=ray.cloudpickle.dumps(search),
+            directory=os.getcwd(),
+            environment=_shared_environment(os.environ),
+            threads=max(1, math.ceil(self._resources.get("cpu", 1))),
+            group=self._name,
+            saves=pauses or search.args.save_strategy != "no",
+            state_when_stopped=TrialState.PAUSED if pauses else TrialState.PRUNED,
+        )
+        search_alg = options.get("search_alg")
+        trainable = tune.with_resources(tune.with_parameters(RayTrial, task=task), self._resources)
+        tuner = tune.Tuner(
+            trainable,
+            param_space=dict(self._space),
+            tune_config=tune.TuneConfig(
+                metric="objective",
+                mode=self._mode,
+                num_samples=search.n_trials,
+                scheduler=self._scheduler,
+                search_alg=search_alg or BasicVariantGenerator(random_state=search.args.seed),
+                max_concurrent_trials=options.get("max_concurrent_trials"),
+                time_budget_s=options.get("time_budget_s"),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=self._name,
+                storage_path=str(options.get("storage_path") or pathlib.Path(search.args.output_dir, "ray").absolute()),
+                verbose=options.get("verbose", 1),
+                failure_config=tune.FailureConfig(max_failures=options.get("max_failures", _MAX_FAILURES)),
+                checkpoint_config=tune.CheckpointConfig(
+                    num_to_keep=2 if task.saves else None,
+                    checkpoint_frequency=1 if task.saves else 0,
+                    checkpoint_at_end=False,
+                ),
+            ),
+        )
+        return tuner.fit()
+
+    def _best(self, grid: Any, complete: list[TrialRecord]) -> TrialRecord:
+        """By ``ray_scope``, among those that are complete."""
+        found = grid.get_best_result("objective", self._mode, scope=self._search.args.ray_scope)
+        number = found.metrics["trial_id"]
+        best = next((record for record in complete if record.number == number), None)
+        if best is not None:
+            return best
+        sign = 1 if self._mode == "min" else -1
+        return min(complete, key=lambda record: sign * record.objective[0])
+
+
+def _default_resources() -> dict[str, float]:
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return {"cpu": 1, "gpu": 1} if gpus else {"cpu": 1}
+
+
+def _examples(space: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Values of each hyperparameter that a trial may have."""
+    for name, values in space.items():
+        if isinstance(values, Domain):
+            yield {name: values.sample()}
+        elif isinstance(values, Mapping) and "grid_search" in values:
+            yield from ({name: value} for value in values["grid_search"])
+        else:
+            yield {name: values}
+
+
+def _shared_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that decide how libraries work, without secrets: Ray keeps what it hands over."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(_PREFIXES) and not any(word in name for word in _SECRETS)
+    }
+
+
+def _record(result: Any) -> TrialRecord:
+    """A trial, of what it has reported last."""
+    metrics = result.metrics or {}
+    state = TrialState.FAILED if result.error else TrialState(metrics.get("state", TrialState.PRUNED))
+    if state is TrialState.PAUSED:
+        state = TrialState.PRUNED
+    number = metrics.get("trial_id", "")
+    error = first_line(result.error) if result.error else metrics.get("error", "")
+    return TrialRecord(
+        number=number,
+        name=metrics.get("name", trial_directory_name(number)),
+        params=result.config or {},
+        state=state,
+        objective=(metrics["objective"],) if "objective" in metrics else (),
+        step=metrics.get("step"),
+        run=metrics.get("run", {}),
+        error=error,
+        lineage=metrics.get("lineage", ""),
+    )

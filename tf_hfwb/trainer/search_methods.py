@@ -1,0 +1,195 @@
+"""The method of a trainer that searches hyperparameters, and the training of one trial."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tf_hfwb.errors import SettingError
+from tf_hfwb.trainer.evaluation_methods import EvaluationPoints
+from tf_hfwb.trainer.search.backend_choice import choose_backend
+from tf_hfwb.trainer.search.objective_values import objective_values, parse_directions
+from tf_hfwb.trainer.search.search_backend import Search
+from tf_hfwb.trainer.search.search_report import report_search
+from tf_hfwb.trainer.search.search_trial import (
+    SearchResult,
+    SearchTrial,
+    TrialEvaluation,
+    TrialOutcome,
+    TrialRecord,
+    TrialState,
+    TrialStoppedError,
+)
+from tf_hfwb.trainer.search.trial_parameters import arguments_of_trial, check_params
+from tf_hfwb.trainer.trainer_reporting import RunOfTrial
+from tf_hfwb.validation.argument_checks import check_whole_number
+
+if TYPE_CHECKING:
+    from transformers.trainer_utils import BestRun, TrainOutput
+
+
+class SearchMethods(EvaluationPoints):
+    """How a trainer searches hyperparameters.
+
+    Attributes:
+        objective: The objective of the trial that is under way, or of the last one: a number, or a list of them. None
+            before its first evaluation.
+    """
+
+    objective: float | list[float] | None
+    _compute_objective: Callable[[Mapping[str, Any]], list[float]]
+
+    if TYPE_CHECKING:
+
+        def train(self, resume_from_checkpoint: str | bool | None = None) -> TrainOutput:
+            """That of the trainer."""
+
+    def hyperparameter_search(
+        self,
+        hp_space: Callable[[Any], Any] | None = None,
+        compute_objective: Callable[[dict[str, float]], float | Sequence[float]] | None = None,
+        n_trials: int = 20,
+        direction: str | Sequence[str] = "minimize",
+        backend: Any = None,
+        hp_name: Callable[[Any], str] | None = None,
+        **kwargs: Any,
+    ) -> BestRun | list[BestRun]:
+        """Train a model of ``model_init`` with one set of hyperparameters after the other, and tell the best.
+
+        The search is kept in ``args.output_dir``. The same call again, in this process or in another one, trains what
+        is left, and a trial that was interrupted continues from its checkpoint. Several processes share the trials.
+
+        Args:
+            hp_space: From the backend's trial to hyperparameters by the names of training arguments, or by other ones
+                that ``model_init(trial)`` uses. None: transformers' default for the backend.
+            compute_objective: From the metrics of ``evaluate`` to the objective, or to one for each direction. None:
+                the loss where there is no other metric, else the sum of the others.
+            n_trials: How many trials there are to be in all, those of earlier calls and those that failed included.
+            direction: ``"minimize"`` or ``"maximize"``; a list for several objectives.
+            backend: ``"optuna"``, ``"ray"`` or ``"wandb"``; None for the first that is installed.
+            hp_name: From the backend's trial to the name of its W&B run. None: ``run-{number}``.
+            **kwargs: For the backend. optuna: ``storage``, ``study_name``, ``load_if_exists``, ``sampler``,
+                ``pruner``, ``timeout`` in seconds, ``catch`` and ``gc_after_trial``.
+
+        The objective is that of the last evaluation within the training, or of one after it where there is none.
+        Afterwards ``args`` are as they were, and ``model`` is that of the last trial: ``train`` makes a new one.
+
+        Returns:
+            ``run_id``, ``objective`` and ``hyperparameters`` of the best trial, whose checkpoints are in
+            ``run-{run_id}``; with a list of directions all trials that no other one beats in each of them.
+
+        Raises:
+            SettingError: There is no ``model_init``, the backend is not installed, or an argument cannot be used.
+            SearchError: All trials have failed or were pruned.
+
+        Example:
+            >>> import tempfile, numpy as np, keras
+            >>> from tf_hfwb import TFTrainer, TFTrainingArguments
+            >>> def make():
+            ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+            ...     model.compile(loss="mse")
+            ...     return model
+            >>> data = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")
+            >>> with tempfile.TemporaryDirectory() as directory:
+            ...     args = TFTrainingArguments(directory, max_steps=2, report_to="none", disable_tqdm=True)
+            ...     trainer = TFTrainer(args=args, model_init=make, train_dataset=data, eval_dataset=data)
+            ...     best = trainer.hyperparameter_search(
+            ...         lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 1e-3, 1e-1)}, n_trials=2
+            ...     )
+            >>> sorted(best.hyperparameters)
+            ['learning_rate']
+
+        Follows ``Trainer.hyperparameter_search`` of transformers.
+        """
+        if self.model_init is None:
+            raise SettingError("model_init", None, expected="a function that makes the model of each trial")
+        if self._host.is_multi_worker:
+            raise SettingError(
+                "hyperparameter_search",
+                "TF_CONFIG",
+                expected="one machine, as the workers would try different hyperparameters",
+                advice="Unset TF_CONFIG. Processes with the same output_dir share the trials of a search.",
+            )
+        directions = parse_directions(direction)
+        chosen = choose_backend(backend)
+        self._compute_objective = _objective(compute_objective, len(directions))
+        takes_trial = len(inspect.signature(self.model_init).parameters) > 0
+        search = Search(
+            args=self.args,
+            hp_space=hp_space,
+            n_trials=check_whole_number("n_trials", n_trials, minimum=1, expected="a number of trials, 1 or more"),
+            directions=directions,
+            has_many_objectives=not isinstance(direction, str),
+            hp_name=hp_name,
+            options=kwargs,
+            run_trial=self._run_trial,
+            add_callback=self.add_callback,
+            check_params=lambda params: check_params(self.args, params, takes_trial=takes_trial),
+            report=lambda result: report_search(self.args, directions, result),
+        )
+        result = chosen.run(search)
+        best = [_best_run(record, search, result) for record in result.best]
+        return best if search.has_many_objectives else best[0]
+
+    def _run_trial(self, trial: SearchTrial) -> TrialOutcome:
+        """Train a trial; afterwards the arguments are as they were, and its model is forgotten."""
+        self._trial = trial.given
+        self._hear_evaluation = lambda step, metrics: self._hear(trial, step, metrics)
+        self._events.trial_state = {
+            "is_hyper_param_search": True,
+            "trial_name": trial.name,
+            "trial_params": dict(trial.params),
+        }
+        self._run_of_trial = RunOfTrial(trial.group, trial.params, trial.run_id)
+        self.objective = None if trial.objective is None else _plain(trial.objective)
+        try:
+            with arguments_of_trial(self.args, trial.params, output_dir=trial.directory, run_name=trial.name):
+                # False: each trial has a run of its own.
+                self.train(resume_from_checkpoint=False if trial.checkpoint is None else trial.checkpoint)
+                if self.objective is None:
+                    metrics = self.evaluate()
+                    self.objective = _plain(self._compute_objective(metrics))
+                objective = _values(self.objective)
+                run = self._reporting.end_trial(TrialState.COMPLETE, objective)
+                return TrialOutcome(objective, self._events.state.global_step, run)
+        except TrialStoppedError:
+            self._events.call("on_train_end")  # As transformers does.
+            raise
+        finally:
+            self._trial = self._hear_evaluation = self._run_of_trial = None
+            self._events.trial_state = {}
+            gc.collect()  # Models of Keras are cycles, of whose memory Python's collector knows nothing.
+
+    def _hear(self, trial: SearchTrial, step: int, metrics: Mapping[str, Any]) -> None:
+        """An evaluation within the training of a trial has ended."""
+        objective = self._compute_objective(metrics)
+        self.objective = _plain(objective)
+        trial.hear(TrialEvaluation(step, metrics, tuple(objective), self._reporting.identity))
+
+
+def _objective(compute: Callable[..., Any] | None, number: int) -> Callable[[Mapping[str, Any]], list[float]]:
+    """From metrics to the values of the objectives, by the user's function or transformers' default."""
+    if compute is None:
+        from transformers.trainer_utils import default_compute_objective
+
+        compute = default_compute_objective
+    function = compute
+    return lambda metrics: objective_values(function, metrics, number)
+
+
+def _plain(values: Sequence[float]) -> float | list[float]:
+    """One objective as a number, several as a list, as scripts know them."""
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _values(objective: float | list[float]) -> tuple[float, ...]:
+    return tuple(objective) if isinstance(objective, list) else (objective,)
+
+
+def _best_run(record: TrialRecord, search: Search, result: SearchResult) -> BestRun:
+    from transformers.trainer_utils import BestRun
+
+    objective = list(record.objective) if search.has_many_objectives else record.objective[0]
+    return BestRun(record.number, objective, dict(record.params), result.summary)
