@@ -22,6 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import tensorflow as tf
 import tiny
+from datasets.distributed import split_dataset_by_node
 from helpers import samples
 from resumable import Reporter, SignalAt, digest
 
@@ -54,8 +55,20 @@ def columns(number: int):
     return tiny.named(samples(number))
 
 
+def stream(number: int):
+    return tiny.classified(number).to_iterable_dataset(num_shards=3)
+
+
+def share_of_stream(number: int):
+    """As scripts for PyTorch split a stream among workers, which here take their shares by themselves."""
+    index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    return split_dataset_by_node(stream(number), rank=index, world_size=2)
+
+
 MODELS = {
     "bert": (bert, tiny.classified),
+    "stream": (bert, stream),
+    "share_of_stream": (bert, share_of_stream),
     "gpt2": (tiny.gpt2, tiny.next_words),
     "tf_keras": (plain("tf_keras"), columns),
     "keras": (plain("keras"), columns),
@@ -115,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
         args,
         train_dataset=data(arguments.samples),
         eval_dataset=data(31),
-        processing_class=tiny.tokenizer() if arguments.model in ("bert", "gpt2") else None,
+        processing_class=tiny.tokenizer() if arguments.model in ("bert", "gpt2", "stream", "share_of_stream") else None,
         callbacks=callbacks,
     )
     output = trainer.train(resume_from_checkpoint=True)

@@ -8,9 +8,13 @@ A pipeline is two independent halves: an *order* (step number to sample indices,
 * ``length_order.py``: the order of batches of about the same length; ``sample_lengths.py``: these lengths.
 * ``column_source.py``: a ``datasets.Dataset`` without Python in the loop; ``arrow_columns.py``: its Arrow buffers;
   ``padding.py``: padding in the graph.
-* ``stored_source.py``: one that is too large for that, read from its files batch by batch; ``row_padding.py``: padding
-  of such a batch.
-* ``collated_source.py``: with a Python collator; ``step_randomness.py``: what that draws at random.
+* ``stored_source.py``: one that is too large for that, read from its files batch by batch; ``stored_rows.py``: rows
+  by their numbers; ``row_padding.py``: padding of such a batch.
+* ``collated_source.py``: with a Python collator; ``step_randomness.py``: what that draws at random;
+  ``padding_collators.py``: those that only pad, which need no Python.
+* ``computed_rows.py``: one that tokenises texts or decodes images as its rows are read.
+* ``stream_batches.py``: a ``datasets.IterableDataset``; ``stream_blocks.py``: its rows in blocks;
+  ``stream_positions.py``: where these begin, so that it can be entered again.
 * ``array_source.py``: arrays; ``tf_data.py``: a ``tf.data.Dataset``; ``unbatched_tf_data.py``: one of single samples.
 * ``column_roles.py``: which columns are inputs and labels; ``data_checks.py``: whether they fit the model;
   ``input_length.py``: how long an input may be.

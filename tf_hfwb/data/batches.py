@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data.column_roles import Roles
 from tf_hfwb.data.length_order import LengthGroupedOrder
+from tf_hfwb.data.padding_collators import without_padding_collator
 from tf_hfwb.data.sample_order import Order
 from tf_hfwb.data.sample_source import Collator, Source, SourceOptions
 from tf_hfwb.data.source_choice import source_of
+from tf_hfwb.data.stream_batches import is_stream, stream_batches
+from tf_hfwb.data.stream_blocks import StreamOrder
+from tf_hfwb.data.stream_positions import StreamPositions
 from tf_hfwb.data.tf_data import is_endless, is_tf_data, num_batches, repeat_passes
 from tf_hfwb.errors import DataError
 from tf_hfwb.validation.argument_checks import as_integer
@@ -81,6 +85,7 @@ def training_batches(
     gradient_accumulation_steps: int = 1,
     num_workers: int = 0,
     prefetch_factor: int | None = None,
+    stream_positions: StreamPositions | None = None,
 ) -> Batches:
     """Make shuffled batches for ``model.fit`` that can start at any step.
 
@@ -113,6 +118,11 @@ def training_batches(
             - ``datasets.Dataset`` with tokenised or numeric columns. The columns ``label`` and ``label_ids`` become
               ``labels``; integers and bools become int64, floats float32; rows of unequal length are padded to the
               longest of the batch.
+              With ``set_transform`` or ``with_transform`` the rows are what the transform makes of any columns: texts
+              are tokenised, images are decoded and augmented as they are read.
+            - ``datasets.IterableDataset``: the same columns. Blocks of 1000 rows are shuffled, each pass anew, and
+              ``set_epoch`` is called before each pass; ``fit`` needs ``steps_per_epoch``, as its length is unknown.
+              Starting at a late step reads the rows before it, unless ``stream_positions`` knows a block near it.
             - Arrays: ``x``, ``(x, y)`` or ``(x, y, sample_weight)``, each an array [num_samples, ...], or a dict or
               tuple of them. float64 becomes float32.
             - ``tf.data.Dataset``, already batched: used as it is, without ``batch_size``, ``shuffle`` and
@@ -126,8 +136,9 @@ def training_batches(
         processing_class: The tokenizer, whose pad values and padding side are used; it also decides whether a missing
             ``attention_mask`` is made.
         data_collator: From a list of rows (dicts) to a dict of arrays, in Python instead of the graph; make
-            transformers' collators with ``return_tensors="np"``. For a ``datasets.Dataset`` only. All padding is its
-            own: ``processing_class`` and ``pad_to_multiple_of`` are not used.
+            transformers' collators with ``return_tensors="np"``. For datasets of that library only. All padding is its
+            own: ``processing_class``, ``pad_to_multiple_of`` and ``max_length`` are not used. In the place of those of
+            transformers that only pad, this package pads, as they say.
         seed: Decides the order.
         shuffle: False keeps the samples' own order in every epoch.
         drop_remainder: Leave out the partial batch at the end of each epoch.
@@ -147,9 +158,12 @@ def training_batches(
             input of ``processing_class``, or of ``input_ids``.
         gradient_accumulation_steps: Batches that make one step, >= 1: ``group_by_length`` groups whole steps.
         num_workers: Threads that run ``data_collator``; 0 for a single one, which is enough unless it waits or
-            decodes. The order of the batches stays the same. With more than one, random numbers depend on the step only
-            in collators with a generator of their own, as transformers' that mask words are.
+            decodes. A stream has one in any case. The order of the batches stays the same. With more than one, random
+            numbers depend on the step only in collators with a generator of their own, as transformers' that mask
+            words are.
         prefetch_factor: Batches that each of these threads makes in advance, >= 1. None: as TensorFlow does.
+        stream_positions: Where blocks of a ``datasets.IterableDataset`` begin, as far as they are known, so that a late
+            ``start_step`` need not read all rows before; those that the pipeline comes to are added.
 
     Returns:
         The batches, with ``steps_per_epoch`` for ``fit``.
@@ -168,9 +182,7 @@ def training_batches(
     workers = _Workers.of(num_workers, prefetch_factor)
     lengths = _lengths(data, length_column_name, processing_class) if group_by_length else None
     if is_tf_data(data):
-        steps_per_epoch = num_batches(data)
-        _check_start(start_step, num_epochs, steps_per_epoch)
-        return _batches_of_tf_data(repeat_passes(data, num_epochs, start_step), steps_per_epoch, workers)
+        return _repeated(data, num_epochs, start_step, workers)
     options = SourceOptions(
         model,
         Roles.of(model, label_names, remove_unused_columns),
@@ -182,12 +194,13 @@ def training_batches(
         seed,
         workers.threads,
     )
+    options, order_seed = without_padding_collator(data, options), seed if shuffle else None
+    if is_stream(data):
+        stream_order = StreamOrder(batch_size, order_seed, drop_remainder, num_epochs)
+        return _stream(stream_batches(data, stream_order, options, start_step, stream_positions), workers)
     source = source_of(data, options)
-    order = Order(source.num_samples, batch_size, seed if shuffle else None, drop_remainder)
-    if lengths is not None:
-        order = LengthGroupedOrder.of(lengths, batch_size, order.seed, drop_remainder, step_batches)
-    _check_start(start_step, num_epochs, order.steps_per_epoch)
-    return _batches(source, order, order.steps(start_step, num_epochs), workers)
+    order = Order(source.num_samples, batch_size, order_seed, drop_remainder)
+    return _batches(source, _grouped(order, lengths, step_batches), start_step, num_epochs, workers)
 
 
 def evaluation_batches(
@@ -259,9 +272,11 @@ def evaluation_batches(
         workers.threads,
         is_for_loss,
     )
+    options = without_padding_collator(data, options)
+    if is_stream(data):
+        return _stream(stream_batches(data, StreamOrder(batch_size), options), workers)
     source = source_of(data, options)
-    order = Order(source.num_samples, batch_size)
-    return _batches(source, order, order.steps(0, num_epochs=1), workers)
+    return _batches(source, Order(source.num_samples, batch_size), 0, 1, workers)
 
 
 def _lengths(data: Any, length_column_name: str, processing_class: Any) -> npt.NDArray[Any]:
@@ -270,8 +285,17 @@ def _lengths(data: Any, length_column_name: str, processing_class: Any) -> npt.N
     return sample_lengths(data, length_column_name, processing_class)
 
 
-def _batches(source: Source, order: Order, steps: tf.data.Dataset, workers: _Workers) -> Batches:
+def _grouped(order: Order, lengths: npt.NDArray[Any] | None, step_batches: int) -> Order:
+    if lengths is None:
+        return order
+    return LengthGroupedOrder.of(lengths, order.batch_size, order.seed, order.drop_remainder, step_batches)
+
+
+def _batches(source: Source, order: Order, start_step: int, num_epochs: int | None, workers: _Workers) -> Batches:
     import tensorflow as tf
+
+    _check_start(start_step, num_epochs, order.steps_per_epoch)
+    steps = order.steps(start_step, num_epochs)
 
     def batch(step: tf.Tensor) -> Any:
         return source.gather(order.indices(step), step)
@@ -290,6 +314,21 @@ def _batches(source: Source, order: Order, steps: tf.data.Dataset, workers: _Wor
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     dataset = dataset.with_options(options).prefetch(workers.buffer or tf.data.AUTOTUNE)
     return Batches(dataset, order.steps_per_epoch, source.num_samples, source.fingerprint)
+
+
+def _stream(stream: tf.data.Dataset, workers: _Workers) -> Batches:
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return _batches_of_tf_data(stream.with_options(options), None, workers)
+
+
+def _repeated(data: tf.data.Dataset, num_epochs: int | None, start_step: int, workers: _Workers) -> Batches:
+    steps_per_epoch = num_batches(data)
+    _check_start(start_step, num_epochs, steps_per_epoch)
+    return _batches_of_tf_data(repeat_passes(data, num_epochs, start_step), steps_per_epoch, workers)
 
 
 def _batches_of_tf_data(stream: tf.data.Dataset, steps_per_epoch: int | None, workers: _Workers) -> Batches:

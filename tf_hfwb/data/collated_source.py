@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tf_hfwb.data.arrow_columns import check_labels
 from tf_hfwb.data.column_roles import Selection
 from tf_hfwb.data.column_source import column_kinds
+from tf_hfwb.data.computed_rows import computes_rows
 from tf_hfwb.data.datasets_private import fingerprint, stored_chunks
 from tf_hfwb.data.sample_source import Collator, Source, SourceOptions
 from tf_hfwb.data.step_randomness import seeded_by_step, seeded_global_generators
@@ -39,7 +40,7 @@ def collated_source(dataset: datasets.Dataset, data_collator: Collator, options:
         DataError: The collator fails on these rows or returns no mapping of arrays.
     """
     fingerprint_of_all = fingerprint(dataset)  # That of the columns which are selected below is another one.
-    if dataset.format["type"] != "custom":  # A transform may need columns that the model does not know.
+    if not computes_rows(dataset):  # A transform may need columns that the model does not know.
         kinds = column_kinds(dataset)
         columns = options.roles.columns_for_collator(kinds)
         for name in options.roles.label_columns(kinds):
@@ -47,10 +48,10 @@ def collated_source(dataset: datasets.Dataset, data_collator: Collator, options:
                 check_labels(name, stored_chunks(dataset, name))
         dataset = dataset.select_columns(columns)
     collate = _collating(dataset, data_collator, options)
-    samples = _collate_samples(collate, len(dataset), dataset.column_names)
+    samples = _collate_samples(collate, dataset)
     selection = options.roles.select({name: value.dtype.kind in "if" for name, value in samples[0].items()})
     names = [*selection.inputs, *selection.labels]
-    specs = [_spec(name, [sample[name] for sample in samples]) for name in names]
+    specs = [sampled_spec(name, [sample[name] for sample in samples]) for name in names]
     return Source(len(dataset), fingerprint_of_all, _gatherer(collate, selection, names, specs), is_graph=False)
 
 
@@ -62,7 +63,7 @@ def _collating(dataset: datasets.Dataset, data_collator: Collator, options: Sour
         is_alone = options.threads is None or options.threads == 1
         with seeded_global_generators(seed, step) if is_alone else contextlib.nullcontext():
             batch = collator(dataset.__getitems__(indices.tolist()), step)
-        return {name: _as_array(value) for name, value in batch.items() if value is not None}
+        return as_arrays(batch)
 
     return collate
 
@@ -80,7 +81,7 @@ def _gatherer(
         tensors = tf.numpy_function(in_order, [indices, step], [spec.dtype for spec in specs])
         size = indices.shape[0]  # Known where all batches are full.
         batch = {
-            name: tf.ensure_shape(tensor, [size, *spec.shape[1:]])
+            name: tf.ensure_shape(tensor, [size, *spec.shape])
             for name, tensor, spec in zip(names, tensors, specs, strict=True)
         }
         return selection.arrange(batch)
@@ -88,20 +89,28 @@ def _gatherer(
     return gather
 
 
-def _collate_samples(collate: Collate, num_samples: int, columns: list[str]) -> list[dict[str, Array]]:
+def _collate_samples(collate: Collate, dataset: datasets.Dataset) -> list[dict[str, Array]]:
     """Two batches of different rows and sizes, to find axes whose size varies."""
-    rows = np.unique(np.linspace(0, num_samples - 1, SAMPLED_ROWS, dtype=np.int64))
+    rows = np.unique(np.linspace(0, len(dataset) - 1, SAMPLED_ROWS, dtype=np.int64))
     try:
         return [collate(rows[:1], 0), collate(rows, 0)]
     except Exception as error:
+        has_transform = computes_rows(dataset)
         raise DataError(
-            f"data_collator failed on rows {rows.tolist()} with the columns {columns} ({error}). Expected a callable "
-            f'that turns a list of dicts into a dict of arrays. Check that it is made with return_tensors="np" and '
-            f"that the columns it reads are there (remove_unused_columns=False keeps all)."
+            f"{'The transform of the dataset, or data_collator,' if has_transform else 'data_collator'} failed on rows "
+            f"{rows.tolist()} with the columns {dataset.column_names} ({error}). Expected a callable that turns a list "
+            f'of dicts into a dict of arrays. Check that it is made with return_tensors="np" and that the columns it '
+            f"reads are there (remove_unused_columns=False keeps all)"
+            f"{'; pass processing_class=tokenizer to pad rows of unequal length.' if has_transform else '.'}"
         ) from error
 
 
-def _spec(name: str, arrays: list[Array]) -> tf.TensorSpec:
+def sampled_spec(name: str, arrays: list[Array]) -> tf.TensorSpec:
+    """The shape of a row of a column and its type, of two batches of different rows and sizes.
+
+    Raises:
+        DataError: They have different numbers of axes.
+    """
     import tensorflow as tf
 
     ranks = {array.ndim for array in arrays}
@@ -115,7 +124,12 @@ def _spec(name: str, arrays: list[Array]) -> tf.TensorSpec:
     is_tokens = first.dtype == np.int64 and first.ndim <= 3
     sizes = zip(*(array.shape[1:] for array in arrays), strict=True)
     shape = [None if is_tokens or len(set(axis)) > 1 else axis[0] for axis in sizes]
-    return tf.TensorSpec([None, *shape], first.dtype)
+    return tf.TensorSpec(shape, first.dtype)
+
+
+def as_arrays(batch: Mapping[str, Any]) -> dict[str, Array]:
+    """A collator's batch in the types that models get: int64 for integers and bools, float32 for floats."""
+    return {name: _as_array(value) for name, value in batch.items() if value is not None}
 
 
 def _as_array(value: Any) -> Array:

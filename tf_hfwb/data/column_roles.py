@@ -13,7 +13,8 @@ from tf_hfwb.keras_compat import NotAKerasModelError, host_of, is_of_transformer
 LABEL_ALIASES = ("label", "label_ids")
 DEFAULT_LABELS = ("labels", "start_positions", "end_positions")
 TOKENISE_ADVICE = (
-    'Tokenise first, with dataset.map(lambda batch: tokenizer(batch["text"], truncation=True), batched=True), or pass '
+    'Tokenise first, with dataset.map(lambda batch: tokenizer(batch["text"], truncation=True), batched=True); or '
+    "compute rows as they are read, with dataset.with_transform(...), as for images; or pass "
     "remove_unused_columns=False with a data_collator that reads the raw columns."
 )
 

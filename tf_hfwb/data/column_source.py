@@ -10,7 +10,6 @@ from tf_hfwb.data.data_checks import check_classes, check_width
 from tf_hfwb.data.datasets_private import fingerprint, stored_columns
 from tf_hfwb.data.padding import PadRules, attention_mask, batch_gatherer, pad_columns
 from tf_hfwb.data.sample_source import Source, SourceOptions
-from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
@@ -23,26 +22,12 @@ def column_kinds(dataset: datasets.Dataset) -> dict[str, bool]:
     return {name: holds_numbers(schema.field(name).type) for name in dataset.format["columns"]}
 
 
-def refuse_transform(dataset: datasets.Dataset) -> None:
-    """Refuse a dataset that computes its rows on access.
-
-    Raises:
-        DataError: It does.
-    """
-    if dataset.format["type"] == "custom":
-        raise DataError(
-            "The dataset computes its rows on access (set_transform or with_transform). Expected stored columns. Use "
-            "dataset.map instead of the transform, or pass a data_collator, which reads rows one by one."
-        )
-
-
 def columns_source(dataset: datasets.Dataset, options: SourceOptions) -> Source:
     """Read the columns once and gather batches from memory.
 
     Raises:
-        DataError: The dataset computes rows on access, or a column cannot be used or does not fit the model.
+        DataError: A column cannot be used or does not fit the model.
     """
-    refuse_transform(dataset)
     selection = options.roles.select(column_kinds(dataset))
     table = stored_columns(dataset, [*selection.inputs, *selection.labels])
     for name in selection.labels:

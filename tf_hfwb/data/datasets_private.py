@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,7 +58,49 @@ def stored_chunks(dataset: datasets.Dataset, name: str) -> Iterator[pa.Array]:
             yield chunk
 
 
+def all_chunks(dataset: datasets.Dataset, name: str) -> list[pa.Array]:
+    """One column chunk by chunk, with the rows that are not selected, too."""
+    return [chunk for chunk in dataset.data.column(name).chunks if len(chunk)]
+
+
+def row_numbers(dataset: datasets.Dataset) -> list[pa.Array] | None:
+    """Which of all rows the selected ones are (``_indices``), chunk by chunk; None where they are all rows in order."""
+    indices = getattr(dataset, "_indices", None)
+    return None if indices is None else [chunk for chunk in indices.column(0).chunks if len(chunk)]
+
+
 def stored_size(dataset: datasets.Dataset, names: list[str]) -> int:
     """About how many bytes the named columns take (``nbytes`` knows nothing of ``_indices``)."""
     table = dataset.data.table.select(names)
     return int(table.nbytes * len(dataset) / max(1, table.num_rows))
+
+
+@_looks_up
+def independent_reader(dataset: datasets.IterableDataset) -> datasets.IterableDataset:
+    """The same stream with a place of its own in it (``_ex_iterable``).
+
+    Streams that were made of one another share their places: with ``take(n)`` for an evaluation and ``skip(n)`` for the
+    training, reading one would move the other. ``copy.copy`` would share all attributes.
+    """
+    reader: Any = object.__new__(type(dataset))
+    reader.__dict__.update(dataset.__dict__)
+    reader._ex_iterable = _with_own_place(dataset._ex_iterable)
+    reader._epoch, reader._starting_state_dict = 0, None
+    return reader
+
+
+def _with_own_place(source: Any) -> Any:
+    """A copy of what a stream is made of, whose parts keep their places (``_state_dict``) for it alone."""
+    own = copy.copy(source)
+    if hasattr(own, "ex_iterable"):
+        own.ex_iterable = _with_own_place(own.ex_iterable)
+    if hasattr(own, "ex_iterables"):
+        own.ex_iterables = [_with_own_place(each) for each in own.ex_iterables]
+    return own
+
+
+def fixed_order_error() -> type[Exception] | tuple[()]:
+    """What a stream raises whose files cannot be read in another order; nothing in versions that lack it."""
+    from datasets import iterable_dataset
+
+    return getattr(iterable_dataset, "DataSourcesShufflingDisallowed", ())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tf_hfwb.data.arrow_columns import Column, ColumnLayout
 from tf_hfwb.data.padding import PER_TOKEN_COLUMNS, PadRules, raise_other_lengths
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types.
+    import tensorflow as tf
 
 Array = npt.NDArray[Any]
 
@@ -45,6 +50,52 @@ def pad_column(column: Column, value: int, rules: PadRules) -> Array:
     batch = np.full((*is_value.shape, *column.values.shape[1:]), value, final_type(column.values))
     batch[is_value] = column.values
     return batch
+
+
+def pad_table(
+    table: pa.Table, layouts: Mapping[str, ColumnLayout], pads: Mapping[str, int], rules: PadRules
+) -> list[Array]:
+    """The columns of one batch in the order of ``layouts``; an ``attention_mask`` that the table lacks is made."""
+    table = table.combine_chunks()
+    columns = {name: layouts[name].read(name, table.column(name).chunk(0)) for name in table.column_names}
+    return pad_batch(columns, layouts, pads, rules)
+
+
+def pad_batch(
+    columns: Mapping[str, Column], layouts: Mapping[str, ColumnLayout], pads: Mapping[str, int], rules: PadRules
+) -> list[Array]:
+    """The columns of one batch in the order of ``layouts``, as :func:`pad_table`."""
+    columns = dict(columns)
+    if "attention_mask" in layouts and "attention_mask" not in columns:
+        tokens = columns["input_ids"]
+        columns["attention_mask"] = Column(np.ones(tokens.values.shape, np.int8), tokens.lengths)
+    return [
+        pad_column(columns[name], pads[name], rules)
+        if name in pads
+        else columns[name].values.astype(final_type(columns[name].values), copy=False)
+        for name in layouts
+    ]
+
+
+def column_spec(layout: ColumnLayout, is_padded: bool, rules: PadRules) -> tf.TensorSpec:
+    """The shape of a row of a column and its type, as :func:`pad_table` gives them."""
+    import tensorflow as tf
+
+    shape = list(layout.shape)
+    if is_padded:
+        axis = shape.index(None) if None in shape else len(shape) - 1
+        shape[axis] = None if rules.max_length is None and None in layout.shape else rules.width(layout.longest)
+    return tf.TensorSpec(shape, tf.float32 if layout.is_float else tf.int64)
+
+
+def ragged_tokens(layouts: Mapping[str, ColumnLayout]) -> dict[str, ColumnLayout]:
+    """The layouts of the first rows, with those of tokens taken for ones that vary, as later rows may be longer."""
+    tokens = layouts.get("input_ids")
+    found = dict(layouts)
+    for name, layout in layouts.items():
+        if tokens is not None and layout.rows == tokens.rows and layout.shape and None not in layout.shape:
+            found[name] = dataclasses.replace(layout, shape=(*layout.shape[:-1], None))
+    return found
 
 
 def final_type(values: Array) -> npt.DTypeLike:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tf_hfwb.data.arrow_columns import ColumnLayout
 from tf_hfwb.data.column_roles import Roles, Selection
 from tf_hfwb.data.padding import PadRules
 
@@ -66,3 +67,12 @@ class SourceOptions:
         names = (*selection.inputs, *selection.labels)
         is_missing = "input_ids" in selection.inputs and "attention_mask" not in names
         return rules.has_mask and is_missing and self.roles.accepts("attention_mask")
+
+    def with_mask(
+        self, selection: Selection, rules: PadRules, layouts: Mapping[str, ColumnLayout]
+    ) -> tuple[Selection, dict[str, ColumnLayout]]:
+        """The columns with such an ``attention_mask``, if one is to be made."""
+        if not self.wants_mask(selection, rules):
+            return selection, dict(layouts)
+        mask = replace(layouts["input_ids"], is_float=False)
+        return replace(selection, inputs=(*selection.inputs, "attention_mask")), {**layouts, "attention_mask": mask}

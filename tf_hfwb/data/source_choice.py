@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from tf_hfwb.data.computed_rows import computes_rows, default_collator
 from tf_hfwb.data.sample_source import Source, SourceOptions
 from tf_hfwb.errors import DataError
 
@@ -30,11 +31,13 @@ def source_of(data: Any, options: SourceOptions) -> Source:
 
     if options.data_collator is not None:
         return collated_source(data, options.data_collator, options)
+    if computes_rows(data):
+        return collated_source(data, default_collator(options), options)
     return columns_source(data, options) if is_kept_in_memory(data, options) else stored_source(data, options)
 
 
 def _dataset_types(datasets: Any) -> tuple[type, ...]:
-    return datasets.Dataset, datasets.DatasetDict, datasets.IterableDataset, datasets.IterableDatasetDict
+    return datasets.Dataset, datasets.DatasetDict, datasets.IterableDatasetDict
 
 
 def _check_dataset(data: Any, datasets: Any) -> None:
@@ -42,12 +45,6 @@ def _check_dataset(data: Any, datasets: Any) -> None:
         raise DataError(
             f"A {type(data).__name__} with the splits {list(data)} was given. Expected one of its datasets. "
             f"Pick a split, for example data[{next(iter(data), 'train')!r}]."
-        )
-    if isinstance(data, datasets.IterableDataset):
-        raise DataError(
-            "A datasets.IterableDataset was given, whose rows cannot be fetched by index. Expected a datasets.Dataset. "
-            "Load it without streaming=True, collect it with datasets.Dataset.from_generator, or pass a batched "
-            "tf.data.Dataset.from_generator(...)."
         )
     if len(data) == 0:
         raise DataError(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tf_hfwb.data.arrow_columns import Column, ColumnLayout, check_labels
+from tf_hfwb.data.arrow_columns import ColumnLayout, check_labels
 from tf_hfwb.data.column_roles import Selection
-from tf_hfwb.data.column_source import column_kinds, refuse_transform
+from tf_hfwb.data.column_source import column_kinds
 from tf_hfwb.data.data_checks import check_classes, check_width
-from tf_hfwb.data.datasets_private import fingerprint, stored_chunks, stored_size
+from tf_hfwb.data.datasets_private import all_chunks, fingerprint, row_numbers, stored_chunks, stored_size
 from tf_hfwb.data.padding import PadRules
-from tf_hfwb.data.row_padding import final_type, pad_column, pad_values
+from tf_hfwb.data.row_padding import column_spec, pad_batch, pad_values
 from tf_hfwb.data.sample_source import Source, SourceOptions
+from tf_hfwb.data.stored_rows import StoredRows
 
 if TYPE_CHECKING:
     import datasets
@@ -43,19 +43,22 @@ def stored_source(dataset: datasets.Dataset, options: SourceOptions) -> Source:
     their number, but for what ``datasets`` itself keeps for each chunk of a file.
 
     Raises:
-        DataError: The dataset computes rows on access, or a column cannot be used or does not fit the model.
+        DataError: A column cannot be used or does not fit the model.
     """
-    refuse_transform(dataset)
     selection = options.roles.select(column_kinds(dataset))
     layouts = _check_columns(dataset, selection, options)
     rules = PadRules.of(options.processing_class, selection.labels, options.pad_to_multiple_of, options.max_length)
-    names = list(layouts)
-    if options.wants_mask(selection, rules):
-        selection = dataclasses.replace(selection, inputs=(*selection.inputs, "attention_mask"))
-        layouts["attention_mask"] = dataclasses.replace(layouts["input_ids"], is_float=False)
+    stored = {name: StoredRows(all_chunks(dataset, name), layout) for name, layout in layouts.items()}
+    numbers = row_numbers(dataset)
+    selected = None if numbers is None else StoredRows(numbers, ColumnLayout((), 1, 1, False, b""))
+    selection, layouts = options.with_mask(selection, rules, layouts)
     pads = pad_values(layouts, rules)
-    read = _reader(dataset.select_columns(names).with_format("arrow"), layouts, pads, rules)
-    specs = {name: _spec(layout, name in pads, rules) for name, layout in layouts.items()}
+    specs = {name: column_spec(layout, name in pads, rules) for name, layout in layouts.items()}
+
+    def read(indices: Array) -> list[Array]:
+        rows = indices if selected is None else selected.read(indices).values.astype(np.int64)
+        return pad_batch({name: column.read(rows) for name, column in stored.items()}, layouts, pads, rules)
+
     return Source(len(dataset), fingerprint(dataset), _gatherer(read, selection, specs), is_graph=False)
 
 
@@ -82,37 +85,6 @@ def _label_values(dataset: datasets.Dataset, name: str, layout: ColumnLayout) ->
         left -= values.size if layout.shape else 0
         if left <= 0:
             return
-
-
-def _reader(
-    rows: datasets.Dataset, layouts: dict[str, ColumnLayout], pads: dict[str, int], rules: PadRules
-) -> Callable[[Array], list[Array]]:
-    """A function from indices (int64 [batch]) to the padded columns, in the order of ``layouts``."""
-
-    def read(indices: Array) -> list[Array]:
-        table = rows[indices.tolist()].combine_chunks()
-        columns = {name: layouts[name].read(name, table.column(name).chunk(0)) for name in table.column_names}
-        if "attention_mask" in layouts and "attention_mask" not in columns:
-            tokens = columns["input_ids"]
-            columns["attention_mask"] = Column(np.ones(tokens.values.shape, np.int8), tokens.lengths)
-        return [
-            pad_column(columns[name], pads[name], rules)
-            if name in pads
-            else columns[name].values.astype(final_type(columns[name].values))
-            for name in layouts
-        ]
-
-    return read
-
-
-def _spec(layout: ColumnLayout, is_padded: bool, rules: PadRules) -> tf.TensorSpec:
-    import tensorflow as tf
-
-    shape = list(layout.shape)
-    if is_padded:
-        axis = shape.index(None) if None in shape else len(shape) - 1
-        shape[axis] = None if rules.max_length is None and None in layout.shape else rules.width(layout.longest)
-    return tf.TensorSpec(shape, tf.float32 if layout.is_float else tf.int64)
 
 
 def _gatherer(

@@ -14,7 +14,8 @@
 * ``recorded_losses.py``: the base of callbacks that look at all losses; ``finite_losses.py``: those that are
   no numbers, and the last checkpoint from before them.
 * ``metric_rows.py``: the rows of the run; ``throughput.py``: steps and samples per second;
-  ``training_totals.py``: steps, samples and mean loss of the whole fit; ``token_totals.py``: its tokens.
+  ``training_totals.py``: steps, samples and mean loss of the whole fit; ``token_totals.py``: its tokens;
+  ``stream_checkpoints.py``: where it stands in a stream of data.
 * ``wandb_run.py``: the W&B run of a fit; ``training_artifacts.py``: the artifacts of its checkpoints and its model.
 * ``checkpoint_options.py``: the checked arguments of ``WandbModelCheckpoint``; ``checkpoint_saver.py``: what is saved
   and how; ``best_checkpoint.py``: which one is the best; ``best_monitoring.py``: whether the metric that tells it is

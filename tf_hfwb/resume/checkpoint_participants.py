@@ -19,6 +19,7 @@ FIRST_STEP = "StopAfterSteps"
 KERAS_CALLBACKS = "GuestStates"
 METRICS_LOGGER = "WandbMetricsLogger"
 PLATEAU = "ReduceRateOnPlateau"
+STREAM = "StreamCheckpoints"
 TABLES = "WandbEvalTable"
 TOKENS = "TokenTotals"
 TOTALS = "TrainingTotals"
@@ -26,7 +27,7 @@ TRAINER_CALLBACKS = "TrainerCallbacks"
 TRAINING_LOG = "TrainingLog"
 
 # The trainer adds these by itself. A user who leaves the trainer has not lost anything without them.
-ADDED_BY_THE_TRAINER = frozenset({FINITE_LOSSES, FIRST_STEP, TOKENS, TOTALS, TRAINING_LOG})
+ADDED_BY_THE_TRAINER = frozenset({FINITE_LOSSES, FIRST_STEP, STREAM, TOKENS, TOTALS, TRAINING_LOG})
 
 
 class Participant(Protocol):
@@ -109,6 +110,14 @@ STATE_CHECKS: dict[str, Check] = {
     KERAS_CALLBACKS: table(record({}, dict.fromkeys(_KERAS_COUNTS, optional(number)), exact=True)),
     FINITE_LOSSES: record({}, {"good_step": optional(whole())}),
     FIRST_STEP: record({}, {"first_step": whole()}),
+    STREAM: record(
+        {
+            **dict.fromkeys(("pass_number", "pass_start", "block", "batch"), whole()),
+            "state": optional(table(anything)),
+            "digest": optional(text),
+        },
+        exact=True,
+    ),
     TOKENS: record({}, {"tokens": whole()}),
     TOTALS: record({}, {"losses": number, "batches": whole()}),
     TABLES: record({}, {"evaluations": whole()}),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tf_hfwb.data.stream_positions import StreamPosition
 from tf_hfwb.data.tf_data import length_of
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import Host, outputs_and_labels, own_loss, seed_everything
@@ -41,6 +42,7 @@ class ExtensionPoints(TrainerParts):
     _host: Host
     _created: tuple[Any, Any]  # The optimizer and the schedule of the last training.
     _position: Position
+    _stream_start: StreamPosition | None
     _default_data: TrainingData | None
 
     def _overrides(self, name: str) -> bool:
@@ -55,7 +57,7 @@ class ExtensionPoints(TrainerParts):
         are. Or it returns a ``tf.data.Dataset`` of batches of its own, which is then what ``train_dataset`` would be.
         """
         check_train_dataset(self.train_dataset)
-        self._default_data = self._batch_factory().training(self.train_dataset, self._position)
+        self._default_data = self._batch_factory().training(self.train_dataset, self._position, self._stream_start)
         return self._default_data.batches.dataset
 
     def get_eval_tfdataset(self, eval_dataset: Any = None) -> tf.data.Dataset:
@@ -74,11 +76,11 @@ class ExtensionPoints(TrainerParts):
         """What an overridden method gives, if it is batches."""
         return dataset_of_hook(name, getattr(self, name)(*arguments))
 
-    def _training_data(self, position: Position) -> TrainingData:
+    def _training_data(self, position: Position, stream_start: StreamPosition | None) -> TrainingData:
         """The batches of a training that begins there."""
-        self._position, self._default_data = position, None
+        self._position, self._stream_start, self._default_data = position, stream_start, None
         if not self._overrides("get_train_tfdataset"):
-            return self._batch_factory().training(self.train_dataset, position)
+            return self._batch_factory().training(self.train_dataset, position, stream_start)
         dataset = self._hooked("get_train_tfdataset")
         default = self._default_data
         if default is not None and length_of(dataset) is length_of(default.batches.dataset):

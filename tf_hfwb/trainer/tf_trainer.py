@@ -57,6 +57,7 @@ from tf_hfwb.trainer.training_resume import (
     find_training_checkpoint,
     parse_resume_source,
     restore_training,
+    stream_start,
     training_position,
 )
 from tf_hfwb.trainer.weight_building import build_weights
@@ -78,8 +79,8 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
         args: What to do; the defaults of :class:`~tf_hfwb.TFTrainingArguments` when None.
         data_collator: Makes a batch (a dict of arrays) from a list of samples, instead of padding by
             ``processing_class``.
-        train_dataset: A ``datasets.Dataset`` with tokenised columns, a batched ``tf.data.Dataset``, or arrays
-            ``(x, y)``.
+        train_dataset: A ``datasets.Dataset`` with tokenised columns, a ``datasets.IterableDataset`` of such columns
+            (with ``max_steps``), a batched ``tf.data.Dataset``, or arrays ``(x, y)``.
         eval_dataset: The same, or a dict of them by name.
         processing_class: The tokenizer or processor. It says how to pad, and is saved with the model.
         model_init: Makes the model instead: when the trainer is made, and anew for each training. It takes no argument,
@@ -158,7 +159,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         self.callbacks = check_trainer_callbacks(() if callbacks is None else callbacks, self.args)
         self._given, self._created = optimizers, (None, None)
-        self._position, self._default_data = Position(), None
+        self._position, self._stream_start, self._default_data = Position(), None, None
         self._gen_kwargs: Mapping[str, Any] = {}
         self._ignore_keys_for_eval = None
         self._has_trained, self.objective = False, None
@@ -260,7 +261,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
             restore_training(self.model, checkpoint, plan)
         tokens = plan.count_tokens()
         totals = TrainingTotals(finite_only=self.args.logging_nan_inf_filter)
-        own = [totals] if tokens is None else [totals, tokens]
+        own = [totals, *plan.follow_stream()] if tokens is None else [totals, *plan.follow_stream(), tokens]
         callbacks = self._create_callbacks([*keras_callbacks(self.callbacks), *own, *self._hub_callbacks()], plan)
         began = time.time()
         self._fit(plan, callbacks)
@@ -291,7 +292,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
         host.keras.utils.set_random_seed(args.seed)
         is_built = host.build()
         host.use_loss(self._loss_function)
-        data = self._training_data(training_position(args, checkpoint))
+        data = self._training_data(training_position(args, checkpoint), stream_start(checkpoint))
         batch_size = self._batch_factory().train_batch_size
         if host.is_multi_worker:
             facts = worker_facts(args, self.train_dataset, data.batches, batch_size, checkpoint)
@@ -309,7 +310,9 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
             is_built = True
         if is_built:
             host.optimizer_variables()  # If the first step created them, TensorFlow would trace it twice.
-        return TrainingPlan(args, data.batches, batch_size, evaluations, length, data.token_counts)
+        return TrainingPlan(
+            args, data.batches, batch_size, evaluations, length, data.token_counts, data.stream_positions
+        )
 
     def _create_callbacks(self, own: Sequence[Any], plan: TrainingPlan) -> list[Any]:
         has_known_epochs = plan.length.steps_per_epoch is not None

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
+from tf_hfwb.data.stream_batches import is_stream
+from tf_hfwb.data.stream_positions import StreamPosition, StreamPositions
 from tf_hfwb.data.tf_data import is_tf_data
 from tf_hfwb.data.unbatched_tf_data import as_batches_or_samples
 from tf_hfwb.errors import DataError, SettingError
@@ -30,12 +32,14 @@ class TrainingData:
         data: All data that they were made of.
         position: Where the training begins, in the epochs of these batches.
         token_counts: Where the tokens of the batches are counted; None if they are not.
+        stream_positions: Where blocks of a stream begin; None for other data.
     """
 
     batches: Batches
     data: Any
     position: Position
     token_counts: TokenCounts | None
+    stream_positions: StreamPositions | None
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,22 @@ class BatchFactory:
         """Samples of an evaluation batch over all replicas."""
         return self.args.per_device_eval_batch_size * host_of(self.model).num_replicas
 
-    def training(self, train_dataset: Any, position: Position) -> TrainingData:
+    def training(
+        self, train_dataset: Any, position: Position, stream_start: StreamPosition | None = None
+    ) -> TrainingData:
         """Batches to train on.
 
         Args:
             train_dataset: All data.
             position: Where the training begins.
+            stream_start: Where a stream can be entered to get there; None to read it from its beginning.
 
         Raises:
             DataError: The model cannot use them.
         """
         args, data = self.args, as_batches_or_samples(self.model, train_dataset)
         remaining = remaining_data(data, position)
+        stream_positions = StreamPositions(stream_start) if is_stream(data) else None
         batches = training_batches(
             remaining.data,
             self.train_batch_size,
@@ -87,6 +95,7 @@ class BatchFactory:
             group_by_length=args.group_by_length,
             length_column_name=args.length_column_name,
             gradient_accumulation_steps=args.gradient_accumulation_steps,
+            stream_positions=stream_positions,
             **self._options(),
         )
         if remaining.counted_batches is not None:
@@ -99,7 +108,9 @@ class BatchFactory:
         if counts is not None:
             padding = getattr(self.processing_class, "pad_token_id", None)
             batches = count_tokens(batches, counts, self.model, padding, args.counted_tokens)
-        return TrainingData(batches, data, remaining.position, counts)
+        # Of a stream, whose passes follow each other without an end, the whole training is one epoch.
+        data = data if stream_positions is None else batches.dataset
+        return TrainingData(batches, data, remaining.position, counts, stream_positions)
 
     def evaluations(self, eval_dataset: Any, *, needs_labels: bool = True) -> dict[str, Batches]:
         """The batches of each dataset that is to be evaluated.

@@ -4,7 +4,7 @@ An epoch is one pass over the data. With ``gradient_accumulation_steps`` each gr
 so does the smaller group that may be left at its end. There are three cases:
 
 * The data has a length: an epoch has that many batches.
-* An endless ``tf.data.Dataset``: the whole training is one epoch.
+* An endless ``tf.data.Dataset``, or a ``datasets.IterableDataset``: the whole training is one epoch.
 * A ``tf.data.Dataset`` of unknown length: an epoch ends where the data ends, and each pass may have another length. To
   resume in the middle of an epoch, the batches of one pass are counted.
 """
@@ -120,7 +120,8 @@ def training_length(
         if groups.updates is None:
             raise DataError(
                 "The length of train_dataset is unknown. Expected a tf.data.Dataset with a cardinality, or "
-                "max_steps. Set max_steps, or call dataset.apply(tf.data.experimental.assert_cardinality(n))."
+                "max_steps. Set max_steps, as for a datasets.IterableDataset, or call "
+                "dataset.apply(tf.data.experimental.assert_cardinality(n))."
             )
         steps = whole_steps(math.ceil(args.num_train_epochs * groups.updates), accumulation)
         return TrainingLength(steps, math.ceil(args.num_train_epochs), groups, position)

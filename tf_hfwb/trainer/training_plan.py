@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tf_hfwb.data import Batches
+from tf_hfwb.data.stream_positions import StreamPositions
+from tf_hfwb.fit.stream_checkpoints import StreamCheckpoints
 from tf_hfwb.fit.token_totals import TokenCounts, TokenTotals
 from tf_hfwb.step_policies import EverySteps, Never, Once, Policy
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
@@ -24,6 +26,7 @@ class TrainingPlan:
         evaluations: What it evaluates on in between, by the dataset's name, which is empty when there is only one.
         length: How long it is, and where it begins.
         token_counts: The tokens of its batches; None if they are not counted.
+        stream_positions: Where blocks of its stream of data begin; None for other data.
     """
 
     args: TFTrainingArguments
@@ -32,6 +35,11 @@ class TrainingPlan:
     evaluations: Mapping[str, Batches]
     length: TrainingLength
     token_counts: TokenCounts | None
+    stream_positions: StreamPositions | None
+
+    def follow_stream(self) -> list[StreamCheckpoints]:
+        """The callback that lets checkpoints say where the training stands in a stream; none for other data."""
+        return [] if self.stream_positions is None else [StreamCheckpoints(self.stream_positions)]
 
     def count_tokens(self) -> TokenTotals | None:
         """The callback that counts tokens; None if they are not counted."""

@@ -8,7 +8,9 @@ import os
 from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
+from tf_hfwb.data.stream_positions import StreamPosition
 from tf_hfwb.fit.stop_after_steps import first_step_of
+from tf_hfwb.resume.checkpoint_participants import STREAM
 from tf_hfwb.resume.find_checkpoint import find_checkpoint
 from tf_hfwb.resume.restore import resume_from, warn_of_other_data
 from tf_hfwb.resume.resume_position import Position
@@ -68,6 +70,16 @@ def training_position(args: TFTrainingArguments, checkpoint: Checkpoint | None) 
     if args.ignore_data_skip:
         return dataclasses.replace(position, batch=0, batches=position.batches - position.batch)
     return position
+
+
+def stream_start(checkpoint: Checkpoint | None) -> StreamPosition | None:
+    """Where a stream of data can be entered to resume; None where a checkpoint does not say it.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged.
+    """
+    state = {} if checkpoint is None else TrainerState.read(checkpoint).callbacks.get(STREAM)
+    return StreamPosition(**state) if state else None
 
 
 def restore_training(model: Any, checkpoint: Checkpoint, plan: TrainingPlan) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.data import Batches
+from tf_hfwb.data.datasets_private import independent_reader
+from tf_hfwb.data.stream_batches import is_stream
 from tf_hfwb.settings import Settings
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
@@ -48,12 +50,15 @@ def worker_facts(
 
 
 def _digest_of(data: Any) -> str | None:
-    """A hash of some rows of a ``datasets.Dataset``; None of other data.
+    """A hash of some rows of a ``datasets.Dataset``, of the first ones of a stream; None of other data.
 
     Its own fingerprint is another one in each process where a function that has made it cannot be hashed.
     """
     if not (hasattr(data, "with_format") and hasattr(data, "column_names")):
         return None
+    if is_stream(data):
+        first = next(independent_reader(data).with_format("arrow").iter(batch_size=_LOOKED_AT), None)
+        return hashlib.sha256(repr(first and first.to_pylist()).encode()).hexdigest()[:16]
     rows = data.with_format("arrow")
     number = len(rows)
     sha = hashlib.sha256(f"{number} {data.column_names}".encode())

@@ -1,10 +1,11 @@
-"""Warn of arguments without effect, where the data is a ``tf.data.Dataset`` with batches of its own."""
+"""Warn of arguments without effect, where the data is a ``tf.data.Dataset`` with batches of its own, or a stream."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+from tf_hfwb.data.stream_batches import is_stream
 from tf_hfwb.data.tf_data import batch_size_of, is_tf_data
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
@@ -14,7 +15,7 @@ _logger = logging.getLogger("tf_hfwb")
 def warn_of_unused_arguments(
     name: str, data: Any, batch_size: int, args: TFTrainingArguments, data_collator: Any, *, warned: set[str]
 ) -> None:
-    """Name the arguments that a ``tf.data.Dataset`` leaves without effect, once for each dataset.
+    """Name the arguments that a ``tf.data.Dataset`` or a stream leaves without effect, once for each dataset.
 
     Args:
         name: ``"train_dataset"`` or ``"eval_dataset"``.
@@ -24,7 +25,18 @@ def warn_of_unused_arguments(
         data_collator: The trainer's.
         warned: The names that were warned of already; this one is added.
     """
-    if not is_tf_data(data) or name in warned:
+    if name in warned:
+        return
+    if is_stream(data) and args.dataloader_num_workers:
+        warned.add(name)
+        _logger.warning(
+            "%s is a datasets.IterableDataset, which one thread reads: dataloader_num_workers=%d says nothing of it. "
+            "Expected 0. Leave it out; what takes long is better done before, by map() of a datasets.Dataset. This is "
+            "said once.",
+            name,
+            args.dataloader_num_workers,
+        )
+    if not is_tf_data(data):
         return
     is_training = name == "train_dataset"
     unused = _unused_batch_size(data, is_training, batch_size, args)
