@@ -54,8 +54,9 @@ print("\\n" + json.dumps({
 
 @pytest.fixture(scope="module")
 def jax():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}  # XLA reads it once, perhaps at the import.
-    with Launcher(KERAS_BACKEND="jax", **flags) as launcher:
+    # Keras and XLA read them once: at their import, or later.
+    flags = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    with Launcher(**flags) as launcher:
 
         def run(*arguments: str, **more) -> dict:
             ended = launcher.python(SCRIPT, *arguments, json.dumps(more), **flags)

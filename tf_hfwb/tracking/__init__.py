@@ -14,6 +14,7 @@ A run:
   ``exit_codes.py``: how the process ends.
 * ``lost_rows.py``: rows that the client cannot take; ``lost_rows_file.py``: the file in which they are kept.
 * ``run_identity.py``: which run a training belongs to; ``user_runs.py``: runs that somebody else opens or ends.
+* ``sweeps.py``: runs of a sweep, which a W&B server chooses.
 * ``run_tables.py``, ``run_charts.py``, ``wandb_histogram.py``: media in rows.
 
 Artifacts:

@@ -36,10 +36,11 @@ class SearchMethods(EvaluationPoints):
     Attributes:
         objective: The objective of the trial that is under way, or of the last one: a number, or a list of them. None
             before its first evaluation.
+        compute_objective: From metrics to the values of the objectives of the search, or of the last one.
     """
 
-    objective: float | list[float] | None
-    _compute_objective: Callable[[Mapping[str, Any]], list[float]]
+    objective: float | list[float] | None = None
+    compute_objective: Callable[[Mapping[str, Any]], list[float]]
 
     if TYPE_CHECKING:
 
@@ -117,7 +118,7 @@ class SearchMethods(EvaluationPoints):
             )
         directions = parse_directions(direction)
         chosen = choose_backend(backend)
-        self._compute_objective = _objective(compute_objective, len(directions))
+        self.compute_objective = _objective(compute_objective, len(directions))
         takes_trial = len(inspect.signature(self.model_init).parameters) > 0
         search = Search(
             args=self.args,
@@ -153,7 +154,7 @@ class SearchMethods(EvaluationPoints):
                 self.train(resume_from_checkpoint=False if trial.checkpoint is None else trial.checkpoint)
                 if self.objective is None:
                     metrics = self.evaluate()
-                    self.objective = _plain(self._compute_objective(metrics))
+                    self.objective = _plain(self.compute_objective(metrics))
                 objective = _values(self.objective)
                 run = self._reporting.end_trial(TrialState.COMPLETE, objective)
                 return TrialOutcome(objective, self._events.state.global_step, run)
@@ -167,7 +168,7 @@ class SearchMethods(EvaluationPoints):
 
     def _hear(self, trial: SearchTrial, step: int, metrics: Mapping[str, Any]) -> None:
         """An evaluation within the training of a trial has ended."""
-        objective = self._compute_objective(metrics)
+        objective = self.compute_objective(metrics)
         self.objective = _plain(objective)
         trial.hear(TrialEvaluation(step, metrics, tuple(objective), self._reporting.identity))
 

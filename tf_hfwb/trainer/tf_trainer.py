@@ -162,9 +162,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
         self._position, self._stream_start, self._default_data = Position(), None, None
         self._gen_kwargs: Mapping[str, Any] = {}
         self._ignore_keys_for_eval = None
-        self._has_trained, self.objective = False, None
-        self._running = None
-        self._warned = set()
+        self._has_trained, self._warned = False, set()
         if not self._overrides("get_eval_tfdataset"):
             check_eval_dataset(self.args, eval_dataset)
         model = self._make_model() if model is None else model

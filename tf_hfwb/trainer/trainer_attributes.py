@@ -34,7 +34,7 @@ class TrainerParts:
     callbacks: list[Any]
     _events: TrainerEvents
     _reporting: TrainerReporting
-    _running: TrainingPlan | None  # The training that is under way.
+    _running: TrainingPlan | None = None  # The training that is under way.
     # Of a search, while a trial is trained.
     _trial: Any = None  # The backend's own object for it.
     _run_of_trial: RunOfTrial | None = None

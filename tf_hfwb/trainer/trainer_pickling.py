@@ -27,7 +27,7 @@ def added_attributes(trainer: Any, base: type, made: set[str]) -> dict[str, Any]
         made: The names of what its constructor has set.
     """
     declared = {name for one in base.__mro__ for name in vars(one).get("__annotations__", {})}
-    known = (declared | made) - {"_compute_objective"}
+    known = (declared | made) - {"compute_objective"}
     return {name: value for name, value in vars(trainer).items() if name not in known}
 
 

@@ -54,8 +54,9 @@ class _RaySearch:
         self._search, self._options = search, search.options
         if len(search.directions) > 1:
             raise SettingError("direction", list(search.directions), expected="one, as Ray's schedulers compare by one")
-        if search.args.ray_scope not in _SCOPES:
-            raise SettingError("ray_scope", search.args.ray_scope, accepted=list(_SCOPES))
+        args = search.args
+        if args.ray_scope not in _SCOPES:
+            raise SettingError("ray_scope", args.ray_scope, accepted=list(_SCOPES))
         self._scheduler = self._options.get("scheduler") or FIFOScheduler()  # type: ignore[no-untyped-call]
         self._check_scheduler()
         self._space = (search.hp_space or default_hp_space_ray)(None)

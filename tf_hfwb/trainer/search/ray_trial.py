@@ -59,6 +59,10 @@ class RayTrial(tune.Trainable):
     _search: Search
     _task: RayTask
     _output_dir: pathlib.Path
+    _thread: threading.Thread | None
+    _last: dict[str, Any]  # The last result.
+    _checkpoint: pathlib.Path | None  # The one to resume from.
+    _facts: dict[str, Any]  # Of that checkpoint.
     _reporter: _Reporter
 
     def setup(self, config: dict[str, Any], **given: Any) -> None:
@@ -77,10 +81,8 @@ class RayTrial(tune.Trainable):
         self._begin()
 
     def _begin(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._last: dict[str, Any] = {}
-        self._checkpoint: pathlib.Path | None = None  # The one to resume from.
-        self._facts: dict[str, Any] = {"lineage": []}
+        self._thread, self._checkpoint = None, None
+        self._last, self._facts = {}, {"lineage": []}
         self._reporter.begin(self._task.state_when_stopped)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -175,6 +177,14 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
         metrics: Those of the last evaluation.
     """
 
+    events: queue.Queue[Any]
+    saved: TrialEvaluation | None
+    metrics: Mapping[str, Any]
+    _heard: TrialEvaluation | None  # Until it is saved.
+    _state: TrialState
+    _is_stopped: bool
+    _is_last: bool  # Whether the training ends with this evaluation.
+
     def __init__(self, *, saves: bool) -> None:
         self._saves = saves
         self._decided = threading.Semaphore(0)
@@ -182,11 +192,9 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
 
     def begin(self, state_when_stopped: TrialState) -> None:
         """Another training begins."""
-        self.events: queue.Queue[Any] = queue.Queue()
-        self.saved: TrialEvaluation | None = None
-        self.metrics: Mapping[str, Any] = {}
+        self.events, self.saved, self.metrics = queue.Queue(), None, {}
         self._state = state_when_stopped
-        self._heard: TrialEvaluation | None = None
+        self._heard = None
         self._is_stopped = self._is_last = False
         while self._decided.acquire(blocking=False):
             pass
@@ -203,7 +211,7 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
     def hear(self, evaluation: TrialEvaluation) -> None:
         """An evaluation has ended."""
         if self._saves:
-            self._heard = evaluation  # Until it is saved.
+            self._heard = evaluation
         else:
             self._hand_over(evaluation)
 

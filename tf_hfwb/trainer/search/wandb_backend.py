@@ -7,13 +7,13 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import wandb
 from transformers.trainer_utils import default_hp_space_wandb
 
 from tf_hfwb.errors import SearchError, SettingError
 from tf_hfwb.messages import first_line
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.run_history import STEP
+from tf_hfwb.tracking.sweeps import begin_sweep, is_from_agent, mark_ended_run, open_run_of_sweep, run_agent
 from tf_hfwb.tracking.user_runs import log_in_open_run
 from tf_hfwb.trainer.search.search_backend import Search, SearchBackend, trial_directory_name
 from tf_hfwb.trainer.search.search_trial import (
@@ -64,19 +64,11 @@ class _Sweep:
             search.check_params(params)
         metric = {**config.get("metric", {}), "name": self._metric, "goal": search.directions[0]}
         config |= {"metric": metric, "name": self._options.get("name") or search.default_name}
-        found: str = wandb.sweep(config, entity=self._entity, project=self._project)
-        return found
+        return begin_sweep(config, self._entity, self._project)
 
     def run(self) -> SearchResult:
         """Train what the server says."""
-        wandb.agent(
-            self._id,
-            function=self._train,
-            entity=self._entity,
-            project=self._project,
-            count=self._search.n_trials,
-            max_consecutive_failed_runs=1,  # Of those that raise: whatever ends the whole search.
-        )
+        run_agent(self._id, self._train, self._entity, self._project, self._search.n_trials)
         if self._error is not None:
             raise self._error
         complete = [record for record in self._records if record.state is TrialState.COMPLETE]
@@ -94,7 +86,7 @@ class _Sweep:
 
     def _train(self) -> None:
         """Train a trial; called by the agent, on a thread of its own, once for each."""
-        run = wandb.init(project=self._project, entity=self._entity, group=self._name)
+        run = open_run_of_sweep(self._entity, self._project, self._name)
         params = dict(run.config)
         try:
             self._search.check_params(params)
@@ -131,24 +123,14 @@ class _Sweep:
         except Exception as error:
             if heard:
                 facts |= {"objective": heard[-1].objective, "step": heard[-1].step}
-            if _is_from_agent(error):
+            if is_from_agent(error):
                 run.finish()
-                self._mark_pruned(run)
+                mark_ended_run(run, TrialState.PRUNED.value, {"trial/state": TrialState.PRUNED.value})
                 return TrialRecord(**facts, state=TrialState.PRUNED)
             run.finish(exit_code=1)
             text = f"{type(error).__name__}: {first_line(error)}"
             _logger.warning("The trial %s has failed (%s). The search continues.", run.name, text)
             return TrialRecord(**facts, state=TrialState.FAILED, error=text)
-
-    def _mark_pruned(self, run: Any) -> None:
-        """In the run on the server, as this one has ended."""
-        try:
-            there: Any = wandb.Api().run(run.path)
-            there.tags = [*there.tags, TrialState.PRUNED.value]
-            there.summary["trial/state"] = TrialState.PRUNED.value
-            there.update()
-        except Exception as error:
-            _logger.warning("The run %s is not marked as pruned (%s).", run.name, first_line(error))
 
 
 def _check_reports(search: Search) -> None:
@@ -185,8 +167,3 @@ def _examples(parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name, parameter in parameters.items():
         for value in parameter.get("values", [parameter[key] for key in ("value", "min", "max") if key in parameter]):
             yield {name: value}
-
-
-def _is_from_agent(error: Exception) -> bool:
-    """Whether it is the exception that the agent raises in a trial that the server wants to end."""
-    return type(error) is Exception and not error.args
