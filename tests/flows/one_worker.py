@@ -10,6 +10,7 @@ end: the SHA-256 of the weights and of the optimizer's variables, and what the t
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import pathlib
@@ -20,6 +21,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+import numpy as np
 import tensorflow as tf
 import tiny
 from datasets.distributed import split_dataset_by_node
@@ -138,6 +140,9 @@ def main(argv: list[str] | None = None) -> None:
         "strategy": type(strategy).__name__,
         "replicas": strategy.num_replicas_in_sync,
         "sha256": digest(model),
+        "trainable": hashlib.sha256(
+            b"".join(np.asarray(one).tobytes() for one in model.trainable_variables)
+        ).hexdigest(),
         "step": output.global_step,
         "loss": output.training_loss,
         "state": len(trainer.state.log_history),

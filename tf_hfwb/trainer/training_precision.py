@@ -35,6 +35,14 @@ def begin_precision(host: Host, name: str | None, batches: Batches, evaluation: 
     """
     if name is None:
         return
+    if name == "fp16" and host.package == "keras" and host.num_replicas > 1:
+        raise SettingError(
+            name,
+            True,
+            expected="False with several replicas of a Keras 3 model: where gradients of one replica overflow, "
+            "Keras's loss scaling leaves out its update and not that of the others, and weights become NaN",
+            advice="Use bf16, which needs no loss scaling.",
+        )
     policy = "mixed_float16" if name.startswith("fp16") else "mixed_bfloat16"
     build_weights(host.model, batches)
     reduce_precision(host, policy)
