@@ -2,19 +2,21 @@
 
 Without flags it needs neither a network nor an account: a small BERT learns from scratch whether a statement ("This is
 about science.") follows from a question of the package chatterbot-corpus, with one set of hyperparameters after the
-other, chosen by a grid and by Bayesian search. It prints what each kind of search has found in how many steps, and
-writes W&B runs into ./wandb: one for each trial, in the group of its search, and one for each search with a table of
+other, chosen by a grid, by Bayesian search, and by a population whose members copy the better ones' checkpoints. It
+needs ``pip install 'tf_hfwb[optuna,ray]'``. It prints what each kind of search has found in how many steps, and writes
+W&B runs into ./wandb: one for each trial, in the group of its search, and one for each search with a table of
 its trials. The real thing:
 
     python examples/hyperparameter_search.py --model_name_or_path bert-base-uncased --dataset_name nyu-mll/glue \
         --dataset_config_name rte --output_dir rte_search --n_trials 20
 
-The same command again continues a search that was interrupted. The flags are those of text_classification.py, and
---searches and --n_trials.
+The same command again continues a grid or a Bayesian search that was interrupted. The flags are those of
+text_classification.py, and --searches and --n_trials.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -46,8 +48,10 @@ SCRIPT_DEFAULTS = {
 class SearchArguments:
     """How to search."""
 
-    searches: str = field(default="grid,bayes", metadata={"help": "Kinds of search, with commas: grid, bayes."})
-    n_trials: int = field(default=6, metadata={"help": "Trials of each search."})
+    searches: str = field(
+        default="grid,bayes,population", metadata={"help": "Kinds of search, with commas: grid, bayes, population."}
+    )
+    n_trials: int = field(default=6, metadata={"help": "Trials of each search, and members of the population."})
 
 
 def learning_rates(args: ModelArguments) -> tuple[float, float]:
@@ -55,8 +59,8 @@ def learning_rates(args: ModelArguments) -> tuple[float, float]:
     return (1e-5, 1e-4) if args.model_name_or_path else (3e-4, 3e-3)
 
 
-def space_of(args: ModelArguments) -> Any:
-    """The space that all kinds of search have in common."""
+def optuna_space(args: ModelArguments) -> Any:
+    """The space of optuna's searches."""
     low, high = learning_rates(args)
 
     def space(trial: Any) -> dict[str, Any]:
@@ -68,27 +72,55 @@ def space_of(args: ModelArguments) -> Any:
     return space
 
 
-def grid_options(args: ModelArguments, seed: int) -> dict[str, Any]:
+def search_on_a_grid(args: ModelArguments, seed: int) -> dict[str, Any]:
     """Points at equal distances, each trained to its end."""
     import optuna
 
     low, high = learning_rates(args)
     grid = {"learning_rate": [low, (low * high) ** 0.5, high], "warmup_ratio": [0.0, 0.2]}
-    return {"sampler": optuna.samplers.GridSampler(grid, seed=seed), "pruner": optuna.pruners.NopPruner()}
+    return {
+        "backend": "optuna",
+        "hp_space": optuna_space(args),
+        "study_name": "grid",
+        "sampler": optuna.samplers.GridSampler(grid, seed=seed),
+        "pruner": optuna.pruners.NopPruner(),
+        "hp_name": lambda trial: f"grid-{trial.number}",
+    }
 
 
-def bayes_options(args: ModelArguments, seed: int) -> dict[str, Any]:
+def search_as_bayes(args: ModelArguments, seed: int) -> dict[str, Any]:
     """Points where the trials so far promise most; a trial that is behind at an evaluation is pruned."""
     import optuna
 
     return {
+        "backend": "optuna",
+        "hp_space": optuna_space(args),
+        "study_name": "bayes",
         "sampler": optuna.samplers.TPESampler(n_startup_trials=3, seed=seed),
         "pruner": optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=100),
+        "hp_name": lambda trial: f"bayes-{trial.number}",
+    }
+
+
+def search_by_a_population(args: ModelArguments, seed: int) -> dict[str, Any]:
+    """Members that train side by side. At every second evaluation one that is behind takes over a better one's
+    checkpoint, and changes the learning rate."""
+    from ray import tune
+    from ray.tune.schedulers import PopulationBasedTraining
+
+    rates = tune.loguniform(*learning_rates(args))
+    scheduler = PopulationBasedTraining(perturbation_interval=2, hyperparam_mutations={"learning_rate": rates})
+    return {
+        "backend": "ray",
+        "name": "population",
+        "scheduler": scheduler,
+        "verbose": 0,
+        "hp_space": lambda _: {"learning_rate": rates, "warmup_ratio": tune.uniform(0.0, 0.2)},
     }
 
 
 class StepCount(TrainerCallback):
-    """Counts the steps of all trials of a search, as far as this process has trained them."""
+    """Counts the steps of all trials of a search that this process trains."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -97,8 +129,12 @@ class StepCount(TrainerCallback):
         self.steps += state.global_step
 
 
-# By the names of --searches: the options of hyperparameter_search.
-SEARCHES = {"grid": grid_options, "bayes": bayes_options}
+# By the names of --searches: what is needed, and the options of hyperparameter_search.
+SEARCHES = {
+    "grid": ("optuna", search_on_a_grid),
+    "bayes": ("optuna", search_as_bayes),
+    "population": ("ray", search_by_a_population),
+}
 
 
 def run(
@@ -112,6 +148,9 @@ def run(
     for kind in kinds:
         if kind not in SEARCHES:
             raise SettingError("searches", kind, accepted=list(SEARCHES))
+        package = SEARCHES[kind][0]
+        if importlib.util.find_spec(package) is None:  # Before the other searches have taken their time.
+            raise SettingError("searches", kind, advice=f"Run: pip install 'tf_hfwb[{package}]'")
     texts = load_pairs(data_args)
     config = load_config(model_args, texts["train"])
     tokenizer = load_tokenizer(model_args, texts["train"])
@@ -134,26 +173,23 @@ def run(
         )
         directory, args.output_dir = args.output_dir, os.path.join(args.output_dir, kind)
         best = trainer.hyperparameter_search(
-            space_of(model_args),
             compute_objective=lambda metrics: metrics["eval_accuracy"],
             n_trials=search_args.n_trials,
             direction="maximize",
-            backend="optuna",
-            hp_name=lambda trial, kind=kind: f"{kind}-{trial.number}",
-            study_name=kind,
-            **SEARCHES[kind](model_args, args.seed),
+            **SEARCHES[kind][1](model_args, args.seed),
         )
         args.output_dir = directory
-        rows.append((kind, best, counted.steps))
+        members = best.run_summary or ()  # Of Ray: they were trained in other processes.
+        rows.append((kind, best, counted.steps + sum(member.metrics["step"] for member in members)))
     print(comparison(rows), *what_to_look_at(kinds, args), sep="\n")
 
 
 def comparison(rows: Sequence[tuple[str, Any, int]]) -> str:
     """A table of what each kind of search has found."""
-    lines = [f"{'search':8}  {'accuracy':>8}  {'steps':>6}  best hyperparameters"]
+    lines = [f"{'search':10}  {'accuracy':>8}  {'steps':>6}  best hyperparameters"]
     for kind, best, steps in rows:
         found = ", ".join(f"{name}={value:.3g}" for name, value in best.hyperparameters.items())
-        lines.append(f"{kind:8}  {best.objective:8.3f}  {steps:6}  {found} (trial {best.run_id})")
+        lines.append(f"{kind:10}  {best.objective:8.3f}  {steps:6}  {found} (trial {best.run_id})")
     return "\n".join(["", *lines, ""])
 
 
@@ -164,6 +200,8 @@ def what_to_look_at(kinds: Sequence[str], args: TFTrainingArguments) -> list[str
     return [
         f"In W&B, group the runs by their group ({', '.join(kinds)}): each group has a run for each trial. Look at",
         "- eval/accuracy of all runs: trials with the tag 'pruned' end early, which is what Bayesian search saves;",
+        "- train/learning_rate of a population's runs: it changes where a member has taken over the checkpoint of",
+        "  another one, which the column lineage of search/trials names;",
         "- the runs named as the groups: search/trials has all trials, the best one marked, search/importance which",
         "  hyperparameter mattered, and search/parallel_coordinates which values go with a high accuracy.",
     ]

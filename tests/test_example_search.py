@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import sys
@@ -27,7 +28,7 @@ def test_pairs_are_balanced_and_no_question_is_on_both_sides():
 
 @pytest.mark.nightly
 def test_the_searches_are_compared_and_the_same_command_continues(capsys):
-    argv = [*SMALL, "--report_to", "none", "--n_trials", "2"]
+    argv = [*SMALL, "--report_to", "none", "--n_trials", "2", "--searches", "grid,bayes"]
     hyperparameter_search.main(argv)
     said = capsys.readouterr().out
     assert "train: 64 pairs, validation: 16 pairs" in said
@@ -49,8 +50,19 @@ def test_one_search_with_runs(capsys):
     assert len(list(pathlib.Path("wandb").glob("offline-run-*"))) == 2
 
 
+@pytest.mark.nightly
+def test_a_population_with_runs(capsys, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # For Ray's processes.
+    hyperparameter_search.main([*SMALL, "--n_trials", "2", "--searches", "population"])
+    assert re.search(r"\npopulation +[01]\.\d+ +4 ", capsys.readouterr().out)
+    assert len(list(pathlib.Path("wandb").glob("offline-run-*"))) == 3
+
+
 def test_an_unknown_kind_of_search_is_told_in_a_line(capsys):
     with pytest.raises(SystemExit) as exit:
         hyperparameter_search.main([*SMALL, "--searches", "grid,genetic"])
     assert exit.value.code == 2
-    assert "searches='genetic' is not recognised. Expected one of 'grid', 'bayes'" in capsys.readouterr().err
+    assert (
+        "searches='genetic' is not recognised. Expected one of 'grid', 'bayes', 'population'" in capsys.readouterr().err
+    )

@@ -52,6 +52,7 @@ def whole(launcher, tmp_path_factory):
     return search
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("kind", "kills", "n_trials", "seed"),
     [("keras", 2, 2, 0), nightly("keras", 10, 6, 1), nightly("tf_keras", 10, 6, 2), nightly("keras", 10, 6, 3)],

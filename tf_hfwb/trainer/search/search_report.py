@@ -91,13 +91,16 @@ def trial_rows(result: SearchResult, num_objectives: int) -> tuple[list[str], li
     objectives = list(objective_names([0.0] * num_objectives))
     params = _param_names(result)
     best = {trial.number for trial in result.best}
+    has_lineage = any(trial.lineage for trial in result.trials)
     columns = ["trial", "name", "state", "best", *objectives, *params, "step", "run", "error"]
+    columns += ["lineage"] if has_lineage else []
     rows = []
     for trial in result.trials:
         values: list[Any] = list(trial.objective) or [None] * num_objectives
         found = [trial.params.get(name) for name in params]
         head = [trial.number, trial.name, trial.state.value, trial.number in best]
-        rows.append([*head, *values, *found, trial.step, trial.run.get("id"), trial.error or None])
+        tail = [trial.step, trial.run.get("id"), trial.error or None, *([trial.lineage] if has_lineage else [])]
+        rows.append([*head, *values, *found, *tail])
     return columns, rows
 
 
