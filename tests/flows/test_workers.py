@@ -193,7 +193,7 @@ def test_a_worker_that_is_killed(launcher, tmp_path, number, killed, arguments):
 
 @pytest.mark.nightly
 def test_moving_statistics_are_taken_up_again_as_a_mean_over_workers(launcher, tmp_path):
-    """Each worker had its own before, so the last bits of what is computed with them are others."""
+    """Each worker had its own before, so evaluations differ a little; what is trained does not."""
     given = "batch_norm", "out", "--dropout=0.1"
     straight = Job(launcher, tmp_path / "straight", 2, *given).results()
     there = tmp_path / "killed"
@@ -203,7 +203,11 @@ def test_moving_statistics_are_taken_up_again_as_a_mean_over_workers(launcher, t
     job.ended()
     results = Job(launcher, there, 2, *given).results()
     assert [result["trainable"] for result in results] == [result["trainable"] for result in straight]
-    assert logged(there) == like(logged(tmp_path / "straight"))
+    rows, expected = logged(there), logged(tmp_path / "straight")
+    assert {place: row for place, row in rows.items() if "train/loss" in row} == {
+        place: row for place, row in expected.items() if "train/loss" in row
+    }
+    assert rows == {place: pytest.approx(row, rel=1e-2) for place, row in expected.items()}
 
 
 @pytest.mark.nightly
