@@ -9,6 +9,7 @@ import sys
 from collections import defaultdict
 
 import pytest
+import tensorflow as tf
 import tiny
 import transformers
 from helpers import history, records, samples
@@ -207,6 +208,13 @@ def test_what_compares_trials_needs_evaluations():
         trainer.hyperparameter_search(rates(1), objective, backend="ray", scheduler=ASHAScheduler())
     with pytest.raises(SettingError, match=r"ray_scope='first'.*last-5-avg"):
         searching(report_to="none", ray_scope="first").hyperparameter_search(rates(1), objective, backend="ray")
+
+
+def test_what_cannot_be_pickled_is_told():
+    trainer = searching(report_to="none")
+    trainer.train_dataset = tf.data.Dataset.from_tensor_slices(trainer.train_dataset).batch(4)
+    with pytest.raises(SettingError, match=r"backend='ray' .*can be pickled.*tf.data.Dataset"):
+        trainer.hyperparameter_search(rates(1), objective, backend="ray")
 
 
 def test_a_trainer_is_made_anew_elsewhere():

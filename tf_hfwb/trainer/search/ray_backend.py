@@ -64,6 +64,7 @@ class _RaySearch:
         self._resources = dict(self._options.get("resources_per_trial") or _default_resources())
         self._mode = "min" if search.directions[0] == "minimize" else "max"
         self._name = str(self._options.get("name") or search.default_name)
+        self._pickled = _pickled(search)
 
     def _check_scheduler(self) -> None:
         args = self._search.args
@@ -115,7 +116,7 @@ class _RaySearch:
         search, options = self._search, self._options
         pauses = isinstance(self._scheduler, (PopulationBasedTraining, HyperBandScheduler))
         task = RayTask(
-            search=ray.cloudpickle.dumps(search),  # type: ignore[no-untyped-call]
+            search=self._pickled,
             directory=os.getcwd(),
             environment=_shared_environment(os.environ),
             threads=max(1, math.ceil(self._resources.get("cpu", 1))),
@@ -161,6 +162,22 @@ class _RaySearch:
             return best
         sign = 1 if self._mode == "min" else -1
         return min(complete, key=lambda record: sign * record.objective[0])
+
+
+def _pickled(search: Search) -> bytes:
+    """The search with its trainer, for other processes."""
+    try:
+        found: bytes = ray.cloudpickle.dumps(search)  # type: ignore[no-untyped-call]
+    except Exception as error:  # Of the user's objects, in any way.
+        raise SettingError(
+            "backend",
+            "ray",
+            expected="a trainer of what can be pickled, as its trials train in other processes "
+            f"({type(error).__name__}: {first_line(error)})",
+            advice="Create what cannot be pickled, such as a tf.data.Dataset or a model, in model_init, or pass arrays "
+            "or a datasets.Dataset. backend='optuna' trains in this process.",
+        ) from error
+    return found
 
 
 def _default_resources() -> dict[str, float]:
