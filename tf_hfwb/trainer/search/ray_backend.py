@@ -124,7 +124,10 @@ class _RaySearch:
             saves=pauses or search.args.save_strategy != "no",
             state_when_stopped=TrialState.PAUSED if pauses else TrialState.PRUNED,
         )
-        search_alg = options.get("search_alg")
+        search_alg, concurrent = options.get("search_alg"), options.get("max_concurrent_trials")
+        if search_alg is None:  # This one knows its own limit, and Ray ignores the other.
+            search_alg = BasicVariantGenerator(random_state=search.args.seed, max_concurrent=concurrent or 0)
+            concurrent = None
         trainable = tune.with_resources(tune.with_parameters(RayTrial, task=task), self._resources)
         tuner = tune.Tuner(
             trainable,
@@ -134,8 +137,8 @@ class _RaySearch:
                 mode=self._mode,
                 num_samples=search.n_trials,
                 scheduler=self._scheduler,
-                search_alg=search_alg or BasicVariantGenerator(random_state=search.args.seed),
-                max_concurrent_trials=options.get("max_concurrent_trials"),
+                search_alg=search_alg,
+                max_concurrent_trials=concurrent,
                 time_budget_s=options.get("time_budget_s"),
                 reuse_actors=True,
             ),
