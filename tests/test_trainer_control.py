@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import importlib
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -383,6 +384,7 @@ def test_callbacks_that_cannot_work_are_refused_with_what_to_do(monkeypatch):
     from transformers.integrations import TensorBoardCallback, WandbCallback, integration_utils
 
     monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: True)  # As with tensorboard alone.
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
 
     class OwnRows(WandbCallback):
         def on_log(self, *values, **kwargs):

@@ -322,7 +322,7 @@ def test_a_narrow_terminal_has_short_lines_and_may_change(terminal):
 
     trainer_of(callbacks=[slow_down("keras", 0.1), Resizing()]).train()
     bars = [line for line in re.split(r"[\r\n]+", terminal.end()) if re.match(r" *\d+% ", line)]
-    half = next(i for i, bar in enumerate(bars) if "50%" in bar or "56%" in bar or "62%" in bar)
+    half = next(i for i, bar in enumerate(bars) if int(bar.partition("%")[0]) >= 50)  # A busy machine shows few.
     assert max(len(bar) for bar in bars[:half]) < 30
     assert 30 <= max(len(bar) for bar in bars[half:]) < 50
 
