@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 from transformers.trainer_utils import default_hp_space_optuna
 
 from tf_hfwb.checkpoint.store import Store
-from tf_hfwb.errors import SearchError, SettingError
+from tf_hfwb.errors import SettingError
 from tf_hfwb.messages import first_line, inform
 from tf_hfwb.trainer.search.objective_values import ObjectiveError
 from tf_hfwb.trainer.search.optuna_study import STUDY_OPTIONS, SearchStudy
@@ -31,6 +31,7 @@ from tf_hfwb.trainer.search.search_trial import (
     TrialRecord,
     TrialState,
     TrialStoppedError,
+    complete_trials,
 )
 from tf_hfwb.trainer.search.trial_claims import TrialClaims
 
@@ -248,12 +249,7 @@ class _OptunaSearch:
             run = self._search.report(result)
             study.set_user_attr(_SEARCH_RUN, dict(run))
             study.set_user_attr(_REPORTED, ended)
-        if not complete:
-            errors = dict.fromkeys(record.error for record in records if record.error)
-            raise SearchError(
-                f"None of the {len(trials)} trials of the search {self._study.name!r} is complete. Expected one at "
-                f"least. What ended them: {'; '.join(errors) or 'pruning'}."
-            )
+        complete_trials(records, f"of the search {self._study.name!r}", otherwise="pruning")
         return result
 
 

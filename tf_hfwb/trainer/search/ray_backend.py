@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import pathlib
@@ -16,11 +15,11 @@ from ray.tune.search import BasicVariantGenerator
 from ray.tune.search.sample import Domain
 from transformers.trainer_utils import default_hp_space_ray
 
-from tf_hfwb.errors import SearchError, SettingError
+from tf_hfwb.errors import SettingError
 from tf_hfwb.messages import first_line
 from tf_hfwb.trainer.search.ray_trial import RayTask, RayTrial
 from tf_hfwb.trainer.search.search_backend import Search, SearchBackend, trial_directory_name
-from tf_hfwb.trainer.search.search_trial import SearchResult, TrialRecord, TrialState
+from tf_hfwb.trainer.search.search_trial import SearchResult, TrialRecord, TrialState, best_trial, complete_trials
 
 _OPTIONS = (
     *("resources_per_trial", "scheduler", "search_alg", "max_concurrent_trials", "max_failures", "time_budget_s"),
@@ -31,8 +30,6 @@ _PREFIXES = ("WANDB_", "KERAS_", "TF_", "HF_", "TRANSFORMERS_")
 _SECRETS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 # How often Ray starts the process of a trial again: it may have been killed for memory, or its machine has gone.
 _MAX_FAILURES = 3
-
-_logger = logging.getLogger("tf_hfwb")
 
 
 class RayBackend(SearchBackend):
@@ -100,13 +97,7 @@ class _RaySearch:
             if began:
                 ray.shutdown()
         records = [_record(result) for result in grid]
-        complete = [record for record in records if record.state is TrialState.COMPLETE]
-        if not complete:
-            errors = dict.fromkeys(record.error for record in records if record.error)
-            raise SearchError(
-                f"None of the {len(records)} trials of the search {self._name!r} is complete. Expected one at least. "
-                f"What ended them: {'; '.join(errors) or 'Ray'}."
-            )
+        complete = complete_trials(records, f"of the search {self._name!r}", otherwise="Ray")
         best = self._best(grid, complete)
         result = SearchResult(self._name, records, [best], summary=grid)
         self._search.report(result)
@@ -161,10 +152,7 @@ class _RaySearch:
         found = grid.get_best_result("objective", self._mode, scope=self._search.args.ray_scope)
         number = found.metrics["trial_id"]
         best = next((record for record in complete if record.number == number), None)
-        if best is not None:
-            return best
-        sign = 1 if self._mode == "min" else -1
-        return min(complete, key=lambda record: sign * record.objective[0])
+        return best or best_trial(complete, self._search.directions[0])
 
 
 def _pickled(search: Search) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
@@ -252,8 +251,7 @@ def copy_checkpoint(source: pathlib.Path, folder: pathlib.Path) -> None:
         except OSError:  # Another file system.
             shutil.copy2(file, there)
 
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, folder / source.name, copy_function=copy)
 
 

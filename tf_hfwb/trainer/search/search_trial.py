@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tf_hfwb.errors import TFHFWBError
+from tf_hfwb.errors import SearchError, TFHFWBError
 
 
 class TrialState(StrEnum):
@@ -142,6 +142,33 @@ class SearchResult:
     importance: Mapping[str, float] = field(default_factory=dict)
     run: Mapping[str, str] = field(default_factory=dict)
     summary: Any = None
+
+
+def complete_trials(trials: Sequence[TrialRecord], searched: str, otherwise: str) -> list[TrialRecord]:
+    """The trials that are complete.
+
+    Args:
+        trials: Those of a search.
+        searched: What they are trials of, as the error says it.
+        otherwise: What has ended them where none has failed.
+
+    Raises:
+        SearchError: There is none.
+    """
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    if not complete:
+        errors = dict.fromkeys(trial.error for trial in trials if trial.error)
+        raise SearchError(
+            f"None of the {len(trials)} trials {searched} is complete. Expected one at least. What ended them: "
+            f"{'; '.join(errors) or otherwise}."
+        )
+    return complete
+
+
+def best_trial(trials: Sequence[TrialRecord], direction: str) -> TrialRecord:
+    """The one with the best objective, of which there is one for each."""
+    sign = 1 if direction == "minimize" else -1
+    return min(trials, key=lambda trial: sign * trial.objective[0])
 
 
 def objective_names(objective: Sequence[float]) -> dict[str, float]:

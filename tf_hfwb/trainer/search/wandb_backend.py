@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers.trainer_utils import default_hp_space_wandb
 
-from tf_hfwb.errors import SearchError, SettingError
+from tf_hfwb.errors import SettingError
 from tf_hfwb.messages import first_line
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.run_history import STEP
@@ -22,6 +22,8 @@ from tf_hfwb.trainer.search.search_trial import (
     TrialEvaluation,
     TrialRecord,
     TrialState,
+    best_trial,
+    complete_trials,
     objective_names,
 )
 
@@ -71,15 +73,9 @@ class _Sweep:
         run_agent(self._id, self._train, self._entity, self._project, self._search.n_trials)
         if self._error is not None:
             raise self._error
-        complete = [record for record in self._records if record.state is TrialState.COMPLETE]
-        if not complete:
-            errors = dict.fromkeys(record.error for record in self._records if record.error)
-            raise SearchError(
-                f"None of the {len(self._records)} trials that this process has trained of the sweep {self._id!r} is "
-                f"complete. Expected one at least. What ended them: {'; '.join(errors) or 'the server'}."
-            )
-        sign = 1 if self._search.directions[0] == "minimize" else -1
-        best = min(complete, key=lambda record: sign * record.objective[0])
+        searched = f"that this process has trained of the sweep {self._id!r}"
+        complete = complete_trials(self._records, searched, otherwise="the server")
+        best = best_trial(complete, self._search.directions[0])
         result = SearchResult(self._name, self._records, [best], summary=self._id)
         self._search.report(result)
         return result
@@ -146,7 +142,7 @@ def _check_reports(search: Search) -> None:
             expected="online, as the W&B server chooses the trials of a sweep",
             advice="Search with backend='optuna', which needs no server.",
         )
-    if search.has_many_objectives and len(search.directions) > 1:
+    if len(search.directions) > 1:
         raise SettingError("direction", list(search.directions), expected="one, as a sweep has a single metric")
 
 
