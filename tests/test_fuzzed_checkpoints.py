@@ -14,6 +14,7 @@ import pytest
 import test_checkpoint_format as written_before
 import tf_keras
 import tiny
+import wandb
 from helpers import classifier, samples
 
 from tf_hfwb import EarlyStopping, WandbMetricsLogger, WandbModelCheckpoint, load_model, restore
@@ -71,6 +72,7 @@ def sources(tmp_path_factory) -> dict[str, pathlib.Path]:
 
 @pytest.fixture
 def watch(tmp_path) -> fuzzing.Watch:
+    wandb.setup()  # Whoever asks its settings starts the client's service, which is no work of a case.
     (tmp_path / "outside").mkdir()
     return fuzzing.Watch(tmp_path / "outside")
 
