@@ -100,7 +100,7 @@ def test_the_site_builds_and_asks_for_nothing_outside_of_it(tmp_path):
     pytest.importorskip("mkdocs")
     environment = {**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     site = tmp_path / "site"
-    built = subprocess.run([DOCS / "build", site], env=environment, capture_output=True, text=True)
+    built = subprocess.run(["bash", DOCS / "build", site], env=environment, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
     written = {path.relative_to(site).with_suffix(".md").as_posix() for path in site.glob("**/*.html")}
     assert {path.relative_to(DOCS).as_posix() for path in DOCS.glob("**/*.md")} == written - {"404.md"}
