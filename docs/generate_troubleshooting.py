@@ -131,13 +131,19 @@ def _entries(chosen: list[Message]) -> Iterator[str]:
     for message in chosen:
         by_begin.setdefault(message.begin, []).append(message)
     for begin, same in sorted(by_begin.items(), key=lambda entry: entry[0].lower()):
-        lines = [f"#### {escaped(begin)}\n"]
-        for message in same:
-            kind = f"*{message.kind}*" if message.kind in ("warning", "news") else f"`{message.kind}`"
-            lines.append(f"{kind}: {escaped(message.text)}\n")
+        lines = [f"#### {heading(same[0])}\n"]
+        for kind, text in dict.fromkeys((message.kind, message.text) for message in same):
+            shown = f"*{kind}*" if kind in ("warning", "news") else f"`{kind}`"
+            lines.append(f"{shown}: {escaped(text)}\n")
         if begin in ADVICE:
             lines.append(f"**What to do:** {ADVICE[begin]}\n")
         yield "\n".join(lines)
+
+
+def heading(message: Message) -> str:
+    """The heading over a message; in front of one that begins in the middle of a sentence there is a gap."""
+    gap = message.text.startswith(GAP) and not message.begin.startswith("Expected")
+    return escaped(f"{GAP} {message.begin}" if gap else message.begin)
 
 
 def escaped(text: str) -> str:

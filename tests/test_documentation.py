@@ -6,8 +6,10 @@ import os
 import pathlib
 import re
 import runpy
+import shutil
 import subprocess
 import sys
+import urllib.parse
 
 import pytest
 from documentation import ROOT, blocks_of, pages
@@ -91,17 +93,22 @@ def test_each_message_is_on_the_page_with_what_to_do():
     assert not without, f"docs/messages.toml does not say what to do: {without}"
     assert set(advice) <= begins, f"docs/messages.toml has messages of the past: {set(advice) - begins}"
     page = (DOCS / "troubleshooting.md").read_text()
-    for begin in begins:
-        assert f"#### {generator['escaped'](begin)}\n" in page, begin
+    for message in messages:
+        assert re.search(rf"^#### (… )?{re.escape(generator['escaped'](message.begin))}$", page, re.M), message.text
     assert page == generator["page"](), "python docs/generate_troubleshooting.py > docs/troubleshooting.md"
 
 
-def test_the_site_builds_and_asks_for_nothing_outside_of_it(tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> pathlib.Path:
     pytest.importorskip("mkdocs")
     environment = {**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    site = tmp_path / "site"
-    built = subprocess.run(["bash", DOCS / "build", site], env=environment, capture_output=True, text=True)
+    directory = tmp_path_factory.mktemp("documentation") / "site"
+    built = subprocess.run(["bash", DOCS / "build", directory], env=environment, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
+    return directory
+
+
+def test_the_site_has_every_page_and_asks_for_nothing_outside_of_it(site):
     written = {path.relative_to(site).with_suffix(".md").as_posix() for path in site.glob("**/*.html")}
     assert {path.relative_to(DOCS).as_posix() for path in DOCS.glob("**/*.md")} == written - {"404.md"}
     loaded = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//|@import|url\(http""")
@@ -112,3 +119,26 @@ def test_the_site_builds_and_asks_for_nothing_outside_of_it(tmp_path):
     assert "&gt;&gt;&gt; " in api
     assert ":class:" not in api
     assert 'class="layers"' in (site / "architecture.html").read_text()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("EarlyStopping stands behind", "#earlystopping-stands-behind-wandbmodelcheckpoint"),
+        ("save_total_limit", "arguments.html"),
+        ("체크포인트", "ko/start.html"),
+    ],
+)
+def test_search_finds_pages_without_a_network(site, tmp_path, words, found):
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("there is no chromium")
+    page = f"file://{site}/index.html?q={urllib.parse.quote(words)}"
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    options += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=8000", "--enable-logging=stderr", "--dump-dom"]
+    seen = subprocess.run([browser, *options, page], capture_output=True, text=True, timeout=120)
+    results = seen.stdout.partition('class="md-search-result__list"')[2].partition("</ol>")[0]
+    assert "md-search-result__item" in results, seen.stderr[-2000:]
+    assert found in results
+    assert "Uncaught" not in seen.stderr

@@ -25,7 +25,7 @@ def _with_code() -> list:
     for page in pages():
         runs = any(block.language in ("python", "bash") and block.needs is None for block in blocks_of(page))
         if runs and page not in TRANSLATED:
-            found.append(page if page in QUICK else nightly(page))
+            found.append(pytest.param(page, marks=pytest.mark.slow) if page in QUICK else nightly(page))
     return found
 
 
