@@ -8,11 +8,12 @@ from __future__ import annotations
 import ast
 import pathlib
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-BESIDE = tomllib.loads(pathlib.Path(__file__).with_name("messages.toml").read_text())
+import yaml
+
+BESIDE = yaml.safe_load(pathlib.Path(__file__).with_name("messages.yml").read_text())
 ADVICE: dict[str, str] = BESIDE["advice"]
 GROUPS = {title: tuple(places) for title, places in BESIDE["groups"].items()}
 PACKAGE = pathlib.Path(__file__).parents[1] / "tf_hfwb"

@@ -90,8 +90,8 @@ def test_each_message_is_on_the_page_with_what_to_do():
     assert len(messages) > 400
     assert {message.kind for message in messages} >= {"warning", "news", "SettingError", "DataError", "ServerError"}
     without = [m.text for m in messages if generator["without_advice"](m) and m.begin not in advice]
-    assert not without, f"docs/messages.toml does not say what to do: {without}"
-    assert set(advice) <= begins, f"docs/messages.toml has messages of the past: {set(advice) - begins}"
+    assert not without, f"docs/messages.yml does not say what to do: {without}"
+    assert set(advice) <= begins, f"docs/messages.yml has messages of the past: {set(advice) - begins}"
     page = (DOCS / "troubleshooting.md").read_text()
     for message in messages:
         assert re.search(rf"^#### (… )?{re.escape(generator['escaped'](message.begin))}$", page, re.M), message.text
