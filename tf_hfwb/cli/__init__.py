@@ -1,9 +1,9 @@
 """The command ``tf-hfwb``.
 
 * ``command_line.py``: ``main``, which finds the subcommand and reports errors.
-* ``show_command.py``, ``checkpoints_command.py``, ``link_command.py``, ``export_command.py``, ``sync_command.py``: a
-  subcommand each. Its ``add_to`` declares the arguments; what it needs is imported when it runs, so that ``--help``
-  stays fast.
+* ``show_command.py``, ``report_command.py``, ``checkpoints_command.py``, ``link_command.py``, ``export_command.py``,
+  ``sync_command.py``: a subcommand each. Its ``add_to`` declares the arguments; what it needs is imported when it runs,
+  so that ``--help`` stays fast.
 """
 
 from tf_hfwb.cli.command_line import main
