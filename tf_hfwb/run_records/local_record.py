@@ -6,6 +6,7 @@ import datetime
 import functools
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from tf_hfwb.tracking.log_items import (
     TIMESTAMP,
     read_items,
     restore_numbers,
-    rows_of,
+    row_of,
     without_own_part,
 )
 from tf_hfwb.tracking.run_history import STEP, LoggedRows, summary_of, unwritten_part
@@ -74,7 +75,7 @@ class RunFolder:
     @property
     def started(self) -> float | None:
         """When this part of the run began."""
-        return _seconds(self.facts.get("start_time"))
+        return seconds_since_1970(self.facts.get("start_time"))
 
     @property
     def runtime(self) -> float:
@@ -101,7 +102,7 @@ class LocalSource(RecordSource):
             step = -1
             items = read_items(folder.path, "history", complain=self._complain(folder.path), containing=containing)
             for _, item in items:
-                row = rows_of(item)
+                row = row_of(item)
                 step = int(row.get(ROW_STEP, step + 1 - shift)) + shift
                 if step < end:
                     yield row | {ROW_STEP: step}
@@ -115,7 +116,7 @@ class LocalSource(RecordSource):
         """See :meth:`RecordSource.system_rows`."""
         for folder in self._folders:
             for _, item in read_items(folder.path, "stats", complain=self._complain(folder.path)):
-                time = _seconds(item.get("timestamp"))
+                time = seconds_since_1970(item.get("timestamp"))
                 if time is not None:
                     yield {TIMESTAMP: time, **item.get("item", {})}
 
@@ -168,7 +169,7 @@ class LocalSource(RecordSource):
             return []
         logged = LoggedRows()
         for _, item in read_items(folder, "history", complain=self._complain(folder), containing=STEP):
-            logged.add(rows_of(item))
+            logged.add(row_of(item))
         return [part for row in rows if (part := unwritten_part(row, logged.names))]
 
     @functools.cached_property
@@ -235,9 +236,14 @@ def _runtime(parts: Sequence[RunFolder]) -> float:
     return total
 
 
-def _seconds(time: Any) -> float | None:
+def seconds_since_1970(time: Any) -> float | None:
     """A time as the client writes it, in seconds since 1970."""
-    try:
-        return datetime.datetime.fromisoformat(time).timestamp()
-    except (TypeError, ValueError):
+    # Python 3.10 takes neither the Z nor nanoseconds.
+    match = re.fullmatch(r"(\d+-\d+-\d+T\d+:\d+:\d+)(\.\d+)?Z", str(time))
+    if match is None:
         return None
+    try:
+        whole = datetime.datetime.fromisoformat(f"{match[1]}+00:00").timestamp()
+    except ValueError:
+        return None
+    return whole + float(match[2] or 0)

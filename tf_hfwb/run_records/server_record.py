@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tf_hfwb.run_records.local_record import seconds_since_1970
 from tf_hfwb.run_records.record_source import RecordSource
 from tf_hfwb.run_records.run_record import RunRecord
-from tf_hfwb.tracking.log_items import MEDIA_TYPE, RUNTIME, restore_numbers, without_own_part
+from tf_hfwb.tracking.log_items import RUNTIME, flatten, restore_numbers, without_own_part
 from tf_hfwb.tracking.server_run import ServerRun
 from tf_hfwb.validation.relative_paths import check_path
 
@@ -66,7 +66,7 @@ def server_record(path: str) -> RunRecord:
         notes=facts["notes"] or None,
         state=facts["state"],
         exit_code=exit_codes.get(facts["state"]),
-        started=datetime.datetime.fromisoformat(facts["created_at"]).timestamp() if facts["created_at"] else None,
+        started=seconds_since_1970(facts["created_at"]),
         runtime=summary.get(RUNTIME),
         folders=(),
         url=facts["url"],
@@ -74,19 +74,3 @@ def server_record(path: str) -> RunRecord:
         summary=without_own_part(summary),
         source=ServerSource(run),
     )
-
-
-def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values by one name each, with a point between its parts; media stay one value.
-
-    Example:
-        >>> flatten({"loss": 1, "eval": {"f1": {"micro": 0.5}}, "h": {"_type": "histogram", "values": [1]}})
-        {'loss': 1, 'eval.f1.micro': 0.5, 'h': {'_type': 'histogram', 'values': [1]}}
-    """
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and MEDIA_TYPE not in value:
-            found |= {f"{name}.{inner}": part for inner, part in flatten(value).items()}
-        else:
-            found[name] = value
-    return found

@@ -60,7 +60,7 @@ def read_items(
         complain(complaint)
 
 
-def rows_of(item: dict[str, Any]) -> dict[str, Any]:
+def row_of(item: dict[str, Any]) -> dict[str, Any]:
     """The row of an item of the kind ``"history"``: media as one value each, and NaN and infinity as numbers."""
     return nest_media(restore_numbers(item["item"]))
 
@@ -75,11 +75,27 @@ def restore_numbers(values: Any) -> Any:
     if isinstance(values, dict):
         return {name: restore_numbers(value) for name, value in values.items()}
     if isinstance(values, list):
-        return [restore_numbers(value) for value in values] if "Infinity" in values or "NaN" in values else values
+        return [restore_numbers(value) if isinstance(value, (str, dict, list)) else value for value in values]
     if isinstance(values, str):
         number = number_of(values)
         return values if number is None else number
     return values
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values by one name each, with a point between its parts; media stay one value.
+
+    Example:
+        >>> flatten({"loss": 1, "eval": {"f1": {"micro": 0.5}}, "h": {"_type": "histogram", "values": [1]}})
+        {'loss': 1, 'eval.f1.micro': 0.5, 'h': {'_type': 'histogram', 'values': [1]}}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and MEDIA_TYPE not in value:
+            found |= {f"{name}.{inner}": part for inner, part in flatten(value).items()}
+        else:
+            found[name] = value
+    return found
 
 
 def without_own_part(values: Mapping[str, Any]) -> dict[str, Any]:
