@@ -16,7 +16,7 @@ from tf_hfwb.cli import main
 from tf_hfwb.errors import SettingError
 from tf_hfwb.reports.histogram_grids import grid
 from tf_hfwb.reports.layer_panels import layer_panels
-from tf_hfwb.reports.logged_values import Counts, read_values
+from tf_hfwb.reports.logged_values import Counts, Series, read_values
 from tf_hfwb.reports.page_numbers import fair_shares
 from tf_hfwb.reports.page_pictures import PagePictures
 from tf_hfwb.reports.report_page import page_data, write_report
@@ -78,6 +78,25 @@ def test_a_page_of_two_runs_has_what_they_logged(tmp_path, capsys):
     assert table["rows"][3][2] is None
     (picture,) = data["pictures"]
     assert base64.b64decode(picture.removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+
+
+@pytest.mark.nightly
+def test_a_run_on_the_server_makes_the_page_of_the_same_run_here(server, tmp_path):
+    import wandb
+
+    with wandb.init(project="reports", id="there", name="a name", config={"rate": 0.1}) as run:
+        for row in training_rows():
+            run.log(row)
+        run.log({"predictions": wandb.Table(columns=["n"], data=[[1], [2]])})
+    wandb.teardown()
+    main(["report", "tester/reports/there", "-o", "there.html"])
+    main(["report", "wandb", "-o", "here.html"])
+    there, here = data_in("there.html"), data_in("here.html")
+    for name in ("layers", "tables", "config"):
+        assert there[name] == here[name], name
+    assert trace(there, "train/loss") == trace(here, "train/loss")
+    assert there["runs"][0]["project"] == "tester/reports"
+    assert there["runs"][0]["best"] == here["runs"][0]["best"]
 
 
 def test_data_end_no_script_and_no_title(tmp_path):
@@ -193,6 +212,33 @@ def test_histograms_of_equal_values_and_broken_ones():
     rows = [{"h": {"_type": "histogram", **one}} for one in [*broken, packed]]
     (only,) = read_values(record_in_memory(rows)).histograms["h"]
     assert only.edges.tolist() == [-1, -0.5, 0]
+
+
+def test_layers_of_models_that_keras_has_numbered_are_compared():
+    values = [read_values(record_in_memory([])) for _ in range(4)]
+    for found, model in zip(values, ["bert/", "bert_1/", "", "bert/"], strict=True):
+        for layer in ("embeddings/word", "pooler/kernel"):
+            found.histograms[f"gradients/{model}{layer}"] = [normal_counts(1, 1.0)]
+            found.series[f"gradients_norm/{model}{layer}"] = Series([1], [0.5])
+    # The last one was resumed in the same process.
+    values[3].histograms["gradients/bert_1/pooler/kernel"] = [normal_counts(2, 1.0)]
+    values[3].series["gradients_norm/bert_1/pooler/kernel"] = Series([2], [0.7])
+    panels = layer_panels(values)
+    assert panels["names"] == ["embeddings/word", "pooler/kernel"]
+    assert [(one["run"], one["name"]) for one in panels["grids"]] == [
+        (run, name) for run in range(4) for name in (0, 1)
+    ]
+    assert panels["grids"][-1]["steps"] == panels["norms"][-1]["x"] == [1, 2]
+
+
+def test_layers_that_only_look_like_numbered_models_stay_apart():
+    values = read_values(record_in_memory([]))
+    for block in ("block/attention/kernel", "block_1/attention/kernel"):
+        values.histograms[f"gradients/{block}"] = [normal_counts(1, 1.0)]
+    values.histograms["mine"] = [normal_counts(1, 1.0)]
+    panels = layer_panels([values])
+    assert panels["names"] == ["block/attention/kernel", "block_1/attention/kernel", "mine"]
+    assert [one["kind"] for one in panels["grids"]] == ["gradients", "gradients", "values"]
 
 
 def test_more_histograms_than_there_is_room_for_are_counted():

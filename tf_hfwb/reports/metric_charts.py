@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.reports.layer_names import is_of_layer
 from tf_hfwb.reports.logged_values import LoggedValues, Series
 from tf_hfwb.reports.page_numbers import exact, fair_shares, shorts
 from tf_hfwb.reports.thinned_series import thin
@@ -19,7 +20,6 @@ _LEAST = 16
 _MOST = 1200  # Two for each pixel of a chart.
 
 _SPEED = ("learning_rate", "lr", "grad_norm")
-_LAYERS = ("gradients", "parameters")
 
 
 def metric_charts(runs: Sequence[LoggedValues]) -> list[dict[str, Any]]:
@@ -36,11 +36,6 @@ def metric_charts(runs: Sequence[LoggedValues]) -> list[dict[str, Any]]:
     most = min(_MOST, fair_shares(lengths, _BUDGET, least=_LEAST))
     charts = [_chart(subject, members, runs, most) for subject, members in subjects.items()]
     return sorted(charts, key=lambda chart: (chart["order"], chart["title"].lower()))
-
-
-def is_of_layer(name: str) -> bool:
-    """Whether a name is that of a layer's gradients or weights, which have a place of their own."""
-    return any(name.startswith((f"{kind}/", f"{kind}_norm/", f"{kind}_nonfinite/")) for kind in _LAYERS)
 
 
 def _chart(subject: str, names: Sequence[str], runs: Sequence[LoggedValues], most: int) -> dict[str, Any]:

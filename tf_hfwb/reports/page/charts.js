@@ -8,14 +8,14 @@ function axis(title, more) {
   return {
     title: { text: plotText(title), font: { size: 11.5, color: colour("soft") }, standoff: 6 },
     gridcolor: colour("grid"), zeroline: false, linecolor: colour("line"), tickcolor: colour("line"), ticks: "outside", ticklen: 4,
-    tickfont: { size: 11, color: colour("soft") }, exponentformat: "power", minexponent: 5, separatethousands: true, automargin: true, nticks: 6, ...more,
+    tickfont: { size: 11, color: colour("soft") }, exponentformat: "power", minexponent: 5, separatethousands: true, nticks: 6, ...more,
   };
 }
 
-/** What plots have in common. */
+/** What plots have in common. Margins are fixed: to measure the words of axes takes half of a plot's time. */
 function plotLayout(xTitle, yTitle, more) {
   return {
-    autosize: true, margin: { l: 50, r: 14, t: 10, b: 38 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    autosize: true, margin: { l: 64, r: 14, t: 10, b: 42 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("ink") },
     hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { size: 12, color: colour("ink") }, namelength: 40 },
     showlegend: false, dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom",
