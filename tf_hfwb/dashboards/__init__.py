@@ -8,5 +8,5 @@ Nothing here knows of TensorFlow, Keras or W&B.
 * ``trackio_writer.py``: trackio's runs; ``trackio_storage.py``: where they are kept; ``trackio_values.py``: entries as
   trackio stores them; ``trackio_private.py``: every private name of trackio that is used.
 * ``installed_dashboards.py``: what can be used; ``markdown_tables.py``: tables as text; ``pictures.py``:
-  files of pictures; ``plain_values.py``: what JSON can hold.
+  files of pictures; ``plain_values.py``: what JSON can hold; ``dashboard_servers.py``: the servers of dashboards.
 """
