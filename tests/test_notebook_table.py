@@ -62,7 +62,7 @@ def test_an_evaluation_is_a_row_in_a_table_that_grows_in_its_place(monkeypatch):
     rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(<td>.*?)</tr>", html)]
     assert [row[:2] for row in rows] == [["6", "0.75"], ["8", "1"], ["12", "1.5"], ["16", "2"]]
     assert all(row[2] for row in rows)
-    assert [bool(row[3]) for row in rows] == [True, False, True, True]
+    assert [bool(row[3]) for row in rows] == [True, False, True, False]
     printed = "".join(output.text for output in cells[0].outputs if output.get("name") == "stdout")
     assert "Training has ended at step 16 of 16" in printed
     assert "Step 6/16" not in printed

@@ -210,6 +210,14 @@ def test_a_resumed_run_is_one(world, named, caplog):
     assert "is not whole" not in caplog.text
 
 
+def test_what_a_resumed_online_run_has_logged_again_replaces_what_was_there(copied):
+    for folder in folders_of("resumed", copied):
+        folder.rename(folder.with_name(folder.name.removeprefix("offline-")))
+    (run,) = [run for run in find_runs([str(copied)]) if run.run_id == "resumed"]
+    assert len(run.folders) == 2
+    assert [(row["_step"], row["n"]) for row in run.rows()] == [(0, 10), (1, 11), (2, 12)]
+
+
 def test_runs_of_a_directory_are_in_the_order_of_their_start(world):
     assert [run.run_id for run in find_runs([str(world)])] == ["rich", "resumed", "failed", "killed"]
 

@@ -64,6 +64,11 @@ def test_conditions(condition, places):
     assert chosen(condition) == places
 
 
+def test_of_two_columns_with_one_beginning_the_longer_is_meant():
+    rows = [[5, "b", 0], [0, "x", 5]]
+    assert [*filter(parse_condition("a > b > 1", ["a", "c", "a > b"], rows), rows)] == rows[1:]
+
+
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
@@ -222,6 +227,16 @@ def test_the_summary_is_short(capsys):
     assert facts["summary"]["eval.f1.micro"] == 0.25
     assert facts["summary"]["answers"] == "table: 2 rows, see tf-hfwb table RUN answers"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", facts["start_time"])
+
+
+def test_what_a_failed_run_has_printed_last(capsys):
+    script = "import wandb\nwith wandb.init() as run:\n    print('begun')\n    raise RuntimeError('it is lost')"
+    assert python("-c", script, check=False).returncode == 1
+    assert main(["show"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^state +failed$", printed, re.M)
+    assert printed.rstrip().endswith("RuntimeError: it is lost")
+    assert "  begun\n" in printed
 
 
 def test_a_reader_that_has_enough_is_no_error():

@@ -8,12 +8,28 @@ import sys
 from collections.abc import Sequence
 
 import tf_hfwb
-from tf_hfwb.cli import checkpoints_command, export_command, link_command, show_command, sync_command, table_command
+from tf_hfwb.cli import (
+    checkpoints_command,
+    export_command,
+    link_command,
+    report_command,
+    show_command,
+    sync_command,
+    table_command,
+)
 from tf_hfwb.errors import TFHFWBError
 from tf_hfwb.secret_masking import mask_text
 
 # In the order in which --help lists them.
-_COMMANDS = (show_command, table_command, checkpoints_command, link_command, export_command, sync_command)
+_COMMANDS = (
+    show_command,
+    table_command,
+    report_command,
+    checkpoints_command,
+    link_command,
+    export_command,
+    sync_command,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

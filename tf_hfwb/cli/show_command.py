@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _WANDB_LEET = (sys.executable, "-m", "wandb", "leet")  # W&B's terminal dashboard.
 
+_CONSOLE_LINES = 10  # Of what the run has printed last.
+
 
 def add_to(commands: Any) -> None:
     """Declare the subcommand.
@@ -65,6 +67,7 @@ def _open_dashboard(run: RunRecord) -> int:
 def _facts(run: RunRecord) -> dict[str, Any]:
     from tf_hfwb.run_records.value_texts import short_summary
     from tf_hfwb.tracking.log_items import ROW_STEP
+    from tf_hfwb.tracking.run_history import summary_of
 
     started = None if run.started is None else datetime.datetime.fromtimestamp(run.started, datetime.timezone.utc)
     return {
@@ -85,12 +88,13 @@ def _facts(run: RunRecord) -> dict[str, Any]:
         "folders": run.folders,
         "config": run.config,
         "summary": short_summary(run),
+        "console": [line["line"] for line in summary_of(run.folders[-1])["console"]] if run.folders else [],
     }
 
 
 def _print_facts(facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
-        if name not in ("config", "summary", "folders", "tags") and value not in (None, ""):
+        if name not in ("config", "summary", "folders", "tags", "console") and value not in (None, ""):
             print(f"{name:<11} {plain_text(str(value))}")
     if facts["tags"]:
         print(f"{'tags':<11} {plain_text(', '.join(facts['tags']))}")
@@ -100,3 +104,7 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
     for name, value in facts["summary"].items():
         if not name.startswith("_"):
             print(f"  {plain_text(name):<28} {plain_text(str(value))}")
+    if facts["console"]:
+        print("\nconsole")
+        for line in facts["console"][-_CONSOLE_LINES:]:
+            print(f"  {plain_text(line)}")
