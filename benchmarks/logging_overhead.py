@@ -2,6 +2,7 @@
 
     python benchmarks/logging_overhead.py            # about a quarter of an hour on two quiet cores
     python benchmarks/logging_overhead.py --builds 1 --repeats 5
+    python benchmarks/logging_overhead.py --dashboards   # what TensorBoard adds to W&B, and what it costs alone
 
 One process, one offline run. Every variant trains a model of its own, built alike. A machine's speed drifts within
 seconds, so the fits are short, and each has a bare one beside it: after it in one turn, before it in the next. Models
@@ -34,7 +35,7 @@ import wandb
 from trained import batches, bert, compiled, keras3_transformer
 from wandb.integration.keras import WandbMetricsLogger as WandbsOwn
 
-from tf_hfwb import WandbMetricsLogger
+from tf_hfwb import TensorBoardLogger, WandbMetricsLogger
 
 INTERVALS = (1, 10, 100)
 Times = tuple[float, float, float]  # Seconds per step: of the training thread between two steps, in all, and of CPU.
@@ -94,7 +95,7 @@ def fit(model, gaps, callback, dataset, steps: int) -> Times:
     gc.collect()
     gc.freeze()  # Else a collection of all that TensorFlow has made falls into some fits, and not into others.
     wall, cpu = time.perf_counter(), time.process_time()
-    model.fit(dataset, callbacks=[] if callback is None else [callback], shuffle=False, verbose=0)
+    model.fit(dataset, callbacks=callback or [], shuffle=False, verbose=0)
     return gaps.seconds / steps, (time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps
 
 
@@ -118,11 +119,30 @@ def pairs(build, callbacks, steps: int, repeats: int) -> dict[str, list[Pair]]:
     return found
 
 
-def measure(name, build, theirs, steps: int, builds: int, repeats: int) -> None:
+def loggers(theirs) -> dict:
+    """Our logger and W&B's own."""
     callbacks = {"bare again": None}
     for interval in INTERVALS:
-        callbacks[f"tf_hfwb, every {interval}"] = lambda interval=interval: WandbMetricsLogger(interval)
-        callbacks[f"W&B's own, every {interval}"] = lambda interval=interval: theirs(interval)
+        callbacks[f"tf_hfwb, every {interval}"] = lambda interval=interval: [WandbMetricsLogger(interval)]
+        callbacks[f"W&B's own, every {interval}"] = lambda interval=interval: [theirs(interval)]
+    return callbacks
+
+
+def dashboards() -> dict:
+    """Our logger for W&B, for TensorBoard, and for both."""
+
+    def events(interval: int) -> TensorBoardLogger:
+        return TensorBoardLogger(tempfile.mkdtemp(), interval)
+
+    callbacks = {"bare again": None}
+    for interval in INTERVALS[:2]:
+        callbacks[f"W&B, every {interval}"] = lambda n=interval: [WandbMetricsLogger(n)]
+        callbacks[f"and TensorBoard, every {interval}"] = lambda n=interval: [WandbMetricsLogger(n), events(n)]
+        callbacks[f"TensorBoard, every {interval}"] = lambda n=interval: [events(n)]
+    return callbacks
+
+
+def measure(name, build, callbacks, steps: int, builds: int, repeats: int) -> None:
     found: dict[str, list[Pair]] = {variant: [] for variant in callbacks}
     for _ in range(builds):
         for variant, more in pairs(build, callbacks, steps, repeats).items():
@@ -145,13 +165,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="steps of one fit")
     parser.add_argument("--builds", type=int, default=4, help="how often the models are built")
     parser.add_argument("--repeats", type=int, default=10, help="pairs of fits of each variant with each build")
+    parser.add_argument("--dashboards", action="store_true", help="compare TensorBoard with W&B")
     arguments = parser.parse_args()
     os.chdir(tempfile.mkdtemp())
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, wandb {wandb.__version__}, {os.cpu_count()} cores")
     numbers = arguments.steps, arguments.builds, arguments.repeats
     with wandb.init(project="benchmark"):
-        measure("transformers' BERT on tf_keras", bert, WandbsOnTFKeras, *numbers)
-        measure("a transformer on Keras 3", keras3_transformer, WandbsOwn, *numbers)
+        if arguments.dashboards:
+            measure("a transformer on Keras 3", keras3_transformer, dashboards(), *numbers)
+            return
+        measure("transformers' BERT on tf_keras", bert, loggers(WandbsOnTFKeras), *numbers)
+        measure("a transformer on Keras 3", keras3_transformer, loggers(WandbsOwn), *numbers)
 
 
 if __name__ == "__main__":

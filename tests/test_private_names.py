@@ -96,6 +96,8 @@ HARMLESS = {
     "evaluate_during_fit.py": {"_runtime", "_per_second"},
     "referenced_files.py": {"_file", "_spm"},
     "metric_texts.py": {"_runtime", "_mem_"},
+    "trackio_values.py": {"_type", "_value"},
+    "trackio_storage.py": {"_type", "_value", "_Username", "_Created", "_Group"},
 }
 
 

@@ -22,10 +22,11 @@ from tf_hfwb import (
     restore,
     training_batches,
 )
+from tf_hfwb.dashboards.log_entries import Histogram
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import distribution_of_array, host_of
 from tf_hfwb.tracking.run_history import rows_in
-from tf_hfwb.tracking.wandb_histogram import histogram
+from tf_hfwb.tracking.wandb_histogram import wandb_histogram
 
 STEP = "train/global_step"
 HERE = [str(pathlib.Path(__file__).parent)]
@@ -275,14 +276,16 @@ def test_counting_agrees_wherever_it_is_done():
 @pytest.mark.parametrize(("low", "high"), [(-0.03, 0.04), (-1e-45, 1e-45), (1.0, 1.0000001), (-1e37, 1e37), (5.0, 5.0)])
 def test_edges_that_are_written_have_the_digits_that_their_range_needs(low, high):
     distribution = distribution_of_array(np.array([low, high], np.float32))
-    edges = histogram(distribution.counts, distribution.edges).bins
+    edges = wandb_histogram(Histogram(distribution.counts, distribution.edges)).bins
     assert np.all(np.diff(edges) > 0)
     np.testing.assert_allclose(edges, distribution.edges, rtol=0, atol=1e-6 * (edges[-1] - edges[0]))
 
 
 def test_edges_that_are_written_are_short():
     distribution = distribution_of_array(np.array([-0.0301234567, 0.0401234567], np.float32))
-    assert max(len(repr(edge)) for edge in histogram(distribution.counts, distribution.edges).bins) <= 12
+    assert (
+        max(len(repr(edge)) for edge in wandb_histogram(Histogram(distribution.counts, distribution.edges)).bins) <= 12
+    )
 
 
 @pytest.mark.parametrize("kind", KERASES)

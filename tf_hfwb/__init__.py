@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tf_hfwb.callbacks.eval_table import WandbEvalTable
     from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
     from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
+    from tf_hfwb.callbacks.tensorboard_logger import TensorBoardLogger
+    from tf_hfwb.callbacks.trackio_logger import TrackioLogger
     from tf_hfwb.callbacks.weight_watch import WandbWatch
     from tf_hfwb.data import training_batches
     from tf_hfwb.evaluation.text_generation import Generator
@@ -43,6 +45,8 @@ _HOMES = {
     "TFSeq2SeqTrainingArguments": "tf_hfwb.trainer.arguments.training_arguments",
     "TFTrainer": "tf_hfwb.trainer.tf_trainer",
     "TFTrainingArguments": "tf_hfwb.trainer.arguments.training_arguments",
+    "TensorBoardLogger": "tf_hfwb.callbacks.tensorboard_logger",
+    "TrackioLogger": "tf_hfwb.callbacks.trackio_logger",
     "WandbEvalCallback": "tf_hfwb.callbacks.eval_callback",
     "WandbEvalTable": "tf_hfwb.callbacks.eval_table",
     "WandbMetricsLogger": "tf_hfwb.callbacks.metrics_logger",
@@ -65,6 +69,8 @@ __all__ = [
     "TFSeq2SeqTrainingArguments",
     "TFTrainer",
     "TFTrainingArguments",
+    "TensorBoardLogger",
+    "TrackioLogger",
     "WandbEvalCallback",
     "WandbEvalTable",
     "WandbMetricsLogger",

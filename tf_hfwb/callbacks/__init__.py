@@ -1,6 +1,8 @@
 """The public Keras callbacks, one a file, and the list of them.
 
-* ``metrics_logger.py``: ``WandbMetricsLogger``; ``model_checkpoint.py``: ``WandbModelCheckpoint``;
+* ``row_logger.py``: what makes rows; with it ``metrics_logger.py``: ``WandbMetricsLogger``,
+  ``tensorboard_logger.py``: ``TensorBoardLogger``, ``trackio_logger.py``: ``TrackioLogger``.
+* ``model_checkpoint.py``: ``WandbModelCheckpoint``;
   ``early_stopping.py``: ``EarlyStopping``; ``weight_watch.py``: ``WandbWatch``; ``compute_metrics.py``:
   ``ComputeMetrics``.
 * ``eval_table.py``: ``WandbEvalTable``; ``eval_callback.py``: ``WandbEvalCallback``.

@@ -7,6 +7,8 @@ from typing import Any
 
 from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
+from tf_hfwb.callbacks.tensorboard_logger import TensorBoardLogger
+from tf_hfwb.callbacks.trackio_logger import TrackioLogger
 from tf_hfwb.callbacks.weight_watch import WandbWatch
 from tf_hfwb.errors import SettingError
 
@@ -36,7 +38,7 @@ def check_callbacks(callbacks: Any) -> list[Any]:
         else:
             continue
         raise SettingError("callbacks", names, expected=expected, advice=advice)
-    for kind in (WandbMetricsLogger, WandbWatch, WandbModelCheckpoint):
+    for kind in (WandbMetricsLogger, TensorBoardLogger, TrackioLogger, WandbWatch, WandbModelCheckpoint):
         if sum(isinstance(callback, kind) for callback in chosen) > 1:
             raise SettingError("callbacks", names, expected=f"one {kind.__name__}")
     return chosen

@@ -87,7 +87,7 @@ class WandbEvalCallback(FitCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Fill and log the table of samples."""
-        self._tracker = self._find_session().run.open(self, self._settings)
+        self._tracker = self._find_session().run.open(self, self._settings, for_artifacts=True)
         self.init_data_table(self.data_table_columns)
         _call(self.add_ground_truth, logs=logs)
         self.log_data_table()

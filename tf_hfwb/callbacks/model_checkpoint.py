@@ -177,7 +177,7 @@ class WandbModelCheckpoint(StepCallback):
         session = self._session
         self._writes = self._host.is_chief
         if self._saver.artifacts.are_wanted:
-            tracker = session.run.open(self, self._settings, name=self._options.artifact_name)
+            tracker = session.run.open(self, self._settings, name=self._options.artifact_name, for_artifacts=True)
             if session.resumption is not None:
                 self._saver.artifacts.resume(tracker)
         self._saver.begin(session)

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from tf_hfwb.dashboards.log_entries import Histogram
 from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
@@ -17,7 +18,6 @@ from tf_hfwb.settings import Settings, Watch
 from tf_hfwb.step_policies import EverySteps
 from tf_hfwb.tracking import Tracker
 from tf_hfwb.tracking.run_history import EPOCH, STEP
-from tf_hfwb.tracking.wandb_histogram import histogram
 from tf_hfwb.validation.argument_checks import check_whole_number
 
 _logger = logging.getLogger("tf_hfwb")
@@ -233,7 +233,7 @@ class _Rows:
 
 def _named(room: str, name: str, distribution: Distribution) -> dict[str, Any]:
     row = {
-        f"{room}/{name}": histogram(distribution.counts, distribution.edges),
+        f"{room}/{name}": Histogram(distribution.counts, distribution.edges),
         f"{room}_norm/{name}": distribution.norm,
     }
     if distribution.nonfinite:

@@ -7,6 +7,7 @@
 * ``run_choice.py``: the run that a command is about; ``row_choice.py``: which rows of a table, and in which order;
   ``table_formats.py``: a table in a terminal, as CSV, JSON and Markdown.
 * ``terminal_text.py``: words that others chose, for a terminal.
+* ``dashboard_command.py``: the options of ``show`` that open another dashboard.
 """
 
 from tf_hfwb.cli.command_line import main

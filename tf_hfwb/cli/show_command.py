@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tf_hfwb.cli import dashboard_command
 from tf_hfwb.cli.run_choice import RUN_HELP, choose_run
 from tf_hfwb.cli.terminal_text import plain_text
 
@@ -35,10 +36,13 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("run", nargs="?", help=RUN_HELP)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    dashboard_command.add_arguments(parser)
     parser.set_defaults(command=_show)
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    if dashboard_command.is_asked_for(arguments):
+        return dashboard_command.show(arguments)
     run = choose_run(arguments.run)
     if sys.stdout.isatty() and not arguments.json and run.folders:
         return _open_dashboard(run)

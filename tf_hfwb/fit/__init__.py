@@ -13,7 +13,8 @@
 * ``added_metrics.py``: metrics that callbacks add to the logs of an epoch.
 * ``recorded_losses.py``: the base of callbacks that look at all losses; ``finite_losses.py``: those that are
   no numbers, and the last checkpoint from before them.
-* ``metric_rows.py``: the rows of the run; ``throughput.py``: steps and samples per second;
+* ``logging_policy.py``: when a row is due; ``metric_rows.py``: the rows of the run; ``throughput.py``: steps and
+  samples per second;
   ``training_totals.py``: steps, samples and mean loss of the whole fit; ``token_totals.py``: its tokens;
   ``stream_checkpoints.py``: where it stands in a stream of data.
 * ``wandb_run.py``: the W&B run of a fit; ``training_artifacts.py``: the artifacts of its checkpoints and its model.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
+from tf_hfwb.dashboards.entry_queue import EntryQueue
+from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.step_clock import step_reached
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import resumption_of
@@ -17,8 +19,27 @@ from tf_hfwb.tracking.user_runs import attach
 from tf_hfwb.tracking.wandb_server import record_pending_uses
 
 
+class FitLogger(Protocol):
+    """A callback that makes rows."""
+
+    @property
+    def log_freq(self) -> str | int:
+        """When rows are written."""
+
+    @property
+    def reports_to_wandb(self) -> bool:
+        """Whether a W&B run gets the rows."""
+
+    @property
+    def dashboards(self) -> EntryQueue:
+        """The dashboards that get them."""
+
+    def open_for_fit(self) -> Tracker:
+        """Open the run of the fit, with all its dashboards."""
+
+
 class FitRun:
-    """Whose run a fit has, and who takes its output directory.
+    """Whose run a fit has, who makes its rows, and who takes its output directory.
 
     A callback in front may need the run before the one that knows its name and config has begun. So these announce
     themselves when Keras tells them the parameters of the fit.
@@ -29,12 +50,35 @@ class FitRun:
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         self._params = params
-        self._open: Callable[[], Tracker] | None = None
+        self._loggers: list[FitLogger] = []
         self._claim: Callable[[], None] | None = None
 
-    def announce_opener(self, open_it: Callable[[], Tracker]) -> None:
-        """Say how the run is opened: by the callback that knows its name, project and config."""
-        self._open = open_it
+    def announce_logger(self, logger: FitLogger) -> None:
+        """Say what makes rows. It opens the run, whose name, project and config it knows.
+
+        Raises:
+            SettingError: Two of them would make different rows.
+        """
+        if any(one is logger for one in self._loggers):
+            return
+        if self._loggers and self._loggers[0].log_freq != logger.log_freq:
+            raise SettingError(
+                "log_freq",
+                logger.log_freq,
+                expected=f"{self._loggers[0].log_freq!r}, as the other logger of this fit has it: rows are made once",
+                advice="Give both the same log_freq.",
+            )
+        self._loggers.append(logger)
+
+    @property
+    def logger(self) -> FitLogger | None:
+        """What makes the rows: the one with a W&B run, if there is one; None without any."""
+        return next((one for one in self._loggers if one.reports_to_wandb), next(iter(self._loggers), None))
+
+    @property
+    def dashboards(self) -> EntryQueue:
+        """The dashboards of all loggers."""
+        return EntryQueue.of([logger.dashboards for logger in self._loggers])
 
     def announce_claim(self, claim: Callable[[], None]) -> None:
         """Say how the output directory is taken: by the callback that saves there, which raises if it cannot."""
@@ -49,7 +93,9 @@ class FitRun:
         if self._claim is not None:
             self._claim()
 
-    def open(self, callback: Any, settings: Settings, *, name: str | None = None) -> Tracker:
+    def open(
+        self, callback: Any, settings: Settings, *, name: str | None = None, for_artifacts: bool = False
+    ) -> Tracker:
         """Open the run of a fit, or take over the one that is open.
 
         In whichever order the callbacks stand, it is the run that the announced one wants, and the output directory is
@@ -59,11 +105,15 @@ class FitRun:
             callback: The one that needs the run.
             settings: As for :func:`open_run`, if nobody has announced how it is opened.
             name: The name of a new run, likewise.
+            for_artifacts: Whether a W&B run is needed, also where rows go to dashboards only.
         """
         self.claim_directory()
-        if self._open is not None:
-            return self._open()
-        return open_run(callback, settings, name=name, fit=self._params)
+        logger = self.logger
+        if logger is not None and (logger.reports_to_wandb or not for_artifacts):
+            return logger.open_for_fit()
+        tracker = open_run(callback, settings, name=name, fit=self._params)
+        tracker.dashboards = EntryQueue()  # Those of an earlier fit get nothing of this one.
+        return tracker
 
 
 def follow_training(tracker: Tracker, model: Any, step_now: Callable[[], int]) -> None:

@@ -132,7 +132,7 @@ STATE_CHECKS: dict[str, Check] = {
         },
         {"history_files": table(whole(1))},
     ),
-    METRICS_LOGGER: record({"rows": _ROWS, "best": table(number)}),
+    METRICS_LOGGER: record({"rows": _ROWS, "best": table(number)}, {"dashboards": table(table(text))}),
     CHECKPOINTS: record(
         {},
         {

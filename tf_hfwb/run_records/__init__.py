@@ -5,4 +5,5 @@
   place where the run is. ``local_record.py``: a run in folders on this machine; ``folder_steps.py``: how the rows of
   several folders follow each other; ``server_record.py``: a run on the server.
 * ``recorded_table.py``: a logged table; ``value_texts.py``: histograms, tables and media in a few words.
+* ``record_entries.py``: a run as entries for other dashboards; ``run_conversion.py``: runs written for one.
 """

@@ -2,7 +2,8 @@
 
 A run:
 
-* ``tracker.py``: what others use of a run: rows, artifacts, flush, finish; ``process_tracker.py``: the open run's.
+* ``tracker.py``: what others use of a run: rows, artifacts, flush, finish; ``process_tracker.py``: the open run's;
+  ``dashboard_tracker.py``: dashboards beside a run, or in its place.
 * ``run_opening.py``: ``wandb.init``; ``credentials.py``: where the client finds a key; ``run_facts.py``: a run's folder
   and identity; ``run_links.py``: where it is, in words; ``run_jobs.py``: the threads that write to it;
   ``row_batching.py``: many rows in one message.

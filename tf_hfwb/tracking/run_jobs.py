@@ -29,13 +29,15 @@ class RunJobs:
     Args:
         run: The W&B run.
         rescue: Where rows go when the client's service has failed.
+        after_batch: Called after each batch of jobs that write rows. It must not raise.
     """
 
-    def __init__(self, run: Any, rescue: RowRescue) -> None:
+    def __init__(self, run: Any, rescue: RowRescue, after_batch: Callable[[], None]) -> None:
         self.rows = Worker("tf_hfwb-tracking", batch=self._send_together)
         self.artifacts = Worker("tf_hfwb-artifacts")
         self._run = run
         self._rescue = rescue
+        self._after_batch = after_batch
         self._lost: collections.Counter[_Kind] = collections.Counter()
 
     def submit_rows(self, job: Callable[..., Any], *args: Any) -> None:
@@ -68,6 +70,7 @@ class RunJobs:
         """Send the rows that the jobs of a batch write in one go."""
         with RowBatch(self._run) as together:
             yield
+        self._after_batch()
         if self._rescue.is_active:
             self._rescue.write()
             return

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.dashboards.pictures import picture_of
 from tf_hfwb.errors import SettingError
 from tf_hfwb.tracking.artifact_logging import log_with_retries
 from tf_hfwb.tracking.run_history import EPOCH, STEP
@@ -61,10 +62,14 @@ class GrowingTable:
         self._tracker.submit(self._tracker.submit_slow, what, self._write, make_rows, step, epoch)
 
     def _write(self, make_rows: Callable[[], Sequence[Mapping[str, Any]]], step: int, epoch: float) -> None:
-        if self._key in self._tracker.already_logged.names.get(step, ()):
+        is_logged = self._key in self._tracker.already_logged.names.get(step, ())
+        if is_logged and not self._tracker.dashboards:
             return
         rows = self._within_limit(make_rows())
         if rows:
+            cells = [[step, epoch, *map(_shown, row.values())] for row in rows]
+            self._tracker.show_table(self._key, [STEP, EPOCH, *rows[0]], cells, step)
+        if rows and self._tracker.run is not None and not is_logged:
             log_with_retries(self._tracker, f"The table {self._key!r}", lambda: self._log(rows, step, epoch))
 
     def _log(self, rows: Sequence[Mapping[str, Any]], step: int, epoch: float) -> None:
@@ -116,6 +121,11 @@ class GrowingTable:
                     )
                 return rows[:number]
         return rows
+
+
+def _shown(cell: Any) -> Any:
+    """A cell as dashboards take it."""
+    return picture_of(cell) if _is_picture(cell) else cell
 
 
 def _paths(increment: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,6 @@
-"""The tracker of one run: metrics, tables, artifacts, flush, close; written by workers, never in training's way.
+"""The tracker of one training: metrics, tables, artifacts, flush, close; written by workers, never in its way.
+
+It writes to a W&B run, to dashboards on this machine (:mod:`tf_hfwb.dashboards`), or to both: each row is made once.
 
 Whatever goes wrong here, W&B's part is reported once and training continues. Nothing is written twice when a training
 is resumed (:mod:`tf_hfwb.tracking.row_deduplication`). Rows that the client cannot take, because its service died or
@@ -14,10 +16,13 @@ import json
 import logging
 import os
 import sys
+import time
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from tf_hfwb.dashboards.entry_queue import EntryQueue
+from tf_hfwb.dashboards.log_entries import Configuration, Histogram, Row, TableRows, Totals
 from tf_hfwb.messages import inform
 from tf_hfwb.secret_masking import mask
 from tf_hfwb.tracking import exit_codes
@@ -27,8 +32,9 @@ from tf_hfwb.tracking.row_deduplication import RowDeduplication
 from tf_hfwb.tracking.row_log import RowLog, RowsSoFar
 from tf_hfwb.tracking.run_end import RunEnd
 from tf_hfwb.tracking.run_facts import RunFacts
-from tf_hfwb.tracking.run_history import LoggedRows, unwritten_part
+from tf_hfwb.tracking.run_history import EPOCH, STEP, LoggedRows, unwritten_part
 from tf_hfwb.tracking.run_jobs import RunJobs
+from tf_hfwb.tracking.wandb_histogram import wandb_histogram
 from tf_hfwb.tracking.wandb_private import set_exit_code
 
 # Seconds to wait without saying for what.
@@ -38,14 +44,16 @@ _logger = logging.getLogger("tf_hfwb")
 
 
 class Tracker:
-    """One W&B run and the workers that write to it.
+    """One W&B run or some dashboards, and the workers that write to them.
 
     Args:
-        run: The run, or None when nothing is tracked: every method then does nothing.
+        run: The run; None where W&B is not written to. Without dashboards every method then does nothing.
         owned: Whether we opened the run, and so may finish it.
+        dashboards: Dashboards that get each row, too.
 
     Attributes:
         run: The run.
+        dashboards: The dashboards.
         owned: Whether we opened it.
         best: The best value so far of each evaluation metric, whichever callback logs it.
         history: The numbers of every row of this training so far.
@@ -62,8 +70,9 @@ class Tracker:
         end: What ends the run.
     """
 
-    def __init__(self, run: Any = None, *, owned: bool = False) -> None:
+    def __init__(self, run: Any = None, *, owned: bool = False, dashboards: EntryQueue | None = None) -> None:
         self.run = run
+        self.dashboards = EntryQueue() if dashboards is None else dashboards
         self.owned = owned
         self.best: dict[str, float] = {}
         self.increments: dict[str, Mapping[str, Any]] = {}
@@ -79,23 +88,25 @@ class Tracker:
         self.history = RowLog(lambda: facts.directory)
         self._known_rows = RowDeduplication(self._facts)
         self._rescue = RowRescue(self._facts, self.history)
-        self.jobs = RunJobs(run, self._rescue)
+        self.jobs = RunJobs(run, self._rescue, lambda: self.dashboards.flush())
         self.end = RunEnd(self._facts, self.history, self.uploads, self._rescue, owned=owned)
 
     def start(self) -> None:
         """Watch over the end of the run from now on."""
         _started.add(self)
         exit_codes.watch()
-        self.end.start()
+        if self.run is not None:
+            self.end.start()
         # Registered after the client's own hook, so it runs before it: rows first, then the end of the run.
+        atexit.unregister(self._end_with_the_process)
         atexit.register(self._end_with_the_process)
 
     # -- what is known of the run -------------------------------------------------------------------------------------
 
     @property
     def active(self) -> bool:
-        """Whether there is a run to write to."""
-        return self.run is not None
+        """Whether there is a run or a dashboard to write to."""
+        return self.run is not None or bool(self.dashboards)
 
     @property
     def directory(self) -> str | None:
@@ -171,12 +182,24 @@ class Tracker:
             line = json.dumps(held)
             self.history.append(line)
             self._rescue.add_row(line)
+        if self.dashboards and STEP in row:
+            shown = {name: value for name, value in row.items() if isinstance(value, (int, float, Histogram))}
+            if shown.keys() - {STEP, EPOCH}:  # Else it is the row of a table, which they have already.
+                self.dashboards.add(Row(int(row[STEP]), time.time(), shown))
         self._write(row)
 
+    def show_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
+        """Add rows of a table to the dashboards; may be called on the second worker."""
+        if self.dashboards:
+            self.dashboards.add(TableRows(key, step, time.time(), columns, rows))
+            self.dashboards.flush()
+
     def _write(self, row: Mapping[str, Any]) -> None:
+        if self.run is None:
+            return
         rest = unwritten_part(row, self.already_logged.names)
         if rest and not self._rescue.is_active:
-            self.run.log(rest)
+            self.run.log({name: _for_wandb(value) for name, value in rest.items()})
             self._known_rows.add(row)
 
     def skip_logged(self, from_step: int = 0) -> None:
@@ -190,6 +213,17 @@ class Tracker:
     def newest_increment(self, key: str) -> Mapping[str, Any] | None:
         """The newest increment of a growing table, of this process or of those before; None without one."""
         return self.increments.get(key) or self._known_rows.newest_increment(key)
+
+    def forget_rows_after(self, step: int) -> None:
+        """Without a W&B run, which another training would end: a training begins at ``step``.
+
+        What was trained further before is another one, and its rows and best values are not this one's.
+        """
+        if self.run is None and self.trained_to > step:
+            self.flush_rows()
+            self.best.clear()
+            self.history.replace(())
+            self.trained_to = step
 
     def fill_gaps(self) -> None:
         """Write the rows of :attr:`history` that a killed process had logged and that did not get to the run.
@@ -206,19 +240,26 @@ class Tracker:
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Set values of the run's summary, secrets masked."""
         values = mask(dict(values))
+        shown = {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
+        self.dashboards.add(Totals(time.time(), shown))
         self._rescue.add_summary(values)
-        if not self._rescue.is_active:
+        if self.run is not None and not self._rescue.is_active:
             self.run.summary.update(values)
 
     def add_tag(self, tag: str) -> None:
         """Add a tag to those of the run."""
-        if tag not in (self.run.tags or ()):
+        if self.run is not None and tag not in (self.run.tags or ()):
             self.run.tags = (*(self.run.tags or ()), tag)
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Merge ``config`` into the run's config, secrets masked."""
-        if config:
+        if config and self.run is not None:
             self.submit(lambda: self.run.config.update(mask(dict(config)), allow_val_change=True))
+
+    def configure_dashboards(self, config: Mapping[str, Any]) -> None:
+        """Merge ``config`` into what dashboards show, secrets masked."""
+        if config and self.dashboards:
+            self.submit(self.dashboards.add, Configuration(mask(dict(config))))
 
     # -- waiting and the end ------------------------------------------------------------------------------------------
 
@@ -259,7 +300,7 @@ class Tracker:
 
     def mark_preempting(self) -> None:
         """Tell W&B at once that this process is about to be preempted, so that the run may be resumed elsewhere."""
-        if not self.active or self._rescue.is_active:
+        if self.run is None or self._rescue.is_active:
             return
         try:
             self.run.mark_preempting()
@@ -272,10 +313,14 @@ class Tracker:
         Waits for its uploads, no longer than ``WANDB_FINISH_TIMEOUT`` seconds, or half an hour.
         """
         self.flush()
-        if self.active and self.owned:
+        self.dashboards.close(exit_code)
+        if self.run is None:
+            self.close()
+        elif self.owned:
             self.end.finish(exit_code)
             self.close()
             self.run = None
+            self.dashboards = EntryQueue()
 
     def end_for_another_training(self) -> None:
         """End a run that we opened because another training begins."""
@@ -297,6 +342,7 @@ class Tracker:
             return
         self.flush()
         exit_code = self._exit_code()
+        self.dashboards.close(exit_code)
         if exit_code:
             set_exit_code(self.run, exit_code)
         if self._rescue.is_active:
@@ -321,17 +367,23 @@ class Tracker:
         """In a forked child, which has neither the threads nor the client's connection: write nothing."""
         atexit.unregister(self._end_with_the_process)
         self.run = None
+        self.dashboards = EntryQueue()
 
     def _end_with_the_process(self) -> None:
         """When the interpreter ends, the client would finish the run, and nothing could follow the last upload."""
         exit_code = exit_codes.exit_code()
         self.flush()
+        self.dashboards.close(self._exit_code() if exit_code is None else exit_code)
         if self.directory is not None and sys.modules["wandb"].run is self.run:
             self.end.finish(self._exit_code() if exit_code is None else exit_code)
 
     def _exit_code(self) -> int:
         """Where nobody says how the training has ended: a run that we opened has failed with its training."""
         return exit_codes.code_of() if self.owned and self.has_died() else 0
+
+
+def _for_wandb(value: Any) -> Any:
+    return wandb_histogram(value) if isinstance(value, Histogram) else value
 
 
 _started: weakref.WeakSet[Tracker] = weakref.WeakSet()

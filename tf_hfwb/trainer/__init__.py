@@ -22,7 +22,8 @@
 * ``trainer_events/``: the callbacks of transformers' ``Trainer``; ``callback_methods.py``: a trainer's methods about
   its callbacks.
 * ``fit_callbacks.py``: the callbacks that arguments ask for; ``training_fit.py``: run ``fit`` and sum it up;
-  ``trainer_reporting.py``: the W&B run that hears of it; ``batch_size_search.py``: smaller batches where the first
+  ``trainer_reporting.py``: the W&B run that hears of it; ``trainer_dashboards.py``: the dashboards that do;
+  ``batch_size_search.py``: smaller batches where the first
   step does not fit into the memory; ``trainer_pickling.py``: what another process makes a trainer of;
   ``memory_metrics.py``: how much memory is used.
 * ``progress/``: what a user sees of a training: the bar, and a table at the end.

@@ -123,8 +123,8 @@ def _refuse_tb_writer(tb_writer: Any) -> None:
         raise SettingError(
             "tb_writer",
             type(tb_writer).__name__,
-            expected="None: the trainer writes no events of TensorBoard",
-            advice="Pass callbacks=[tf_keras.callbacks.TensorBoard(log_dir)], or that of keras for its models.",
+            expected="None: the trainer makes its own writer",
+            advice="Set report_to='tensorboard' and logging_dir.",
         )
 
 

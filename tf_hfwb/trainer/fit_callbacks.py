@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from tf_hfwb.callbacks.callback_checks import check_callbacks, has
 from tf_hfwb.callbacks.callback_order import in_order
-from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
+from tf_hfwb.callbacks.row_logger import RowLogger
 from tf_hfwb.callbacks.weight_watch import WandbWatch
 from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
@@ -46,11 +46,11 @@ def check_trainer_callbacks(callbacks: Any, args: TFTrainingArguments) -> list[A
     check_events([one for one in everyone if is_trainer_callback(one)], args.report_to or ())
     own = check_callbacks(keras_callbacks(everyone))
     names = [type(callback).__name__ for callback in own]
-    if has(own, WandbMetricsLogger):
+    if has(own, RowLogger):
         raise SettingError(
             "callbacks",
             names,
-            expected="no WandbMetricsLogger: the trainer makes it, by report_to, logging_steps and run_name",
+            expected=f"no {_name_of(own, RowLogger)}: the trainer makes it, by report_to, logging_steps and run_name",
             advice="Take it out of the list.",
         )
     if has(own, WandbModelCheckpoint) and args.save_strategy != "no":
@@ -73,6 +73,10 @@ def check_trainer_callbacks(callbacks: Any, args: TFTrainingArguments) -> list[A
 def keras_callbacks(callbacks: Sequence[Any]) -> list[Any]:
     """Those of the user's callbacks that ``fit`` takes."""
     return [one for one in callbacks if not is_trainer_callback(one)]
+
+
+def _name_of(callbacks: Sequence[Any], kind: type) -> str:
+    return next(type(one).__name__ for one in callbacks if isinstance(one, kind))
 
 
 def find_callback(callbacks: Sequence[Any], wanted: Any) -> Any:
@@ -99,7 +103,7 @@ def create_callbacks(
     own: Sequence[Any],
     *,
     events: TrainerEvents,
-    logger: WandbMetricsLogger | None,
+    logger: RowLogger | None,
     evaluate: Callable[[], Mapping[str, Any]],
     processing_class: Any,
     progress: TrainingProgress | None,
@@ -130,7 +134,7 @@ def create_callbacks(
     stop = StopAfterSteps(total_steps)
     checkpoints = None
     if not has(own, WandbModelCheckpoint):
-        is_logged = logger is not None and _is_model_logged(args)
+        is_logged = logger is not None and logger.reports_to_wandb and _is_model_logged(args)
         kind = _flow_checkpoints(args) if has_flow else WandbModelCheckpoint
         if args.save_strategy != "no":
             checkpoints = _checkpoints(kind, plan, processing_class)

@@ -1,16 +1,18 @@
-"""Where a trainer's metrics go: the W&B run that it reports to, if any."""
+"""Where a trainer's metrics go: the W&B run and the dashboards that it reports to, if any."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
+from tf_hfwb.callbacks.row_logger import RowLogger
 from tf_hfwb.fit.fit_session import forget_steps
 from tf_hfwb.fit.metric_names import evaluation_name, training_name
+from tf_hfwb.settings import Settings
 from tf_hfwb.tracking.run_links import describe_run, locate_run
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.search.search_trial import TrialState, TrialStoppedError, objective_names
+from tf_hfwb.trainer.trainer_dashboards import TrainerDashboards
 
 
 class RunOfTrial(NamedTuple):
@@ -41,11 +43,12 @@ class TrainerReporting:
 
     def __init__(self, model: Any, args: TFTrainingArguments, trial: RunOfTrial | None = None) -> None:
         self._model, self._trial = model, trial
-        self._logger: WandbMetricsLogger | None = None
+        self._dashboards = TrainerDashboards()
+        self._logger: RowLogger | None = None
         self.start(args, "no", {})
 
     @property
-    def logger(self) -> WandbMetricsLogger | None:
+    def logger(self) -> RowLogger | None:
         """The callback that logs; None without reports."""
         return self._logger
 
@@ -66,8 +69,12 @@ class TrainerReporting:
 
     @property
     def place(self) -> str:
-        """Where the run is, for a terminal; empty without one."""
-        return "" if self._logger is None else locate_run(self._logger.tracker)
+        """Where the run and the dashboards are, for a terminal; empty without any."""
+        if self._logger is None:
+            return ""
+        tracker = self._logger.tracker
+        places = [locate_run(tracker), *(f"{title}: {place}" for title, place in tracker.dashboards.places.items())]
+        return "; ".join(filter(None, places))
 
     def start(
         self,
@@ -85,16 +92,17 @@ class TrainerReporting:
             facts: What the run's config says besides the arguments.
             waits_for_flow: Whether rows are written when somebody tells the logger to, and not by ``log_freq``.
         """
-        if "wandb" not in (args.report_to or ()):
+        if not args.report_to:
             self._logger = None
             return
-        self._logger = WandbMetricsLogger(
+        group, run_id = (self._trial.group, self._trial.run_id) if self._trial else (None, None)
+        self._logger = RowLogger(
             "no" if waits_for_flow else log_freq,
             log_first_step=args.logging_first_step and not waits_for_flow,
             run_name=args.run_name,
             config={**args.to_dict(), **facts, **(self._trial.config if self._trial else {})},
-            group=self._trial.group if self._trial else None,
-            run_id=self._trial.run_id if self._trial else None,
+            settings=Settings.resolve(group=group, run_id=run_id) if "wandb" in args.report_to else None,
+            dashboards=self._dashboards.of(args, group),
         )
         self._logger.set_model(self._model)
 

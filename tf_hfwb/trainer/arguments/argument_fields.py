@@ -58,7 +58,8 @@ class ArgumentFields:
         "passive", "The level that the loggers of transformers and tf_hfwb get on the main worker; passive leaves it.")
     log_level_replica: LogLevel = _option("warning", "The level that these loggers get on the other workers.")
     log_on_each_node: bool = _option(True, "Whether the first worker of each machine logs as the main one does.")
-    logging_dir: str | None = _option(None, "The directory of TensorBoard's logs.")
+    logging_dir: str | None = _option(
+        None, "The directory of TensorBoard's logs; runs/DATE_HOST in output_dir when None.")
     logging_strategy: Strategy = _option("steps", "When to log: never, every logging_steps steps, or each epoch.")
     logging_first_step: bool = _option(False, "Also log the first step.")
     logging_steps: float = _option(500, "Steps between rows; below 1 a share of all steps.")
@@ -136,9 +137,11 @@ class ArgumentFields:
         False, "Train on batches of samples of about the same length, the longest first, to pad less.")
     length_column_name: str = _option(
         "length", "For group_by_length: the column with the lengths of samples; without it the main input tells them.")
-    report_to: None | str | list[str] = _option(None, "wandb, none, all, or a list of them; all when None.")  # noqa: RUF036
-    project: str = _option("huggingface", "The project of Trackio.")
-    trackio_space_id: str | None = _option("trackio", "The space of Trackio.")
+    report_to: None | str | list[str] = _option(  # noqa: RUF036
+        None, "wandb, tensorboard, trackio, or a list of them; none; all: those that are installed. None means wandb.")
+    project: str = _option("huggingface", "The project of trackio; that of W&B is WANDB_PROJECT.")
+    trackio_space_id: str | None = _option(
+        None, "The Space on the Hub that gets trackio's run; None for the database on this machine.")
     ddp_find_unused_parameters: bool | None = _option(None, "An option of PyTorch's DistributedDataParallel.")
     ddp_bucket_cap_mb: int | None = _option(None, "An option of PyTorch's DistributedDataParallel.")
     ddp_broadcast_buffers: bool | None = _option(None, "An option of PyTorch's DistributedDataParallel.")

@@ -33,7 +33,6 @@ _MIXING = "Keras mixes precisions itself, by fp16 or bf16"
 WITHOUT_EFFECT: dict[str, str] = {
     "eval_accumulation_steps": "predictions leave the device after every batch",
     "torch_empty_cache_steps": "TensorFlow has no such cache",
-    "logging_dir": "no TensorBoard logs are written",
     "save_safetensors": "no file here is a pickle in any case",
     "restore_callback_states_from_checkpoint": "states of callbacks are always restored",
     "use_mps_device": "TensorFlow uses Apple's GPU when its plug-in is installed",
@@ -47,12 +46,17 @@ WITHOUT_EFFECT: dict[str, str] = {
     "average_tokens_across_devices": _PYTORCH_PROCESSES,
     "eval_use_gather_object": _PYTORCH_PROCESSES,
     "tpu_num_cores": "a TPUStrategy uses all cores",
-    "project": "it is Trackio's; W&B's is WANDB_PROJECT",
-    "trackio_space_id": "nothing is reported to Trackio",
     "dataloader_pin_memory": "TensorFlow moves data to devices itself",
     "dataloader_persistent_workers": "tf.data has threads and no processes",
     "gradient_checkpointing_kwargs": "there is one way in which TensorFlow computes activations again",
     "use_legacy_prediction_loop": "there is one evaluation loop",
+}
+
+# Without effect where nothing is reported there: what ``report_to`` must name.
+OF_REPORTS: dict[str, str] = {
+    "logging_dir": "tensorboard",
+    "project": "trackio",
+    "trackio_space_id": "trackio",
 }
 
 _STRATEGY = (
@@ -111,12 +115,14 @@ def mention_arguments_without_effect(args: Any) -> None:
     found = {
         field.name: getattr(args, field.name)
         for field in dataclasses.fields(args)
-        if field.name in WITHOUT_EFFECT and getattr(args, field.name) != default_of(field)
+        if (field.name in WITHOUT_EFFECT or OF_REPORTS.get(field.name, "wandb") not in ("wandb", *args.report_to))
+        and getattr(args, field.name) != default_of(field)
     }
+    why = {name: WITHOUT_EFFECT.get(name, f"report_to does not name {OF_REPORTS.get(name)}") for name in found}
     new = [name for name in found if name not in _mentioned]
     if new:
         _mentioned.update(new)
-        reasons = "; ".join(f"{name}={found[name]!r}, as {WITHOUT_EFFECT[name]}" for name in new)
+        reasons = "; ".join(f"{name}={found[name]!r}, as {why[name]}" for name in new)
         inform("Arguments without effect here: %s. Nothing is lost. This is said once.", reasons)
 
 

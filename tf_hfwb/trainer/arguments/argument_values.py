@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
+from tf_hfwb.dashboards.installed_dashboards import check_installed
 from tf_hfwb.errors import SettingError
 from tf_hfwb.trainer.optimization.optimizer_names import parse_optimizer
 
@@ -39,7 +41,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "log_level_replica": get_args(LogLevel),
 }
 _WORDS_OF_FLAGS = {"true": "all", "false": "no"}  # For include_num_input_tokens_seen, which once was a flag.
-_INTEGRATIONS = ("wandb",)
+_INTEGRATIONS = ("wandb", "tensorboard", "trackio")
 _INCLUDABLE = ("inputs", "loss")  # In what compute_metrics gets.
 
 
@@ -134,17 +136,19 @@ def check_values(args: Any) -> None:
 
 
 def parse_report_to(report_to: str | list[str] | None) -> list[str]:
-    """The integrations that ``report_to`` stands for.
+    """The integrations that ``report_to`` stands for: W&B where nothing is said, and for ``"all"`` what is installed.
 
     Raises:
-        SettingError: One of them is unknown, or ``"none"`` or ``"all"`` is not by itself.
+        SettingError: One of them is unknown or not installed, or ``"none"`` or ``"all"`` is not by itself.
 
     Example:
-        >>> parse_report_to("all"), parse_report_to("none"), parse_report_to("wandb")
+        >>> parse_report_to(None), parse_report_to("none"), parse_report_to("wandb")
         (['wandb'], [], ['wandb'])
     """
-    if report_to is None or report_to in ("all", ["all"]):
-        return list(_INTEGRATIONS)
+    if report_to is None:
+        return ["wandb"]
+    if report_to in ("all", ["all"]):
+        return [name for name in _INTEGRATIONS if find_spec(name) is not None]
     if report_to in ("none", ["none"], []):
         return []
     names = [report_to] if isinstance(report_to, str) else list(report_to)
@@ -153,7 +157,9 @@ def parse_report_to(report_to: str | list[str] | None) -> list[str]:
     for name in names:
         if name not in _INTEGRATIONS:
             raise SettingError("report_to", name, accepted=[*_INTEGRATIONS, "none", "all"])
-    return names
+        if name != "wandb":
+            check_installed(name, "report_to")
+    return list(dict.fromkeys(names))
 
 
 def _plain_word(name: str, value: Any, words: tuple[str, ...]) -> str:

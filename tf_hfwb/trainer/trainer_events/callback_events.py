@@ -121,14 +121,23 @@ def _refuse_wandb(callback: Any, report_to: Collection[str]) -> None:
 
 
 def _refuse_tensorboard(callback: Any, report_to: Collection[str]) -> None:
-    if not issubclass(type(callback), _tensorboard_callback()) or callback.tb_writer is not None:
+    if not issubclass(type(callback), _tensorboard_callback()):
+        return
+    if type(callback) in _tensorboard_callback() and "tensorboard" in report_to:
+        raise SettingError(
+            "callbacks",
+            type(callback).__name__,
+            expected="no TensorBoardCallback beside report_to='tensorboard': each row would be there twice",
+            advice="Take it out of the list, or take 'tensorboard' out of report_to.",
+        )
+    if callback.tb_writer is not None:
         return
     if not any(map(importlib.util.find_spec, ("torch", "tensorboardX"))):
         raise SettingError(
             "callbacks",
             type(callback).__name__,
             expected="a writer for it, as neither torch nor tensorboardX is installed: it would write nothing",
-            advice="Pass TensorBoardCallback(tb_writer=...), install tensorboardX, or use Keras's TensorBoard.",
+            advice="Set report_to='tensorboard', which needs none of them, or pass TensorBoardCallback(tb_writer=...).",
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from tf_hfwb.callbacks.metrics_logger import WandbMetricsLogger
+from tf_hfwb.callbacks.row_logger import RowLogger
 from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
 from tf_hfwb.fit.stop_after_steps import StopAfterSteps
@@ -61,7 +61,7 @@ class FlowParts(NamedTuple):
         stop: What knows the last step.
     """
 
-    logger: WandbMetricsLogger | None
+    logger: RowLogger | None
     evaluate: Callable[[], Mapping[str, Any]]
     evaluations: EvaluateDuringFit | None
     checkpoints: Saver | None
