@@ -113,8 +113,16 @@ def tags(found):
 def test_trials_run_in_processes_of_their_own(cluster, kind):
     trainer = searching(kind)
     trainer.add_callback(EndsIts(1e-3, 5, "exception"))
-    best = trainer.hyperparameter_search(rates(1e-3, 1e-1, 1e-2), objective, n_trials=1, backend="ray", verbose=0)
+    best = trainer.hyperparameter_search(
+        rates(1e-3, 1e-1, 1e-2),
+        objective,
+        1,
+        backend="ray",
+        verbose=0,
+        hp_name=lambda trial: str(trial["learning_rate"]),
+    )
     found = {result.metrics["trial_id"]: result.metrics for result in best.run_summary}
+    assert {one["name"] for one in found.values()} == {"0.001", "0.1", "0.01"}
     assert sorted(one["state"] for one in found.values()) == ["complete", "complete", "failed"]
     [failed] = [one for one in found.values() if one["state"] == "failed"]
     assert failed["error"] == "ValueError: no luck"

@@ -371,6 +371,33 @@ def test_callbacks_are_added_and_taken_out():
         trainer.train()
 
 
+@pytest.mark.parametrize("callback", [transformers.ProgressCallback, transformers.PrinterCallback()], ids=str)
+def test_the_progress_is_switched_off_by_transformers_name_for_it(callback, capfd):
+    trainer = trainer_of(tiny.functional("keras"), named(), disable_tqdm=False)
+    trainer.train()
+    assert "Training has ended" in capfd.readouterr().out
+    trainer.remove_callback(callback)
+    trainer.train()
+    assert "Training" not in capfd.readouterr().out
+
+
+def test_the_tracking_is_switched_off_by_transformers_name_for_it():
+    from transformers.integrations import WandbCallback
+
+    trainer = trainer_of(tiny.functional("keras"), named(), report_to="wandb")
+    trainer.remove_callback(WandbCallback)
+    trainer.train()
+    trainer.evaluate()
+    assert trainer.args.report_to == []
+    assert not pathlib.Path("wandb").exists()
+
+
+def test_the_flow_cannot_be_taken_out():
+    trainer = trainer_of(tiny.functional("keras"), named())
+    with pytest.raises(SettingError, match=r"DefaultFlowCallback.*Set logging_strategy, eval_strategy and save_strat"):
+        trainer.remove_callback(transformers.DefaultFlowCallback)
+
+
 def test_the_default_flow_has_no_effect():
     recorder = Recorder()
     trainer = trainer_of(

@@ -24,7 +24,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import TypeVar
 
 from tf_hfwb.errors import SettingError
@@ -33,21 +33,25 @@ DEFAULT_PROJECT = "huggingface"
 TRUE_WORDS = frozenset({"true", "1", "yes", "on", "y", "t"})
 
 
-class LogModel(StrEnum):
+class LogModel(str, Enum):
     """Which models are uploaded (``WANDB_LOG_MODEL``): none, the last one, or every checkpoint too."""
 
     FALSE = "false"
     END = "end"
     CHECKPOINT = "checkpoint"
 
+    __str__ = str.__str__  # As in enum.StrEnum, which Python 3.10 lacks.
 
-class Watch(StrEnum):
+
+class Watch(str, Enum):
     """Which histograms of the model's layers are logged (``WANDB_WATCH``)."""
 
     FALSE = "false"
     GRADIENTS = "gradients"
     PARAMETERS = "parameters"
     ALL = "all"
+
+    __str__ = str.__str__  # As in enum.StrEnum, which Python 3.10 lacks.
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data.sample_order import Order
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import tensorflow as tf
+    from typing_extensions import Self
 
 LARGEST_GROUP = 50  # Steps. Of smaller data there are four groups at least, as far as it has four steps.
 

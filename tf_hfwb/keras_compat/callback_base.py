@@ -15,9 +15,12 @@ What is needed, and by whom:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.keras_compat.common_private import is_default, mark_as_default
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Logs = Mapping[str, Any]
 

@@ -29,6 +29,7 @@ def fit_arguments(model: Any) -> Mapping[str, Any]:
     list of all callbacks. Call this when training begins, on the training thread.
     """
     for call in calls_of(sys._getframe(1), ("fit",), model):
-        if {"callbacks", "validation_data"} <= call.f_locals.keys():
-            return call.f_locals
+        found = dict(call.f_locals)  # From Python 3.13 on it is a view of the frame.
+        if {"callbacks", "validation_data"} <= found.keys():
+            return found
     return {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.errors import SettingError
 from tf_hfwb.trainer.fit_callbacks import check_trainer_callbacks, find_callback
 from tf_hfwb.trainer.trainer_attributes import TrainerParts
+from tf_hfwb.trainer.trainer_events.built_in_callbacks import BuiltIn, built_in
 from tf_hfwb.trainer.trainer_events.callback_handler_for_scripts import CallbackHandler
 
 if TYPE_CHECKING:
@@ -63,17 +64,33 @@ class CallbackMethods(TrainerParts):
     def pop_callback(self, callback: Any) -> Any:
         """Take a callback out of the list, and return it; None if it is not there.
 
+        What transformers' ``Trainer`` does by callbacks of its own is switched off by their names, too:
+        ``ProgressCallback`` stands for the progress and the closing table, ``WandbCallback`` for the tracking.
+
         Args:
             callback: The callback, or its class: then the first one of that class.
 
         Raises:
-            SettingError: A training is under way.
+            SettingError: A training is under way, or the class is one without which nothing would be done.
         """
         self._refuse_during_training("pop_callback", callback)
         found = find_callback(self.callbacks, callback)
         if found is not None:
             self.callbacks.remove(found)
-        return found
+            return found
+        match built_in(callback):
+            case BuiltIn.PROGRESS:
+                self.args.disable_tqdm = True
+            case BuiltIn.TRACKING:
+                self.args.report_to = [name for name in self.args.report_to or () if name != "wandb"]
+            case BuiltIn.FLOW:
+                raise SettingError(
+                    "pop_callback",
+                    callback,
+                    expected="another callback, as the arguments decide here when to log, to evaluate and to save",
+                    advice="Set logging_strategy, eval_strategy and save_strategy to 'no'.",
+                )
+        return None
 
     def remove_callback(self, callback: Any) -> None:
         """Take a callback out of the list, if it is there; arguments and errors are those of :meth:`pop_callback`."""

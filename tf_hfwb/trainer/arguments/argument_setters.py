@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.trainer.arguments.argument_fields import ArgumentFields
 from tf_hfwb.trainer.arguments.argument_values import check_values
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class ArgumentSetters(ArgumentFields):

@@ -64,10 +64,8 @@ class _RaySearch:
         self._pickled = _pickled(search)
 
     def _check_scheduler(self) -> None:
-        args = self._search.args
-        if not isinstance(self._scheduler, FIFOScheduler) or type(self._scheduler) is FIFOScheduler:
-            return
-        if args.eval_strategy == "no":
+        # All others compare trials while they train, also those that Ray derives from this one.
+        if type(self._scheduler) is not FIFOScheduler and self._search.args.eval_strategy == "no":
             raise SettingError(
                 "eval_strategy",
                 "no",

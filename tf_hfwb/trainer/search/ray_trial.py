@@ -62,6 +62,7 @@ class RayTrial(tune.Trainable):
     _last: dict[str, Any]  # The last result.
     _checkpoint: pathlib.Path | None  # The one to resume from.
     _facts: dict[str, Any]  # Of that checkpoint.
+    _name: str
     _reporter: _Reporter
 
     def setup(self, config: dict[str, Any], **given: Any) -> None:
@@ -81,7 +82,7 @@ class RayTrial(tune.Trainable):
 
     def _begin(self) -> None:
         self._thread, self._checkpoint = None, None
-        self._last, self._facts = {}, {"lineage": []}
+        self._last, self._facts, self._name = {}, {"lineage": []}, trial_directory_name(self.trial_id)
         self._reporter.begin(self._task.state_when_stopped)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -99,19 +100,24 @@ class RayTrial(tune.Trainable):
             self._reporter.let_train()
         found = self._reporter.events.get()
         if isinstance(found, TrialEvaluation):
-            self._last = _result(found) | {"lineage": _in_words(self._facts["lineage"])}
+            self._last = _result(found) | self._description()
             return self._last
-        return self._last | found | {"lineage": _in_words(self._facts["lineage"]), "done": True}
+        return self._last | found | self._description() | {"done": True}
+
+    def _description(self) -> dict[str, Any]:
+        return {"name": self._name, "lineage": _in_words(self._facts["lineage"])}
 
     def _train(self) -> None:
         """On the thread."""
         number, params = self.trial_id, dict(self.config)
         try:
             self._search.check_params(params)
-            given = {"params": params, "number": number, "name": self._search.name_trial(params, number)}
+            self._name = self._search.name_trial(params, number)
             outcome = self._search.run_trial(
                 SearchTrial(
-                    **given,
+                    params=params,
+                    number=number,
+                    name=self._name,
                     given=params,
                     directory=str(self._directory),
                     group=self._task.group,

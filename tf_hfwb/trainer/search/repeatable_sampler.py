@@ -31,7 +31,7 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
     def _seed(self, trial: FrozenTrial, name: str = "") -> None:
         for number, (state, base) in enumerate(zip(self._states, self._base, strict=True)):
             text = f"{number}/{base}/{trial.number}/{name}"
-            state.seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]))
+            state.seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big"))
 
     def __str__(self) -> str:
         return str(self._sampler)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum
 from typing import Any
 
 from tf_hfwb.errors import SearchError, TFHFWBError
 
 
-class TrialState(StrEnum):
+class TrialState(str, Enum):
     """How far a trial is."""
 
     RUNNING = "running"
@@ -18,6 +18,8 @@ class TrialState(StrEnum):
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAILED = "failed"
+
+    __str__ = str.__str__  # As in enum.StrEnum, which Python 3.10 lacks.
 
 
 class TrialStoppedError(TFHFWBError):
