@@ -14,8 +14,8 @@ custom_dataset.py).
 
 What to look at: the table, where "speed" is how many texts are evaluated in a second, and the plot
 distilbert_vs_bert/comparison.png: accuracy over speed, with a line from BERT to DistilBERT for each task. A level line
-is speed for nothing. In W&B (offline in ./wandb) the group of a task has a run for each model, for one chart of
-eval/accuracy over train/global_step; the run named comparison has the table and the plot.
+is speed for nothing. In W&B (offline in ./wandb) the group distilbert_vs_bert has a run for each model on each task,
+such as "topic bert", for charts of eval/accuracy over train/global_step; its run comparison has the table and the plot.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("WANDB_SILENT", "true")  # Several runs have much to say when they end.
+os.environ.setdefault("WANDB_RUN_GROUP", "distilbert_vs_bert")
 
 from custom_dataset import write_tweets
 from sentence_pairs import load_pairs
@@ -105,11 +106,10 @@ def train(task: str, texts: dict[str, Texts], name: str, max_length: int, args: 
 
     model, tokenizer = load_model(name, texts["train"], args.seed)
     datasets = {split: tokenize(some, tokenizer, max_length, model.config.label2id) for split, some in texts.items()}
-    os.environ["WANDB_RUN_GROUP"] = task
     trainer = TFTrainer(
         model,
         dataclasses.replace(
-            args, run_name=name, output_dir=os.path.join(args.output_dir, task, name.replace("/", "-"))
+            args, run_name=f"{task} {name}", output_dir=os.path.join(args.output_dir, task, name.replace("/", "-"))
         ),
         train_dataset=datasets["train"],
         eval_dataset=datasets["validation"],
@@ -221,7 +221,6 @@ def log_comparison(results: Sequence[Result], picture: pathlib.Path) -> None:
     """The table and the plot, in a W&B run of their own."""
     import wandb
 
-    os.environ.pop("WANDB_RUN_GROUP", None)
     rows = [list(dataclasses.astuple(one))[:-1] for one in results]
     columns = [one.name for one in dataclasses.fields(Result)][:-1]
     project = os.environ.get("WANDB_PROJECT", "huggingface")

@@ -43,24 +43,22 @@ def test_an_unknown_task_is_told_in_a_line(capsys):
 @pytest.mark.slow
 def test_models_are_compared_in_runs_of_their_own(capsys, monkeypatch):
     pytest.importorskip("matplotlib")
-    monkeypatch.setenv("WANDB_RUN_GROUP", "")  # The script sets it.
+    monkeypatch.setenv("WANDB_RUN_GROUP", "distilbert_vs_bert")
     monkeypatch.delenv("WANDB_MODE")  # As for somebody without an account.
-    flags = ["--tasks", "topic", "--max_train_samples", "64", "--max_eval_samples", "16", "--max_steps", "2"]
+    flags = ["--tasks", "topic,follows", "--max_train_samples", "64", "--max_eval_samples", "16", "--max_steps", "2"]
     distilbert_vs_bert.main(flags)
     said = capsys.readouterr().out
-    rows = re.findall(r"^topic +(bert|distilbert) +(\d\.\d\d) M ", said, re.MULTILINE)
-    assert [model for model, _ in rows] == ["bert", "distilbert"]
-    assert float(rows[1][1]) < float(rows[0][1])
+    rows = re.findall(r"^(topic|follows) +(bert|distilbert) +(\d\.\d\d) M ", said, re.MULTILINE)
+    each = [(task, model) for task in ("topic", "follows") for model in ("bert", "distilbert")]
+    assert [(task, model) for task, model, _ in rows] == each
+    assert float(rows[1][2]) < float(rows[0][2])
     assert pathlib.Path("distilbert_vs_bert/comparison.png").stat().st_size > 1000
     runs = {}
     for folder in pathlib.Path("wandb").glob("offline-run-*"):
         run = next(record["run"] for record in records(folder) if record["type"] == "run")
-        runs[run["display_name"]] = (run.get("run_group"), history(folder))
-    assert {name: group for name, (group, _) in runs.items()} == {
-        "bert": "topic",
-        "distilbert": "topic",
-        "comparison": None,
-    }
-    assert any("eval/accuracy" in row for row in runs["bert"][1])
-    [logged] = runs["comparison"][1]
+        assert run["run_group"] == "distilbert_vs_bert"
+        runs[run["display_name"]] = history(folder)
+    assert set(runs) == {*map(" ".join, each), "comparison"}
+    assert all(any("eval/accuracy" in row for row in runs[" ".join(one)]) for one in each)
+    [logged] = runs["comparison"]
     assert {"comparison", "plot"} <= logged.keys()
