@@ -13,7 +13,7 @@ package, as far as that goes in a few minutes: it writes turns of phrase, not se
 What to look at: the table in the end, how much each author's loss falls and what the model writes. In W&B (the group
 tweets; offline in ./wandb) eval/loss over train/global_step has one line for each author, which begins where the common
 model stands. With the small model only Bierce's falls clearly, whose texts are entries of a dictionary ("Bride, n.: A
-woman with a fine prospect of happiness behind her."); of the others' manner it learns next to nothing from so few texts,
+woman with a fine prospect of happiness behind her."); of the others it learns next to nothing from so few texts,
 and their lines turn upwards when it has read them too often. Each run's table sample_predictions grows with every
 evaluation: the first half of a text that was held out, how the author goes on, and how the model does.
 """
