@@ -24,9 +24,9 @@ def test_show_prints_the_summary_without_a_terminal(capfd):
 
 
 def test_show_says_what_is_missing(capsys):
-    assert main(["show"]) == 2
-    assert "there is no run at 'wandb/latest-run'" in capsys.readouterr().err
-    assert main(["show", "nowhere"]) == 2
+    assert main(["show"]) == 1
+    assert "run='wandb/latest-run' cannot be used" in capsys.readouterr().err
+    assert main(["show", "nowhere"]) == 1
     assert "'nowhere'" in capsys.readouterr().err
 
 

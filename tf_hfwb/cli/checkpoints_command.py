@@ -8,6 +8,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tf_hfwb.cli.terminal_text import plain_text
+
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
@@ -99,7 +101,7 @@ def _cells(checkpoint: Listed, *, has_one_artifact: bool) -> tuple[str, ...]:
 
 
 def _plain_text(words: str) -> Text:
-    """Words that others chose, for a terminal: no markup, and nothing that moves the cursor."""
+    """Words that others chose, without markup."""
     import rich.text
 
-    return rich.text.Text("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in words))
+    return rich.text.Text(plain_text(words))

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 import tf_hfwb
-from tf_hfwb.cli import checkpoints_command, export_command, link_command, show_command, sync_command
+from tf_hfwb.cli import (
+    checkpoints_command,
+    export_command,
+    link_command,
+    report_command,
+    show_command,
+    sync_command,
+    table_command,
+)
 from tf_hfwb.errors import TFHFWBError
 from tf_hfwb.secret_masking import mask_text
 
 # In the order in which --help lists them.
-_COMMANDS = (show_command, checkpoints_command, link_command, export_command, sync_command)
+_COMMANDS = (
+    show_command,
+    table_command,
+    report_command,
+    checkpoints_command,
+    link_command,
+    export_command,
+    sync_command,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,12 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(table_command.join_descending(sys.argv[1:] if argv is None else argv))
     if arguments.command is None:
         parser.print_help()
         return 0
     try:
-        return arguments.command(arguments)
+        status: int = arguments.command(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # Whoever reads the output, such as head, has enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (TFHFWBError, OSError) as error:
         print(f"error: {mask_text(str(error))}", file=sys.stderr)
         return 1

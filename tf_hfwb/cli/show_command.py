@@ -1,16 +1,23 @@
-"""``tf-hfwb show``: look at a local run."""
+"""``tf-hfwb show``: look at a run."""
 
 from __future__ import annotations
 
 import argparse
-import os
+import datetime
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tf_hfwb.cli.run_choice import RUN_HELP, choose_run
+from tf_hfwb.cli.terminal_text import plain_text
+
+if TYPE_CHECKING:
+    from tf_hfwb.run_records.run_record import RunRecord
 
 _WANDB_LEET = (sys.executable, "-m", "wandb", "leet")  # W&B's terminal dashboard.
-_FACTS = ("run_id", "name", "project", "state", "exit_code", "start_time", "step")
+
+_CONSOLE_LINES = 10  # Of what the run has printed last.
 
 
 def add_to(commands: Any) -> None:
@@ -22,52 +29,78 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "show",
         help="look at a local run",
-        description="Open a local run in W&B's terminal dashboard; print its summary when there is no terminal.",
+        description="Open a run in W&B's terminal dashboard; print its summary when there is no terminal. The "
+        "dashboard shows one folder: of a run that was resumed, the newest. It draws a table as three charts, of its "
+        "numbers of rows, columns and increments; tf-hfwb table shows what is in it.",
     )
-    parser.add_argument("run", nargs="?", help="a run's folder; the latest one below ./wandb by default")
+    parser.add_argument("run", nargs="?", help=RUN_HELP)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(command=_show)
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    path = arguments.run or os.path.join("wandb", "latest-run")
-    if not os.path.exists(path):
-        print(
-            f"error: there is no run at {path!r}. Expected the folder of a run, such as wandb/offline-run-DATE-ID. "
-            "Name it, or call this where the run was started.",
-            file=sys.stderr,
-        )
-        return 2
-    from tf_hfwb.tracking.local_run import LocalRun
+    run = choose_run(arguments.run)
+    if sys.stdout.isatty() and not arguments.json and run.folders:
+        return _open_dashboard(run)
+    facts = _facts(run)
+    if arguments.json:
+        from tf_hfwb.json_text import dumps
 
-    run = LocalRun.find(path)
-    if sys.stdout.isatty() and not arguments.json:
-        return _open_dashboard(path, run.folders)
-    if len(run.folders) == 1:
-        options = ["--json"] if arguments.json else []
-        return subprocess.call([*_WANDB_LEET, "inspect", "--summary", *options, path])
-    # The run was resumed: W&B's own summary is of a single folder.
-    _print_facts({**run.facts, "folders": run.folders}, as_json=arguments.json)
+        print(dumps(facts, indent=2))
+    else:
+        _print_facts(facts)
     return 0
 
 
-def _open_dashboard(path: str, folders: Sequence[str]) -> int:
-    if len(folders) == 1:
-        return subprocess.call([*_WANDB_LEET, "run", path])
-    print(f"This run has {len(folders)} folders; the dashboard shows the rows of {folders[-1]}.")
-    return subprocess.call([*_WANDB_LEET, "run", folders[-1]])
+def _open_dashboard(run: RunRecord) -> int:
+    if len(run.folders) > 1:
+        print(f"This run has {len(run.folders)} folders; the dashboard shows the rows of {run.folders[-1]}.")
+    for key in run.table_names():
+        print(plain_text(f"It has a table, which the dashboard cannot show: tf-hfwb table {run.folders[-1]} {key}"))
+    return subprocess.call([*_WANDB_LEET, "run", run.folders[-1]])
 
 
-def _print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
-    from tf_hfwb.json_text import dumps
+def _facts(run: RunRecord) -> dict[str, Any]:
+    from tf_hfwb.run_records.value_texts import short_summary
+    from tf_hfwb.tracking.log_items import ROW_STEP
+    from tf_hfwb.tracking.run_history import summary_of
 
-    if as_json:
-        print(dumps(facts, indent=2))
-        return
-    for name in _FACTS:
-        print(f"{name:<11} {facts.get(name, '')}")
+    started = None if run.started is None else datetime.datetime.fromtimestamp(run.started, datetime.timezone.utc)
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "project": run.project,
+        "entity": run.entity,
+        "group": run.group,
+        "job_type": run.job_type,
+        "tags": run.tags,
+        "notes": run.notes,
+        "state": run.state,
+        "exit_code": run.exit_code,
+        "start_time": None if started is None else started.isoformat(timespec="seconds"),
+        "runtime": run.runtime,
+        "step": run.summary.get(ROW_STEP),
+        "url": run.url,
+        "folders": run.folders,
+        "config": run.config,
+        "summary": short_summary(run),
+        "console": [line["line"] for line in summary_of(run.folders[-1])["console"]] if run.folders else [],
+    }
+
+
+def _print_facts(facts: Mapping[str, Any]) -> None:
+    for name, value in facts.items():
+        if name not in ("config", "summary", "folders", "tags", "console") and value not in (None, ""):
+            print(f"{name:<11} {plain_text(str(value))}")
+    if facts["tags"]:
+        print(f"{'tags':<11} {plain_text(', '.join(facts['tags']))}")
     for folder in facts["folders"]:
-        print(f"{'folder':<11} {folder}")
+        print(f"{'folder':<11} {plain_text(folder)}")
     print("\nsummary")
-    for name, value in sorted(facts["summary"].items()):
-        print(f"  {name:<24} {value}")
+    for name, value in facts["summary"].items():
+        if not name.startswith("_"):
+            print(f"  {plain_text(name):<28} {plain_text(str(value))}")
+    if facts["console"]:
+        print("\nconsole")
+        for line in facts["console"][-_CONSOLE_LINES:]:
+            print(f"  {plain_text(line)}")

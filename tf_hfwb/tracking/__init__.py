@@ -7,8 +7,8 @@ A run:
   and identity; ``run_links.py``: where it is, in words; ``run_jobs.py``: the threads that write to it;
   ``row_batching.py``: many rows in one message.
 * ``run_history.py``: what the history of a run says already; ``recent_rows.py``: its last rows, without all of it;
-  ``run_log.py``: the client's file of a run; ``row_deduplication.py``: no row is written twice; ``written_rows.py``:
-  what this process has written.
+  ``run_log.py``: the client's file of a run; ``log_items.py``: what is in it, item by item; ``row_deduplication.py``:
+  no row is written twice; ``written_rows.py``: what this process has written.
 * ``row_log.py``: all rows of a training, for its checkpoints.
 * ``run_end.py``: the end of a run, and how long it waits; ``service_watchdog.py``: the limit of that;
   ``exit_codes.py``: how the process ends.
@@ -30,7 +30,8 @@ Artifacts:
 
 The client and the server:
 
-* ``wandb_server.py``: what the server knows; ``wandb_private.py``: every private name of the client that is used.
+* ``wandb_server.py``: what the server knows; ``server_run.py``: one run as it is there; ``wandb_private.py``: every
+  private name of the client that is used.
 """
 
 from tf_hfwb.tracking.process_tracker import current_tracker, open_tracker

@@ -225,28 +225,30 @@ def summary_of(directory: str) -> dict[str, Any]:
     Raises:
         OSError: The folder holds no run, or the client cannot read it.
     """
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", os.path.abspath(directory)]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if ended.returncode:
-        raise OSError(
-            f"{directory} cannot be read as a run: {ended.stderr.strip()[-300:]}. Expected the folder of a run, such "
-            "as wandb/run-DATE-ID."
-        )
-    return dict(json.loads(ended.stdout))
+    complaint = ""
+    for command in inspect_commands(os.path.abspath(directory), "--summary"):
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if not ended.returncode:
+            return dict(json.loads(ended.stdout))
+        complaint = ended.stderr.strip()[-300:]
+    raise OSError(
+        f"{directory} cannot be read as a run: {complaint}. Expected the folder of a run, such as wandb/run-DATE-ID."
+    )
 
 
-def inspect_commands(directory: str) -> Iterator[list[str]]:
+def inspect_commands(directory: str, *options: str) -> Iterator[list[str]]:
     """The commands to try in order: the program behind ``wandb leet inspect``, in a twentieth of the time, and itself.
 
     Args:
         directory: The run's folder, as an absolute path.
+        *options: Further options, such as ``--summary``.
     """
     path = log_of(directory)
     program = core_program()
     if program is not None and path is not None:
-        core = [program, "leet", "inspect", "--no-observability", "--json"]
+        core = [program, "leet", "inspect", "--no-observability", "--json", *options]
         yield [*core, "--run-file", path, os.path.dirname(directory)]
-    yield [sys.executable, "-m", "wandb", "leet", "inspect", "--json", directory]
+    yield [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, directory]
 
 
 def _parse(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

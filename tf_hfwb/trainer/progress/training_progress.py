@@ -15,6 +15,7 @@ from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.fit.stop_after_steps import StopAfterSteps
 from tf_hfwb.keras_compat import Callback, Logs, last_losses, to_float
+from tf_hfwb.trainer.progress.notebook_table import NotebookTable
 from tf_hfwb.trainer.progress.progress_line import Progress, bar_line, log_line
 from tf_hfwb.trainer.progress.progress_output import Medium, ProgressOutput
 from tf_hfwb.trainer.progress.step_pace import StepPace, seconds_between_lines
@@ -31,7 +32,8 @@ class TrainingProgress(StepCallback):
     A thread looks twice a second how far the training is. So the training thread does nothing for it from step to step,
     unlike for Keras's own bar, whose hooks run after each of them.
 
-    On a terminal and in a notebook there is a bar, and a line for each evaluation and each epoch. In a log there is no
+    On a terminal there is a bar, and a line for each evaluation and each epoch; in a notebook a bar below a table, in
+    which they are rows, as transformers' ``NotebookProgressCallback`` has it. In a log there is no
     bar but a line now and then, every 10 seconds at first and every 10 minutes in a training of hours. There an epoch
     gets a line if it was evaluated, or if one is due.
 
@@ -58,6 +60,7 @@ class TrainingProgress(StepCallback):
         self.has_begun = False
         self.first_step = self._begins_at = 0
         self._epochs = 1
+        self._table: NotebookTable | None = None
         self._is_over: threading.Event | None = None
         self._thread: threading.Thread | None = None
         self._told_step = -1  # Of the last line that stays.
@@ -75,6 +78,8 @@ class TrainingProgress(StepCallback):
         super().on_train_begin(logs)
         session = self._session
         self._output = ProgressOutput()
+        table = NotebookTable() if self._output.medium is Medium.NOTEBOOK else None
+        self._table = table if table is not None and table.is_shown else None
         self.has_begun = True
         self._begins_at = self._clock.step
         self.first_step = self._stop.last_step - self._steps
@@ -159,7 +164,12 @@ class TrainingProgress(StepCallback):
             if not name.endswith(("runtime", "per_second")) and (number := to_float(value)) is not None
         }
         self._told_step, self._told_at = self._clock.step, time.monotonic()
-        self._output.write_line(log_line(self._progress(self._clock.step, epoch), numbers))
+        progress = self._progress(self._clock.step, epoch)
+        if self._table is None:
+            self._output.write_line(log_line(progress, numbers))
+            return
+        loss = {} if progress.loss is None else {"loss": progress.loss}
+        self._table.add(self._told_step, {"epoch": self._schedule.epoch_after(0), **loss, **numbers})
 
     def _is_line_due(self, now: float) -> bool:
         return now - self._told_at >= seconds_between_lines(now - self._pace.began)

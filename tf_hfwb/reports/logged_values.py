@@ -1,0 +1,128 @@
+"""The rows of a run as one series for each name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tf_hfwb.json_text import number_of
+from tf_hfwb.run_records.run_record import RunRecord
+from tf_hfwb.tracking.log_items import MEDIA_TYPE, ROW_STEP
+from tf_hfwb.tracking.run_history import EPOCH, STEP
+
+
+@dataclass
+class Series:
+    """The values of one name.
+
+    Attributes:
+        steps: Where they were logged.
+        values: The values; NaN and infinite ones are among them.
+    """
+
+    steps: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    def add(self, step: float, value: float) -> None:
+        """Add a value."""
+        self.steps.append(step)
+        self.values.append(value)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and values as arrays."""
+        return np.array(self.steps, dtype=np.float64), np.array(self.values, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A histogram of one row.
+
+    Attributes:
+        step: Where it was logged.
+        counts: The number of values in each bin.
+        edges: The edges of the bins, one more.
+    """
+
+    step: float
+    counts: np.ndarray
+    edges: np.ndarray
+
+
+@dataclass
+class LoggedValues:
+    """What the rows of one run have.
+
+    Attributes:
+        series: Numbers by their names.
+        histograms: Histograms by their names.
+        num_rows: How many rows there are.
+        last_step: The last step; None without rows.
+    """
+
+    series: dict[str, Series] = field(default_factory=dict)
+    histograms: dict[str, list[Counts]] = field(default_factory=dict)
+    num_rows: int = 0
+    last_step: float | None = None
+
+
+def read_values(run: RunRecord) -> LoggedValues:
+    """Read all rows of a run.
+
+    A row without a global step stands at that of the rows before it: those of a user's own are logged between them.
+    Where the run has none, the axis is W&B's own step.
+    """
+    found = LoggedValues()
+    step: float = 0
+    has_steps = False
+    for number, row in enumerate(run.rows()):
+        given = number_of(row.get(STEP))
+        if given is not None and np.isfinite(given):
+            step, has_steps = given, True
+        elif not has_steps:
+            own = number_of(row.get(ROW_STEP))
+            step = number if own is None else own
+        found.num_rows += 1
+        for name, value in _flatten(row.items()):
+            if not name.startswith("_") and name not in (STEP, EPOCH):
+                _add(found, name, step, value)
+    if found.num_rows:
+        found.last_step = step
+    return found
+
+
+def _flatten(items: Iterable[tuple[str, Any]], before: str = "") -> Iterable[tuple[str, Any]]:
+    """A dict that is no medium has values of its own."""
+    for name, value in items:
+        if isinstance(value, Mapping) and MEDIA_TYPE not in value:
+            yield from _flatten(value.items(), f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def _add(found: LoggedValues, name: str, step: float, value: Any) -> None:
+    number = float(value) if isinstance(value, bool) else number_of(value)
+    if number is not None:
+        found.series.setdefault(name, Series()).add(step, float(number))
+    elif isinstance(value, Mapping) and value.get(MEDIA_TYPE) == "histogram":
+        counts = _counts(step, value)
+        if counts is not None:
+            found.histograms.setdefault(name, []).append(counts)
+
+
+def _counts(step: float, value: Mapping[str, Any]) -> Counts | None:
+    """The histogram; None if it is none, as with edges that are not finite."""
+    packed = value.get("packedBins")
+    try:
+        counts = np.array(value["values"], dtype=np.float64)
+        if isinstance(packed, Mapping):
+            edges = float(packed["min"]) + float(packed["size"]) * np.arange(len(counts) + 1)
+        else:
+            edges = np.array(value["bins"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError):
+        return None
+    is_one = counts.ndim == 1 and len(counts) > 0 and edges.shape == (len(counts) + 1,)
+    is_one = is_one and bool(np.all(np.isfinite(edges)) and np.all(np.isfinite(counts)))
+    return Counts(step, counts, edges) if is_one and counts.sum() > 0 and edges[-1] >= edges[0] else None

@@ -1,0 +1,55 @@
+"""Numbers as the page has them: six digits are more than a plot shows, and half the bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+
+def short(value: float) -> float | int | None:
+    """A number with six digits; None where it is NaN or infinite, which JSON does not have.
+
+    Example:
+        >>> short(0.123456789), short(3.0), short(float("nan"))
+        (0.123457, 3, None)
+    """
+    if not math.isfinite(value):
+        return None
+    rounded = float(f"{value:.6g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def exact(value: float) -> float | int:
+    """A step or the like, of which every digit counts.
+
+    Example:
+        >>> exact(1234567.0), exact(0.5)
+        (1234567, 0.5)
+    """
+    return int(value) if float(value).is_integer() else float(value)
+
+
+def shorts(values: Iterable[float]) -> list[float | int | None]:
+    """:func:`short` of each."""
+    return [short(float(value)) for value in values]
+
+
+def fair_shares(lengths: Iterable[int], budget: int, *, least: int) -> int:
+    """How many points a series may have, so that all together stay within a budget; short ones leave theirs to others.
+
+    Args:
+        lengths: The points of each series.
+        budget: The points of all.
+        least: The points that a series has in any case.
+
+    Example:
+        >>> fair_shares([10, 10, 1000, 1000], 500, least=16)
+        240
+    """
+    left, waiting = budget, sorted(lengths)
+    for done, length in enumerate(waiting):
+        share = left // (len(waiting) - done)
+        if length > share:
+            return max(share, least)
+        left -= length
+    return max(budget, least)
