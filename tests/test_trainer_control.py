@@ -371,7 +371,9 @@ def test_callbacks_are_added_and_taken_out():
         trainer.train()
 
 
-@pytest.mark.parametrize("callback", [transformers.ProgressCallback, transformers.PrinterCallback()], ids=str)
+@pytest.mark.parametrize(
+    "callback", [transformers.ProgressCallback, transformers.PrinterCallback()], ids=["class", "object"]
+)
 def test_the_progress_is_switched_off_by_transformers_name_for_it(callback, capfd):
     trainer = trainer_of(tiny.functional("keras"), named(), disable_tqdm=False)
     trainer.train()
