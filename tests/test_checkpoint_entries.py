@@ -487,5 +487,5 @@ def test_the_digest_is_the_one_that_the_format_describes():
     example = json.loads(text.split("```json\n")[1].split("```")[0])
     files = {name: FileEntry(entry["size"], entry["sha256"]) for name, entry in example["files"].items()}
     assert json.loads(manifest_of(files, example["sequence"])) == example
-    canonical = text.split("```\n{")[1].split("```")[0].strip()
+    canonical = text.split("```text\n{")[1].split("```")[0].strip()
     assert hashlib.sha256(("{" + canonical).encode()).hexdigest() == example["digest"]
