@@ -272,7 +272,10 @@ def test_an_interrupt_before_training(capsys, monkeypatch):
     [
         (["--wrong", "1"], "unrecognized arguments: --wrong 1"),
         (["--learning_rate", "-1"], "error: learning_rate=-1.0 cannot be used. Expected a finite number"),
-        (["--report_to", "mlflow"], "error: report_to='mlflow' is not recognised. Expected one of 'wandb', 'tensorboard'"),
+        (
+            ["--report_to", "mlflow"],
+            "error: report_to='mlflow' is not recognised. Expected one of 'wandb', 'tensorboard'",
+        ),
         (["--max_seq_length", "0"], "error: max_seq_length=0 cannot be used. Expected a number, 1 or more."),
         (["--max_train_samples", "-5"], "error: max_train_samples=-5 cannot be used."),
         (["--text_column_names", "a,b,c"], "error: text_column_names='a,b,c' cannot be used. Expected one column"),

@@ -7,6 +7,8 @@ import logging
 import os
 import pathlib
 import random
+import struct
+import zlib
 
 import pytest
 import wandb
@@ -70,6 +72,25 @@ def test_records_are_found_from_every_block_and_of_every_torn_log():
     for size in (0, 3, 7, BLOCK - 3, BLOCK, BLOCK + 6, *(dice.randrange(len(data)) for _ in range(12))):
         log.write_bytes(data[:size])
         assert recent_rows(run_id, "wandb", 1).names == logged_rows(run_id, "wandb").names, size
+
+
+@pytest.mark.parametrize("left", range(9))
+def test_a_record_is_read_once_wherever_a_block_ends(left, tmp_path):
+    """A block ends with up to six bytes that no piece fits into."""
+
+    def piece(kind: int, data: bytes) -> bytes:
+        return zlib.crc32(bytes([kind]) + data).to_bytes(4, "little") + struct.pack("<HB", len(data), kind) + data
+
+    first = b"a" * (BLOCK - 7 - 7 - left)  # Behind the header of the file, with one of its own.
+    second = {7: [piece(2, b""), piece(4, b"bc")], 8: [piece(2, b"b"), piece(4, b"c")]}.get(left, [piece(1, b"bc")])
+    begin = b":W&B" + bytes(3) + piece(1, first)
+    between = bytes(left) if left < 7 else b""
+    path = tmp_path / "log"
+    path.write_bytes(begin + between + b"".join(second) + piece(1, b"end"))
+    records = list(read_records(os.fspath(path)))
+    assert records == [first, b"bc", b"end"]
+    by_blocks = [record for block in range(2) for record in read_records(os.fspath(path), block, block + 1)]
+    assert by_blocks == records
 
 
 def test_a_damaged_piece_ends_what_is_read_there():

@@ -34,7 +34,11 @@ def find_runs(sources: Sequence[str]) -> list[RunRecord]:
         ServerError: The server could not be asked.
 
     Example:
-        >>> runs = find_runs(["wandb"])
+        >>> import wandb
+        >>> with wandb.init(mode="offline", name="first") as logged:
+        ...     logged.log({"train/loss": 0.5})
+        >>> [run.name for run in find_runs(["wandb"])]
+        ['first']
     """
     found: list[RunRecord] = []
     for source in sources:

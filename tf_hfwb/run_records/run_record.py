@@ -40,9 +40,13 @@ class RunRecord:
         source: Where it is read from.
 
     Example:
+        >>> import wandb
+        >>> with wandb.init(mode="offline", name="first") as logged:
+        ...     logged.log({"train/loss": 0.5})
         >>> from tf_hfwb.run_records.record_lookup import find_runs
-        >>> for run in find_runs(["wandb"]):
-        ...     losses = [row["train/loss"] for row in run.rows() if "train/loss" in row]
+        >>> [run] = find_runs(["wandb"])
+        >>> [row["train/loss"] for row in run.rows()]
+        [0.5]
     """
 
     run_id: str

@@ -48,11 +48,12 @@ def read_records(path: str, first: int = 0, end: int | None = None) -> Iterator[
         file.seek(place)
         if not place:
             place += len(file.read(_HEADER))
-        while record is not None or end is None or place < end * BLOCK:
+        while True:
             left = BLOCK - place % BLOCK
             if left < _HEADER:
                 place += len(file.read(left))
-                left = BLOCK
+            if record is None and end is not None and place >= end * BLOCK:
+                return
             header = file.read(_HEADER)
             length, kind = int.from_bytes(header[4:6], "little"), header[6:]
             piece = file.read(length)
