@@ -20,7 +20,8 @@ gc.set_threshold(10_000)  # Graphs of TensorFlow are many objects, which stay.
 
 
 def pytest_collection_finish():
-    gc.freeze()  # TensorFlow, Keras and transformers, which tests import, are not looked through again.
+    if sys.version_info[:2] != (3, 12):  # The collector of 3.12.1 crashes afterwards.
+        gc.freeze()  # TensorFlow, Keras and transformers, which tests import, are not looked through again.
 
 
 @pytest.hookimpl(optionalhook=True)
