@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.json_text import number_of
+from tf_hfwb.run_records.recorded_histogram import read_histogram
 from tf_hfwb.run_records.run_record import RunRecord
-from tf_hfwb.tracking.log_items import MEDIA_TYPE, ROW_STEP
+from tf_hfwb.tracking.log_items import MEDIA_TYPE, ROW_STEP, flatten
 from tf_hfwb.tracking.run_history import EPOCH, STEP
 
 
@@ -85,21 +86,12 @@ def read_values(run: RunRecord) -> LoggedValues:
             own = number_of(row.get(ROW_STEP))
             step = number if own is None else own
         found.num_rows += 1
-        for name, value in _flatten(row.items()):
+        for name, value in flatten(row).items():
             if not name.startswith("_") and name not in (STEP, EPOCH):
                 _add(found, name, step, value)
     if found.num_rows:
         found.last_step = step
     return found
-
-
-def _flatten(items: Iterable[tuple[str, Any]], before: str = "") -> Iterable[tuple[str, Any]]:
-    """A dict that is no medium has values of its own."""
-    for name, value in items:
-        if isinstance(value, Mapping) and MEDIA_TYPE not in value:
-            yield from _flatten(value.items(), f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value
 
 
 def _add(found: LoggedValues, name: str, step: float, value: Any) -> None:
@@ -113,16 +105,10 @@ def _add(found: LoggedValues, name: str, step: float, value: Any) -> None:
 
 
 def _counts(step: float, value: Mapping[str, Any]) -> Counts | None:
-    """The histogram; None if it is none, as with edges that are not finite."""
-    packed = value.get("packedBins")
-    try:
-        counts = np.array(value["values"], dtype=np.float64)
-        if isinstance(packed, Mapping):
-            edges = float(packed["min"]) + float(packed["size"]) * np.arange(len(counts) + 1)
-        else:
-            edges = np.array(value["bins"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError):
+    """The histogram; None if it cannot be drawn, as with edges that are not finite."""
+    histogram = read_histogram(value)
+    if histogram is None:
         return None
-    is_one = counts.ndim == 1 and len(counts) > 0 and edges.shape == (len(counts) + 1,)
-    is_one = is_one and bool(np.all(np.isfinite(edges)) and np.all(np.isfinite(counts)))
-    return Counts(step, counts, edges) if is_one and counts.sum() > 0 and edges[-1] >= edges[0] else None
+    counts, edges = histogram
+    is_finite = bool(np.all(np.isfinite(edges)) and np.all(np.isfinite(counts)))
+    return Counts(step, counts, edges) if is_finite and counts.sum() > 0 and edges[-1] >= edges[0] else None

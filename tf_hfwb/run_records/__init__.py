@@ -4,6 +4,7 @@
 * ``run_record.py``: ``RunRecord``: one run, with its rows, tables and media; ``record_source.py``: what it asks of the
   place where the run is. ``local_record.py``: a run in folders on this machine; ``folder_steps.py``: how the rows of
   several folders follow each other; ``server_record.py``: a run on the server.
-* ``recorded_table.py``: a logged table; ``value_texts.py``: histograms, tables and media in a few words.
+* ``recorded_table.py``: a logged table; ``recorded_histogram.py``: a logged histogram; ``value_texts.py``: histograms,
+  tables and media in a few words.
 * ``record_entries.py``: a run as entries for other dashboards; ``run_conversion.py``: runs written for one.
 """

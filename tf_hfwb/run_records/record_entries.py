@@ -6,11 +6,10 @@ import collections
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from tf_hfwb.dashboards.log_entries import Configuration, Entry, Histogram, MachineUse, Picture, Row, TableRows, Totals
 from tf_hfwb.dashboards.pictures import read_picture
 from tf_hfwb.errors import SettingError
+from tf_hfwb.run_records.recorded_histogram import read_histogram
 from tf_hfwb.run_records.run_record import RunRecord
 from tf_hfwb.tracking.log_items import MEDIA_TYPE, ROW_STEP, TIMESTAMP
 from tf_hfwb.tracking.run_history import STEP
@@ -75,7 +74,8 @@ class RecordEntries:
         kind = str(value[MEDIA_TYPE])
         found: list[tuple[str, Any]] = []
         if kind == "histogram":
-            found = [(name, one) for one in _histogram(value)]
+            histogram = read_histogram(value)
+            found = [] if histogram is None else [(name, Histogram(*histogram))]
         elif _TABLE in kind:
             self._table_steps[name] = self._step_of(row)
             return
@@ -137,17 +137,3 @@ class RecordEntries:
             }
             if values:
                 yield MachineUse(time, max(0.0, time - (self._run.started or time)), values)
-
-
-def _histogram(value: Mapping[str, Any]) -> list[Histogram]:
-    """A histogram of the client's, whose bins may be packed; nothing where it is none."""
-    try:
-        counts = np.asarray(value["values"], np.float64)
-        packed = value.get("packedBins")
-        if packed:
-            edges = packed["min"] + packed["size"] * np.arange(packed["count"] + 1)
-        else:
-            edges = np.asarray(value["bins"], np.float64)
-    except (KeyError, TypeError, ValueError):
-        return []
-    return [Histogram(counts, edges)] if counts.ndim == 1 and len(edges) == len(counts) + 1 > 1 else []
