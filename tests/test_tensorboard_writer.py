@@ -138,6 +138,15 @@ def test_another_training_has_a_directory_of_its_own():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is of Linux")
+def test_files_of_one_second_are_read_in_the_order_in_which_they_were_written():
+    writer = TensorBoardWriter("logs")
+    for step in range(12):  # From 9 to 10, of any number of files before, the order of texts is another.
+        writer.begin(Training(step=step))
+        writer.write([Row(step=step + 1, time=0.0, values={"train/loss": float(step)})])
+    writer.close(0)
+    assert [step for step, _ in scalars("logs")["train/loss"]] == list(range(1, 13))
+
+
 def test_a_full_disk_leaves_no_half_of_an_event_and_what_waited_is_written_later(caplog):
     """The limit of a file's size does what a full disk does: a write is cut off, and the next one fails."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -15,7 +15,7 @@ from tf_hfwb.dashboards.entry_writer import Training
 from tf_hfwb.dashboards.log_entries import Configuration, Entry, MachineUse, Row, TableRows, Totals
 from tf_hfwb.errors import SettingError
 
-_NUMBERS = itertools.count()  # Two files of a process may begin within a second.
+_NUMBERS = itertools.count()  # Two files of a process may begin within a second; readers sort them by name.
 
 
 class TensorBoardWriter:
@@ -158,7 +158,7 @@ class TensorBoardWriter:
     def _open(self) -> BinaryIO:
         os.makedirs(self._directory, exist_ok=True)
         now = time.time()
-        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBERS)}"
+        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBERS):06d}"
         file = open(os.path.join(self._directory, name), "xb", buffering=0)  # noqa: SIM115 - open until the end
         try:
             file.write(events.version_event(now))
