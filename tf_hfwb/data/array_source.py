@@ -43,7 +43,8 @@ def array_source(data: Any) -> Source:
 
     def gather(indices: tf.Tensor, step: tf.Tensor) -> Any:
         batch = tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), tensors)
-        return batch[0] if isinstance(batch, tuple) and len(batch) == 1 else batch
+        is_single = isinstance(batch, tuple) and len(batch) == 1 and not isinstance(batch[0], tuple)
+        return batch[0] if is_single else batch  # A tuple alone would be taken for inputs and labels.
 
     return Source(sizes.pop(), _fingerprint(flat), gather)
 

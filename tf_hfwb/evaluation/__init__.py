@@ -5,6 +5,7 @@
   labels and outputs of a batch; ``prediction_pass.py``: what such a pass gives, and how its batches are gathered.
 * ``computed_metrics.py``: a user's ``compute_metrics``, on all predictions of a pass or batch by batch.
 * ``text_generation.py``: ``Generator``: text from a model in the middle of its training, compiled.
+  ``task_generation.py``: the same for tasks of KerasHub.
   ``generation_options.py``, ``generation_lengths.py``: its options and lengths; ``prompts.py``: what goes in.
 * ``tables/``: the samples of a prediction table.
 """
