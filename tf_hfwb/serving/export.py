@@ -31,6 +31,7 @@ from tf_hfwb.tracking.artifact_names import check_alias, check_artifact_name
 from tf_hfwb.tracking.registry import link_logged, registry_path
 from tf_hfwb.tracking.wandb_server import record_pending_uses
 from tf_hfwb.validation.argument_checks import check_whole_number
+from tf_hfwb.validation.installed_packages import check_packages
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -92,6 +93,7 @@ def export_for_serving(
         The version's directory.
 
     Raises:
+        MissingPackageError: TensorFlow is not installed.
         ExportError: The model cannot be exported, answers differ, or ids differ. Nothing is left in ``directory``.
         SettingError: An argument cannot be used, as a version that exists.
         NotAKerasModelError: The model is none of Keras.
@@ -111,12 +113,12 @@ def export_for_serving(
         >>> directory.cleanup()
     """
     started = time.monotonic()
+    check_packages("export_for_serving", "tensorflow", extra="tf_hfwb[tensorflow]")
+    _check_texts(sample_texts)
     directory = pathlib.Path(directory).expanduser()
     check_version(directory, version)
-    _check_texts(sample_texts)
     _check_artifact(artifact_name, aliases, link_to_registry)
-    max_length = _check_length("max_length", max_length, minimum=1)
-    max_new_tokens = _check_length("max_new_tokens", max_new_tokens, minimum=0)
+    max_length, max_new_tokens = _check_lengths(max_length, max_new_tokens)
     with checker() as other_process:
         model, tokenizer = load_source(
             model_or_artifact_or_dir, processing_class, safe_mode=safe_mode, custom_objects=custom_objects
@@ -162,9 +164,13 @@ def _tell(
     )
 
 
-def _check_length(name: str, value: Any, *, minimum: int) -> int | None:
-    expected = f"a whole number from {minimum}, or None"
-    return None if value is None else check_whole_number(name, value, minimum=minimum, expected=expected)
+def _check_lengths(max_length: Any, max_new_tokens: Any) -> tuple[int | None, ...]:
+    return tuple(
+        None
+        if value is None
+        else check_whole_number(name, value, minimum=minimum, expected=f"a whole number from {minimum}, or None")
+        for name, value, minimum in (("max_length", max_length, 1), ("max_new_tokens", max_new_tokens, 0))
+    )
 
 
 def _save(
@@ -186,6 +192,7 @@ def _save(
         served_name: The name by which a server knows the model.
 
     Raises:
+        MissingPackageError: TensorFlow is not installed.
         ExportError: The model cannot be exported.
     """
     try:

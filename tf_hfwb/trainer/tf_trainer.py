@@ -103,6 +103,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
     evaluation. Predictions go to the main memory after every batch.
 
     Raises:
+        MissingPackageError: transformers is not installed; any version will do for a model of Keras 3.
         SettingError: A plain Keras model without a loss, arguments that contradict each other, a callback or an
             optimizer that cannot work here, or a subclass with methods of the PyTorch ``Trainer`` that nothing calls.
 

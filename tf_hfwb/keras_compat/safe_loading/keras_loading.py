@@ -18,6 +18,7 @@ from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
 from tf_hfwb.keras_compat.safe_loading.json_files import parse_object, read_object
 from tf_hfwb.keras_compat.safe_loading.preset_loading import import_keras_hub
 from tf_hfwb.keras_compat.safe_loading.safe_config import check_config
+from tf_hfwb.validation.installed_packages import check_packages
 from tf_hfwb.validation.referenced_files import is_beside
 
 _INDEX = "model.weights.json"
@@ -39,6 +40,7 @@ def load_archive(
         safe_mode: Whether it may name only what :func:`.check_config` allows.
 
     Raises:
+        MissingPackageError: The Keras that wrote it is not installed.
         CorruptCheckpointError: The file is damaged, or refers to other files.
         UnsafeModelError: It names something else.
         WeightsError: Keras cannot build the model.
@@ -48,6 +50,7 @@ def load_archive(
         metadata = parse_object(archive.read("metadata.json") if "metadata.json" in archive.namelist() else b"", path)
         config = parse_object(archive.read("config.json") if "config.json" in archive.namelist() else b"", path)
     name = "tf_keras" if str(metadata.get("keras_version")).startswith("2.") else "keras"
+    check_packages(f"The model in {path}", name, extra="tf_hfwb[transformers]" if name == "tf_keras" else "keras")
     _import_named_library(config, str(path))
     if safe_mode:
         check_config(config, name, custom_objects, str(path))

@@ -18,6 +18,7 @@ from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
 from tf_hfwb.keras_compat.safe_loading.json_files import read_object
 from tf_hfwb.keras_compat.safe_loading.safe_config import check_config
 from tf_hfwb.messages import first_line
+from tf_hfwb.validation.installed_packages import check_packages
 
 
 def is_preset(directory: pathlib.Path) -> bool:
@@ -49,7 +50,8 @@ def load_preset(
     Raises:
         CorruptCheckpointError: A file is damaged, or refers to other files.
         UnsafeModelError: It names something else.
-        NotACheckpointError: KerasHub is not installed, or has no such class.
+        NotACheckpointError: KerasHub has no such class.
+        MissingPackageError: It is not installed.
         WeightsError: KerasHub cannot build the model.
     """
     library = import_keras_hub(str(directory))
@@ -89,12 +91,7 @@ def import_keras_hub(source: str) -> Any:
         source: The file, for messages.
 
     Raises:
-        NotACheckpointError: It is not installed.
+        MissingPackageError: It is not installed.
     """
-    try:
-        return importlib.import_module("keras_hub")
-    except ImportError as error:
-        raise NotACheckpointError(
-            f"{source} is a model of KerasHub, which cannot be imported: {first_line(error)} Expected it to be "
-            "installed. Run `pip install keras-hub`."
-        ) from error
+    check_packages(f"The model in {source}", "keras_hub", extra="keras-hub")
+    return importlib.import_module("keras_hub")
