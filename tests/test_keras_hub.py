@@ -129,6 +129,14 @@ def test_columns_that_cannot_be_used_are_errors_before_the_first_step(columns, m
         trainer.train()
 
 
+def test_tokens_of_texts_are_not_counted():
+    trainer = TFTrainer(
+        hub_models.classifier(), arguments(include_tokens_per_second=True), train_dataset=hub_models.sentences()
+    )
+    with pytest.raises(DataError, match="cannot be counted: the batches hold texts or images"):
+        trainer.train()
+
+
 @pytest.mark.nightly
 def test_images_of_any_size_are_resized_by_the_preprocessor():
     data = hub_models.pictures()
