@@ -13,7 +13,8 @@ A model:
 * ``label_smoothing.py``: label smoothing in the loss that a model of transformers computes.
 * ``transformers_models.py``: whether it is one of transformers (asked nowhere else), and computes its loss itself.
 * ``random_seeds.py``: the seeds with which it is made.
-* ``batch_structure.py``: the inputs and labels of a batch, apart and together.
+* ``batch_structure.py``: the inputs and labels of a batch, apart and together; ``numpy_batches.py``: batches of NumPy
+  arrays for Keras 3.
 
 Its training:
 

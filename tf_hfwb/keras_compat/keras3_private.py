@@ -202,6 +202,13 @@ def reads_stored_batches(data_adapter: Any) -> bool:
     return isinstance(data_adapter, (ArrayDataAdapter, PyDatasetAdapter))
 
 
+@_looks_up
+def keep_order(data_adapter: Any) -> None:
+    """Whether the adapter of a PyDataset shuffles the batches."""
+    _ = data_adapter.shuffle
+    data_adapter.shuffle = False
+
+
 # -- what has no name in the documentation -----------------------------------------------------------------------------
 
 
