@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tf_hfwb.data.array_source import array_source
 from tf_hfwb.data.arrow_columns import check_labels, holds_numbers, read_column
 from tf_hfwb.data.collated_source import SAMPLED_ROWS, as_model_type, sampled_spec
+from tf_hfwb.data.column_batches import ColumnSpec
 from tf_hfwb.data.computed_rows import computes_rows
 from tf_hfwb.data.data_checks import check_arrays, check_classes
 from tf_hfwb.data.datasets_private import fingerprint, stored_chunks, stored_columns
@@ -77,7 +78,13 @@ def rows_source(dataset: datasets.Dataset, options: SourceOptions) -> Source:
     samples = [dict(zip(others, read(others, rows), strict=True)) for rows in (sampled[:1], sampled)]
     specs = {name: sampled_spec(name, [sample[name] for sample in samples]) for name in others}
     resized = None if size is None else _Resized(columns.inputs[0], read, options.model.preprocessor)
-    return Source(len(dataset), all_rows, _gatherer(read, columns, specs, resized), is_graph=False)
+    return Source(
+        len(dataset),
+        all_rows,
+        lambda: _numpy_gatherer(read, columns, names),
+        lambda: _graph_gatherer(read, columns, specs, resized),
+        is_graph=False,
+    )
 
 
 def _kinds_of_features(dataset: datasets.Dataset) -> dict[str, str | None]:
@@ -176,8 +183,12 @@ class _Resized:
         return tf.ensure_shape(images, [indices.shape[0], *size])
 
 
-def _gatherer(
-    read: Read, columns: TaskColumns, specs: dict[str, tf.TensorSpec], resized: _Resized | None
+def _numpy_gatherer(read: Read, columns: TaskColumns, names: list[str]) -> Callable[[Array, int], Any]:
+    return lambda indices, step: columns.arrange(dict(zip(names, read(names, indices), strict=True)))
+
+
+def _graph_gatherer(
+    read: Read, columns: TaskColumns, specs: Mapping[str, ColumnSpec], resized: _Resized | None
 ) -> Callable[[tf.Tensor, tf.Tensor], Any]:
     import tensorflow as tf
 
@@ -186,9 +197,10 @@ def _gatherer(
     def gather(indices: tf.Tensor, step: tf.Tensor) -> Any:
         batch = {} if resized is None else {resized.name: resized.gather(indices)}
         if names:
-            values = tf.numpy_function(lambda rows: read(names, rows), [indices], [s.dtype for s in specs.values()])
-            for (name, spec), value in zip(specs.items(), values, strict=True):
-                batch[name] = tf.ensure_shape(value, [indices.shape[0], *spec.shape])
+            tensors = [specs[name].in_graph(indices.shape[0]) for name in names]
+            values = tf.numpy_function(lambda rows: read(names, rows), [indices], [spec.dtype for spec in tensors])
+            for name, spec, value in zip(names, tensors, values, strict=True):
+                batch[name] = tf.ensure_shape(value, spec.shape)
         return columns.arrange(batch)
 
     return gather

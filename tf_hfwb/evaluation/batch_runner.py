@@ -59,7 +59,7 @@ class BatchRunner:
         """Evaluate, and predict too if asked to. The model's metrics are reset and updated.
 
         Args:
-            dataset: A ``tf.data.Dataset`` of ``inputs`` or ``(inputs, labels, ...)``.
+            dataset: Batches of ``evaluation_batches``: ``inputs`` or ``(inputs, labels, ...)``.
             predict: Whether to gather predictions and labels.
             gathering: What to do with them.
             hooks: Called for the pass that evaluates.

@@ -14,7 +14,8 @@ A model:
 * ``transformers_models.py``: whether it is one of transformers (asked nowhere else), and computes its loss itself.
 * ``hub_tasks.py``: whether it is a task of KerasHub, which prepares its inputs itself.
 * ``random_seeds.py``: the seeds with which it is made.
-* ``batch_structure.py``: the inputs and labels of a batch, apart and together.
+* ``batch_structure.py``: the inputs and labels of a batch, apart and together; ``numpy_batches.py``: batches of NumPy
+  arrays for Keras 3.
 
 Its training:
 
@@ -67,6 +68,8 @@ from tf_hfwb.keras_compat.loss_functions.loss_function import loss_step_of
 from tf_hfwb.keras_compat.loss_recorder import Reading, StepRecorder, difference, last_losses, rate_of
 from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
+from tf_hfwb.keras_compat.model_files.lora_description import BASE, LORA, LoRADescription, base_name
+from tf_hfwb.keras_compat.model_files.lora_files import LoRAFiles
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing, write_texts
 from tf_hfwb.keras_compat.model_files.transformers_files import plain_configuration
 from tf_hfwb.keras_compat.neftune_noise import add_noise, remove_noise
@@ -75,6 +78,7 @@ from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
 from tf_hfwb.keras_compat.random_seeds import seed_everything
 from tf_hfwb.keras_compat.reduced_precision import reduce_precision, restore_precision
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
+from tf_hfwb.keras_compat.safe_loading.lora_loading import load_lora
 from tf_hfwb.keras_compat.safe_loading.preset_loading import is_preset, load_preset
 from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
 from tf_hfwb.keras_compat.training_variables import name_variables
@@ -90,8 +94,13 @@ from tf_hfwb.keras_compat.transformers_models import (
 from tf_hfwb.keras_compat.transformers_private import trains_with_own_loss
 
 __all__ = [
+    "BASE",
     "BatchGroups",
+    "LORA",
+    "LoRADescription",
+    "LoRAFiles",
     "RULES",
+    "base_name",
     "join_arguments",
     "loss_step_of",
     "match_labels",
@@ -135,6 +144,7 @@ __all__ = [
     "is_hub_task",
     "is_preset",
     "load_preset",
+    "load_lora",
     "load_shards",
     "name_variables",
     "to_float",

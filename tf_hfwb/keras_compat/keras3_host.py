@@ -32,6 +32,7 @@ from tf_hfwb.keras_compat.model_files import archive_texts
 from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_keras3
+from tf_hfwb.keras_compat.model_files.lora_files import LoRAFiles, lora_files_of
 from tf_hfwb.keras_compat.replica_shares import weigh_replicas
 from tf_hfwb.keras_compat.step_seams import put_recorder_into
 from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
@@ -179,6 +180,9 @@ class Keras3Host(Host):
         if layout is None:
             return KerasArchive(self.model, self.weights, self._show_all_carried_values)
         return KerasFiles(self.model, archive_texts.describe_keras3, layout, frozen, self._show_carried_weights)
+
+    def lora_files(self) -> LoRAFiles | None:
+        return lora_files_of(self.model, self.weights, self._show_carried_weights)
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         if _backend() == "tensorflow":

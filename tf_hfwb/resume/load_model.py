@@ -18,10 +18,19 @@ from tf_hfwb.errors import (
     UnsafeModelError,
     WeightsError,
 )
-from tf_hfwb.keras_compat import is_model_class, is_preset, load_archive, load_preset, load_shards
+from tf_hfwb.keras_compat import (
+    LORA,
+    is_model_class,
+    is_preset,
+    load_archive,
+    load_lora,
+    load_preset,
+    load_shards,
+)
 from tf_hfwb.messages import first_line
 from tf_hfwb.models.pretrained import from_pretrained
 from tf_hfwb.resume.find_checkpoint import find_local_path
+from tf_hfwb.resume.lora_base import find_base
 from tf_hfwb.validation.installed_packages import check_tf_classes
 from tf_hfwb.validation.referenced_files import check_processing
 
@@ -44,7 +53,7 @@ def load_model(source: str | os.PathLike[str], *, safe_mode: bool = True, **opti
 
     Raises:
         MissingPackageError: It is a model of a package that is not installed: of transformers 4, tf_keras or Keras 3.
-        NotACheckpointError: There is no model at ``source``.
+        NotACheckpointError: There is no model at ``source``; or it has LoRA's adapters, and their base is not found.
         CorruptCheckpointError: The directory's files are not those that were written, or cannot be read.
         UnsafeModelError: It could run code, or read files that do not belong to it.
         WeightsError: Weights are missing, or do not fit the configuration; or Keras cannot build the model.
@@ -75,6 +84,10 @@ def load_model(source: str | os.PathLike[str], *, safe_mode: bool = True, **opti
     if (path / "model.weights.json").is_file():
         _check_keras_options(options)
         return load_shards(path, safe_mode=safe_mode, **options)
+    if (path / LORA).is_file():
+        _check_keras_options(options)
+        checkpoint = Checkpoint.open(path)
+        return load_lora(checkpoint, find_base(checkpoint), safe_mode=safe_mode, **options)
     if (path / "config.json").is_file():
         _check_transformers_options(safe_mode, options)
         return _load_transformers_model(path, options)
