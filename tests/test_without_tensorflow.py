@@ -12,8 +12,10 @@ from forking import Launcher
 from helpers import classifier, finish, history, samples, train_rows
 
 from tf_hfwb import (
+    ComputeMetrics,
     EarlyStopping,
     TFTrainer,
+    WandbEvalTable,
     WandbWatch,
     export_for_serving,
     from_pretrained,
@@ -79,16 +81,30 @@ def test_a_killed_training_is_resumed_bit_for_bit(jax, tmp_path, kill_at):
     assert jax.python(TRAINING, directory, "-", "resume").stdout == whole
 
 
+def _accuracy(prediction) -> dict:
+    logits, labels = prediction
+    return {"in_python": np.mean(logits.argmax(-1) == labels)}
+
+
 def test_all_callbacks_together(capsys):
     x, y = samples(32)
     model = classifier("keras", learning_rate=0.1)
-    watch, stop = WandbWatch("all", log_freq=4), EarlyStopping("val_loss", patience=1, min_delta=9)
-    callbacks = wandb_callbacks("out", log_freq=2, callbacks=[watch, stop])
+    stop = EarlyStopping("val_loss", patience=1, min_delta=9)
+    others = [WandbWatch("all", log_freq=4), stop, ComputeMetrics(_accuracy, (x, y)), WandbEvalTable((x, y))]
+    callbacks = wandb_callbacks("out", log_freq=2, callbacks=others)
     model.fit(x, y, validation_data=(x, y), batch_size=8, epochs=5, verbose=0, callbacks=callbacks)
     assert stop.stopped_step == 8
-    assert [row["train/global_step"] for row in train_rows(history(finish()))] == [2, 4, 6, 8]
+    rows = history(finish())
+    assert [row["train/global_step"] for row in train_rows(rows)] == [2, 4, 6, 8]
+    by_keras, in_python = ([row[name] for row in rows if name in row] for name in ("eval/accuracy", "eval/in_python"))
+    assert in_python == pytest.approx(by_keras)
+    assert len(in_python) == 2
     loaded = load_model("out/checkpoint-8")
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    assert main(["table", "wandb/latest-run", "sample_predictions", "--format", "csv"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert {"input", "label", "prediction"} <= set(header.split(",")), header
+    assert len(lines) == 64
     assert main(["checkpoints", "out"]) == 0
     assert "eval/loss" in capsys.readouterr().out
     if not any(map(importlib.util.find_spec, HEAVY)):

@@ -62,7 +62,8 @@ def _graph_gatherer(arrays: Any) -> Callable[[tf.Tensor, tf.Tensor], Any]:
 
 
 def _without_tuple_of_one(batch: Any) -> Any:
-    return batch[0] if isinstance(batch, tuple) and len(batch) == 1 else batch
+    is_single = isinstance(batch, tuple) and len(batch) == 1 and not isinstance(batch[0], tuple)
+    return batch[0] if is_single else batch  # A tuple alone would be taken for inputs and labels.
 
 
 def _map(function: Callable[[Any], Any], part: Any) -> Any:

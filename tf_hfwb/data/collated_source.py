@@ -106,10 +106,11 @@ def sampled_spec(name: str, arrays: list[Array]) -> ColumnSpec:
 
 def as_arrays(batch: Mapping[str, Any]) -> dict[str, Array]:
     """A collator's batch in the types that models get: int64 for integers and bools, float32 for floats."""
-    return {name: _as_array(value) for name, value in batch.items() if value is not None}
+    return {name: as_model_type(value) for name, value in batch.items() if value is not None}
 
 
-def _as_array(value: Any) -> Array:
+def as_model_type(value: Any) -> Array:
+    """One array of such a batch."""
     array = np.asarray(value)
     if array.dtype.kind in "biu":
         return array.astype(np.int64, copy=False)

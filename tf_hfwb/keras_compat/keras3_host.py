@@ -18,6 +18,7 @@ from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.gradients.jax_gradient_observer import attach_on_jax
 from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.host_base import Host
+from tf_hfwb.keras_compat.hub_tasks import predict_prepared, prepares_inputs
 from tf_hfwb.keras_compat.jax_loss_recorder import JAXRecorder
 from tf_hfwb.keras_compat.keras3_mid_epoch import begin_in_keras3
 from tf_hfwb.keras_compat.learning_rates import innermost
@@ -72,6 +73,10 @@ class Keras3Host(Host):
         from tf_hfwb.keras_compat.optimizers.keras3_optimizer import Keras3Optimizer
 
         return Keras3Optimizer
+
+    def predict_on_batch(self, inputs: Any) -> Any:
+        # A task of KerasHub would prepare inputs that have been prepared in the pipeline.
+        return predict_prepared(self.model, inputs) if prepares_inputs(self.model) else super().predict_on_batch(inputs)
 
     def layers(self) -> Iterable[Any]:
         return keras3_private.all_layers(self.model)

@@ -47,6 +47,15 @@ class NumPyBatches(keras.utils.PyDataset):  # type: ignore[misc]
         """How many there are; None for endless ones, as Keras wants it."""
         return self._num_batches
 
+    @property
+    def element_spec(self) -> Any:
+        """The structure of a batch, as a ``tf.data.Dataset`` has it: shapes and types in the place of arrays."""
+        return keras.tree.map_structure(_spec_of, self[0])
+
+    def as_numpy_iterator(self) -> Iterator[Any]:
+        """The batches, as a ``tf.data.Dataset`` gives them."""
+        return iter(self)
+
     def __len__(self) -> int:
         if self._num_batches is None:
             raise DataError(
@@ -77,3 +86,8 @@ class NumPyBatches(keras.utils.PyDataset):  # type: ignore[misc]
         caller = sys._getframe(1).f_locals.get("self")
         if keras3_private.reads_stored_batches(caller):
             keras3_private.keep_order(caller)
+
+
+def _spec_of(array: Any) -> Any:
+    dtype = "string" if array.dtype.kind in "OSU" else array.dtype.name
+    return keras.KerasTensor((None, *array.shape[1:]), dtype)

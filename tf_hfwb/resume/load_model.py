@@ -18,7 +18,15 @@ from tf_hfwb.errors import (
     UnsafeModelError,
     WeightsError,
 )
-from tf_hfwb.keras_compat import LORA, is_model_class, load_archive, load_lora, load_shards
+from tf_hfwb.keras_compat import (
+    LORA,
+    is_model_class,
+    is_preset,
+    load_archive,
+    load_lora,
+    load_preset,
+    load_shards,
+)
 from tf_hfwb.messages import first_line
 from tf_hfwb.models.pretrained import from_pretrained
 from tf_hfwb.resume.find_checkpoint import find_local_path
@@ -34,13 +42,14 @@ def load_model(source: str | os.PathLike[str], *, safe_mode: bool = True, **opti
 
     Args:
         source: The name of an artifact, such as ``"model-my-run:best"``, a checkpoint's directory, or a directory that
-            ``save_model`` or transformers' ``save_pretrained`` wrote.
+            ``save_model``, transformers' ``save_pretrained`` or KerasHub's ``save_to_preset`` wrote.
         safe_mode: Whether a plain Keras model may only use Keras's own layers and functions, registered ones and those
             in ``custom_objects``. False loads whatever it names, and runs its lambdas: for a source that you trust.
         **options: For transformers' ``from_pretrained``, or Keras's ``load_model`` (``custom_objects``, ``compile``).
 
     Returns:
-        The model: of the class that wrote it, for transformers; for plain Keras models of the Keras that wrote it.
+        The model: of the class that wrote it, for transformers; for plain Keras models of the Keras that wrote it. A
+        task of KerasHub has its preprocessor, and is compiled with the defaults of its class.
 
     Raises:
         MissingPackageError: It is a model of a package that is not installed: of transformers 4, tf_keras or Keras 3.
@@ -69,6 +78,9 @@ def load_model(source: str | os.PathLike[str], *, safe_mode: bool = True, **opti
     if archive.is_file() and archive.suffix == ".keras":
         _check_keras_options(options)
         return load_archive(archive, safe_mode=safe_mode, **options)
+    if path.is_dir() and is_preset(path):
+        _check_keras_options(options)
+        return load_preset(path, safe_mode=safe_mode, **options)
     if (path / "model.weights.json").is_file():
         _check_keras_options(options)
         return load_shards(path, safe_mode=safe_mode, **options)
