@@ -5,6 +5,7 @@ A model:
 * ``distributed_model.py``: on which devices it is trained; ``worker_agreement.py``: whether all workers are about to do
   the same.
 * ``host_base.py``: what callbacks need to know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers;
+  ``keras3_tensorflow_host.py``, ``keras3_jax_host.py``: what differs between the backends of Keras 3;
   ``host_lookup.py``: which of them it is.
 * ``learning_rates.py``: its learning rate, a constant or a schedule.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;

@@ -18,8 +18,17 @@ from tf_hfwb.keras_compat.mid_epoch_start import Start, check_length, check_orde
 
 
 @contextlib.contextmanager
-def begin_in_keras3(model: Any, start: Start) -> Iterator[None]:
-    """Set up one ``fit`` of a Keras 3 model."""
+def begin_in_keras3(
+    model: Any, start: Start, *, build_metrics: Callable[[Any, Any], None] | None = None
+) -> Iterator[None]:
+    """Set up one ``fit`` of a Keras 3 model.
+
+    Args:
+        model: The model.
+        start: Where it begins.
+        build_metrics: Makes the metrics of the model from the epoch iterator, where these are not there yet when the
+            loop over epochs begins.
+    """
     reset = model.reset_metrics
 
     def first_epoch() -> int:
@@ -36,7 +45,8 @@ def begin_in_keras3(model: Any, start: Start) -> Iterator[None]:
             enumerate_rest = functools.partial(_enumerate_rest, iterator, start.batch, skipped)
             keras3_private.replace_enumerate_epoch(iterator, enumerate_rest)
         if start.batch:
-            _build_metrics(model, iterator)
+            if build_metrics is not None:
+                build_metrics(model, iterator)
             replace_method(model, "reset_metrics", reset_and_restore)
         return start.epoch
 
@@ -69,18 +79,6 @@ def _num_batches_to_skip(start: Start, iterator: Any, is_stored: bool) -> int:
         return start.batch
     # Stored data is read in one pass after the other, whatever the length of an epoch is.
     return start.batches % size if is_stored and size else 0
-
-
-def _build_metrics(model: Any, iterator: Any) -> None:
-    """Make the metrics that Keras 3 makes in the first step: those on TensorFlow without a distribution strategy."""
-    import keras
-
-    if keras.backend.backend() == "jax":
-        return
-    spec = iterator.data_adapter.get_tf_dataset().element_spec
-    batch = keras.tree.map_structure(lambda leaf: keras.KerasTensor(tuple(leaf.shape), leaf.dtype.name), spec)
-    with model.distribute_strategy.scope():
-        keras3_private.symbolic_build(model)(data_batch=batch)
 
 
 def _enumerate_rest(iterator: Any, batch: int, skipped: int) -> Iterator[Any]:
