@@ -65,6 +65,20 @@ class UnsupportedVersionError(TFHFWBError, RuntimeError):
         )
 
 
+class MissingPackageError(TFHFWBError, ImportError):
+    """What was called needs a package that is not installed, or another version of it.
+
+    Attributes:
+        missing: What is to be installed, as ``pip`` names it.
+    """
+
+    def __init__(self, purpose: str, missing: Sequence[str], extra: str):
+        self.missing = tuple(missing)
+        *others, last = missing
+        names = f"{', '.join(others)} and {last}, which are" if others else f"{last}, which is"
+        super().__init__(f"{purpose} needs {names} not installed. Install what is missing: pip install '{extra}'.")
+
+
 class DataError(TFHFWBError, ValueError):
     """Training, evaluation or prediction data cannot be used as it is."""
 

@@ -17,6 +17,7 @@ from tf_hfwb.errors import WeightsError
 from tf_hfwb.models.pretrained_config import check_model_class, concrete_class, load_config
 from tf_hfwb.models.pytorch_weights import LazyTensors, is_in_pytorch_format, load_pytorch_weights
 from tf_hfwb.models.weight_files import check_tensorflow_weights, no_weights, open_safetensors, safetensors_files
+from tf_hfwb.validation.installed_packages import check_tf_classes
 
 # The arguments of transformers that say where to look for a file.
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
@@ -66,6 +67,7 @@ def from_pretrained(
         ``mismatched_keys``.
 
     Raises:
+        MissingPackageError: transformers 4, TensorFlow or tf_keras is not installed.
         SettingError: ``model_class`` is not a TensorFlow class, or has no model of the checkpoint's type.
         UnsafeModelError: The model's class is code that comes with it, and ``trust_remote_code`` is not True.
         WeightsError: The configuration or the weights cannot be found or read, or do not fit the model; or the weights
@@ -74,6 +76,7 @@ def from_pretrained(
     Follows ``TFPreTrainedModel.from_pretrained`` (transformers/modeling_tf_utils.py) and
     ``_BaseAutoModelClass.from_pretrained`` (transformers/models/auto/auto_factory.py) of transformers 4.57.
     """
+    check_tf_classes("from_pretrained")
     check_model_class(model_class)
     name = os.fspath(pretrained_model_name_or_path)
     options = _Options.take_from(kwargs)

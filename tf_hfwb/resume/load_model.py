@@ -22,6 +22,7 @@ from tf_hfwb.keras_compat import is_model_class, load_archive, load_shards
 from tf_hfwb.messages import first_line
 from tf_hfwb.models.pretrained import from_pretrained
 from tf_hfwb.resume.find_checkpoint import find_local_path
+from tf_hfwb.validation.installed_packages import check_tf_classes
 from tf_hfwb.validation.referenced_files import check_processing
 
 
@@ -41,6 +42,7 @@ def load_model(source: str | os.PathLike[str], *, safe_mode: bool = True, **opti
         The model: of the class that wrote it, for transformers; for plain Keras models of the Keras that wrote it.
 
     Raises:
+        MissingPackageError: It is a model of a package that is not installed: of transformers 4, tf_keras or Keras 3.
         NotACheckpointError: There is no model at ``source``.
         CorruptCheckpointError: The directory's files are not those that were written, or cannot be read.
         UnsafeModelError: It could run code, or read files that do not belong to it.
@@ -109,6 +111,7 @@ def _load_transformers_model(path: pathlib.Path, options: Mapping[str, Any]) -> 
     Raises:
         WeightsError: It cannot be built, or some of its weights are missing and would be random.
     """
+    check_tf_classes(f"The model in {path}")
     model_class = _architecture_of(path)
     try:
         check_processing(path)

@@ -9,6 +9,7 @@ from tf_hfwb.errors import CorruptCheckpointError, TFHFWBError
 from tf_hfwb.messages import first_line
 from tf_hfwb.models.pretrained_config import refused_remote_code
 from tf_hfwb.resume.find_checkpoint import find_local_path
+from tf_hfwb.validation.installed_packages import check_packages
 from tf_hfwb.validation.referenced_files import check_processing
 
 # By the class of transformers that reads them.
@@ -26,18 +27,20 @@ def load_processing(source: str | os.PathLike[str], *, trust_remote_code: bool =
         trust_remote_code: Run code that comes with it (``auto_map``). The user is not asked.
 
     Raises:
+        MissingPackageError: There is one, and transformers is not installed.
         UnsafeModelError: It is code that comes with it, or would open files that do not lie beside it.
         CorruptCheckpointError: Its files cannot be read.
         ArtifactNotFoundError: There is no artifact of that name.
         ServerError: W&B cannot be asked for it, and it was not logged on this machine.
     """
-    import transformers
-
     path = find_local_path(source)
     for name, files in _FILES.items():
         present = [file for file in files if (path / file).is_file()]
         if not present:
             continue
+        check_packages(f"{present[0]} in {path}", "transformers", extra="transformers")
+        import transformers
+
         try:
             check_processing(path)
             return getattr(transformers, name).from_pretrained(path, trust_remote_code=trust_remote_code)

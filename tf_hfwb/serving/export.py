@@ -30,6 +30,7 @@ from tf_hfwb.tracking.artifact_names import check_alias, check_artifact_name
 from tf_hfwb.tracking.registry import link_logged, registry_path
 from tf_hfwb.tracking.wandb_server import record_pending_uses
 from tf_hfwb.validation.argument_checks import check_whole_number
+from tf_hfwb.validation.installed_packages import check_packages
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -88,6 +89,7 @@ def export_for_serving(
         The version's directory.
 
     Raises:
+        MissingPackageError: TensorFlow is not installed.
         ExportError: The model cannot be exported, answers differ, or ids differ. Nothing is left in ``directory``.
         SettingError: An argument cannot be used, as a version that exists.
         NotAKerasModelError: The model is none of Keras.
@@ -107,6 +109,7 @@ def export_for_serving(
         >>> directory.cleanup()
     """
     started = time.monotonic()
+    check_packages("export_for_serving", "tensorflow", extra="tf_hfwb[tensorflow]")
     directory = pathlib.Path(directory).expanduser()
     check_version(directory, version)
     _check_texts(sample_texts)
@@ -166,6 +169,7 @@ def _save(
         served_name: The name by which a server knows the model.
 
     Raises:
+        MissingPackageError: TensorFlow is not installed.
         ExportError: The model cannot be exported.
     """
     try:

@@ -62,6 +62,7 @@ from tf_hfwb.trainer.training_resume import (
 )
 from tf_hfwb.trainer.weight_building import build_weights
 from tf_hfwb.trainer.worker_facts import worker_facts
+from tf_hfwb.validation.installed_packages import check_packages
 
 if TYPE_CHECKING:
     from transformers.trainer_utils import TrainOutput
@@ -102,6 +103,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
     evaluation. Predictions go to the main memory after every batch.
 
     Raises:
+        MissingPackageError: transformers is not installed; any version will do for a model of Keras 3.
         SettingError: A plain Keras model without a loss, arguments that contradict each other, a callback or an
             optimizer that cannot work here, or a subclass with methods of the PyTorch ``Trainer`` that nothing calls.
 
@@ -143,6 +145,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
         tokenizer: Any = None,
         tb_writer: Any = None,
     ) -> None:
+        check_packages("TFTrainer", "transformers", extra="transformers")
         refuse_overridden(type(self), TFTrainer)
         attributes_of_subclass = set(vars(self))
         check_given(model, model_init, args, data_collator, optimizer_cls_and_kwargs, tb_writer)

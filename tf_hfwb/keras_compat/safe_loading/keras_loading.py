@@ -17,6 +17,7 @@ from tf_hfwb.keras_compat.safe_loading.allowed_names import transformers_classes
 from tf_hfwb.keras_compat.safe_loading.archive_safety import check_archive
 from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
 from tf_hfwb.keras_compat.safe_loading.safe_config import check_config
+from tf_hfwb.validation.installed_packages import check_packages
 from tf_hfwb.validation.referenced_files import is_beside
 
 _INDEX = "model.weights.json"
@@ -38,6 +39,7 @@ def load_archive(
         safe_mode: Whether it may name only what :func:`.check_config` allows.
 
     Raises:
+        MissingPackageError: The Keras that wrote it is not installed.
         CorruptCheckpointError: The file is damaged, or refers to other files.
         UnsafeModelError: It names something else.
         WeightsError: Keras cannot build the model.
@@ -47,6 +49,7 @@ def load_archive(
         metadata = _object(archive.read("metadata.json") if "metadata.json" in archive.namelist() else b"", path)
         config = _object(archive.read("config.json") if "config.json" in archive.namelist() else b"", path)
     name = "tf_keras" if str(metadata.get("keras_version")).startswith("2.") else "keras"
+    check_packages(f"The model in {path}", name, extra="tf_hfwb[transformers]" if name == "tf_keras" else "keras")
     if safe_mode:
         check_config(config, name, custom_objects, str(path))
     if name == "tf_keras":
