@@ -5,7 +5,8 @@ A model:
 * ``distributed_model.py``: on which devices it is trained; ``worker_agreement.py``: whether all workers are about to do
   the same.
 * ``host_base.py``: what callbacks need to know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers;
-  ``keras3_tensorflow_host.py``, ``keras3_jax_host.py``: what differs between the backends of Keras 3;
+  ``keras3_tensorflow_host.py``, ``keras3_jax_host.py``, ``keras3_torch_host.py``: what differs between the backends of
+  Keras 3;
   ``host_lookup.py``: which of them it is.
 * ``learning_rates.py``: its learning rate, a constant or a schedule.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
@@ -19,8 +20,9 @@ A model:
 Its training:
 
 * ``callback_base.py``: the callback base class that both accept; ``scalar_values.py``: numbers that hooks are handed.
-* ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``: the loss of every step, recorded in
-  the training graph; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is called
+* ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``, ``torch_loss_recorder.py``: the loss
+  of every step, recorded within it; ``torch_data_passes.py``: the data of a ``fit`` on PyTorch, and the random numbers
+  of each pass over them; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is called
   around each execution of the train function.
 * ``replica_shares.py``: replicas count as their samples do.
 * ``accumulation/``: the gradients of several batches, of which one update is made.

@@ -20,7 +20,7 @@ def host_of(model: Any) -> Host:
 
     Raises:
         NotAKerasModelError: It belongs to neither tf_keras nor Keras 3.
-        SettingError: It belongs to Keras 3 on PyTorch or another backend that is not supported.
+        SettingError: It belongs to Keras 3 on a backend that is not supported.
     """
     for ancestor in type(model).__mro__:
         package = ancestor.__module__.partition(".")[0]
@@ -45,9 +45,13 @@ def _keras3_host_class() -> type[Keras3Host]:
         from tf_hfwb.keras_compat.keras3_jax_host import Keras3JAXHost
 
         return Keras3JAXHost
+    if backend == "torch":
+        from tf_hfwb.keras_compat.keras3_torch_host import Keras3TorchHost
+
+        return Keras3TorchHost
     raise SettingError(
         "KERAS_BACKEND",
         backend,
-        expected="'tensorflow' or 'jax': tf_hfwb does not know how Keras trains on another one",
+        expected="'tensorflow', 'jax' or 'torch': tf_hfwb does not know how Keras trains on another one",
         advice="Set KERAS_BACKEND before Keras is imported.",
     )
