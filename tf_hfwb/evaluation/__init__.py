@@ -3,7 +3,8 @@
 * ``batch_runner.py``: a model run over a data set: its loss, compiled metrics, predictions and labels.
   ``transformers_loss_step.py``: the compiled step of a model that computes its own loss; ``batch_parts.py``: inputs,
   labels and outputs of a batch; ``prediction_pass.py``: what such a pass gives, and how its batches are gathered.
-* ``computed_metrics.py``: a user's ``compute_metrics``, on all predictions of a pass or batch by batch.
+* ``computed_metrics.py``: a user's ``compute_metrics``, on all predictions of a pass or batch by batch;
+  ``eval_prediction.py``: what it is called with.
 * ``text_generation.py``: ``Generator``: text from a model in the middle of its training, compiled.
   ``generation_options.py``, ``generation_lengths.py``: its options and lengths; ``prompts.py``: what goes in.
 * ``tables/``: the samples of a prediction table.

@@ -42,8 +42,17 @@ def to_arrays(tensors: Collection[Any]) -> tuple[np.ndarray, ...]:
     return tuple(array.astype(np.float32) if str(array.dtype) in _HALF else array for array in arrays)
 
 
+def as_arrays(inputs: Any) -> Any:
+    """The inputs as every backend of Keras 3 takes them: the same structure, with arrays for tensors."""
+    if isinstance(inputs, Mapping):
+        return {name: as_arrays(value) for name, value in inputs.items()}
+    if isinstance(inputs, (list, tuple)):
+        return tuple(map(as_arrays, inputs))
+    return inputs.numpy() if hasattr(inputs, "numpy") else inputs
+
+
 def num_samples(inputs: Any) -> int:
     """The number of samples in a batch of inputs."""
-    import tensorflow as tf
-
-    return int(tf.nest.flatten(inputs)[0].shape[0])
+    while isinstance(inputs, (Mapping, list, tuple)):
+        inputs = next(iter(inputs.values() if isinstance(inputs, Mapping) else inputs))
+    return int(inputs.shape[0])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.evaluation.batch_parts import ignored_outputs, main_input, num_samples, tensors_in, to_arrays
+from tf_hfwb.evaluation.batch_parts import as_arrays, ignored_outputs, main_input, num_samples, tensors_in, to_arrays
 from tf_hfwb.evaluation.prediction_pass import BatchGatherer, Gathering, Pass, repeat_loss, unpack_single
 from tf_hfwb.evaluation.transformers_loss_step import OwnLossStep
 from tf_hfwb.keras_compat import PassHooks, can_return_loss, host_of, loss_step_of, split_batch, trains_with_own_loss
@@ -180,15 +180,8 @@ class BatchRunner:
             if gathering.generate is not None:
                 predictions: tuple[np.ndarray, ...] = (gathering.generate(inputs),)
             else:
-                outputs = tensors_in(host_of(self._model).predict_on_batch(_as_arrays(inputs)), ignored)
+                outputs = tensors_in(host_of(self._model).predict_on_batch(as_arrays(inputs)), ignored)
                 # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
                 predictions = tuple(value[: num_samples(inputs)] for value in to_arrays(outputs))
             hooks.batch_end(index, {"outputs": unpack_single(predictions)})
             yield inputs, labels, predictions
-
-
-def _as_arrays(inputs: Any) -> Any:
-    """Inputs as every backend of Keras 3 takes them."""
-    import tensorflow as tf
-
-    return tf.nest.map_structure(lambda value: value.numpy() if isinstance(value, tf.Tensor) else value, inputs)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.evaluation.eval_prediction import prediction_class
 from tf_hfwb.evaluation.prediction_pass import Gathering, Pass
 from tf_hfwb.keras_compat import to_float
 
@@ -149,10 +150,8 @@ class MetricsOfPass:
         return flat
 
     def _compute(self, batch: Pass, **options: bool) -> Any:
-        from transformers.trainer_utils import EvalPrediction
-
         include, compute = self._metrics.include, self._metrics.compute
-        prediction = EvalPrediction(
+        prediction = prediction_class()(
             batch.predictions,
             batch.labels,
             inputs=batch.inputs if "inputs" in include else None,
