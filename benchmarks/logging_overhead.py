@@ -3,6 +3,7 @@
     python benchmarks/logging_overhead.py            # about a quarter of an hour on two quiet cores
     python benchmarks/logging_overhead.py --builds 1 --repeats 5
     python benchmarks/logging_overhead.py --dashboards   # what TensorBoard adds to W&B, and what it costs alone
+    KERAS_BACKEND=jax python benchmarks/logging_overhead.py    # needs neither TensorFlow nor transformers
 
 One process, one offline run. Every variant trains a model of its own, built alike. A machine's speed drifts within
 seconds, so the fits are short, and each has a bare one beside it: after it in one turn, before it in the next. Models
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
 import os
 import statistics
 import tempfile
@@ -30,10 +32,8 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 
 import keras
-import tensorflow as tf
 import wandb
 from trained import batches, bert, compiled, keras3_transformer
-from wandb.integration.keras import WandbMetricsLogger as WandbsOwn
 
 from tf_hfwb import TensorBoardLogger, WandbMetricsLogger
 
@@ -43,19 +43,27 @@ Pair = tuple[Times, Times]  # With the callback, and bare.
 SIZES = {"layers": 1, "width": 64}
 
 
-class WandbsOnTFKeras(WandbsOwn):
-    """W&B's logger derives from Keras 3's callback; tf_keras asks for these, without which it raises."""
+def wandbs_own(kind: str):
+    """W&B's own logger, which imports TensorFlow; None where that is not installed."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return None
+    from wandb.integration.keras import WandbMetricsLogger as WandbsOwn
 
-    _supports_tf_logs = False
+    class WandbsOnTFKeras(WandbsOwn):
+        """W&B's logger derives from Keras 3's callback; tf_keras asks for these, without which it raises."""
 
-    def _implements_train_batch_hooks(self):
-        return True
+        _supports_tf_logs = False
 
-    def _implements_test_batch_hooks(self):
-        return False
+        def _implements_train_batch_hooks(self):
+            return True
 
-    def _implements_predict_batch_hooks(self):
-        return False
+        def _implements_test_batch_hooks(self):
+            return False
+
+        def _implements_predict_batch_hooks(self):
+            return False
+
+    return WandbsOnTFKeras if kind == "tf_keras" else WandbsOwn
 
 
 class Gaps:
@@ -78,10 +86,10 @@ class Gaps:
         return self._model.train_function
 
     def _timed(self, function):
-        def timed(iterator):
+        def timed(*arguments):  # On JAX the state comes first.
             if self._returned is not None:
                 self.seconds += time.perf_counter() - self._returned
-            outputs = function(iterator)
+            outputs = function(*arguments)
             self._returned = time.perf_counter()
             return outputs
 
@@ -124,7 +132,8 @@ def loggers(theirs) -> dict:
     callbacks = {"bare again": None}
     for interval in INTERVALS:
         callbacks[f"tf_hfwb, every {interval}"] = lambda interval=interval: [WandbMetricsLogger(interval)]
-        callbacks[f"W&B's own, every {interval}"] = lambda interval=interval: [theirs(interval)]
+        if theirs is not None:
+            callbacks[f"W&B's own, every {interval}"] = lambda interval=interval: [theirs(interval)]
     return callbacks
 
 
@@ -168,14 +177,16 @@ def main() -> None:
     parser.add_argument("--dashboards", action="store_true", help="compare TensorBoard with W&B")
     arguments = parser.parse_args()
     os.chdir(tempfile.mkdtemp())
-    print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, wandb {wandb.__version__}, {os.cpu_count()} cores")
+    backend = keras.backend.backend()
+    print(f"Keras {keras.__version__} on {backend}, wandb {wandb.__version__}, {os.cpu_count()} cores")
     numbers = arguments.steps, arguments.builds, arguments.repeats
     with wandb.init(project="benchmark"):
         if arguments.dashboards:
             measure("a transformer on Keras 3", keras3_transformer, dashboards(), *numbers)
             return
-        measure("transformers' BERT on tf_keras", bert, loggers(WandbsOnTFKeras), *numbers)
-        measure("a transformer on Keras 3", keras3_transformer, loggers(WandbsOwn), *numbers)
+        if importlib.util.find_spec("tf_keras") is not None:
+            measure("transformers' BERT on tf_keras", bert, loggers(wandbs_own("tf_keras")), *numbers)
+        measure("a transformer on Keras 3", keras3_transformer, loggers(wandbs_own("keras")), *numbers)
 
 
 if __name__ == "__main__":

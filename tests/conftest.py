@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import sys
 
@@ -16,7 +17,27 @@ import pytest
 pytest_plugins = ("clean_world", "time_limit")
 collect_ignore = ["pytorch_trainer.py"]  # It runs where PyTorch is.
 
+ENVIRONMENTS = ("core", "keras3", "torch")  # Marks of files that run where not all packages are installed.
+
 gc.set_threshold(10_000)  # Graphs of TensorFlow are many objects, which stay.
+
+
+def pytest_ignore_collect(collection_path, config):
+    """``-m core`` does not even import the other files: they ask for packages that may not be there."""
+    chosen = [mark for mark in ENVIRONMENTS if mark in config.option.markexpr]
+    if not chosen or not collection_path.name.startswith("test_"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    return True if not any(f"mark.{mark}" in text for mark in chosen) else None
+
+
+def pytest_collection_modifyitems(items):
+    """Variants for tf_keras are skipped where it is not installed."""
+    if importlib.util.find_spec("tf_keras") is None:
+        for item in items:
+            params = getattr(getattr(item, "callspec", None), "params", {})
+            if any(isinstance(value, str) and value == "tf_keras" for value in params.values()):
+                item.add_marker(pytest.mark.skip(reason="tf_keras is not installed"))
 
 
 def pytest_collection_finish():

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
 import json
 import os
 import pathlib
@@ -180,14 +181,23 @@ def become(request: dict) -> None:
 
 def import_everything() -> None:
     """What scripts import, and the modules that transformers, Keras and W&B import when they are asked for."""
+    import wandb
+    import wandb.sdk.launch  # noqa: F401 - half of what the opening of a run takes
+
+    from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, restore, training_batches  # noqa: F401
+
+    if importlib.util.find_spec("tf_keras") is not None:
+        import_tensorflow()
+
+
+def import_tensorflow() -> None:
+    """What scripts with TF models of transformers import."""
     import datasets  # noqa: F401
     import tiny  # noqa: F401
     import transformers
-    import wandb
-    import wandb.sdk.launch  # noqa: F401 - half of what the opening of a run takes
     from tensorflow.python.eager import context
 
-    from tf_hfwb import TFTrainer, WandbMetricsLogger, WandbModelCheckpoint, restore, training_batches  # noqa: F401
+    from tf_hfwb import TFTrainer  # noqa: F401
 
     for name in ("BertForSequenceClassification", "GPT2LMHeadModel", "T5ForConditionalGeneration"):
         getattr(transformers, f"TF{name}")

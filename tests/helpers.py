@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import socket
@@ -12,6 +13,14 @@ import sys
 import numpy as np
 
 KERASES = ("tf_keras", "keras")
+
+
+def needs(*packages: str):
+    """The mark of a test in a ``core`` file that uses more than Keras 3."""
+    import pytest
+
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 
 def nightly(*values):

@@ -33,6 +33,8 @@ from tf_hfwb.tracking.artifact_names import (
     parse_reference,
 )
 
+pytestmark = pytest.mark.core
+
 # -- names ---------------------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,8 @@ from tf_hfwb import (
     WandbWatch,
 )
 
+pytestmark = pytest.mark.core
+
 DATA = samples(16)
 
 

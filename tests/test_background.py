@@ -8,6 +8,8 @@ import pytest
 
 from tf_hfwb.background_worker import Worker
 
+pytestmark = pytest.mark.core
+
 
 def test_jobs_run_in_order_on_one_other_thread():
     worker, seen = Worker("test"), []

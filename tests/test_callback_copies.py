@@ -18,6 +18,8 @@ from tf_hfwb import (
     WandbWatch,
 )
 
+pytestmark = pytest.mark.core
+
 
 class Digits(WandbEvalCallback):
     def __init__(self, *, rows):

@@ -18,7 +18,7 @@ from helpers import nightly
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import CorruptCheckpointError, NotACheckpointError
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+pytestmark = [pytest.mark.core, pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")]
 
 
 def save(store, step):

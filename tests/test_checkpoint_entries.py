@@ -22,7 +22,7 @@ from tf_hfwb.checkpoint.safetensors_files import chunks
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import CheckpointError, CheckpointWriteError, CorruptCheckpointError
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+pytestmark = [pytest.mark.core, pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")]
 
 FROZEN = {"x": np.arange(1000, dtype=np.float32)}
 

@@ -17,6 +17,8 @@ from tf_hfwb.checkpoint import manifest
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import DirectoryInUseError, NotACheckpointError
 
+pytestmark = pytest.mark.core
+
 WRITER = """
 import sys, time
 import numpy as np

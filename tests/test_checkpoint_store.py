@@ -24,7 +24,7 @@ from typing import Optional
 
 import numpy as np
 import pytest
-from helpers import python
+from helpers import needs, python
 
 from tf_hfwb import errors
 from tf_hfwb.checkpoint.digests import CHUNK
@@ -35,6 +35,8 @@ from tf_hfwb.errors import (
     DirectoryInUseError,
     NotACheckpointError,
 )
+
+pytestmark = pytest.mark.core
 
 
 def save(store, step, text="", name=None):
@@ -623,6 +625,7 @@ def rotate_as_transformers(directory, limit, best):
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4])
 @pytest.mark.parametrize("best", [None, 9, 20, 30, 100])
+@needs("transformers")
 def test_pruning_leaves_what_transformers_leaves(store, limit, best):
     theirs = store.path.parent / "theirs"
     for step in (9, 20, 30, 100):

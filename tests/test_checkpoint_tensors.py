@@ -16,6 +16,8 @@ from tf_hfwb.checkpoint.digests import CHUNK, digest_of_chunks
 from tf_hfwb.checkpoint.safetensors_files import chunks, read_tensors
 from tf_hfwb.errors import CorruptCheckpointError
 
+pytestmark = pytest.mark.core
+
 LIBRARY = [
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
     *("float16", "float32", "float64", "bfloat16"),

@@ -17,6 +17,8 @@ from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.resume.find_checkpoint import find_local_path
 
+pytestmark = pytest.mark.core
+
 
 @pytest.fixture
 def writer():

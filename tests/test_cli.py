@@ -10,6 +10,8 @@ from helpers import python
 
 from tf_hfwb.cli import main
 
+pytestmark = pytest.mark.core
+
 
 @pytest.mark.nightly
 def test_show_prints_the_summary_without_a_terminal(capfd):

@@ -18,6 +18,8 @@ from event_files import end_status, hyperparameters, scalars, tensors, texts
 
 from tf_hfwb.cli import main
 
+pytestmark = pytest.mark.core
+
 SCRIPT = """
 import time
 import numpy as np, wandb

@@ -13,6 +13,8 @@ from tf_hfwb.errors import NotACheckpointError, StateMismatchError
 from tf_hfwb.resume.find_checkpoint import find_checkpoint
 from tf_hfwb.resume.resume_position import Position
 
+pytestmark = pytest.mark.core
+
 ANOTHER = "Another training may go on than the one that saved last"
 
 

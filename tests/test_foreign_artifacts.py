@@ -22,6 +22,8 @@ from tf_hfwb.tracking.artifact_lookup import directory_of
 from tf_hfwb.tracking.private_folder import private_folder
 from tf_hfwb.tracking.wandb_server import cache_folder
 
+pytestmark = pytest.mark.core
+
 FILES = {"weights.bin": b"0123456789" * 1000, "assets/vocab.txt": b"word\n"}
 
 

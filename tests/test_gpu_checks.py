@@ -22,44 +22,49 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.nightly
-def test_without_a_gpu_it_says_so_and_claims_nothing():
-    ended = run()
+@pytest.mark.parametrize(("framework", "name"), [("tensorflow", "TensorFlow"), ("jax", "JAX")])
+def test_without_a_gpu_it_says_so_and_claims_nothing(framework, name):
+    ended = run(framework)
     assert (ended.returncode, ended.stdout) == (
         0,
-        "There is no GPU here that TensorFlow can use. Nothing was checked, and nothing is claimed.\n",
+        f"There is no GPU here that {name} can use. Nothing was checked, and nothing is claimed.\n",
     ), ended.stderr
 
 
-@pytest.fixture(scope="module")
-def checks():
-    spec = importlib.util.spec_from_file_location("gpu_checks", FOLDER / "gpu_checks.py")
-    module = sys.modules["gpu_checks"] = importlib.util.module_from_spec(spec)
+@pytest.fixture(params=["tensorflow", "jax"])
+def suite(request, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    name = f"{request.param}_checks"
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
     before = dict(os.environ)
     spec.loader.exec_module(module)
     os.environ.clear()
     os.environ.update(before)
-    return module
+    return module.SUITE
 
 
-def test_a_value_out_of_its_bounds_fails(checks):
-    assert checks.BOUNDS.keys() == checks.CHECKS.keys()
-    good = {name: [bound.most for bound in bounds] for name, bounds in checks.BOUNDS.items()}
-    lines, is_good = checks.table_of(good)
+def test_a_value_out_of_its_bounds_fails(suite):
+    assert suite.bounds.keys() == suite.checks.keys()
+    good = {name: [bound.most for bound in bounds] for name, bounds in suite.bounds.items()}
+    lines, is_good = suite.table_of(good)
     assert is_good
     assert len(lines) == 1 + sum(map(len, good.values()))
     for name, values in good.items():
         for place in range(len(values)):
-            for bad in (values[place] * 1.01, math.nan, math.inf):
-                lines, is_good = checks.table_of({**good, name: [*values[:place], bad, *values[place + 1 :]]})
+            for bad in (values[place] * 1.01 + 1e-6, math.nan, math.inf):
+                lines, is_good = suite.table_of({**good, name: [*values[:place], bad, *values[place + 1 :]]})
                 assert not is_good
                 assert sum("OUT OF BOUNDS" in line for line in lines) == 1
-    lines, is_good = checks.table_of({**good, "XLA": "ValueError: no"})
+    lines, is_good = suite.table_of({**good, name: "ValueError: no"})
     assert not is_good
     assert lines[-1].endswith("FAILED: ValueError: no")
 
 
 @pytest.mark.nightly
-def test_all_checks_run():
-    ended = run("--rehearse")
+@pytest.mark.parametrize("framework", ["tensorflow", "jax"])
+def test_all_checks_run(framework):
+    ended = run(framework, "--rehearse")
     assert ended.returncode == 0, ended.stdout
     assert "FAILED" not in ended.stdout

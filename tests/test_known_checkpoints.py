@@ -12,6 +12,8 @@ import pytest
 
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 
+pytestmark = pytest.mark.core
+
 
 def save(store, step):
     with store.draft(f"checkpoint-{step}") as draft:

@@ -15,6 +15,8 @@ from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.resume.trainer_state import FACTS, TrainerState
 from tf_hfwb.tracking.run_history import run_folders
 
+pytestmark = pytest.mark.core
+
 STEP = "train/global_step"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from helpers import python
 
+pytestmark = pytest.mark.core
+
 SCRIPT = """
 import logging, sys
 root, own = logging.getLogger(), logging.getLogger("tf_hfwb")

@@ -8,12 +8,12 @@ import math
 
 import numpy as np
 import pytest
-from helpers import KERASES, classifier, eval_rows, finish, history, losses_by_hand, samples, train_rows
+from helpers import KERASES, classifier, eval_rows, finish, history, losses_by_hand, needs, samples, train_rows
 
 from tf_hfwb import WandbMetricsLogger
 from tf_hfwb.errors import SettingError
 
-pytestmark = pytest.mark.parametrize("kind", KERASES)
+pytestmark = [pytest.mark.core, pytest.mark.parametrize("kind", KERASES)]
 
 STEP = "train/global_step"
 
@@ -125,6 +125,7 @@ def test_evaluation_alone_opens_a_run(kind):
     assert history(finish())[0][STEP] == 0
 
 
+@needs("tensorflow", "tf_keras")
 def test_rows_are_preferably_written_while_a_step_is_executed(kind):
     keras, logger, found = importlib.import_module(kind), WandbMetricsLogger(1), []
 
@@ -225,6 +226,7 @@ def test_rows_before_an_exception_are_there(kind):
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 4])
+@needs("tensorflow", "tf_keras")
 def test_generator_of_unknown_length(kind, steps_per_execution):
     if kind == "tf_keras" and steps_per_execution > 1:
         pytest.skip("tf_keras itself refuses data of unknown length with steps_per_execution > 1")
@@ -287,6 +289,7 @@ def test_several_outputs_and_regularisation(kind):
         assert {"train/a_loss", "train/b_loss"} <= set(row)
 
 
+@needs("tensorflow", "tf_keras")
 def test_nan_and_infinity_stay_in_their_own_rows(kind):
     tf = importlib.import_module("tensorflow")
 
@@ -318,6 +321,7 @@ def test_evaluation_inside_the_epoch_does_not_touch_the_interval(kind):
     assert_interval_losses(logged(model, x, y, Evaluate(), WandbMetricsLogger(2)), losses)
 
 
+@needs("tensorflow", "tf_keras")
 def test_custom_train_steps(kind):
     keras = importlib.import_module(kind)
     tf = importlib.import_module("tensorflow")
@@ -371,6 +375,7 @@ def test_learning_rates(kind):
     np.testing.assert_allclose([row["train/learning_rate"] for row in rows], [0.2, 0.2, 0.1, 0.1], rtol=1e-6)
 
 
+@needs("tensorflow", "tf_keras")
 def test_both_kerases_in_one_process_with_one_class(kind):
     x, y = samples(12)
     for name in KERASES if kind == "keras" else KERASES[::-1]:
@@ -460,6 +465,7 @@ def test_skipped_updates_are_no_steps(kind):
     assert [math.isfinite(row["train/loss"]) for row in rows] == [True, False, True, True]
 
 
+@needs("tensorflow", "tf_keras")
 def test_two_updates_in_one_train_step_are_two_steps(kind):
     keras = importlib.import_module(kind)
 

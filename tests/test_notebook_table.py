@@ -11,6 +11,8 @@ import pytest
 
 from tf_hfwb.trainer.progress.notebook_table import NotebookTable, html_table
 
+pytestmark = pytest.mark.core
+
 
 def test_the_html_of_a_table():
     rows = {8: {"eval_loss": 0.25, "epoch": 1.0}, 4: {"epoch": 0.5, "<b>m</b>": float("nan"), "loss": 1 / 3}}

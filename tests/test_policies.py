@@ -9,6 +9,8 @@ import pytest
 
 from tf_hfwb.step_policies import EverySteps, Never, Once, higher_is_better, is_better
 
+pytestmark = pytest.mark.core
+
 
 def met(policy, boundaries) -> list[int]:
     """The boundaries between executions at which the policy is due."""

@@ -22,6 +22,8 @@ from tf_hfwb.tracking.run_log import BLOCK, num_blocks, read_records
 from tf_hfwb.tracking.run_tables import GrowingTable
 from tf_hfwb.tracking.written_rows import Progressions, WrittenRows
 
+pytestmark = pytest.mark.core
+
 STEP = "train/global_step"
 LONG = 4000
 

@@ -6,6 +6,8 @@ import pytest
 
 from tf_hfwb.validation.relative_paths import check_path, check_paths
 
+pytestmark = pytest.mark.core
+
 
 @pytest.mark.parametrize("name", ["a", "a/b.txt", ".hidden", "...", "a..b/c", "größer", "日本/語.txt", "a b:c", "null"])
 def test_a_plain_name_passes_as_it_is(name):

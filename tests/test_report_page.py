@@ -22,6 +22,8 @@ from tf_hfwb.reports.page_pictures import PagePictures
 from tf_hfwb.reports.report_page import page_data, write_report
 from tf_hfwb.reports.thinned_series import thin
 
+pytestmark = pytest.mark.core
+
 
 def data_in(path) -> dict:
     """What a page has for its scripts."""

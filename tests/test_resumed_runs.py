@@ -19,6 +19,8 @@ from tf_hfwb.tracking import current_tracker, open_tracker
 from tf_hfwb.tracking.run_history import logged_rows, run_folders, unwritten_part
 from tf_hfwb.tracking.run_opening import FLUSH_INTERVAL
 
+pytestmark = pytest.mark.core
+
 STEP = "train/global_step"
 SCRIPT = """
 import json, os, signal, sys, time

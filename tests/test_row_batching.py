@@ -12,6 +12,8 @@ from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
 from tf_hfwb.tracking.row_batching import RowBatch
 
+pytestmark = pytest.mark.core
+
 
 @pytest.fixture
 def hops(monkeypatch) -> list[int]:

@@ -13,6 +13,8 @@ from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.resume.saved_rows import LOG_HISTORY, write_rows
 from tf_hfwb.tracking.row_log import RowLog, parse_row
 
+pytestmark = pytest.mark.core
+
 STEP = "train/global_step"
 
 

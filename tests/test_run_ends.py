@@ -14,7 +14,7 @@ import time
 
 import pytest
 import wandb
-from helpers import KERASES, classifier, finish, history, nightly, python, samples
+from helpers import KERASES, classifier, finish, history, needs, nightly, python, samples
 from test_resumed_runs import train
 
 from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint
@@ -22,6 +22,8 @@ from tf_hfwb.cli import main
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
 from tf_hfwb.tracking.run_history import is_whole, run_folders
+
+pytestmark = pytest.mark.core
 
 STEP = "train/global_step"
 MAIN = "import sys; from tf_hfwb.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -339,7 +341,7 @@ except DirectoryInUseError:
 """
 
 
-@pytest.mark.parametrize("how", ["fit", "trainer"])
+@pytest.mark.parametrize("how", ["fit", pytest.param("trainer", marks=needs("transformers"))])
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_a_job_that_is_refused_its_directory_has_not_touched_the_run(server, launcher, monkeypatch, how, mode):
     monkeypatch.setenv("WANDB_MODE", mode)

@@ -19,6 +19,8 @@ from tf_hfwb.errors import SettingError, TFHFWBError
 from tf_hfwb.run_records.folder_steps import FolderSteps, arrange
 from tf_hfwb.run_records.record_lookup import find_runs
 
+pytestmark = pytest.mark.core
+
 SCRIPT = """
 import os, signal, time
 import numpy as np, wandb

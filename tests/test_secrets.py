@@ -21,6 +21,8 @@ from tf_hfwb.secret_masking import cause, mask, mask_text
 from tf_hfwb.tracking.artifact_lookup import directory_of
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
+pytestmark = pytest.mark.core
+
 KEY = "0123456789abcdef" * 2 + "01234567"
 WORD = "s3cr3t-w0rd"  # Which no form tells.
 

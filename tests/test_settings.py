@@ -9,6 +9,8 @@ import pytest
 from tf_hfwb.errors import SettingError, TFHFWBError
 from tf_hfwb.settings import LogModel, Settings, Watch
 
+pytestmark = pytest.mark.core
+
 
 def test_defaults():
     assert Settings.resolve({}) == Settings("huggingface", LogModel.FALSE, Watch.FALSE, False, None)

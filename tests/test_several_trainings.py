@@ -7,10 +7,12 @@ import pathlib
 
 import pytest
 import wandb
-from helpers import KERASES, classifier, eval_rows, finish, history, nightly, records, samples, train_rows
+from helpers import KERASES, classifier, eval_rows, finish, history, needs, nightly, records, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable, WandbMetricsLogger, WandbModelCheckpoint, restore
 from tf_hfwb.tracking.run_history import run_folders
+
+pytestmark = pytest.mark.core
 
 DATA = samples(16)
 STEP = "train/global_step"
@@ -162,6 +164,7 @@ def test_trials_of_trainers_have_their_own_rows_models_and_ends(kind, monkeypatc
     assert evaluated == [[0, 4, 4], [0], [0, 4]]
 
 
+@needs("transformers")
 def test_a_second_trainer_of_the_same_model_goes_on_and_a_fresh_start_does_not():
     model = classifier("keras")
     TFTrainer(model, arguments("one"), train_dataset=DATA).train()
@@ -266,6 +269,7 @@ def test_a_run_that_failed_is_not_resumed_by_another_training_of_the_process(mon
     assert [facts_of(run)[2] for run in (first, second)] == [[1], [0]]
 
 
+@needs("transformers")
 def test_a_trial_does_not_resume_the_one_that_failed_before_it(monkeypatch):
     monkeypatch.setenv("WANDB_RESUME", "auto")
     trainer = TFTrainer(classifier("keras"), arguments("a"), train_dataset=DATA, callbacks=[failing("keras")])

@@ -9,6 +9,8 @@ import pytest
 from tf_hfwb.data.arrow_columns import ColumnLayout
 from tf_hfwb.data.stored_rows import StoredRows
 
+pytestmark = pytest.mark.core
+
 COLUMNS = {
     "integers": ([[n] for n in range(9)], pa.list_(pa.uint8())),
     "scalars": (list(range(9)), pa.int16()),

@@ -20,6 +20,8 @@ from tf_hfwb.cli.row_choice import parse_condition, sort_rows
 from tf_hfwb.cli.table_formats import write_csv, write_json, write_markdown
 from tf_hfwb.errors import SettingError
 
+pytestmark = pytest.mark.core
+
 NASTY = "a\x1b[31mb [bold]c[/bold] <b>d</b> | *e*\nf"
 COLUMNS = ("text", "loss", "correct", "a > b")
 ROWS = [

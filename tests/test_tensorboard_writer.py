@@ -22,6 +22,8 @@ from tf_hfwb.dashboards.markdown_tables import MAX_ROWS, markdown_table
 from tf_hfwb.dashboards.tensorboard_writer import TensorBoardWriter
 from tf_hfwb.errors import SettingError
 
+pytestmark = pytest.mark.core
+
 
 def rows(*steps: int, name: str = "train/loss") -> list[Row]:
     return [Row(step, 1000.0 + step, {name: step / 10}) for step in steps]

@@ -16,6 +16,8 @@ from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, open_tracker
 from tf_hfwb.tracking.credentials import has_credentials
 
+pytestmark = pytest.mark.core
+
 FIT = """
 import sys
 from helpers import classifier, samples

@@ -19,6 +19,8 @@ from tf_hfwb.dashboards.entry_writer import Training
 from tf_hfwb.dashboards.log_entries import Configuration, Histogram, MachineUse, Picture, Row, TableRows, Totals
 from tf_hfwb.dashboards.trackio_writer import TrackioWriter
 
+pytestmark = pytest.mark.core
+
 trackio = pytest.importorskip("trackio")
 
 

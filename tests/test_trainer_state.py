@@ -12,7 +12,7 @@ import re
 import fuzzing
 import numpy as np
 import pytest
-from helpers import classifier, samples
+from helpers import classifier, needs, samples
 
 from tf_hfwb import EarlyStopping, WandbMetricsLogger, WandbModelCheckpoint, restore
 from tf_hfwb.checkpoint.store import Checkpoint, Store
@@ -21,6 +21,8 @@ from tf_hfwb.errors import CorruptCheckpointError, StateMismatchError
 from tf_hfwb.resume.checkpoint_listing import checkpoints
 from tf_hfwb.resume.checkpoint_participants import STATE_CHECKS
 from tf_hfwb.resume.trainer_state import FACTS, TrainerState
+
+pytestmark = pytest.mark.core
 
 SUMS = {"total": 1.5, "batches": 3, "samples": 12}
 MOMENT = {"step": 2, "epoch": 0.5, "seconds": 0.25}
@@ -198,6 +200,7 @@ def strict(text: str):
     return json.loads(text, parse_constant=refuse)
 
 
+@needs("tf_keras")
 def test_nan_and_infinity_are_written_as_json_and_read_as_numbers():
     model = classifier("tf_keras", learning_rate=float("inf"))
     data = samples(12)
@@ -225,6 +228,7 @@ def test_nan_and_infinity_are_written_as_json_and_read_as_numbers():
     assert resumed["log_history"][: len(rows) // 2] == strict(text)["log_history"]
 
 
+@needs("tf_keras")
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -22,6 +22,8 @@ from tf_hfwb.keras_compat.model_files.transformers_files import TransformersFile
 from tf_hfwb.keras_compat.safe_loading.archive_safety import check_archive, weights_of_archive
 from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
 
+pytestmark = pytest.mark.core
+
 SECRET = np.arange(4, dtype=np.float32)
 
 

@@ -16,6 +16,8 @@ from tf_hfwb.tracking.run_history import inspect_commands, is_whole, rows_in
 from tf_hfwb.tracking.run_tables import GrowingTable
 from tf_hfwb.tracking.user_runs import attach
 
+pytestmark = pytest.mark.core
+
 FOLDER = pathlib.Path(tf_hfwb.tracking.__file__).parent
 INTERNAL_MODULES = ("wandb.sdk", "wandb.proto", "wandb.util", "wandb.apis")
 NAMES = {name: value for name, value in vars(wandb_private).items() if isinstance(value, wandb_private.PrivateName)}

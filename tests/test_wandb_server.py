@@ -15,6 +15,8 @@ import wandb
 from helpers import python
 from wandb_server import Collection, WandbServer
 
+pytestmark = pytest.mark.core
+
 
 def begin(**options):
     return wandb.init(project="trials", id="first", **options)

@@ -6,6 +6,8 @@ import pytest
 
 from tf_hfwb.checkpoint.writing_pace import WritingPace
 
+pytestmark = pytest.mark.core
+
 CHUNK = 4 << 20
 
 

@@ -110,12 +110,11 @@ def export_for_serving(
     """
     started = time.monotonic()
     check_packages("export_for_serving", "tensorflow", extra="tf_hfwb[tensorflow]")
+    _check_texts(sample_texts)
     directory = pathlib.Path(directory).expanduser()
     check_version(directory, version)
-    _check_texts(sample_texts)
     _check_artifact(artifact_name, aliases, link_to_registry)
-    max_length = _check_length("max_length", max_length, minimum=1)
-    max_new_tokens = _check_length("max_new_tokens", max_new_tokens, minimum=0)
+    max_length, max_new_tokens = _check_lengths(max_length, max_new_tokens)
     with checker() as other_process:
         model, tokenizer = load_source(
             model_or_artifact_or_dir, processing_class, safe_mode=safe_mode, custom_objects=custom_objects
@@ -145,9 +144,13 @@ def export_for_serving(
     return draft.published
 
 
-def _check_length(name: str, value: Any, *, minimum: int) -> int | None:
-    expected = f"a whole number from {minimum}, or None"
-    return None if value is None else check_whole_number(name, value, minimum=minimum, expected=expected)
+def _check_lengths(max_length: Any, max_new_tokens: Any) -> tuple[int | None, ...]:
+    return tuple(
+        None
+        if value is None
+        else check_whole_number(name, value, minimum=minimum, expected=f"a whole number from {minimum}, or None")
+        for name, value, minimum in (("max_length", max_length, 1), ("max_new_tokens", max_new_tokens, 0))
+    )
 
 
 def _save(

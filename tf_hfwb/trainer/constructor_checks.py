@@ -10,6 +10,7 @@ from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.keras_compat import Host
 from tf_hfwb.keras_compat.common_private import compile_arguments
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.validation.installed_packages import check_packages
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -20,8 +21,10 @@ def check_given(
     """Refuse arguments of the constructor that cannot be used; each is what was given under its name.
 
     Raises:
+        MissingPackageError: transformers is not installed, whose callbacks and results a trainer has.
         SettingError: One cannot be used, or ``model`` and ``model_init`` are both given, or neither is.
     """
+    check_packages("TFTrainer", "transformers", extra="transformers")
     _refuse_tb_writer(tb_writer)
     _refuse_optimizer_class(optimizer_cls_and_kwargs)
     _check_args_class(args)

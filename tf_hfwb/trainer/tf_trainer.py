@@ -62,7 +62,6 @@ from tf_hfwb.trainer.training_resume import (
 )
 from tf_hfwb.trainer.weight_building import build_weights
 from tf_hfwb.trainer.worker_facts import worker_facts
-from tf_hfwb.validation.installed_packages import check_packages
 
 if TYPE_CHECKING:
     from transformers.trainer_utils import TrainOutput
@@ -145,7 +144,6 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
         tokenizer: Any = None,
         tb_writer: Any = None,
     ) -> None:
-        check_packages("TFTrainer", "transformers", extra="transformers")
         refuse_overridden(type(self), TFTrainer)
         attributes_of_subclass = set(vars(self))
         check_given(model, model_init, args, data_collator, optimizer_cls_and_kwargs, tb_writer)

@@ -1,23 +1,17 @@
-"""The checks of ``run.sh``, each in a process of its own, since TensorFlow keeps what a process has set up of a GPU.
+"""The checks of ``run.sh`` for TensorFlow, each in a process of its own, since that keeps what was set up of a GPU.
 
-python tests/gpu/gpu_checks.py                # all of them, and a table
-python tests/gpu/gpu_checks.py --rehearse     # on the CPU with a small model: only to see that they run
+python tests/gpu/tensorflow_checks.py                # all of them, and a table
+python tests/gpu/tensorflow_checks.py --rehearse     # on the CPU with a small model: only to see that they run
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import os
-import pathlib
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 os.environ["WANDB_MODE"] = "offline"
@@ -25,27 +19,7 @@ os.environ["WANDB_SILENT"] = "true"
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 import numpy as np
-
-SECONDS = 240  # That a check may take.
-MIB = 2**20
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What a value must not exceed.
-
-    Attributes:
-        name: The value's.
-        most: The bound.
-        unit: Of both.
-        why: Where the bound comes from.
-    """
-
-    name: str
-    most: float
-    unit: str
-    why: str
-
+from check_suite import Bound, Suite, off
 
 BOUNDS = {
     "snapshot memory": [
@@ -228,13 +202,6 @@ def check_xla(load: Workload) -> list[float]:
     return [off(load.losses(20, xla=True), load.losses(20))]
 
 
-def off(found: np.ndarray, expected: np.ndarray) -> float:
-    """How far the means are from each other; infinitely where a loss is no number or some are missing."""
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        return float("inf")
-    return float(abs(found.mean() - expected.mean()) / expected.mean())
-
-
 CHECKS: dict[str, Callable[[Workload], list[float]]] = {
     "snapshot memory": check_snapshot_memory,
     "stall of a save": check_stall,
@@ -246,77 +213,19 @@ CHECKS: dict[str, Callable[[Workload], list[float]]] = {
 }
 
 
-def names_of_gpus() -> list[str]:
-    """The GPUs that TensorFlow can use, as another process sees them."""
-    program = (
-        "import json, tensorflow as tf\n"
-        "found = [tf.config.experimental.get_device_details(one).get('device_name', one.name)\n"
-        "         for one in tf.config.list_physical_devices('GPU')]\n"
-        "print(json.dumps(found))"
-    )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    if ended.returncode:
-        sys.exit(f"TensorFlow cannot be asked for its GPUs:\n{ended.stderr}")
-    return json.loads(ended.stdout.splitlines()[-1])
-
-
-def run_check(name: str, *, rehearse: bool) -> list[float] | str:
-    """What a check has found, in a process of its own; or why it has found nothing."""
-    command = [sys.executable, __file__, "--only", name, *(["--rehearse"] if rehearse else [])]
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            return f"not done after {SECONDS} s"
-    if ended.returncode:
-        return (ended.stderr.strip().splitlines() or ["no message"])[-1][:200]
-    return json.loads(ended.stdout.splitlines()[-1])
-
-
-def table_of(found: dict[str, list[float] | str]) -> tuple[list[str], bool]:
-    """The lines of the table, and whether every value is within its bound."""
-    lines, is_good = [f"{'check':18}{'value':28}{'found':>10}{'at most':>10}  unit"], True
-    for name, values in found.items():
-        if isinstance(values, str):
-            lines.append(f"{name:18}FAILED: {values}")
-            is_good = False
-            continue
-        for bound, value in zip(BOUNDS[name], values, strict=True):
-            is_within = value <= bound.most  # NaN is not.
-            is_good = is_good and is_within
-            end = "" if is_within else f"  OUT OF BOUNDS ({bound.why})"
-            lines.append(f"{name:18}{bound.name:28}{value:10.3f}{bound.most:10.3f}  {bound.unit}{end}")
-    return lines, is_good
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rehearse", action="store_true", help="on the CPU, with a small model; judges nothing")
-    parser.add_argument("--only", choices=CHECKS, help="one check, which prints what it has found")
-    arguments = parser.parse_args()
-    if arguments.rehearse:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    if arguments.only:
-        sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
-        print(json.dumps(CHECKS[arguments.only](Workload(small=arguments.rehearse))))
-        return 0
-    gpus = names_of_gpus()
-    if not gpus and not arguments.rehearse:
-        print("There is no GPU here that TensorFlow can use. Nothing was checked, and nothing is claimed.")
-        return 0
-    print("A rehearsal on the CPU, which judges nothing" if arguments.rehearse else f"On {', '.join(gpus)}", flush=True)
-    found = {}
-    for name in CHECKS:
-        began = time.perf_counter()
-        found[name] = run_check(name, rehearse=arguments.rehearse)
-        print(f"  {name}: {time.perf_counter() - began:.0f} s", flush=True)
-    lines, is_good = table_of(found)
-    print(*lines, sep="\n")
-    if arguments.rehearse:
-        return int(any(isinstance(values, str) for values in found.values()))
-    print("All values are within their bounds." if is_good else "Not all values are within their bounds.")
-    return int(not is_good)
-
+SUITE = Suite(
+    framework="TensorFlow",
+    script=__file__,
+    program="""
+import json, tensorflow as tf
+found = [tf.config.experimental.get_device_details(one).get("device_name", one.name)
+         for one in tf.config.list_physical_devices("GPU")]
+print(json.dumps(found))
+""",
+    load=Workload,
+    checks=CHECKS,
+    bounds=BOUNDS,
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(SUITE.main())
