@@ -1,8 +1,8 @@
-"""A training of a Keras 3 model on PyTorch, in a process of its own, that can be killed and resumed.
+"""A training of a Keras 3 model on PyTorch that can be interrupted and resumed, also as a process of its own.
 
-    python torch_training.py DIRECTORY DATA KILL_AT|- [resume]
+    python torch_training.py DIRECTORY KIND [kill | resume]
 
-It prints the digests of all that a training changes when it has ended.
+A process prints the digest of all that a training changes.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ import keras
 import numpy as np
 import torch
 
-from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint, restore
+from tf_hfwb import WandbModelCheckpoint, restore
+
+INTERRUPTED_AT = 14
+SAVE_FREQ = 3
 
 
-class KillAt(keras.callbacks.Callback):
-    """Kills the process in the middle of an epoch, when a checkpoint of a step before is complete."""
+class InterruptAt(keras.callbacks.Callback):
+    """Interrupts a training in the middle of an epoch, between two checkpoints."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, interrupt) -> None:
         super().__init__()
-        self.step, self.batches = step, 0
+        self.interrupt, self.batches = interrupt, 0
 
     def on_train_batch_end(self, batch, logs=None):
         self.batches += 1
-        if self.batches == self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.batches == INTERRUPTED_AT:
+            self.interrupt()
 
 
 def model_of() -> keras.Model:
@@ -55,42 +58,59 @@ def model_of() -> keras.Model:
     return model
 
 
-def data_of(kind: str) -> tuple[dict, dict]:
-    """The data of ``fit``, and further arguments."""
+def data_of(kind: str) -> dict:
+    """Arguments of ``fit``."""
     random = np.random.default_rng(0)
     x = random.normal(size=(41, 4)).astype("float32")
     y = np.argmax(x[:, :3], axis=1)
+    arrays = {"x": x, "y": y, "batch_size": 4}
     match kind:
         case "arrays":
-            return {"x": x, "y": y, "batch_size": 4}, {"shuffle": False}
+            return {**arrays, "shuffle": False}
         case "shuffled":
-            return {"x": x, "y": y, "batch_size": 4}, {}
+            return arrays
         case "short_epochs":
-            return {"x": x, "y": y, "batch_size": 4}, {"steps_per_epoch": 7}
+            return {**arrays, "steps_per_epoch": 6}
         case "validated":
-            return {"x": x, "y": y, "batch_size": 4}, {"validation_split": 0.3}
+            return {**arrays, "validation_split": 0.3}
         case "loader":
             dataset = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
-            return {"x": torch.utils.data.DataLoader(dataset, batch_size=4, shuffle=True)}, {}
+            return {"x": torch.utils.data.DataLoader(dataset, batch_size=4, shuffle=True)}
     raise ValueError(kind)
 
 
-def main(directory: str, kind: str, kill_at: str, resume: bool) -> None:
+def train(directory: str, kind: str, *, resume: bool = False, interrupt=None, save_freq=SAVE_FREQ, epochs=3):
+    """Train to the end or until it is interrupted; returns the model and the history."""
     model = model_of()
     if resume:
-        print("resumed at", restore(model, directory))
-    data, more = data_of(kind)
-    saver = WandbModelCheckpoint(directory, save_freq=3)
-    callbacks = [WandbMetricsLogger(log_freq=1), saver]
-    if kill_at != "-":
-        callbacks.append(KillAt(int(kill_at)))
-    history = model.fit(**data, **more, epochs=3, callbacks=callbacks, verbose=0)
+        position = restore(model, directory)
+        if interrupt is None and save_freq == SAVE_FREQ:
+            assert position.batch, "The test is of a resumption in the middle of an epoch."
+    callbacks = [WandbModelCheckpoint(directory, save_freq=save_freq)]
+    if interrupt is not None:
+        callbacks.append(InterruptAt(interrupt))
+    history = model.fit(**data_of(kind), epochs=epochs, callbacks=callbacks, verbose=0)
+    return model, history.history
+
+
+def state_of(model: keras.Model) -> dict[str, np.ndarray]:
+    """All that a training changes."""
     variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
-    for variable in variables:
-        print(variable.path.split("/")[-1], hashlib.sha256(np.array(variable).tobytes()).hexdigest()[:12])
-    print({name: values[-1] for name, values in history.history.items()})
-    print(hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()[:12])
+    values = {
+        f"{place} {v.path.split('/')[-1]}": keras.ops.convert_to_numpy(v.value) for place, v in enumerate(variables)
+    }
+    return {**values, "generator": torch.get_rng_state().numpy()}
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(directory: str, kind: str, what: str = "") -> None:
+    model, history = train(directory, kind, resume=what == "resume", interrupt=kill if what == "kill" else None)
+    digest = hashlib.sha256(b"".join(value.tobytes() for value in state_of(model).values())).hexdigest()
+    print(digest, {name: values[-1] for name, values in history.items()})
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], resume="resume" in sys.argv[4:])
+    main(*sys.argv[1:])

@@ -6,7 +6,7 @@ A model:
   the same.
 * ``host_base.py``: what callbacks need to know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers;
   ``keras3_tensorflow_host.py``, ``keras3_jax_host.py``, ``keras3_torch_host.py``: what differs between the backends of
-  Keras 3;
+  Keras 3; ``tensorflow_settings.py``: how TensorFlow computes;
   ``host_lookup.py``: which of them it is.
 * ``learning_rates.py``: its learning rate, a constant or a schedule.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
@@ -22,8 +22,8 @@ Its training:
 * ``callback_base.py``: the callback base class that both accept; ``scalar_values.py``: numbers that hooks are handed.
 * ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``, ``torch_loss_recorder.py``: the loss
   of every step, recorded within it; ``torch_data_passes.py``: the data of a ``fit`` on PyTorch, and the random numbers
-  of each pass over them; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is called
-  around each execution of the train function.
+  of each pass over them; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is
+  called around each execution of the train function.
 * ``replica_shares.py``: replicas count as their samples do.
 * ``accumulation/``: the gradients of several batches, of which one update is made.
 * ``optimizers/``: optimizers that update weights as PyTorch's do.
@@ -61,7 +61,7 @@ from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver, d
 from tf_hfwb.keras_compat.gradients.histogram_bins import Distribution, distribution_of_array
 from tf_hfwb.keras_compat.host_base import Host
 from tf_hfwb.keras_compat.host_lookup import NotAKerasModelError, host_of
-from tf_hfwb.keras_compat.keras_export import export_plain, structure_of_inputs
+from tf_hfwb.keras_compat.keras_export import check_exportable, export_plain, structure_of_inputs
 from tf_hfwb.keras_compat.label_smoothing import can_smooth_labels, smooth_labels
 from tf_hfwb.keras_compat.loss_functions.default_loss import outputs_and_labels, own_loss
 from tf_hfwb.keras_compat.loss_functions.loss_function import loss_step_of
@@ -102,6 +102,7 @@ __all__ = [
     "Callback",
     "call_arguments",
     "can_return_loss",
+    "check_exportable",
     "is_evaluating",
     "is_auto_class",
     "is_model_class",

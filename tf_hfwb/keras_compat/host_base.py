@@ -240,11 +240,25 @@ class Host(LearningRates):
 
     # -- the state of a training ---------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     def make_deterministic(self) -> None:
         """Let the backend compute the same bits every time."""
-        import tensorflow as tf
 
-        tf.config.experimental.enable_op_determinism()
+    def check_settings(self, *, use_cpu: bool, tf32: bool | None, xla: bool) -> None:
+        """Refuse settings that the backend takes at its start only, or does not have.
+
+        Args:
+            use_cpu: Whether to compute on the CPU.
+            tf32: Whether GPUs may multiply float32 as TensorFloat-32; None where it does not matter.
+            xla: Whether XLA is to compile the steps.
+
+        Raises:
+            SettingError: One of them cannot be obeyed now.
+        """
+
+    @abc.abstractmethod
+    def checks_of_numbers(self) -> AbstractContextManager[None]:
+        """Stop a training within this context at the first NaN, by an error of the backend."""
 
     @abc.abstractmethod
     def keep_random_state(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, cast
 
 import numpy as np
 
+from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation
@@ -19,6 +22,8 @@ from tf_hfwb.keras_compat.learning_rates import innermost
 from tf_hfwb.keras_compat.loss_functions.jax_loss_step import JAXLossStep
 from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossStep
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
+
+_DETERMINISM = "--xla_gpu_deterministic_ops=true"
 
 
 class Keras3JAXHost(Keras3Host):
@@ -36,6 +41,35 @@ class Keras3JAXHost(Keras3Host):
 
     def observe_gradients(self) -> GradientObserver | None:
         return attach_on_jax(self.model, innermost(self.model.optimizer))
+
+    def make_deterministic(self) -> None:
+        """On CPUs XLA is so by itself, and what it does on others is told to it when JAX starts."""
+        import jax
+
+        if jax.default_backend() != "cpu" and _DETERMINISM not in os.environ.get("XLA_FLAGS", ""):
+            raise SettingError(
+                "full_determinism",
+                True,
+                expected=f"False on JAX, where XLA_FLAGS does not have {_DETERMINISM}",
+                advice=f"Set XLA_FLAGS={_DETERMINISM} before the start.",
+            )
+
+    def check_settings(self, *, use_cpu: bool, tf32: bool | None, xla: bool) -> None:
+        import jax
+
+        if use_cpu and jax.default_backend() != "cpu":
+            raise SettingError(
+                "use_cpu", True, expected="False on JAX", advice="Set JAX_PLATFORMS=cpu before the start."
+            )
+        if tf32 is not None:
+            raise SettingError(
+                "tf32", tf32, expected="None on JAX", advice="Set JAX_DEFAULT_MATMUL_PRECISION before the start."
+            )
+
+    def checks_of_numbers(self) -> AbstractContextManager[None]:
+        import jax
+
+        return cast("AbstractContextManager[None]", jax.debug_nans(True))
 
     @property
     def carries_state(self) -> bool:

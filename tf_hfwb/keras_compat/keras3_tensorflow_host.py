@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from tf_hfwb.keras_compat import keras3_private
+from tf_hfwb.keras_compat import keras3_private, tensorflow_settings
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation
 from tf_hfwb.keras_compat.accumulation.tensorflow_accumulation import TensorFlowAccumulation
@@ -48,6 +48,12 @@ class Keras3TensorFlowHost(Keras3Host):
     @property
     def _recorder_class(self) -> Callable[[Any, int, Callable[[], Any] | None], StepRecorder]:
         return TensorFlowRecorder
+
+    def make_deterministic(self) -> None:
+        tensorflow_settings.make_deterministic()
+
+    def checks_of_numbers(self) -> AbstractContextManager[None]:
+        return tensorflow_settings.checks_of_numbers(self.model)
 
     def observe_gradients(self) -> GradientObserver | None:
         if self.num_replicas > 1 and not (self._is_mirrored and self.model.built):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, cast
 
 import numpy as np
 
+from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation
 from tf_hfwb.keras_compat.accumulation.torch_accumulation import TorchAccumulation
@@ -39,6 +42,41 @@ class Keras3TorchHost(Keras3Host):
 
     def observe_gradients(self) -> GradientObserver | None:
         return attach_on_torch(self.model, innermost(self.model.optimizer))
+
+    def make_deterministic(self) -> None:
+        import torch
+
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA looks at it when it starts.
+        torch.use_deterministic_algorithms(True)
+
+    def check_settings(self, *, use_cpu: bool, tf32: bool | None, xla: bool) -> None:
+        device = self.keras.ops.zeros(()).device.type
+        if use_cpu and device != "cpu":
+            raise SettingError(
+                "use_cpu",
+                True,
+                expected=f"False on PyTorch, where Keras computes on {device}",
+                advice="Set KERAS_TORCH_DEVICE=cpu before the start.",
+            )
+        if tf32 is not None:
+            raise SettingError(
+                "tf32",
+                tf32,
+                expected="None on PyTorch",
+                advice="Call torch.set_float32_matmul_precision('high') or ('highest') before.",
+            )
+        if xla:
+            raise SettingError(
+                "xla",
+                True,
+                expected="False on PyTorch, which XLA does not compile",
+                advice="Leave it out; model.compile(jit_compile=True) lets torch.compile make the steps.",
+            )
+
+    def checks_of_numbers(self) -> AbstractContextManager[None]:
+        import torch
+
+        return cast("AbstractContextManager[None]", torch.autograd.detect_anomaly(check_nan=True))
 
     @property
     def _start_seam(self) -> Seam:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import export_plain, plain_to_float32, structure_of_inputs
+from tf_hfwb.keras_compat import check_exportable, export_plain, plain_to_float32, structure_of_inputs
 from tf_hfwb.serving.export_check import Example
 
 _ROWS = 3
@@ -35,6 +35,7 @@ class PlainServable:
     def __init__(self, model: Any) -> None:
         import tensorflow as tf
 
+        check_exportable(model)
         if not getattr(model, "inputs", None):
             raise SettingError(
                 "model",
