@@ -9,7 +9,7 @@ network it starts from a preset:
         --train_file reviews.csv --text_column_names review --label_column_name stars
 
 What to look at: in the W&B run (in ./wandb) train/loss and eval/loss over train/global_step, and in the summary
-early_stopping/best_step; the table sample_predictions, in which the texts are readable although the model sees numbers.
+early_stopping/best_step; the table sample_predictions, with the texts as they are: the model brings its preprocessor.
 The checkpoint of the best epoch is below keras_hub_classification; the last lines load the model from there, and it
 gives the accuracy that it had in the training. The data flags are those of text_classification.py.
 """
@@ -60,8 +60,8 @@ def run(data_args: DataTrainingArguments, args: FitArguments) -> None:
     texts = load_texts(data_args, ["train", "validation"])
     names = texts["train"].names or []
     print(f"train: {len(texts['train'])} texts, validation: {len(texts['validation'])}; {len(names)} labels")
-    model, preprocessor = build(args, texts["train"], data_args.max_seq_length)
-    arrays = {name: numbers_of(some, preprocessor, names) for name, some in texts.items()}
+    model = build(args, texts["train"], data_args.max_seq_length)
+    arrays = {name: arrays_of(some, names) for name, some in texts.items()}
 
     # KerasHub's fit does not shuffle arrays; this does, before each epoch.
     batches = training_batches(arrays["train"], args.batch_size, model=model, seed=args.seed)
@@ -74,11 +74,7 @@ def run(data_args: DataTrainingArguments, args: FitArguments) -> None:
         verbose=2,
         callbacks=[
             WandbMetricsLogger(log_freq=5),
-            WandbEvalTable(
-                arrays["validation"],
-                num_samples=40,
-                rows=lambda *batch: readable(*batch, preprocessor.tokenizer, names),
-            ),
+            WandbEvalTable(arrays["validation"], num_samples=40, class_names=names),
             stopping,
             WandbModelCheckpoint(args.output_dir, monitor="val_loss", save_best_only=True),
         ],
@@ -96,8 +92,8 @@ def run(data_args: DataTrainingArguments, args: FitArguments) -> None:
     )
 
 
-def build(args: FitArguments, train: Texts, max_length: int) -> tuple[Any, Any]:
-    """A compiled classifier that takes numbers, and what makes numbers of texts."""
+def build(args: FitArguments, train: Texts, max_length: int) -> Any:
+    """A compiled classifier that takes texts."""
     try:
         with quiet_import():
             import keras
@@ -110,7 +106,7 @@ def build(args: FitArguments, train: Texts, max_length: int) -> tuple[Any, Any]:
     classes = len(train.names or ())
     if args.preset:
         preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(args.preset, sequence_length=max_length)
-        model = keras_hub.models.TextClassifier.from_preset(args.preset, num_classes=classes, preprocessor=None)
+        model = keras_hub.models.TextClassifier.from_preset(args.preset, num_classes=classes, preprocessor=preprocessor)
     else:
         pieces = fit_tokenizer(text for row in train.rows for text in row).get_vocab()
         tokenizer = keras_hub.models.BertTokenizer(sorted(pieces, key=pieces.get), lowercase=True)
@@ -123,39 +119,21 @@ def build(args: FitArguments, train: Texts, max_length: int) -> tuple[Any, Any]:
             intermediate_dim=256,
             max_sequence_length=max_length,
         )
-        model = keras_hub.models.BertTextClassifier(backbone, num_classes=classes)
+        model = keras_hub.models.BertTextClassifier(backbone, num_classes=classes, preprocessor=preprocessor)
     model.compile(
         optimizer=keras.optimizers.Adam(args.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    return model, preprocessor
+    return model
 
 
-def numbers_of(texts: Texts, preprocessor: Any, names: Sequence[str]) -> tuple[dict[str, Any], Any]:
-    """The model's inputs, as arrays by name, and the numbers of the labels."""
+def arrays_of(texts: Texts, names: Sequence[str]) -> tuple[Any, Any]:
+    """The texts themselves, which the model's own preprocessor turns into numbers, and the numbers of the labels."""
     import numpy as np
 
-    inputs = preprocessor([text for (text,) in texts.rows])
     numbers = {name: number for number, name in enumerate(names)}
-    return {name: np.asarray(values) for name, values in inputs.items()}, np.array(texts.label_ids(numbers))
-
-
-def readable(inputs: Any, labels: Any, logits: Any, tokenizer: Any, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of the table: texts and words in place of numbers."""
-    import numpy as np
-
-    guesses = np.asarray(logits).argmax(axis=-1)
-    texts = tokenizer.detokenize(np.asarray(inputs["token_ids"]))
-    return [
-        {
-            "text": str(text),
-            "label": names[int(label)],
-            "prediction": names[int(guess)],
-            "correct": bool(label == guess),
-        }
-        for text, label, guess in zip(texts, labels, guesses, strict=True)
-    ]
+    return np.array([text for (text,) in texts.rows]), np.array(texts.label_ids(numbers))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

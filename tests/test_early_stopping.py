@@ -29,6 +29,8 @@ from tf_hfwb import (
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.errors import SettingError
 
+pytestmark = pytest.mark.keras3
+
 NAN, INF = math.nan, math.inf
 STEPS = 3  # Of an epoch.
 

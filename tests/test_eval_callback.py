@@ -15,6 +15,8 @@ from helpers import finish, nightly, records
 from tf_hfwb import WandbEvalCallback, WandbMetricsLogger
 from tf_hfwb.errors import SettingError
 
+pytestmark = pytest.mark.keras3
+
 
 class WandbClfEvalCallback(WandbEvalCallback):
     def __init__(self, validation_data, data_table_columns, pred_table_columns, num_samples=100):

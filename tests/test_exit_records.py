@@ -16,6 +16,8 @@ from tf_hfwb.errors import SettingError
 from tf_hfwb.fit.fit_session import running_session
 from tf_hfwb.fit.signals import is_watched
 
+pytestmark = pytest.mark.keras3
+
 # A signal in a step, or when the last epoch has ended.
 TRAINING = """
 import importlib, os, signal, sys

@@ -13,6 +13,8 @@ from helpers import KERASES
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 
+pytestmark = pytest.mark.keras3
+
 NAN, INF = float("nan"), float("inf")
 
 

@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import tiny
-from helpers import KERASES, finish, history, nightly, samples, train_rows
+from helpers import KERASES, finish, history, needs, nightly, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.errors import SettingError
@@ -19,6 +19,8 @@ from tf_hfwb.keras_compat import host_of
 from tf_hfwb.trainer.arguments import argument_values
 from tf_hfwb.trainer.arguments.schedule_options import options_of_schedule
 from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
+
+pytestmark = pytest.mark.keras3
 
 PEAK = 3e-4
 CASES = [
@@ -127,6 +129,7 @@ def test_every_schedule_follows_its_formula(package):
             )
 
 
+@needs("tf_keras")
 def test_inverse_sqrt_has_a_timescale_of_its_own():
     """transformers' function takes it, and its Trainer drops it."""
     rates = rates_of(host_of(tiny.functional("tf_keras")), "inverse_sqrt", {"timescale": 50}, 4, 20)
@@ -176,6 +179,7 @@ def with_pytorch(script: str, *values):
     return json.loads(finished.stdout)
 
 
+@needs("tf_keras")
 def test_every_schedule_is_that_of_transformers():
     host = host_of(tiny.functional("tf_keras"))
     # transformers takes no options for inverse_sqrt, whose timescale is then the warm-up.
@@ -293,6 +297,7 @@ def test_a_plateau_needs_a_rate_that_can_be_changed(package):
         own.train()
 
 
+@needs("tf_keras")
 def test_the_linear_schedule_has_the_power_of_the_former_tf_trainer():
     """transformers' TFTrainer had a PolynomialDecay to 0 with ``poly_power``, which was linear by default."""
     args = TFTrainingArguments(poly_power=2.0)
@@ -388,6 +393,7 @@ def test_what_a_schedule_cannot_use_is_refused(values, message):
     assert str(error.value).startswith(message)
 
 
+@needs("tf_keras")
 @pytest.mark.parametrize("kind", ["constant", "reduce_lr_on_plateau"])
 def test_a_warm_up_without_effect_is_named(kind, caplog):
     host = host_of(tiny.functional("tf_keras"))

@@ -8,9 +8,11 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import KERASES, finish, history, train_rows
+from helpers import KERASES, finish, history, needs, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
+
+pytestmark = pytest.mark.keras3
 
 LOSSES = [1.0, 2.0, math.nan, 4.0, math.inf, math.nan, -math.inf, 8.0, 9.0]
 
@@ -50,6 +52,7 @@ def test_without_the_filter_they_stay_where_they_are(package):
     assert math.isnan(total)
 
 
+@needs("tf_keras")
 @pytest.mark.parametrize("stop", [3, 5])
 def test_they_are_left_out_after_a_resume_too(stop):
     saved = {"save_strategy": "steps", "save_steps": stop, "output_dir": "out"}

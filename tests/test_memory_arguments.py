@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
-from helpers import KERASES, finish, history, nightly, samples, train_rows
+from helpers import KERASES, finish, history, needs, nightly, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.trainer.memory_metrics import MemoryMetrics
+
+pytestmark = pytest.mark.keras3
 
 MEGABYTE = 2**20
 
@@ -40,12 +42,14 @@ def test_metrics_of_memory(kind):
     assert predicted == {"test_mem_cpu_alloc_delta", "test_mem_cpu_peaked_delta"}
 
 
+@needs("tf_keras")
 def test_memory_is_not_measured_unless_asked_for():
     trainer = trainer_of(tiny.functional("tf_keras"), tiny.named(samples(12)))
     metrics = {**trainer.train().metrics, **trainer.evaluate()}
     assert not [name for name in metrics if "mem" in name]
 
 
+@needs("tf_keras")
 def test_what_stays_and_what_was_there_in_between():
     host = trainer_of(tiny.functional("tf_keras"), tiny.named(samples(12)))._host
     memory = MemoryMetrics(True, host)

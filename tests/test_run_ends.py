@@ -23,7 +23,7 @@ from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
 from tf_hfwb.tracking.run_history import is_whole, run_folders
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.keras3]
 
 STEP = "train/global_step"
 MAIN = "import sys; from tf_hfwb.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -13,6 +13,8 @@ from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.evaluation.tables.predicted_samples import PredictedSamples
 from tf_hfwb.keras_compat import host_of
 
+pytestmark = pytest.mark.keras3
+
 NAMES = ["no", "yes", "maybe"]
 ZEROS = np.zeros((2, 4), "float32")
 

@@ -56,7 +56,7 @@ def own_layers(keras):
     return {"Doubled": Doubled, "WithFile": WithFile}
 
 
-def model_of(kind: str, own, words=WORDS, bins=3, shift=0.0):
+def model_of(kind: str, own, words=WORDS, bins=3, shift=0.0, has_lora=False):
     """All layers that have more than weights, in one model with a nested one and a shared layer; compiled."""
     keras = importlib.import_module(kind)
     layers = keras.layers
@@ -101,7 +101,7 @@ def model_of(kind: str, own, words=WORDS, bins=3, shift=0.0):
         joined = layers.EinsumDense("ab,bc->ac", output_shape=4, bias_axes="c")(joined)
     logits = layers.Dense(3)(layers.Dropout(0.2)(file(joined)))
     model = keras.Model({"text": text, "number": number, "key": key}, logits)
-    if kind == "keras":
+    if has_lora:
         for layer in (model.layers[-1], dense, embedding, next(x for x in model.layers if "einsum" in x.name)):
             layer.enable_lora(2)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -150,13 +150,14 @@ def answers(model):
     return np.asarray(model({name: tf.constant(value) for name, value in INPUTS.items()}))
 
 
-@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
-def test_a_checkpoints_model_is_what_keras_would_save_and_training_goes_on_exactly(kind):
+@pytest.mark.parametrize(("kind", "has_lora"), [("keras", False), nightly("keras", True), nightly("tf_keras", False)])
+def test_a_checkpoints_model_is_what_keras_would_save_and_training_goes_on_exactly(kind, has_lora):
     own = own_layers(importlib.import_module(kind))
-    model = model_of(kind, own)
+    model = model_of(kind, own, has_lora=has_lora)
     model.fit(batches(), epochs=2, verbose=0, callbacks=[WandbModelCheckpoint("out", log_model="end")])
     model.save("stock.keras")
-    for directory in ("out/checkpoint-8", "out/model"):
+    np.testing.assert_array_equal(answers(load_model("out/checkpoint-8", custom_objects=own)), answers(model))
+    for directory in ("out/model",) if has_lora else ("out/checkpoint-8", "out/model"):
         files, arrays = same_archive(f"{directory}/model.keras", "stock.keras")
         assert any(name.startswith("assets/") and name.endswith("words.txt") for name in files)
         assert sum(name.endswith("vocabulary.txt") for name in files) == 7
@@ -164,18 +165,18 @@ def test_a_checkpoints_model_is_what_keras_would_save_and_training_goes_on_exact
         np.testing.assert_array_equal(answers(load_model(directory, custom_objects=own)), answers(model))
     assert load_source("out/model", custom_objects=own)[0].built
 
-    again = model_of(kind, own, shift=1.0)  # Normalization comes with the weights.
+    again = model_of(kind, own, shift=1.0, has_lora=has_lora)  # Normalization comes with the weights.
     again.predict(batches().take(1), verbose=0)
     assert restore(again, "out/checkpoint-4").step == 4
-    again.fit(batches(), epochs=2, verbose=0, callbacks=[WandbModelCheckpoint("again")])
+    again.fit(batches(), epochs=2, verbose=0, callbacks=[WandbModelCheckpoint("again", log_model="end")])
     np.testing.assert_array_equal(answers(again), answers(model))
     np.testing.assert_array_equal(again.predict(batches(), verbose=0), model.predict(batches(), verbose=0))
     again.save("stock.keras")
-    same_archive("again/checkpoint-8/model.keras", "stock.keras")
+    same_archive("again/model/model.keras", "stock.keras")
 
     for change in ({"words": ["blue", "green", "red"]}, {"bins": 4}):
         with pytest.raises(StateMismatchError, match=r"have learned .* is not what it was in .*Adapt the layers"):
-            restore(model_of(kind, own, **change), "out/checkpoint-8")
+            restore(model_of(kind, own, has_lora=has_lora, **change), "out/checkpoint-8")
 
 
 def classifier_of_words(kind: str, **lookup):

@@ -12,7 +12,7 @@ from helpers import KERASES, classifier, eval_rows, finish, history, needs, nigh
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable, WandbMetricsLogger, WandbModelCheckpoint, restore
 from tf_hfwb.tracking.run_history import run_folders
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.keras3]
 
 DATA = samples(16)
 STEP = "train/global_step"

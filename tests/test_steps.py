@@ -7,11 +7,13 @@ import importlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import KERASES, classifier, finish, history, nightly, samples, train_rows
+from helpers import KERASES, classifier, finish, history, needs, nightly, samples, train_rows
 
 from tf_hfwb import EarlyStopping, WandbMetricsLogger, WandbModelCheckpoint, WandbWatch, restore
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.trainer.training_length import whole_steps
+
+pytestmark = pytest.mark.keras3
 
 STEP = "train/global_step"
 
@@ -125,6 +127,7 @@ def test_several_optimizers(kind, caplog):
     assert caplog.text.count("its steps are the updates of g_optimizer") == 1
 
 
+@needs("tf_keras")
 @pytest.mark.parametrize(
     "optimizer", [tf.compat.v1.train.AdamOptimizer, nightly(tf.compat.v1.train.GradientDescentOptimizer)]
 )

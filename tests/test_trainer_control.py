@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import tiny
 import transformers
-from helpers import nightly, on_both, samples
+from helpers import needs, nightly, on_both, samples
 from trainer_events import Recorder, Reference, asking
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.errors import SettingError
+
+pytestmark = pytest.mark.keras3
 
 
 def named(number: int = 11):
@@ -409,6 +411,7 @@ def test_the_default_flow_has_no_effect():
     assert recorder.names().count("on_step_end") == 3
 
 
+@needs("tf_keras")
 def test_callbacks_that_cannot_work_are_refused_with_what_to_do(monkeypatch):
     from transformers.integrations import TensorBoardCallback, WandbCallback, integration_utils
 

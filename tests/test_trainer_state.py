@@ -22,7 +22,7 @@ from tf_hfwb.resume.checkpoint_listing import checkpoints
 from tf_hfwb.resume.checkpoint_participants import STATE_CHECKS
 from tf_hfwb.resume.trainer_state import FACTS, TrainerState
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.keras3]
 
 SUMS = {"total": 1.5, "batches": 3, "samples": 12}
 MOMENT = {"step": 2, "epoch": 0.5, "seconds": 0.25}

@@ -23,6 +23,8 @@ from tf_hfwb.trainer.progress.progress_line import Progress, bar_line
 from tf_hfwb.trainer.progress.progress_output import Medium, ProgressOutput
 from tf_hfwb.trainer.progress.step_pace import StepPace
 
+pytestmark = pytest.mark.keras3
+
 X, Y = samples(64)
 
 

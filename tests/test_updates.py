@@ -10,7 +10,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers import KERASES, python
+from helpers import KERASES, needs, python
 from updates_by_hand import (
     CASES,
     DECAYING,
@@ -29,6 +29,8 @@ from tf_hfwb.errors import SettingError, UnsupportedVersionError
 from tf_hfwb.keras_compat import keras3_private, tf_keras_private
 from tf_hfwb.keras_compat.optimizers.update_rule import one_minus_power
 from tf_hfwb.trainer.optimization.optimizer_names import OPTIMIZERS, REFUSED, parse_optimizer
+
+pytestmark = pytest.mark.keras3
 
 HERE = pathlib.Path(__file__).parent
 
@@ -179,6 +181,7 @@ def test_lamb_is_that_of_keras(package):
         np.testing.assert_allclose(found[name], np.asarray(variable), rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@needs("tf_keras")
 def test_every_optimizer_of_transformers_is_known():
     from transformers.training_args import OptimizerNames
 

@@ -263,6 +263,7 @@ class WandbModelCheckpoint(StepCallback):
         self._answer_signal()
         self._signals.stop()
         saver.warn_of_failures(self._num_failed)
+        saver.warn_of_changed_base()
         best = saver.load_best(self._session) if self._options.load_best_at_end else None
         if (self._writes or self._host.is_multi_worker) and saver.artifacts.are_wanted:
             saver.log_final(self._session, best)

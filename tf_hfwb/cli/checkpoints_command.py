@@ -73,10 +73,12 @@ def _table(listed: Sequence[Listed]) -> Table:
     table.add_column("epoch", justify="right")
     table.add_column("metrics")
     table.add_column("size", justify="right")
-    for name in ("aliases", "here", "on W&B"):
+    has_bases = any(checkpoint.base for checkpoint in listed)
+    for name in ("aliases", "here", "on W&B", *(["base"] if has_bases else [])):
         table.add_column(name, overflow="fold")
     for checkpoint in listed:
-        table.add_row(*map(_plain_text, _cells(checkpoint, has_one_artifact=len(artifacts) == 1)))
+        cells = _cells(checkpoint, has_one_artifact=len(artifacts) == 1)
+        table.add_row(*map(_plain_text, [*cells, *([checkpoint.base or ""] if has_bases else [])]))
     return table
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tf_hfwb.data.sample_source import Source
 from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+Array = npt.NDArray[Any]
 
 FINGERPRINTED_ROWS = 64
 
@@ -22,30 +26,54 @@ def array_source(data: Any) -> Source:
     Raises:
         DataError: Not arrays, or arrays whose first axes differ, are scalar or empty.
     """
-    import tensorflow as tf
-
     if isinstance(data, tuple) and not 1 <= len(data) <= 3:
         raise DataError(
             f"A tuple of {len(data)} was given. Expected (x,), (x, y) or (x, y, sample_weight). "
             f"Wrap several inputs of one model in a tuple or dict of their own: ((x1, x2), y)."
         )
     _check_structure(data)
-    # On a GPU machine the tensors would otherwise move to the GPU and back for every batch.
-    with tf.device("CPU:0"):
-        tensors = tf.nest.map_structure(_as_tensor, data)
-    flat = tf.nest.flatten(tensors)
-    sizes = {int(tensor.shape[0]) if tensor.shape.rank else 0 for tensor in flat}
+    arrays = _map(_as_array, data)
+    flat: list[Array] = []
+    _map(flat.append, arrays)
+    sizes = {len(array) if array.ndim else 0 for array in flat}
     if len(sizes) != 1 or 0 in sizes:
         raise DataError(
-            f"The arrays have the shapes {[tuple(tensor.shape) for tensor in flat]}. Expected one number of samples, "
+            f"The arrays have the shapes {[array.shape for array in flat]}. Expected one number of samples, "
             f"at least 1, as the first axis of each. Cut or reshape them."
         )
+    return Source(sizes.pop(), _fingerprint(flat), lambda: _numpy_gatherer(arrays), lambda: _graph_gatherer(arrays))
+
+
+def _numpy_gatherer(arrays: Any) -> Callable[[Array, int], Any]:
+    return lambda indices, step: _without_tuple_of_one(_map(lambda array: array[indices], arrays))
+
+
+def _graph_gatherer(arrays: Any) -> Callable[[tf.Tensor, tf.Tensor], Any]:
+    import tensorflow as tf
+
+    # On a GPU machine the tensors would otherwise move to the GPU and back for every batch.
+    with tf.device("CPU:0"):
+        tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)
 
     def gather(indices: tf.Tensor, step: tf.Tensor) -> Any:
-        batch = tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), tensors)
-        return batch[0] if isinstance(batch, tuple) and len(batch) == 1 else batch
+        return _without_tuple_of_one(tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), tensors))
 
-    return Source(sizes.pop(), _fingerprint(flat), gather)
+    return gather
+
+
+def _without_tuple_of_one(batch: Any) -> Any:
+    is_single = isinstance(batch, tuple) and len(batch) == 1 and not isinstance(batch[0], tuple)
+    return batch[0] if is_single else batch  # A tuple alone would be taken for inputs and labels.
+
+
+def _map(function: Callable[[Any], Any], part: Any) -> Any:
+    """The same structure of what the function makes of each array."""
+    if isinstance(part, dict):
+        return {name: _map(function, child) for name, child in part.items()}
+    if isinstance(part, tuple):
+        children = [_map(function, child) for child in part]
+        return type(part)(*children) if hasattr(part, "_fields") else tuple(children)
+    return function(part)
 
 
 def _check_structure(part: Any) -> None:
@@ -62,26 +90,30 @@ def _check_structure(part: Any) -> None:
         )
 
 
-def _as_tensor(array: Any) -> tf.Tensor:
-    import tensorflow as tf
-
+def _as_array(given: Any) -> Array:
     try:
-        tensor = tf.convert_to_tensor(array if tf.is_tensor(array) else np.asarray(array))
+        array = np.asarray(given)
+        # Objects become nothing of numbers; of these Keras and TensorFlow take texts only.
+        is_other = array.dtype.kind in "Mm" or array.dtype.names is not None
+        if is_other or (array.dtype == object and not _are_texts(array)):
+            raise TypeError(f"{array.dtype} is no type of numbers")
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"An array of type {array.dtype} and shape {array.shape} cannot become a tensor ({error}). Expected "
+            f"An array of type {given.dtype} and shape {given.shape} cannot become a tensor ({error}). Expected "
             f"numbers, bools or strings. Convert it with .astype, or ragged rows with datasets.Dataset.from_dict."
         ) from error
-    return tf.cast(tensor, tf.float32) if tensor.dtype == tf.float64 else tensor
+    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-def _fingerprint(tensors: list[tf.Tensor]) -> str:
+def _are_texts(array: Array) -> bool:
+    return all(isinstance(value, str | bytes) for value in array.flat)
+
+
+def _fingerprint(arrays: list[Array]) -> str:
     """From shapes, types and some evenly spaced rows: cheap, and enough to notice other data."""
-    import tensorflow as tf
-
     digest = hashlib.sha256()
-    for tensor in tensors:
-        rows = np.unique(np.linspace(0, tensor.shape[0] - 1, FINGERPRINTED_ROWS, dtype=np.int64))
-        digest.update(f"{tensor.dtype.name}{tuple(tensor.shape)}".encode())
-        digest.update(tf.io.serialize_tensor(tf.gather(tensor, rows)).numpy())
+    for array in arrays:
+        rows = array[np.unique(np.linspace(0, len(array) - 1, FINGERPRINTED_ROWS, dtype=np.int64))]
+        digest.update(f"{array.dtype.name}{array.shape}".encode())
+        digest.update(repr(rows.tolist()).encode() if array.dtype == object else rows.tobytes())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""``training_batches`` and ``evaluation_batches``: any supported data as a ``tf.data.Dataset`` for Keras."""
+"""``training_batches`` and ``evaluation_batches``: any supported data as batches for Keras."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tf_hfwb.data.batch_workers import BatchWorkers
 from tf_hfwb.data.column_roles import Roles
 from tf_hfwb.data.length_order import LengthGroupedOrder
+from tf_hfwb.data.numpy_pipeline import has_tensorflow, numpy_pipeline, numpy_stream
 from tf_hfwb.data.padding_collators import without_padding_collator
 from tf_hfwb.data.sample_order import Order
 from tf_hfwb.data.sample_source import Collator, Source, SourceOptions
 from tf_hfwb.data.source_choice import source_of
-from tf_hfwb.data.stream_batches import is_stream, stream_batches
+from tf_hfwb.data.stream_batches import StreamBatches, is_stream
 from tf_hfwb.data.stream_blocks import StreamOrder
 from tf_hfwb.data.stream_positions import StreamPositions
 from tf_hfwb.data.tf_data import is_endless, is_tf_data, num_batches, repeat_passes
+from tf_hfwb.data.tf_pipeline import prefetched, tf_pipeline, tf_stream
 from tf_hfwb.errors import DataError
 from tf_hfwb.validation.argument_checks import as_integer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import tensorflow as tf
+
+    from tf_hfwb.keras_compat.numpy_batches import NumPyBatches
 
 
 @dataclass(frozen=True)
@@ -30,37 +35,17 @@ class Batches:
 
     Attributes:
         dataset: Yields ``inputs``, ``(inputs, labels)`` or ``(inputs, labels, sample_weight)``; the first axis of every
-            tensor is the batch.
+            tensor is the batch. Where TensorFlow is not installed it is a ``keras.utils.PyDataset`` of NumPy arrays.
         steps_per_epoch: Batches in one epoch. None when unknown: a ``tf.data.Dataset`` without a length.
         num_samples: Samples in the data. None for a ``tf.data.Dataset``.
         fingerprint: Changes with the data: that of a ``datasets.Dataset``; a hash over shapes, types and some rows of
             arrays; None for a ``tf.data.Dataset``.
     """
 
-    dataset: tf.data.Dataset
+    dataset: tf.data.Dataset | NumPyBatches
     steps_per_epoch: int | None
     num_samples: int | None
     fingerprint: str | None
-
-
-@dataclass(frozen=True)
-class _Workers:
-    """What makes batches while the training takes others.
-
-    Attributes:
-        threads: Those that run a Python collator; None for a single one.
-        buffer: Batches that are made in advance; None for TensorFlow's default.
-    """
-
-    threads: int | None
-    buffer: int | None
-
-    @classmethod
-    def of(cls, num_workers: int, prefetch_factor: int | None) -> _Workers:
-        threads = _integer("num_workers", num_workers, minimum=0)
-        if prefetch_factor is None:
-            return cls(threads or None, None)
-        return cls(threads or None, max(1, threads) * _integer("prefetch_factor", prefetch_factor, minimum=1))
 
 
 def training_batches(
@@ -99,6 +84,7 @@ def training_batches(
     from its memory-mapped files, with the same result. What a ``data_collator`` or a transform of the dataset draws
     from ``random`` and ``numpy.random`` depends on the seed and the step, so that a resumed training sees the masks it
     would have seen; other libraries' generators are not seeded. A ``tf.data.Dataset`` keeps its own batches and order.
+    Where TensorFlow is not installed, the same batches come as a ``keras.utils.PyDataset`` of NumPy arrays.
 
     Example:
         >>> import numpy as np
@@ -158,10 +144,12 @@ def training_batches(
             input of ``processing_class``, or of ``input_ids``.
         gradient_accumulation_steps: Batches that make one step, >= 1: ``group_by_length`` groups whole steps.
         num_workers: Threads that run ``data_collator``; 0 for a single one, which is enough unless it waits or
-            decodes. A stream has one in any case. The order of the batches stays the same. With more than one, random
+            decodes. Without TensorFlow they make batches of any data; with 0 a batch is made when Keras asks for it. A
+            stream has one in any case. The order of the batches stays the same. With more than one, random
             numbers depend on the step only in collators with a generator of their own, as transformers' that mask
             words are.
-        prefetch_factor: Batches that each of these threads makes in advance, >= 1. None: as TensorFlow does.
+        prefetch_factor: Batches that each of these threads makes in advance, >= 1. None: as TensorFlow does; without
+            it, 2.
         stream_positions: Where blocks of a ``datasets.IterableDataset`` begin, as far as they are known, so that a late
             ``start_step`` need not read all rows before; those that the pipeline comes to are added.
 
@@ -179,7 +167,7 @@ def training_batches(
     start_step = _integer("start_step", start_step, minimum=0)
     num_epochs = _integer_or_none("num_epochs", num_epochs)
     step_batches = _integer("gradient_accumulation_steps", gradient_accumulation_steps, minimum=1)
-    workers = _Workers.of(num_workers, prefetch_factor)
+    workers = _workers(num_workers, prefetch_factor)
     lengths = _lengths(data, length_column_name, processing_class) if group_by_length else None
     if is_tf_data(data):
         return _repeated(data, num_epochs, start_step, workers)
@@ -197,7 +185,7 @@ def training_batches(
     options, order_seed = without_padding_collator(data, options), seed if shuffle else None
     if is_stream(data):
         stream_order = StreamOrder(batch_size, order_seed, drop_remainder, num_epochs)
-        return _stream(stream_batches(data, stream_order, options, start_step, stream_positions), workers)
+        return _stream(StreamBatches(data, stream_order, options, start_step, stream_positions), num_epochs, workers)
     source = source_of(data, options)
     order = Order(source.num_samples, batch_size, order_seed, drop_remainder)
     return _batches(source, _grouped(order, lengths, step_batches), start_step, num_epochs, workers)
@@ -253,13 +241,13 @@ def evaluation_batches(
     Source: as :func:`training_batches`.
     """
     batch_size = _integer("batch_size", batch_size, minimum=1)
-    workers = _Workers.of(num_workers, prefetch_factor)
+    workers = _workers(num_workers, prefetch_factor)
     if is_tf_data(data):
         if is_endless(data):
             raise DataError(
                 "An endless tf.data.Dataset was given for evaluation. Expected one that ends. Cut it with take(n)."
             )
-        return _batches_of_tf_data(data, num_batches(data), workers)
+        return _of_tf_data(data, num_batches(data), workers)
     options = SourceOptions(
         model,
         Roles.of(model, label_names, remove_unused_columns),
@@ -274,7 +262,7 @@ def evaluation_batches(
     )
     options = without_padding_collator(data, options)
     if is_stream(data):
-        return _stream(stream_batches(data, StreamOrder(batch_size), options), workers)
+        return _stream(StreamBatches(data, StreamOrder(batch_size), options), 1, workers)
     source = source_of(data, options)
     return _batches(source, Order(source.num_samples, batch_size), 0, 1, workers)
 
@@ -291,51 +279,36 @@ def _grouped(order: Order, lengths: npt.NDArray[Any] | None, step_batches: int) 
     return LengthGroupedOrder.of(lengths, order.batch_size, order.seed, order.drop_remainder, step_batches)
 
 
-def _batches(source: Source, order: Order, start_step: int, num_epochs: int | None, workers: _Workers) -> Batches:
-    import tensorflow as tf
-
+def _batches(source: Source, order: Order, start_step: int, num_epochs: int | None, workers: BatchWorkers) -> Batches:
     _check_start(start_step, num_epochs, order.steps_per_epoch)
-    steps = order.steps(start_step, num_epochs)
-
-    def batch(step: tf.Tensor) -> Any:
-        return source.gather(order.indices(step), step)
-
-    # Unless threads are asked for, a Python collator runs for one batch at a time: most would only contend for the
-    # interpreter, and change the order of its random numbers.
-    dataset = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE if source.is_graph else workers.threads)
-    options = tf.data.Options()
-    options.deterministic = True
-    if workers.threads is not None and not source.is_graph:
-        # Else TensorFlow has a thread for each core, however many of them wait for files or the network.
-        options.threading.private_threadpool_size = workers.threads + 1
-    # There is nothing to tune. With autotuning, a fit may take twice as long to return: TensorFlow waits for the tuning
-    # thread, which sleeps for longer and longer times and is not woken.
-    options.autotune.enabled = False
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    dataset = dataset.with_options(options).prefetch(workers.buffer or tf.data.AUTOTUNE)
+    make = tf_pipeline if has_tensorflow() else numpy_pipeline
+    dataset = make(source, order, start_step, num_epochs, workers)
     return Batches(dataset, order.steps_per_epoch, source.num_samples, source.fingerprint)
 
 
-def _stream(stream: tf.data.Dataset, workers: _Workers) -> Batches:
-    import tensorflow as tf
+def _stream(stream: StreamBatches, num_epochs: int | None, workers: BatchWorkers) -> Batches:
+    if has_tensorflow():
+        dataset = tf_stream(stream.in_graph(), workers)
+    else:
+        dataset = numpy_stream(stream.in_numpy, is_endless=num_epochs is None)
+    return Batches(dataset, None, num_samples=None, fingerprint=None)
 
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return _batches_of_tf_data(stream.with_options(options), None, workers)
 
-
-def _repeated(data: tf.data.Dataset, num_epochs: int | None, start_step: int, workers: _Workers) -> Batches:
+def _repeated(data: tf.data.Dataset, num_epochs: int | None, start_step: int, workers: BatchWorkers) -> Batches:
     steps_per_epoch = num_batches(data)
     _check_start(start_step, num_epochs, steps_per_epoch)
-    return _batches_of_tf_data(repeat_passes(data, num_epochs, start_step), steps_per_epoch, workers)
+    return _of_tf_data(repeat_passes(data, num_epochs, start_step), steps_per_epoch, workers)
 
 
-def _batches_of_tf_data(stream: tf.data.Dataset, steps_per_epoch: int | None, workers: _Workers) -> Batches:
-    import tensorflow as tf
+def _of_tf_data(dataset: tf.data.Dataset, steps_per_epoch: int | None, workers: BatchWorkers) -> Batches:
+    return Batches(prefetched(dataset, workers), steps_per_epoch, num_samples=None, fingerprint=None)
 
-    dataset = stream.prefetch(workers.buffer or tf.data.AUTOTUNE)
-    return Batches(dataset, steps_per_epoch, num_samples=None, fingerprint=None)
+
+def _workers(num_workers: int, prefetch_factor: int | None) -> BatchWorkers:
+    threads = _integer("num_workers", num_workers, minimum=0)
+    if prefetch_factor is not None:
+        prefetch_factor = _integer("prefetch_factor", prefetch_factor, minimum=1)
+    return BatchWorkers.of(threads, prefetch_factor)
 
 
 def _integer_or_none(name: str, value: int | None) -> int | None:

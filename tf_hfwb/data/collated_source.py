@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_hfwb.data.arrow_columns import check_labels
-from tf_hfwb.data.column_roles import Selection
+from tf_hfwb.data.column_batches import ColumnBatches, ColumnSpec
 from tf_hfwb.data.column_source import column_kinds
 from tf_hfwb.data.computed_rows import computes_rows
 from tf_hfwb.data.datasets_private import fingerprint, stored_chunks
@@ -20,7 +20,6 @@ from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
-    import tensorflow as tf
 
 Array = npt.NDArray[Any]
 Collate = Callable[[Array, int], dict[str, Array]]  # Of indices and a step.
@@ -51,8 +50,9 @@ def collated_source(dataset: datasets.Dataset, data_collator: Collator, options:
     samples = _collate_samples(collate, dataset)
     selection = options.roles.select({name: value.dtype.kind in "if" for name, value in samples[0].items()})
     names = [*selection.inputs, *selection.labels]
-    specs = [sampled_spec(name, [sample[name] for sample in samples]) for name in names]
-    return Source(len(dataset), fingerprint_of_all, _gatherer(collate, selection, names, specs), is_graph=False)
+    specs = {name: sampled_spec(name, [sample[name] for sample in samples]) for name in names}
+    batches = ColumnBatches(collate, selection, specs)
+    return Source(len(dataset), fingerprint_of_all, batches.in_numpy, batches.in_graph, is_graph=False)
 
 
 def _collating(dataset: datasets.Dataset, data_collator: Collator, options: SourceOptions) -> Collate:
@@ -66,27 +66,6 @@ def _collating(dataset: datasets.Dataset, data_collator: Collator, options: Sour
         return as_arrays(batch)
 
     return collate
-
-
-def _gatherer(
-    collate: Collate, selection: Selection, names: list[str], specs: list[tf.TensorSpec]
-) -> Callable[[tf.Tensor, tf.Tensor], Any]:
-    import tensorflow as tf
-
-    def in_order(indices: Array, step: Array) -> list[Array]:
-        batch = collate(indices, int(step))
-        return [batch[name] for name in names]
-
-    def gather(indices: tf.Tensor, step: tf.Tensor) -> Any:
-        tensors = tf.numpy_function(in_order, [indices, step], [spec.dtype for spec in specs])
-        size = indices.shape[0]  # Known where all batches are full.
-        batch = {
-            name: tf.ensure_shape(tensor, [size, *spec.shape])
-            for name, tensor, spec in zip(names, tensors, specs, strict=True)
-        }
-        return selection.arrange(batch)
-
-    return gather
 
 
 def _collate_samples(collate: Collate, dataset: datasets.Dataset) -> list[dict[str, Array]]:
@@ -105,14 +84,12 @@ def _collate_samples(collate: Collate, dataset: datasets.Dataset) -> list[dict[s
         ) from error
 
 
-def sampled_spec(name: str, arrays: list[Array]) -> tf.TensorSpec:
+def sampled_spec(name: str, arrays: list[Array]) -> ColumnSpec:
     """The shape of a row of a column and its type, of two batches of different rows and sizes.
 
     Raises:
         DataError: They have different numbers of axes.
     """
-    import tensorflow as tf
-
     ranks = {array.ndim for array in arrays}
     if len(ranks) > 1 or 0 in ranks:
         raise DataError(
@@ -123,16 +100,17 @@ def sampled_spec(name: str, arrays: list[Array]) -> tf.TensorSpec:
     # Token-like axes vary sooner or later, even if the sampled rows happen to agree.
     is_tokens = first.dtype == np.int64 and first.ndim <= 3
     sizes = zip(*(array.shape[1:] for array in arrays), strict=True)
-    shape = [None if is_tokens or len(set(axis)) > 1 else axis[0] for axis in sizes]
-    return tf.TensorSpec(shape, first.dtype)
+    shape = tuple(None if is_tokens or len(set(axis)) > 1 else axis[0] for axis in sizes)
+    return ColumnSpec(shape, first.dtype)
 
 
 def as_arrays(batch: Mapping[str, Any]) -> dict[str, Array]:
     """A collator's batch in the types that models get: int64 for integers and bools, float32 for floats."""
-    return {name: _as_array(value) for name, value in batch.items() if value is not None}
+    return {name: as_model_type(value) for name, value in batch.items() if value is not None}
 
 
-def _as_array(value: Any) -> Array:
+def as_model_type(value: Any) -> Array:
+    """One array of such a batch."""
     array = np.asarray(value)
     if array.dtype.kind in "biu":
         return array.astype(np.int64, copy=False)

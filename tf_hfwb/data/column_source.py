@@ -1,19 +1,25 @@
-"""A ``datasets.Dataset`` as a source without Python in the loop: columns in memory, gathered in the graph."""
+"""A ``datasets.Dataset`` as a source without Python for each row: columns in memory, of which batches are gathered."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
 
 from tf_hfwb.data.arrow_columns import check_labels, holds_numbers, read_column
 from tf_hfwb.data.data_checks import check_classes, check_width
 from tf_hfwb.data.datasets_private import fingerprint, stored_columns
 from tf_hfwb.data.padding import PadRules, attention_mask, batch_gatherer, pad_columns
+from tf_hfwb.data.row_gathering import row_gatherer
 from tf_hfwb.data.sample_source import Source, SourceOptions
 
 if TYPE_CHECKING:
     import datasets
     import tensorflow as tf
+
+Array = npt.NDArray[Any]
 
 
 def column_kinds(dataset: datasets.Dataset) -> dict[str, bool]:
@@ -43,9 +49,14 @@ def columns_source(dataset: datasets.Dataset, options: SourceOptions) -> Source:
     if options.wants_mask(selection, rules):
         columns["attention_mask"] = attention_mask(columns["input_ids"])
         selection = dataclasses.replace(selection, inputs=(*selection.inputs, "attention_mask"))
-    gather = batch_gatherer(pad_columns(columns, rules), rules)
+    columns = pad_columns(columns, rules)
 
-    def gather_arranged(indices: tf.Tensor, step: tf.Tensor) -> Any:
-        return selection.arrange(gather(indices))
+    def in_numpy() -> Callable[[Array, int], Any]:
+        gather = row_gatherer(columns, rules)
+        return lambda indices, step: selection.arrange(gather(indices))
 
-    return Source(len(dataset), fingerprint(dataset), gather_arranged)
+    def in_graph() -> Callable[[tf.Tensor, tf.Tensor], Any]:
+        gather = batch_gatherer(columns, rules)
+        return lambda indices, step: selection.arrange(gather(indices))
+
+    return Source(len(dataset), fingerprint(dataset), in_numpy, in_graph)

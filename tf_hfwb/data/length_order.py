@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tf_hfwb.data.sample_order import Order
+import numpy as np
+import numpy.typing as npt
+
+from tf_hfwb.data.index_shuffle import shuffled
+from tf_hfwb.data.sample_order import Array, Order
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import tensorflow as tf
     from typing_extensions import Self
 
@@ -23,14 +27,14 @@ class LengthGroupedOrder(Order):
     still depends on its step alone: finding it takes the sorting of one group.
 
     Attributes:
-        lengths: The length of each sample (int32 [num_samples]), in the main memory.
+        lengths: The length of each sample (int32 [num_samples]).
         longest: The sample that is the longest.
         step_batches: The batches whose gradients make one step.
 
     Follows ``LengthGroupedSampler`` of transformers.
     """
 
-    lengths: tf.Tensor = field(kw_only=True)
+    lengths: npt.NDArray[np.int32] = field(kw_only=True)
     longest: int = field(kw_only=True)
     step_batches: int = field(default=1, kw_only=True)
 
@@ -44,13 +48,14 @@ class LengthGroupedOrder(Order):
         step_batches: int = 1,
     ) -> Self:
         """The order of samples that have these lengths; the other arguments are those of the base class."""
-        import tensorflow as tf
-
-        with tf.device("CPU:0"):
-            tensor = tf.constant(lengths, tf.int32)
-        longest = int(lengths.argmax())
         return cls(
-            len(lengths), batch_size, seed, drop_remainder, lengths=tensor, longest=longest, step_batches=step_batches
+            len(lengths),
+            batch_size,
+            seed,
+            drop_remainder,
+            lengths=lengths.astype(np.int32),
+            longest=int(lengths.argmax()),
+            step_batches=step_batches,
         )
 
     @property
@@ -59,15 +64,41 @@ class LengthGroupedOrder(Order):
         step_size = self.step_batches * self.batch_size
         return max(1, min(self.num_samples // (4 * step_size), LARGEST_GROUP)) * step_size
 
-    def indices(self, step: tf.Tensor) -> tf.Tensor:
+    def indices_of(self, step: int) -> Array:
         """The sample indices of one step; see the base class."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        first = position * self.batch_size
+        start = first // self.group_size * self.group_size
+        group = self._samples_at(np.arange(start, min(start + self.group_size, self.num_samples)), epoch)
+        descending = np.argsort(-self.lengths[group], kind="stable")
+        return group[descending[first - start : first - start + self.batch_size]]
+
+    def _samples_at(self, places: Array, epoch: int) -> Array:
+        """As :meth:`_samples`, in NumPy."""
+        first = np.zeros(1, np.int64)
+        samples = places
+        if self.seed is not None:
+            samples, first = (shuffled(each, self.seed, epoch, self.num_samples) for each in (places, first))
+        samples = np.where(samples == self.longest, first, samples)
+        return np.where(places == 0, self.longest, samples)
+
+    @cached_property
+    def _lengths_in_graph(self) -> tf.Tensor:
+        """The lengths in the main memory, and not as a constant within a graph."""
+        import tensorflow as tf
+
+        with tf.init_scope(), tf.device("CPU:0"):
+            return tf.constant(self.lengths)
+
+    def indices(self, step: tf.Tensor) -> tf.Tensor:
+        """The sample indices of one step as graph operations; see the base class."""
         import tensorflow as tf
 
         epoch, position = step // self.steps_per_epoch, step % self.steps_per_epoch
         first = position * self.batch_size
         start = first // self.group_size * self.group_size
         group = self._samples(tf.range(start, tf.minimum(start + self.group_size, self.num_samples)), epoch)
-        descending = tf.argsort(tf.gather(self.lengths, group), direction="DESCENDING", stable=True)
+        descending = tf.argsort(tf.gather(self._lengths_in_graph, group), direction="DESCENDING", stable=True)
         batch = tf.gather(group, descending[first - start : first - start + self.batch_size])
         is_always_full = self.steps_per_epoch * self.batch_size <= self.num_samples
         return tf.ensure_shape(batch, [self.batch_size]) if is_always_full else batch

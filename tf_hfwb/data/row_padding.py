@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_hfwb.data.arrow_columns import Column, ColumnLayout
+from tf_hfwb.data.column_batches import ColumnSpec
 from tf_hfwb.data.padding import PER_TOKEN_COLUMNS, PadRules, raise_other_lengths
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types.
-    import tensorflow as tf
 
 Array = npt.NDArray[Any]
 
@@ -54,8 +54,8 @@ def pad_column(column: Column, value: int, rules: PadRules) -> Array:
 
 def pad_table(
     table: pa.Table, layouts: Mapping[str, ColumnLayout], pads: Mapping[str, int], rules: PadRules
-) -> list[Array]:
-    """The columns of one batch in the order of ``layouts``; an ``attention_mask`` that the table lacks is made."""
+) -> dict[str, Array]:
+    """The columns of one batch; an ``attention_mask`` that the table lacks is made."""
     table = table.combine_chunks()
     columns = {name: layouts[name].read(name, table.column(name).chunk(0)) for name in table.column_names}
     return pad_batch(columns, layouts, pads, rules)
@@ -63,29 +63,27 @@ def pad_table(
 
 def pad_batch(
     columns: Mapping[str, Column], layouts: Mapping[str, ColumnLayout], pads: Mapping[str, int], rules: PadRules
-) -> list[Array]:
-    """The columns of one batch in the order of ``layouts``, as :func:`pad_table`."""
+) -> dict[str, Array]:
+    """The columns of one batch, as :func:`pad_table`."""
     columns = dict(columns)
     if "attention_mask" in layouts and "attention_mask" not in columns:
         tokens = columns["input_ids"]
         columns["attention_mask"] = Column(np.ones(tokens.values.shape, np.int8), tokens.lengths)
-    return [
-        pad_column(columns[name], pads[name], rules)
+    return {
+        name: pad_column(columns[name], pads[name], rules)
         if name in pads
         else columns[name].values.astype(final_type(columns[name].values), copy=False)
         for name in layouts
-    ]
+    }
 
 
-def column_spec(layout: ColumnLayout, is_padded: bool, rules: PadRules) -> tf.TensorSpec:
+def column_spec(layout: ColumnLayout, is_padded: bool, rules: PadRules) -> ColumnSpec:
     """The shape of a row of a column and its type, as :func:`pad_table` gives them."""
-    import tensorflow as tf
-
     shape = list(layout.shape)
     if is_padded:
         axis = shape.index(None) if None in shape else len(shape) - 1
         shape[axis] = None if rules.max_length is None and None in layout.shape else rules.width(layout.longest)
-    return tf.TensorSpec(shape, tf.float32 if layout.is_float else tf.int64)
+    return ColumnSpec(tuple(shape), np.dtype(np.float32 if layout.is_float else np.int64))
 
 
 def ragged_tokens(layouts: Mapping[str, ColumnLayout]) -> dict[str, ColumnLayout]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
+from tf_hfwb.data.index_shuffle import SMALLEST_BLOCK, shuffled
 from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,17 @@ class Order:
         full, rest = divmod(self.num_samples, self.batch_size)
         return full if self.drop_remainder or not rest else full + 1
 
+    def step_numbers(self, start_step: int, num_epochs: int | None) -> Iterator[int]:
+        """The step numbers from ``start_step`` on; endless when ``num_epochs`` is None."""
+        return count(start_step) if num_epochs is None else iter(range(start_step, num_epochs * self.steps_per_epoch))
+
+    def indices_of(self, step: int) -> Array:
+        """The sample indices [batch] of one step, in NumPy."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        first = position * self.batch_size
+        places = np.arange(first, min(first + self.batch_size, self.num_samples))
+        return places if self.seed is None else shuffled(places, self.seed, epoch, self.num_samples)
+
     def steps(self, start_step: int, num_epochs: int | None) -> tf.data.Dataset:
         """The step numbers from ``start_step`` on (scalar int64); endless when ``num_epochs`` is None."""
         import tensorflow as tf
@@ -49,7 +68,7 @@ class Order:
         return tf.data.Dataset.range(start_step, num_epochs * self.steps_per_epoch)
 
     def indices(self, step: tf.Tensor) -> tf.Tensor:
-        """The sample indices (int64 [batch]) of one step (scalar int64), as graph operations."""
+        """The same as :meth:`indices_of` of a scalar int64 as graph operations (int64 [batch])."""
         import tensorflow as tf
 
         epoch, position = step // self.steps_per_epoch, step % self.steps_per_epoch
@@ -66,5 +85,13 @@ class Order:
         # as it stands, epoch 256 repeats epoch 0 and seed 256 repeats seed 0. So the pair is hashed first.
         pair = tf.stack([tf.constant(seed % 2**63, tf.int64), epoch])
         key = tf.random.stateless_uniform([2], pair, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
-        last = tf.constant(self.num_samples - 1, tf.int64)
-        return tf.random.experimental.index_shuffle(indices, seed=key, max_index=last)
+        last = self.num_samples - 1
+        # TensorFlow takes a block too small for the last sample if its number is a power of 4 (of a size that is
+        # shuffled in blocks that grow): it would come never, and another one twice. With one number more it does not.
+        is_cut_off = last.bit_count() == 1 and last.bit_length() % 2 == 1 and last >= 2**SMALLEST_BLOCK
+        largest = tf.constant(last + is_cut_off, tf.int64)
+        samples = tf.random.experimental.index_shuffle(indices, seed=key, max_index=largest)
+        if is_cut_off:
+            again = tf.random.experimental.index_shuffle(samples, seed=key, max_index=largest)
+            samples = tf.where(samples > last, again, samples)
+        return samples

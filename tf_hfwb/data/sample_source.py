@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
+
 from tf_hfwb.data.arrow_columns import ColumnLayout
 from tf_hfwb.data.column_roles import Roles, Selection
 from tf_hfwb.data.padding import PadRules
@@ -13,6 +15,7 @@ from tf_hfwb.data.padding import PadRules
 if TYPE_CHECKING:
     import tensorflow as tf
 
+Array = npt.NDArray[Any]
 Collator = Callable[[list[dict[str, Any]]], Mapping[str, Any]]
 
 
@@ -23,14 +26,16 @@ class Source:
     Attributes:
         num_samples: How many there are.
         fingerprint: Changes when the samples change.
-        gather: From indices (int64 [batch]) and the number of the step (int64), which seeds what is random in the
-            batch, to the batch; callable inside a graph.
-        is_graph: Whether ``gather`` is graph operations only, so that several batches may be made at once.
+        in_numpy: Makes the function from indices (int64 [batch]) and the number of the step, which seeds what is random
+            in the batch, to the batch.
+        in_graph: Makes the same function of tensors, callable inside a graph.
+        is_graph: Whether that is graph operations only, so that several batches may be made at once.
     """
 
     num_samples: int
     fingerprint: str
-    gather: Callable[[tf.Tensor, tf.Tensor], Any]
+    in_numpy: Callable[[], Callable[[Array, int], Any]]
+    in_graph: Callable[[], Callable[[tf.Tensor, tf.Tensor], Any]]
     is_graph: bool = True
 
 

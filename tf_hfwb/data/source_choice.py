@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from tf_hfwb.data.computed_rows import computes_rows, default_collator
 from tf_hfwb.data.sample_source import Source, SourceOptions
+from tf_hfwb.data.task_source import columns_in_memory, has_raw_columns, rows_source
 from tf_hfwb.errors import DataError
 
 
@@ -17,6 +19,9 @@ def source_of(data: Any, options: SourceOptions) -> Source:
         DataError: The data or an option cannot be used.
     """
     datasets = sys.modules.get("datasets")  # Data of that library can only exist if it has been imported.
+    is_raw = options.data_collator is None and has_raw_columns(options.model, data)
+    if is_raw and isinstance(data, Mapping):
+        return columns_in_memory(data, options)
     if datasets is None or not isinstance(data, _dataset_types(datasets)):
         from tf_hfwb.data.array_source import array_source
         from tf_hfwb.data.data_checks import check_arrays
@@ -25,6 +30,8 @@ def source_of(data: Any, options: SourceOptions) -> Source:
         check_arrays(options.model, data, options.is_for_loss)
         return source
     _check_dataset(data, datasets)
+    if is_raw:
+        return rows_source(data, options)
     from tf_hfwb.data.collated_source import collated_source
     from tf_hfwb.data.column_source import columns_source
     from tf_hfwb.data.stored_source import is_kept_in_memory, stored_source

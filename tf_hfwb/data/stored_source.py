@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tf_hfwb.data.arrow_columns import ColumnLayout, check_labels
+from tf_hfwb.data.column_batches import ColumnBatches
 from tf_hfwb.data.column_roles import Selection
 from tf_hfwb.data.column_source import column_kinds
 from tf_hfwb.data.data_checks import check_classes, check_width
@@ -20,7 +21,6 @@ from tf_hfwb.data.stored_rows import StoredRows
 
 if TYPE_CHECKING:
     import datasets
-    import tensorflow as tf
 
 Array = npt.NDArray[Any]
 
@@ -55,11 +55,12 @@ def stored_source(dataset: datasets.Dataset, options: SourceOptions) -> Source:
     pads = pad_values(layouts, rules)
     specs = {name: column_spec(layout, name in pads, rules) for name, layout in layouts.items()}
 
-    def read(indices: Array) -> list[Array]:
+    def read(indices: Array, step: int) -> Mapping[str, Array]:
         rows = indices if selected is None else selected.read(indices).values.astype(np.int64)
         return pad_batch({name: column.read(rows) for name, column in stored.items()}, layouts, pads, rules)
 
-    return Source(len(dataset), fingerprint(dataset), _gatherer(read, selection, specs), is_graph=False)
+    batches = ColumnBatches(read, selection, specs)
+    return Source(len(dataset), fingerprint(dataset), batches.in_numpy, batches.in_graph, is_graph=False)
 
 
 def _check_columns(dataset: datasets.Dataset, selection: Selection, options: SourceOptions) -> dict[str, ColumnLayout]:
@@ -85,20 +86,3 @@ def _label_values(dataset: datasets.Dataset, name: str, layout: ColumnLayout) ->
         left -= values.size if layout.shape else 0
         if left <= 0:
             return
-
-
-def _gatherer(
-    read: Callable[[Array], list[Array]], selection: Selection, specs: dict[str, tf.TensorSpec]
-) -> Callable[[tf.Tensor, tf.Tensor], Any]:
-    import tensorflow as tf
-
-    def gather(indices: tf.Tensor, step: tf.Tensor) -> Any:
-        tensors = tf.numpy_function(read, [indices], [spec.dtype for spec in specs.values()])
-        size = indices.shape[0]
-        batch = {
-            name: tf.ensure_shape(tensor, [size, *spec.shape])
-            for (name, spec), tensor in zip(specs.items(), tensors, strict=True)
-        }
-        return selection.arrange(batch)
-
-    return gather

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tf_hfwb.data.arrow_columns import ColumnLayout, check_labels, holds_numbers
 from tf_hfwb.data.collated_source import as_arrays, sampled_spec
+from tf_hfwb.data.column_batches import ColumnSpec
 from tf_hfwb.data.column_roles import Selection
 from tf_hfwb.data.data_checks import check_classes, check_width
 from tf_hfwb.data.datasets_private import independent_reader
@@ -57,16 +58,10 @@ class _Rows:
     data: datasets.IterableDataset
     join: Callable[[Any, int], Mapping[str, Array]]
     selection: Selection
-    specs: dict[str, tf.TensorSpec]
+    specs: dict[str, ColumnSpec]
 
 
-def stream_batches(
-    data: datasets.IterableDataset,
-    order: StreamOrder,
-    options: SourceOptions,
-    start_step: int = 0,
-    positions: StreamPositions | None = None,
-) -> tf.data.Dataset:
+class StreamBatches:
     """The batches of a stream.
 
     Args:
@@ -80,23 +75,45 @@ def stream_batches(
     Raises:
         DataError: The stream is empty, or its columns cannot be used or do not fit the model.
     """
-    import tensorflow as tf
 
-    known = StreamPositions() if positions is None else positions
-    rows = _rows_of(independent_reader(data), options)
+    def __init__(
+        self,
+        data: datasets.IterableDataset,
+        order: StreamOrder,
+        options: SourceOptions,
+        start_step: int = 0,
+        positions: StreamPositions | None = None,
+    ) -> None:
+        self._order = order
+        self._start_step = start_step
+        self._positions = StreamPositions() if positions is None else positions
+        self._rows = _rows_of(independent_reader(data), options)
 
-    def generate() -> Iterator[tuple[Array, ...]]:
-        for number, batch in stream_rows(rows.data, order, start_step, known):
-            joined = rows.join(batch, number)
-            yield tuple(joined[name] for name in rows.specs)
+    def _columns(self) -> Iterator[Mapping[str, Array]]:
+        for number, batch in stream_rows(self._rows.data, self._order, self._start_step, self._positions):
+            yield self._rows.join(batch, number)
 
-    size = order.batch_size if order.drop_remainder else None
-    signature = tuple(tf.TensorSpec([size, *spec.shape], spec.dtype) for spec in rows.specs.values())
-    stream = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    stream = stream.map(lambda *columns: rows.selection.arrange(dict(zip(rows.specs, columns, strict=True))))
-    if order.passes is None:
-        stream = stream.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-    return stream
+    def in_numpy(self) -> Iterator[Any]:
+        """NumPy arrays, from the first batch on."""
+        return map(self._rows.selection.arrange, self._columns())
+
+    def in_graph(self) -> tf.data.Dataset:
+        """Tensors."""
+        import tensorflow as tf
+
+        rows, order = self._rows, self._order
+
+        def generate() -> Iterator[tuple[Array, ...]]:
+            for columns in self._columns():
+                yield tuple(columns[name] for name in rows.specs)
+
+        size = order.batch_size if order.drop_remainder else None
+        signature = tuple(spec.in_graph(size) for spec in rows.specs.values())
+        stream = tf.data.Dataset.from_generator(generate, output_signature=signature)
+        stream = stream.map(lambda *columns: rows.selection.arrange(dict(zip(rows.specs, columns, strict=True))))
+        if order.passes is None:
+            stream = stream.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        return stream
 
 
 def _rows_of(data: datasets.IterableDataset, options: SourceOptions) -> _Rows:
@@ -133,7 +150,7 @@ def _padded_rows(
 
     def join(rows: pa.Table, step: int) -> Mapping[str, Array]:
         try:
-            return dict(zip(layouts, pad_table(rows, layouts, pads, rules), strict=True))
+            return pad_table(rows, layouts, pads, rules)
         except ValueError as error:
             raise DataError(
                 f"Batch {step} of a stream has rows of other sizes than the first {EXAMINED_ROWS} rows ({error}). "

@@ -6,6 +6,7 @@
 * ``computed_metrics.py``: a user's ``compute_metrics``, on all predictions of a pass or batch by batch;
   ``eval_prediction.py``: what it is called with.
 * ``text_generation.py``: ``Generator``: text from a model in the middle of its training, compiled.
+  ``task_generation.py``: the same for tasks of KerasHub.
   ``generation_options.py``, ``generation_lengths.py``: its options and lengths; ``prompts.py``: what goes in.
 * ``tables/``: the samples of a prediction table.
 """

@@ -12,7 +12,17 @@ import numpy as np
 from tf_hfwb.evaluation.batch_parts import as_arrays, ignored_outputs, main_input, num_samples, tensors_in, to_arrays
 from tf_hfwb.evaluation.prediction_pass import BatchGatherer, Gathering, Pass, repeat_loss, unpack_single
 from tf_hfwb.evaluation.transformers_loss_step import OwnLossStep
-from tf_hfwb.keras_compat import PassHooks, can_return_loss, host_of, loss_step_of, split_batch, trains_with_own_loss
+from tf_hfwb.keras_compat import (
+    PassHooks,
+    can_return_loss,
+    host_of,
+    loss_step_of,
+    pass_prepared_inputs,
+    prepared_batches,
+    prepares_inputs,
+    split_batch,
+    trains_with_own_loss,
+)
 
 
 class BatchRunner:
@@ -28,6 +38,7 @@ class BatchRunner:
 
     def __init__(self, model: Any) -> None:
         host_of(model).report_metrics_once()
+        pass_prepared_inputs(model)
         self._model = model
         self._own_loss: OwnLossStep | None = None
 
@@ -48,7 +59,7 @@ class BatchRunner:
         """Evaluate, and predict too if asked to. The model's metrics are reset and updated.
 
         Args:
-            dataset: A ``tf.data.Dataset`` of ``inputs`` or ``(inputs, labels, ...)``.
+            dataset: Batches of ``evaluation_batches``: ``inputs`` or ``(inputs, labels, ...)``.
             predict: Whether to gather predictions and labels.
             gathering: What to do with them.
             hooks: Called for the pass that evaluates.
@@ -172,16 +183,24 @@ class BatchRunner:
     def _predict_batches(
         self, dataset: Any, gathering: Gathering, hooks: PassHooks
     ) -> Iterator[tuple[Any, Any, tuple[np.ndarray, ...]]]:
-        """Inputs, labels and predictions of each batch."""
+        """Inputs, as they were, labels and predictions of each batch."""
         ignored = ignored_outputs(self._model, gathering.ignored)
-        for index, batch in enumerate(dataset):
+        for index, (raw, batch) in enumerate(self._prepared(dataset)):
             hooks.batch_begin(index)
             inputs, labels, _ = split_batch(self._model, batch)
             if gathering.generate is not None:
-                predictions: tuple[np.ndarray, ...] = (gathering.generate(inputs),)
+                predictions: tuple[np.ndarray, ...] = (gathering.generate(raw),)
             else:
                 outputs = tensors_in(host_of(self._model).predict_on_batch(as_arrays(inputs)), ignored)
                 # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
                 predictions = tuple(value[: num_samples(inputs)] for value in to_arrays(outputs))
             hooks.batch_end(index, {"outputs": unpack_single(predictions)})
-            yield inputs, labels, predictions
+            yield raw, labels, predictions
+
+    def _prepared(self, dataset: Any) -> Iterator[tuple[Any, Any]]:
+        """The inputs of each batch as they were, and the batch as the model takes it."""
+        if not prepares_inputs(self._model):
+            yield from ((split_batch(self._model, batch)[0], batch) for batch in dataset)
+            return
+        for raw, batch in prepared_batches(self._model, dataset):
+            yield split_batch(self._model, raw)[0], batch

@@ -98,6 +98,7 @@ class CheckpointSaver:
         self.previous: Checkpoint | None = None
         self._has_looked_for_previous = False
         self._capture: StateCapture | None = None
+        self._base_name: str | None = None  # Of a model with LoRA, whose checkpoints leave it out.
         self._processing: Any = None
         self._lock: AbstractContextManager[None] | None = None
         self._count_parameters: Callable[[], int] = lambda: 0
@@ -136,6 +137,7 @@ class CheckpointSaver:
         """A fit begins: find out what a checkpoint of its model consists of."""
         # What is made by the first batch only is looked up at the first save.
         self._capture = self._begin_capture(session.host) if session.host.is_built else None
+        self._base_name = None
         self._count_parameters = session.host.model.count_params
         self._processing = texts_of_processing(self._processing_class)
         self._uploaders = session.uploaders
@@ -181,6 +183,11 @@ class CheckpointSaver:
         is_best = self._best.beats(save.value, self._best.committed)
         save.best = Best(save.value, save.step) if is_best else self._best.committed
         state.facts["best_metric"], state.facts["best_step"] = save.best
+        base = state.write_base(self.store, pace)
+        if base is not None:
+            self._base_name = base.name
+            if self._log_model is LogModel.CHECKPOINT and tracker.active:
+                self.artifacts.log_base(tracker, base)
         with self.store.draft(checkpoint_name(save.step), pace) as draft:
             if not self._has_looked_for_previous:  # Another process's, whose files may be linked if they are whole.
                 self._has_looked_for_previous = True
@@ -197,7 +204,7 @@ class CheckpointSaver:
             uploader.saved(self.previous, save.step, save.epoch)
         self.prune(tracker)
         if self._log_model is LogModel.CHECKPOINT and tracker.active:
-            metadata = self._metadata(save.step, save.epoch, save.metrics)
+            metadata = self._metadata(save.step, save.epoch, save.metrics) | {"base": self._base_name}
             self.artifacts.log_checkpoint(tracker, self.previous, metadata, self._needed, is_best=is_best)
 
     def prune(self, tracker: Tracker) -> None:
@@ -262,6 +269,17 @@ class CheckpointSaver:
                 self.previous.name if self.previous else "from before this training, if there is one",
             )
 
+    def warn_of_changed_base(self) -> None:
+        """Say at the end of a fit when weights have changed that the checkpoints of a LoRA training leave out."""
+        if self._capture is not None and self._capture.has_changed_base():
+            _logger.warning(
+                "Frozen weights have changed since the first checkpoint in %s was saved: its checkpoints need the base "
+                "%s, and the model's is another by now. Expected frozen weights to stay as they are while LoRA is "
+                "trained. Set trainable=True, and compile, for what is to change: then it is in the checkpoints.",
+                self._options.output_dir,
+                self._base_name,
+            )
+
     def load_best(self, session: FitSession) -> TrainerState | None:
         """Put the weights of the best checkpoint into the model; None if that cannot be done."""
         value, step = self._best.taken
@@ -298,10 +316,11 @@ class CheckpointSaver:
         if not (tracker.active or session.host.is_multi_worker):
             return
         capture = self._capture or self._begin_capture(session.host)
-        variables = capture.files.variables
+        files = capture.whole_files()
+        variables = files.variables
         snapshot = session.host.snapshot([*variables.values()])
         values = {name: np.asarray(value) for name, value in zip(variables, snapshot, strict=True)}
-        values |= capture.files.compute_values()
+        values |= files.compute_values()
         if not tracker.active:  # Reading what workers share needs all of them.
             return
         step, epoch, metrics = self._final_facts(session, loaded)
@@ -310,7 +329,7 @@ class CheckpointSaver:
 
         def write(pace: Pace) -> None:
             with self.store.draft(FINAL, pace) as draft:
-                capture.files.write(draft, values, self.previous)
+                files.write(draft, values, self.previous)
                 write_texts(draft, self._processing, self.previous)
                 model = draft.commit()
             self.artifacts.log_final(tracker, model, metadata, is_best=is_best)

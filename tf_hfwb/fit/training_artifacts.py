@@ -72,6 +72,13 @@ class ModelArtifacts:
         aliases = [f"step-{step}", f"epoch-{metadata['epoch']:.2f}", *(["best"] if is_best else [])]
         self._log(tracker, saved, "checkpoint", aliases, metadata, functools.partial(self._uploaded, step, needed))
 
+    def log_base(self, tracker: Tracker, base: Checkpoint) -> None:
+        """Log the base of a model with LoRA, which its checkpoints need to be loaded.
+
+        Runs that train on the same base log the same artifact: the server takes its files once.
+        """
+        log_directory(tracker, base.path, name=base.name, metadata={"format_version": base.version})
+
     def _uploaded(self, step: int, needed: set[int], artifact: Any) -> None:
         """On the thread that waits for uploads."""
         self.uploading.discard(step)

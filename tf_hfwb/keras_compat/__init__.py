@@ -14,8 +14,10 @@ A model:
   ``keras_export.py``: a plain one as a SavedModel.
 * ``label_smoothing.py``: label smoothing in the loss that a model of transformers computes.
 * ``transformers_models.py``: whether it is one of transformers (asked nowhere else), and computes its loss itself.
+* ``hub_tasks.py``: whether it is a task of KerasHub, which prepares its inputs itself.
 * ``random_seeds.py``: the seeds with which it is made.
-* ``batch_structure.py``: the inputs and labels of a batch, apart and together.
+* ``batch_structure.py``: the inputs and labels of a batch, apart and together; ``numpy_batches.py``: batches of NumPy
+  arrays for Keras 3.
 
 Its training:
 
@@ -61,13 +63,16 @@ from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver, d
 from tf_hfwb.keras_compat.gradients.histogram_bins import Distribution, distribution_of_array
 from tf_hfwb.keras_compat.host_base import Host
 from tf_hfwb.keras_compat.host_lookup import NotAKerasModelError, host_of
-from tf_hfwb.keras_compat.keras_export import check_exportable, export_plain, structure_of_inputs
+from tf_hfwb.keras_compat.hub_tasks import is_hub_task, pass_prepared_inputs, prepared_batches, prepares_inputs
+from tf_hfwb.keras_compat.keras_export import check_exportable, export_plain, may_refuse_open_axes, structure_of_inputs
 from tf_hfwb.keras_compat.label_smoothing import can_smooth_labels, smooth_labels
 from tf_hfwb.keras_compat.loss_functions.default_loss import outputs_and_labels, own_loss
 from tf_hfwb.keras_compat.loss_functions.loss_function import loss_step_of
 from tf_hfwb.keras_compat.loss_recorder import Reading, StepRecorder, difference, last_losses, rate_of
 from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
+from tf_hfwb.keras_compat.model_files.lora_description import BASE, LORA, LoRADescription, base_name
+from tf_hfwb.keras_compat.model_files.lora_files import LoRAFiles
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing, write_texts
 from tf_hfwb.keras_compat.model_files.transformers_files import plain_configuration
 from tf_hfwb.keras_compat.neftune_noise import add_noise, remove_noise
@@ -76,6 +81,8 @@ from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
 from tf_hfwb.keras_compat.random_seeds import seed_everything
 from tf_hfwb.keras_compat.reduced_precision import reduce_precision, restore_precision
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
+from tf_hfwb.keras_compat.safe_loading.lora_loading import load_lora
+from tf_hfwb.keras_compat.safe_loading.preset_loading import is_preset, load_preset
 from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
 from tf_hfwb.keras_compat.training_variables import name_variables
 from tf_hfwb.keras_compat.transformers_models import (
@@ -90,12 +97,20 @@ from tf_hfwb.keras_compat.transformers_models import (
 from tf_hfwb.keras_compat.transformers_private import trains_with_own_loss
 
 __all__ = [
+    "BASE",
     "BatchGroups",
+    "LORA",
+    "LoRADescription",
+    "LoRAFiles",
     "RULES",
+    "base_name",
     "join_arguments",
     "loss_step_of",
     "match_labels",
     "outputs_and_labels",
+    "pass_prepared_inputs",
+    "prepared_batches",
+    "prepares_inputs",
     "own_loss",
     "seed_everything",
     "split_batch",
@@ -125,10 +140,15 @@ __all__ = [
     "fit_arguments",
     "forget_epoch_length",
     "export_plain",
+    "may_refuse_open_axes",
     "has_callbacks_of_others",
     "host_of",
     "to_float32",
     "load_archive",
+    "is_hub_task",
+    "is_preset",
+    "load_preset",
+    "load_lora",
     "load_shards",
     "name_variables",
     "to_float",

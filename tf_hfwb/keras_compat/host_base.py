@@ -27,6 +27,7 @@ from tf_hfwb.keras_compat.model_facts import facts_of, identity_of
 from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import Layout
+from tf_hfwb.keras_compat.model_files.lora_files import LoRAFiles
 from tf_hfwb.keras_compat.model_files.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.step_seams import trace_again
 from tf_hfwb.keras_compat.training_variables import Variables
@@ -288,6 +289,10 @@ class Host(LearningRates):
     @abc.abstractmethod
     def model_files(self) -> TransformersFiles | KerasFiles | KerasArchive:
         """How the model is written into a directory that stock tools open."""
+
+    def lora_files(self) -> LoRAFiles | None:
+        """How a model with LoRA is written without its base; None for all others, whose checkpoints are whole."""
+        return None
 
     def _lay_out(self, lay_out: Callable[[Any, Sequence[Any]], Layout]) -> Layout | None:
         """What Keras would write of a plain model, and where; None where only Keras itself can write it."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_hfwb.keras_compat import keras3_private, keras3_variables
 from tf_hfwb.keras_compat.host_base import Host
+from tf_hfwb.keras_compat.hub_tasks import predict_prepared, prepares_inputs
 from tf_hfwb.keras_compat.keras3_mid_epoch import begin_in_keras3
 from tf_hfwb.keras_compat.learning_rates import innermost
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
@@ -19,6 +20,7 @@ from tf_hfwb.keras_compat.model_files import archive_texts
 from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_keras3
+from tf_hfwb.keras_compat.model_files.lora_files import LoRAFiles, lora_files_of
 from tf_hfwb.keras_compat.step_seams import put_recorder_into
 from tf_hfwb.keras_compat.training_variables import Variables, frozen_variables
 
@@ -52,6 +54,10 @@ class Keras3Host(Host):
         from tf_hfwb.keras_compat.optimizers.keras3_optimizer import Keras3Optimizer
 
         return Keras3Optimizer
+
+    def predict_on_batch(self, inputs: Any) -> Any:
+        # A task of KerasHub would prepare inputs that have been prepared in the pipeline.
+        return predict_prepared(self.model, inputs) if prepares_inputs(self.model) else super().predict_on_batch(inputs)
 
     def layers(self) -> Iterable[Any]:
         return keras3_private.all_layers(self.model)
@@ -126,6 +132,9 @@ class Keras3Host(Host):
         if layout is None:
             return KerasArchive(self.model, self.weights, self._show_all_values)
         return KerasFiles(self.model, archive_texts.describe_keras3, layout, frozen, self._show_weights)
+
+    def lora_files(self) -> LoRAFiles | None:
+        return lora_files_of(self.model, self.weights, self._show_weights)
 
     def _show_weights(self) -> None:
         """Put the weights as of now into the variables, where they are elsewhere."""

@@ -45,7 +45,7 @@ def begin_in_keras3(
         arguments = fit_arguments(model)
         iterator = arguments["epoch_iterator"]
         check_length(start, iterator.num_batches, arguments)
-        is_stored = keras3_private.reads_stored_batches(iterator.data_adapter)
+        is_stored = _is_stored(iterator.data_adapter)
         skipped = _num_batches_to_skip(start, iterator, is_stored)
         if is_stored and not _is_order_known(iterator, arguments, generators):
             check_order(start, skipped, arguments)
@@ -81,6 +81,14 @@ class _Epoch:
 
     def __index__(self) -> int:
         return self._find()
+
+
+def _is_stored(data_adapter: Any) -> bool:
+    from tf_hfwb.keras_compat.numpy_batches import NumPyBatches  # It imports Keras.
+
+    # The batches of this class are a stream, which its user starts at the right place.
+    is_stream = isinstance(getattr(data_adapter, "py_dataset", None), NumPyBatches)
+    return keras3_private.reads_stored_batches(data_adapter) and not is_stream
 
 
 def _num_batches_to_skip(start: Start, iterator: Any, is_stored: bool) -> int:

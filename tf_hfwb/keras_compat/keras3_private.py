@@ -30,6 +30,12 @@ def own_variables(layer: Any) -> list[Any]:
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
+@_looks_up
+def own_trained_variables(layer: Any) -> list[Any]:
+    """Those of a layer's own variables that were made to be trained, whether they are frozen by now or not."""
+    return list(layer._trainable_variables)
+
+
 def structure_of_inputs(model: Any) -> Any:
     """The inputs that a functional model was made with, as they are nested; None of all other models."""
     return getattr(model, "_inputs_struct", None)
@@ -209,6 +215,13 @@ def reads_stored_batches(data_adapter: Any) -> bool:
     from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
     return isinstance(data_adapter, (ArrayDataAdapter, PyDatasetAdapter))
+
+
+@_looks_up
+def keep_order(data_adapter: Any) -> None:
+    """Whether the adapter of a PyDataset shuffles the batches."""
+    _ = data_adapter.shuffle
+    data_adapter.shuffle = False
 
 
 # -- what has no name in the documentation -----------------------------------------------------------------------------

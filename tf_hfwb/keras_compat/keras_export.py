@@ -28,10 +28,17 @@ def check_exportable(model: Any) -> None:
         )
 
 
-def export_plain(model: Any, path: pathlib.Path) -> None:
-    """Write a plain model of either Keras without printing anything."""
+def export_plain(model: Any, path: pathlib.Path, length: int | None = None) -> None:
+    """Write a plain model of either Keras without printing anything.
+
+    Args:
+        model: The model.
+        path: Where to.
+        length: The size of all axes that are open besides the batch, for a model on JAX; None to leave them open.
+    """
     if "verbose" in inspect.signature(model.export).parameters:
-        model.export(str(path), verbose=False)
+        more = {} if length is None else {"input_signature": [_fixed_signature(model, length)]}
+        model.export(str(path), verbose=False, **more)
         return
     # The export of tf_keras has no such argument.
     logging = tf_keras_private.interactive_logging()
@@ -42,6 +49,26 @@ def export_plain(model: Any, path: pathlib.Path) -> None:
     finally:
         if is_talking:
             logging.enable_interactive_logging()
+
+
+def _fixed_signature(model: Any, length: int) -> Any:
+    import keras
+
+    def fix(tensor: Any) -> Any:
+        batch, *rest = tensor.shape
+        return keras.InputSpec(tensor.dtype, (batch, *(size or length for size in rest)), name=tensor.name)
+
+    return keras.tree.map_structure(fix, structure_of_inputs(model))
+
+
+def may_refuse_open_axes(model: Any) -> bool:
+    """Whether the model is on JAX, which compares sizes as it compiles, and inputs have open ones besides the batch."""
+    inputs = getattr(model, "inputs", None) or ()
+    if keras3_private.structure_of_inputs(model) is None or not any(None in tensor.shape[1:] for tensor in inputs):
+        return False
+    import keras
+
+    return bool(keras.backend.backend() == "jax")
 
 
 def structure_of_inputs(model: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from tf_hfwb.keras_compat import is_of_transformers, plain_configuration, texts_of_processing
+from tf_hfwb.keras_compat import is_hub_task, is_of_transformers, plain_configuration, texts_of_processing
 from tf_hfwb.secret_masking import mask_json
 
 
@@ -14,7 +14,8 @@ def save_pretrained(model: Any, directory: pathlib.Path, processing_class: Any =
 
     Args:
         model: The model, built.
-        directory: The directory: for a transformers model as ``from_pretrained`` reads it, else with ``model.keras``.
+        directory: The directory: for a transformers model as ``from_pretrained`` reads it, a preset for a task of
+            KerasHub, else with ``model.keras``.
         processing_class: The tokenizer or processor.
 
     Raises:
@@ -23,7 +24,10 @@ def save_pretrained(model: Any, directory: pathlib.Path, processing_class: Any =
     texts = texts_of_processing(processing_class)
     if not is_of_transformers(model):
         directory.mkdir(parents=True, exist_ok=True)
-        model.save(directory / "model.keras")
+        if is_hub_task(model):
+            model.save_to_preset(str(directory))
+        else:
+            model.save(directory / "model.keras")
     else:
         plain_configuration(model)
         directory.mkdir(parents=True, exist_ok=True)

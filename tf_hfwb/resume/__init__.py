@@ -7,6 +7,7 @@
 * ``training_state.py``: the whole state of a training as one value, captured and written.
 * ``restore_state.py``: such a state put into a model; ``weight_restoring.py``: its weights alone;
   ``state_tensors.py``: its tensors, matched with the model's variables.
+* ``lora_base.py``: the base of a LoRA training, which its checkpoints do not hold.
 * ``trainer_state.py``: the file ``trainer_state.json`` as a value; ``saved_rows.py``: the rows beside it.
 * ``checkpoint_listing.py``: the checkpoints of a directory or an artifact, local and on W&B side by side.
 """

@@ -15,6 +15,7 @@ from tf_hfwb.checkpoint.step_names import step_of
 from tf_hfwb.checkpoint.store import Checkpoint, Store
 from tf_hfwb.errors import CheckpointError, NotACheckpointError, ServerError
 from tf_hfwb.json_text import number_of
+from tf_hfwb.keras_compat import LORA, LoRADescription
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.tracking import artifact_journal
 from tf_hfwb.tracking.artifact_lookup import runs_folder
@@ -38,6 +39,7 @@ class Listed:
         path: The directory on this machine; None without one.
         version: The version on W&B, ``entity/project/name:v3``; None without one.
         run_id: The run that wrote it.
+        base: The directory or artifact without which it cannot be loaded, that of a LoRA training's base; else None.
         damage: Why the directory on this machine cannot be used; None if nothing was found to be wrong with it.
     """
 
@@ -49,6 +51,7 @@ class Listed:
     path: str | None = None
     version: str | None = None
     run_id: str | None = None
+    base: str | None = None
     damage: str | None = None
 
 
@@ -67,7 +70,7 @@ def checkpoints(source: str | os.PathLike[str]) -> list[Listed]:
         found, rejected = Store(directory).list_all()
         states, damaged = _read(found)
         damaged += [_list_damaged(one.path, one.reason) for one in rejected]
-        names = dict.fromkeys(filter(None, (_reference(state.run) for _, state in states)))
+        names = dict.fromkeys(filter(None, (_reference(state.run) for _, state, _ in states)))
     else:
         wanted = parse_reference(os.fspath(source))
         wait_for_writers()
@@ -96,11 +99,15 @@ def _open(paths: Iterable[str]) -> tuple[list[Checkpoint], list[Listed]]:
     return found, damaged
 
 
-def _read(found: Iterable[Checkpoint]) -> tuple[list[tuple[Checkpoint, TrainerState]], list[Listed]]:
+_Read = tuple[Checkpoint, TrainerState, str | None]  # The name of the base comes last.
+
+
+def _read(found: Iterable[Checkpoint]) -> tuple[list[_Read], list[Listed]]:
     states, damaged = [], []
     for checkpoint in found:
         try:
-            states.append((checkpoint, TrainerState.read(checkpoint)))
+            base = LoRADescription.read(checkpoint).base_name if LORA in checkpoint.files else None
+            states.append((checkpoint, TrainerState.read(checkpoint), base))
         except NotACheckpointError:  # A training that saves there has removed it.
             continue
         except CheckpointError as error:
@@ -120,9 +127,9 @@ def _reference(run: Mapping[str, str]) -> ArtifactReference | None:
     return ArtifactReference(run.get("entity"), run.get("project"), name)
 
 
-def _list_readable(states: Iterable[tuple[Checkpoint, TrainerState]]) -> list[Listed]:
+def _list_readable(states: Iterable[_Read]) -> list[Listed]:
     described, best = [], {}
-    for checkpoint, state in states:
+    for checkpoint, state, base in states:
         run_id = state.run.get("id")
         best[run_id] = state.best_step  # The newest checkpoint of a run counts.
         described.append(
@@ -133,6 +140,7 @@ def _list_readable(states: Iterable[tuple[Checkpoint, TrainerState]]) -> list[Li
                 size=sum(entry.size for entry in checkpoint.files.values()),
                 path=os.path.abspath(checkpoint.path),
                 run_id=run_id,
+                base=base,
             )
         )
     return [replace(one, aliases=("best",)) if best[one.run_id] == one.step else one for one in described]
@@ -159,7 +167,7 @@ def _list_version(version: Any) -> Listed | None:
     step = known.get("global_step")
     if step is None or not math.isfinite(step):
         return None
-    run_id = version.metadata.get("run_id")
+    run_id, base = version.metadata.get("run_id"), version.metadata.get("base")
     return Listed(
         step=int(step),
         epoch=known.get("epoch"),
@@ -168,6 +176,7 @@ def _list_version(version: Any) -> Listed | None:
         aliases=tuple(version.aliases),
         version=f"{version.entity}/{version.project}/{version.name.split(':')[0]}:{version.version}",
         run_id=run_id if isinstance(run_id, str) else None,
+        base=base if isinstance(base, str) else None,
     )
 
 

@@ -18,10 +18,19 @@ from tf_hfwb.errors import (
     UnsafeModelError,
     WeightsError,
 )
-from tf_hfwb.keras_compat import is_model_class, load_archive, load_shards
+from tf_hfwb.keras_compat import (
+    LORA,
+    is_model_class,
+    is_preset,
+    load_archive,
+    load_lora,
+    load_preset,
+    load_shards,
+)
 from tf_hfwb.messages import first_line
 from tf_hfwb.models.pretrained import from_pretrained
 from tf_hfwb.resume.find_checkpoint import find_local_path
+from tf_hfwb.resume.lora_base import find_base
 from tf_hfwb.validation.installed_packages import check_tf_classes
 from tf_hfwb.validation.referenced_files import check_processing
 
@@ -33,17 +42,18 @@ def load_model(source: str | os.PathLike[str], *, safe_mode: bool = True, **opti
 
     Args:
         source: The name of an artifact, such as ``"model-my-run:best"``, a checkpoint's directory, or a directory that
-            ``save_model`` or transformers' ``save_pretrained`` wrote.
+            ``save_model``, transformers' ``save_pretrained`` or KerasHub's ``save_to_preset`` wrote.
         safe_mode: Whether a plain Keras model may only use Keras's own layers and functions, registered ones and those
             in ``custom_objects``. False loads whatever it names, and runs its lambdas: for a source that you trust.
         **options: For transformers' ``from_pretrained``, or Keras's ``load_model`` (``custom_objects``, ``compile``).
 
     Returns:
-        The model: of the class that wrote it, for transformers; for plain Keras models of the Keras that wrote it.
+        The model: of the class that wrote it, for transformers; for plain Keras models of the Keras that wrote it. A
+        task of KerasHub has its preprocessor, and is compiled with the defaults of its class.
 
     Raises:
         MissingPackageError: It is a model of a package that is not installed: of transformers 4, tf_keras or Keras 3.
-        NotACheckpointError: There is no model at ``source``.
+        NotACheckpointError: There is no model at ``source``; or it has LoRA's adapters, and their base is not found.
         CorruptCheckpointError: The directory's files are not those that were written, or cannot be read.
         UnsafeModelError: It could run code, or read files that do not belong to it.
         WeightsError: Weights are missing, or do not fit the configuration; or Keras cannot build the model.
@@ -68,9 +78,16 @@ def load_model(source: str | os.PathLike[str], *, safe_mode: bool = True, **opti
     if archive.is_file() and archive.suffix == ".keras":
         _check_keras_options(options)
         return load_archive(archive, safe_mode=safe_mode, **options)
+    if path.is_dir() and is_preset(path):
+        _check_keras_options(options)
+        return load_preset(path, safe_mode=safe_mode, **options)
     if (path / "model.weights.json").is_file():
         _check_keras_options(options)
         return load_shards(path, safe_mode=safe_mode, **options)
+    if (path / LORA).is_file():
+        _check_keras_options(options)
+        checkpoint = Checkpoint.open(path)
+        return load_lora(checkpoint, find_base(checkpoint), safe_mode=safe_mode, **options)
     if (path / "config.json").is_file():
         _check_transformers_options(safe_mode, options)
         return _load_transformers_model(path, options)

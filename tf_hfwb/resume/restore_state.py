@@ -32,7 +32,7 @@ from tf_hfwb.resume.state_tensors import (
     with_prefix,
 )
 from tf_hfwb.resume.trainer_state import TrainerState
-from tf_hfwb.resume.weight_restoring import unsaved_weights
+from tf_hfwb.resume.weight_restoring import files_of, match_weights
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -59,9 +59,9 @@ def restore_state(host: Host, checkpoint: Checkpoint, position: Position | None 
     state.check_resumable(checkpoint.path)
     start = state.position if position is None else position
     tensors = read_state_tensors(checkpoint)
-    files = host.model_files()
+    files = files_of(host, checkpoint)
     _check_learned(where, state.learned, files.digests)
-    weights = files.read(checkpoint)
+    weights = match_weights(host, checkpoint, files)
     numpy_state = _numpy_state(where, state, tensors)
     python_state = _python_state(where, state, tensors)
     recorder = _recorder_values(where, tensors)
@@ -70,9 +70,8 @@ def restore_state(host: Host, checkpoint: Checkpoint, position: Position | None 
         name: _check_tensor(where, tensors, name, "uint8") for name in with_prefix(tensors, PROCESS_GENERATORS)
     }
     assignments = [
-        *match_tensors(where, "weights", files.variables, weights),
+        *weights,
         *match_tensors(where, "optimizer", host.optimizer_variables(), with_prefix(tensors, "optimizer/")),
-        *match_tensors(where, "other weights", unsaved_weights(host, files), with_prefix(tensors, "weights/")),
     ]
     host.keep_random_state()
     if start.batch:

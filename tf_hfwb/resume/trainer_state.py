@@ -36,7 +36,8 @@ from tf_hfwb.validation.json_checks import (
 )
 
 FACTS = "trainer_state.json"
-FORMAT = 2  # With files of rows, which a reader of the first format would lose.
+FORMAT = 3  # With adapters in place of the model: the weights that are frozen are elsewhere.
+FORMAT_WITH_FILES = 2  # With files of rows, which a reader of the first format would lose.
 FORMAT_WITHOUT_FILES = 1
 
 _STEP = "train/global_step"
@@ -169,7 +170,7 @@ class TrainerState:
 def _format(value: Any, place: str) -> int:
     if isinstance(value, int) and value > FORMAT:
         raise unexpected(value, place, f"{FORMAT}: a newer version of this package wrote it. Upgrade it")
-    return one_of([FORMAT_WITHOUT_FILES, FORMAT])(value, place)
+    return one_of([FORMAT_WITHOUT_FILES, FORMAT_WITH_FILES, FORMAT])(value, place)
 
 
 def _run_id(value: Any, place: str) -> str:

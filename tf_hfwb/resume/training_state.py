@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb import json_text
-from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.keras_compat import Host
+from tf_hfwb.checkpoint.store import Checkpoint, Draft, Pace, Store
+from tf_hfwb.keras_compat import BASE, Host, LoRAFiles
 from tf_hfwb.resume.checkpoint_participants import CaptureState
+from tf_hfwb.resume.lora_base import digest_of_base, write_base
 from tf_hfwb.resume.saved_rows import LOG_HISTORY, STATE_HISTORY, RowFiles, write_rows
 from tf_hfwb.resume.state_tensors import GLOBAL_GENERATOR, NUMPY_GENERATOR, PYTHON_GENERATOR, RECORDER, TENSORS
-from tf_hfwb.resume.trainer_state import FACTS, FORMAT, FORMAT_WITHOUT_FILES
+from tf_hfwb.resume.trainer_state import FACTS, FORMAT, FORMAT_WITH_FILES, FORMAT_WITHOUT_FILES
 from tf_hfwb.resume.weight_restoring import unsaved_weights
 from tf_hfwb.secret_masking import mask
 from tf_hfwb.tracking.row_log import RowsSoFar
@@ -43,6 +44,7 @@ class TrainingState:
         facts: Everything else.
         callbacks: The functions that return the callbacks' states; called on the thread that writes. A state's
             ``log_history`` and its ``history`` are rows so far.
+        base: Of a model with LoRA the weights of its base, until they are written.
     """
 
     files: Any
@@ -50,7 +52,22 @@ class TrainingState:
     others: dict[str, Any]
     facts: dict[str, Any]
     callbacks: Mapping[str, Callable[[], dict[str, Any]]]
+    base: dict[str, Any] = field(default_factory=dict)
     _row_files: list[RowFiles] = field(default_factory=list, init=False)
+
+    def write_base(self, store: Store, pace: Pace) -> Checkpoint | None:
+        """Write the base of a model with LoRA, if that is still to be done; before :meth:`write`.
+
+        Args:
+            store: The output directory.
+            pace: See :meth:`Store.draft`.
+        """
+        base = None
+        if self.base and not self.files.base_sha256:  # While this state waited, another may have been written.
+            base = write_base(store, {name: np.asarray(value) for name, value in self.base.items()}, pace)
+            self.files.base_size, self.files.base_sha256 = base.files[BASE].size, base.files[BASE].sha256
+        self.base.clear()
+        return base
 
     def write(self, draft: Draft, previous: Checkpoint | None) -> None:
         """Write the state into a draft, and release the tensors.
@@ -78,8 +95,10 @@ class TrainingState:
         facts = {**mask({**self.facts, "callbacks": states}), "run": self.facts.get("run")}
         if rows is not None and (files := self._write_rows(draft, rows, LOG_HISTORY)):
             facts["log_history_files"] = files
-        if any(written.files for written in self._row_files):
+        if isinstance(self.files, LoRAFiles):
             facts["format"] = FORMAT
+        elif any(written.files for written in self._row_files):
+            facts["format"] = FORMAT_WITH_FILES
         # The newest rows are added as text, a line for each, because they are JSON already.
         text = json_text.dumps(facts, indent=2).removesuffix("\n}")
         newest = ",\n    ".join(() if rows is None else rows.newest)
@@ -108,7 +127,7 @@ class StateCapture:
         self._host = host
         self._only_model = only_model
         host.snapshot(())  # Tests, before the first save, whether snapshots can be trusted.
-        self.files = host.model_files()
+        self.files = host.lora_files() or host.model_files()
         others = host.other_optimizers()
         if others and not only_model:
             _logger.warning(
@@ -116,7 +135,7 @@ class StateCapture:
                 type(host.model).__name__,
                 ", ".join(others),
             )
-        self._fixed = unsaved_weights(host, self.files)
+        self._fixed = {} if isinstance(self.files, LoRAFiles) else unsaved_weights(host, self.files)
         if not only_model:
             self._fixed |= {**host.optimizer_variables(), **host.random_variables()}
 
@@ -128,7 +147,7 @@ class StateCapture:
             participants: The states of the participants, as :meth:`Participants.capture` gives them.
         """
         variables = {**self._fixed} if self._only_model else {**self._fixed, **self._changing_variables()}
-        weights = self.files.variables
+        weights, base = self.files.variables, self._base_to_write()
         values = self._host.snapshot([*weights.values(), *variables.values()])
         others = dict(zip(variables, values[len(weights) :], strict=True))
         numpy_keys, numpy_facts = _capture_numpy_generator()
@@ -150,7 +169,22 @@ class StateCapture:
                 **({"is_model_only": True} if self._only_model else {}),
             },
             callbacks=participants,
+            base=dict(zip(base, self._host.snapshot([*base.values()]), strict=True)),
         )
+
+    def whole_files(self) -> Any:
+        """The model's files with all of its weights, whatever checkpoints hold of them."""
+        return self._host.model_files() if isinstance(self.files, LoRAFiles) else self.files
+
+    def has_changed_base(self) -> bool:
+        """Whether weights differ by now from the base that the checkpoints of a model with LoRA need."""
+        files = self.files
+        if not isinstance(files, LoRAFiles) or not files.base_sha256:
+            return False
+        return digest_of_base(self._host, files)[1] != files.base_sha256
+
+    def _base_to_write(self) -> dict[str, Any]:
+        return self.files.base if isinstance(self.files, LoRAFiles) and not self.files.base_sha256 else {}
 
     def _changing_variables(self) -> dict[str, Any]:
         """Variables that may not be there yet when the first state is captured."""

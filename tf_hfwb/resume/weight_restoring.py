@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
-from tf_hfwb.keras_compat import Host, name_variables
+from tf_hfwb.errors import StateMismatchError
+from tf_hfwb.keras_compat import LORA, Host, LoRAFiles, name_variables
+from tf_hfwb.resume.lora_base import check_base
 from tf_hfwb.resume.state_tensors import Assignments, match_tensors, read_state_tensors, with_prefix
 
 
@@ -21,19 +23,45 @@ def load_weights(host: Host, checkpoint: Checkpoint) -> None:
     host.use_assigned_weights()
 
 
-def match_weights(host: Host, checkpoint: Checkpoint) -> Assignments:
-    """Pair each weight of a model with its value in a checkpoint.
+def match_weights(host: Host, checkpoint: Checkpoint, files: Any = None) -> Assignments:
+    """Pair each weight of a model with its value in a checkpoint; of a model with LoRA without its base.
+
+    Args:
+        host: The model.
+        checkpoint: The checkpoint.
+        files: What :func:`files_of` gave, if it was asked already.
 
     Raises:
         StateMismatchError: They do not fit.
         CorruptCheckpointError: A file is missing or cannot be read.
     """
-    files, where = host.model_files(), str(checkpoint.path)
+    files, where = files or files_of(host, checkpoint), str(checkpoint.path)
     pairs = match_tensors(where, "weights", files.variables, files.read(checkpoint))
+    if isinstance(files, LoRAFiles):
+        check_base(host, files, checkpoint)
+        return pairs
     unsaved = unsaved_weights(host, files)
     if unsaved:
         pairs += match_tensors(where, "other weights", unsaved, with_prefix(read_state_tensors(checkpoint), "weights/"))
     return pairs
+
+
+def files_of(host: Host, checkpoint: Checkpoint) -> Any:
+    """The model's files in the form in which a checkpoint has them.
+
+    Raises:
+        StateMismatchError: The checkpoint has adapters alone, and the model is without LoRA.
+    """
+    if LORA not in checkpoint.files:
+        return host.model_files()
+    files = host.lora_files()
+    if files is None:
+        raise StateMismatchError(
+            f"{checkpoint.path} has the adapters of a LoRA training, and {type(host.model).__name__} has no layer with "
+            "LoRA and a frozen base. Expected the model as it was trained. Call enable_lora, with the same rank and on "
+            "the same layers, before restore; to use the model without training it, take load_model."
+        )
+    return files
 
 
 def unsaved_weights(host: Host, files: Any) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_hfwb.errors import ExportError, SettingError, TFHFWBError
-from tf_hfwb.keras_compat import check_exportable, is_of_transformers
+from tf_hfwb.keras_compat import check_exportable, is_of_transformers, may_refuse_open_axes, prepares_inputs
 from tf_hfwb.messages import inform
 from tf_hfwb.serving.export_check import TOLERANCE, checker
 from tf_hfwb.serving.export_source import load_source
 from tf_hfwb.serving.images_in_graph import PicturesInGraph
 from tf_hfwb.serving.keras_servable import PlainServable
 from tf_hfwb.serving.processing_in_graph import processing_for
+from tf_hfwb.serving.task_servable import TaskServable
 from tf_hfwb.serving.tokenizers.texts_in_graph import TextsInGraph
 from tf_hfwb.serving.tokenizers.tokenizer_agreement import check_agreement
 from tf_hfwb.serving.transformers_servable import Servable
@@ -61,7 +62,9 @@ def export_for_serving(
 
     Batches are of any size and length, and it computes in float32. Before it is published, a process with TensorFlow
     alone loads it and must give what the model gives here. Plain models of Keras 3 and tf_keras are written by their
-    own ``export`` and checked and published in the same way.
+    own ``export`` and checked and published in the same way. A task of KerasHub with its preprocessor takes what its
+    ``predict`` takes (``text``, ``text_pairs``, ``images``), or ``prepared`` inputs; whoever loads it in Python imports
+    ``tensorflow_text`` before.
 
     The tokenizers of BERT (WordPiece), of GPT-2 and RoBERTa (byte-level BPE) and of T5, ALBERT and XLM-R (Unigram) can
     be built of TensorFlow's operations; with another one the SavedModel takes ids only, and a line says so.
@@ -73,6 +76,7 @@ def export_for_serving(
         processing_class: The tokenizer or image processor; that of the directory or artifact when None.
         version: The version's number; the next free one when None.
         max_length: The most ids that a text, or a pair, is cut to; what the tokenizer and the model allow when None.
+            Of a plain Keras model on JAX the length of all sequences, where JAX cannot leave it open.
         max_new_tokens: The most tokens that ``generate`` adds; what the model's generation config says, else 20 (fewer
             in a model with few positions), when None; 0 to leave it out, which makes an export faster. What
             transformers cannot do in a graph, as ``no_repeat_ngram_size``, leaves it out, too, and a line says so.
@@ -127,22 +131,38 @@ def export_for_serving(
         if isinstance(processing, TextsInGraph):
             check_agreement(processing, tokenizer, sample_texts, is_accepted=accept_tokenizer_differences)
         with new_version(directory, version) as draft:
-            servable = _save(model, processing, tokenizer, max_new_tokens, draft.path, directory.resolve().name)
-            difference = other_process.check(draft.path, servable.examples)
-    inform(
-        "%s is at %s, with the signatures %s. In a process of its own with TensorFlow alone it gives what the Python "
-        "model gives: %d requests, largest difference %.1e (at most %.0e is accepted). This took %.1f s.",
-        type(model).__name__,
-        draft.published,
-        ", ".join(servable.signatures),
-        len(servable.examples),
-        difference,
-        TOLERANCE,
-        time.monotonic() - started,
-    )
+            lengths = max_length, max_new_tokens
+            servable = _save(model, processing, tokenizer, lengths, draft.path, directory.resolve().name)
+            needs_text = isinstance(servable, TaskServable) and servable.needs_text_operations
+            difference = other_process.check(draft.path, servable.examples, text_operations=needs_text)
+    _tell(model, draft.published, servable, difference, time.monotonic() - started, needs_text=needs_text)
     if artifact_name is not None:
         _log(draft.published, f"servable-{artifact_name}", aliases, link_to_registry, model_or_artifact_or_dir)
     return draft.published
+
+
+def _tell(
+    model: Any,
+    published: pathlib.Path,
+    servable: PlainServable | Servable | TaskServable,
+    difference: float,
+    seconds: float,
+    *,
+    needs_text: bool,
+) -> None:
+    text_operations = "and tensorflow-text (`import tensorflow_text` before loading it; TensorFlow Serving has it)"
+    inform(
+        "%s is at %s, with the signatures %s. In a process of its own with TensorFlow %s it gives what the Python "
+        "model gives: %d requests, largest difference %.1e (at most %.0e is accepted). This took %.1f s.",
+        type(model).__name__,
+        published,
+        ", ".join(servable.signatures),
+        text_operations if needs_text else "alone",
+        len(servable.examples),
+        difference,
+        TOLERANCE,
+        seconds,
+    )
 
 
 def _check_lengths(max_length: Any, max_new_tokens: Any) -> tuple[int | None, ...]:
@@ -158,17 +178,17 @@ def _save(
     model: Any,
     processing: TextsInGraph | PicturesInGraph | None,
     tokenizer: Any,
-    max_new_tokens: int | None,
+    lengths: tuple[int | None, int | None],
     path: pathlib.Path,
     served_name: str,
-) -> PlainServable | Servable:
+) -> PlainServable | Servable | TaskServable:
     """Write the SavedModel of a model, with warm-up requests.
 
     Args:
         model: The model.
         processing: Its tokenizer or image processor, in the graph.
         tokenizer: The tokenizer itself.
-        max_new_tokens: As in :func:`export_for_serving`.
+        lengths: ``max_length`` and ``max_new_tokens``, as in :func:`export_for_serving`.
         path: The directory of the SavedModel.
         served_name: The name by which a server knows the model.
 
@@ -177,11 +197,13 @@ def _save(
         ExportError: The model cannot be exported.
     """
     try:
-        servable: PlainServable | Servable
+        servable: PlainServable | Servable | TaskServable
         if is_of_transformers(model):
-            servable = Servable(model, processing, tokenizer, max_new_tokens)
+            servable = Servable(model, processing, tokenizer, lengths[1])
+        elif prepares_inputs(model):
+            servable = TaskServable(model)
         else:
-            servable = PlainServable(model)
+            servable = PlainServable(model, lengths[0])
         servable.save(path)
         _write_warmup(path, served_name, servable)
     except TFHFWBError:
@@ -194,7 +216,7 @@ def _save(
     return servable
 
 
-def _write_warmup(path: pathlib.Path, served_name: str, servable: Servable | PlainServable) -> None:
+def _write_warmup(path: pathlib.Path, served_name: str, servable: Servable | PlainServable | TaskServable) -> None:
     try:
         write_warmup(path, served_name, servable.examples)
     except ImportError:
@@ -247,6 +269,8 @@ def _check_texts(texts: Any) -> None:
 def _check_options(model: Any, processing_class: Any, **text_options: Any) -> None:
     """Refuse options that have no meaning for the model."""
     is_plain = not is_of_transformers(model)
+    if may_refuse_open_axes(model) and not prepares_inputs(model):
+        text_options.pop("max_length")
     if is_plain or model.main_input_name != "input_ids":
         for name, value in text_options.items():
             if value:

@@ -44,8 +44,13 @@ class Checker:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def check(self, model: pathlib.Path, examples: Sequence[Example]) -> float:
+    def check(self, model: pathlib.Path, examples: Sequence[Example], *, text_operations: bool = False) -> float:
         """Let the process answer the examples.
+
+        Args:
+            model: The SavedModel.
+            examples: What to ask it, and what it must answer.
+            text_operations: Whether it needs those of tensorflow-text.
 
         Returns:
             The largest difference that was found, at most :data:`TOLERANCE`.
@@ -60,10 +65,10 @@ class Checker:
                 for number, example in enumerate(examples)
                 for key, value in example.inputs.items()
             }
-            arrays = {key: value.astype("S") if value.dtype == object else value for key, value in arrays.items()}
+            arrays = {key: value.astype("S") if value.dtype.kind in "OU" else value for key, value in arrays.items()}
             np.savez(requests, **arrays)  # type: ignore[arg-type]
-            job = json.dumps({"model": str(model), "requests": str(requests), "answers": str(answers)})
-            _, errors = self._process.communicate(job + "\n")
+            job = {"model": str(model), "requests": str(requests), "answers": str(answers)}
+            _, errors = self._process.communicate(json.dumps({**job, "text_operations": text_operations}) + "\n")
             if self._process.returncode or not answers.exists():
                 raise ExportError(
                     f"The SavedModel cannot be used by TensorFlow alone: {errors.strip().rpartition(chr(10))[2]} "

@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import check_exportable, export_plain, plain_to_float32, structure_of_inputs
+from tf_hfwb.errors import ExportError, SettingError
+from tf_hfwb.keras_compat import (
+    check_exportable,
+    export_plain,
+    may_refuse_open_axes,
+    plain_to_float32,
+    structure_of_inputs,
+)
+from tf_hfwb.messages import first_line
 from tf_hfwb.serving.export_check import Example
 
 _ROWS = 3
@@ -27,12 +34,13 @@ class PlainServable:
 
     Args:
         model: The model, functional or sequential.
+        length: The size of all axes that are open besides the batch, where JAX cannot leave them open.
 
     Raises:
         SettingError: The model does not know its inputs.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, length: int | None = None) -> None:
         import tensorflow as tf
 
         check_exportable(model)
@@ -44,8 +52,9 @@ class PlainServable:
                 advice="Wrap it: inputs = keras.Input(...); keras.Model(inputs, model(inputs)).",
             )
         self._model = plain_to_float32(model)
+        self._length = length
         random = np.random.default_rng(0)
-        values = {tensor.name: _random_values(tensor, random) for tensor in self._model.inputs}
+        values = {tensor.name: _random_values(tensor, random, length) for tensor in self._model.inputs}
         structure = structure_of_inputs(self._model)
         if structure is None:
             structure = self._model.inputs[0] if len(values) == 1 else list(self._model.inputs)
@@ -58,16 +67,30 @@ class PlainServable:
         self.examples = [Example("serving_default", inputs, expected)]
 
     def save(self, path: pathlib.Path) -> None:
-        """Write the SavedModel."""
-        export_plain(self._model, path)
+        """Write the SavedModel.
+
+        Raises:
+            ExportError: JAX cannot leave the length of a sequence open, and it is not known.
+        """
+        if self._length is None and may_refuse_open_axes(self._model):
+            try:
+                export_plain(self._model, path)
+            except Exception as error:  # Of JAX, of whatever kind.
+                raise ExportError(
+                    f"{type(self._model).__name__} cannot be exported from JAX for sequences of any length: "
+                    f"{first_line(error)} Expected a model that compares no sizes, or one length for all. Pass "
+                    "max_length=..., to which callers pad, or export it with KERAS_BACKEND=tensorflow."
+                ) from error
+            return
+        export_plain(self._model, path, self._length)
 
 
-def _random_values(tensor: Any, random: np.random.Generator) -> Any:
+def _random_values(tensor: Any, random: np.random.Generator, length: int | None = None) -> Any:
     """Values for an input: texts, numbers of all kinds, or ids that any table has."""
     import tensorflow as tf
 
     name = getattr(tensor.dtype, "name", tensor.dtype)
-    side = _SIDE if len(tensor.shape) > 3 else _LENGTH
+    side = length or (_SIDE if len(tensor.shape) > 3 else _LENGTH)
     shape = [_ROWS, *(given or side for given in tensor.shape[1:])]
     if name == "string":
         texts = np.array([text.encode() for text in _TEXTS])

@@ -11,6 +11,7 @@ from tf_hfwb.errors import SettingError
 from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics, MetricsOfPass
 from tf_hfwb.evaluation.prediction_pass import Pass
+from tf_hfwb.evaluation.task_generation import TaskGenerator, generator_for
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.keras_compat import PassHooks, preserve_metrics, to_float
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
@@ -31,7 +32,7 @@ class EvaluationPlan:
     """
 
     computed: ComputedMetrics
-    generator: Generator | None
+    generator: Generator | TaskGenerator | None
     loss_only: bool
     ignored: frozenset[str] | None
 
@@ -48,7 +49,7 @@ class DatasetEvaluation:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._runner = BatchRunner(model)
-        self._generators: dict[str, Generator] = {}
+        self._generators: dict[str, Generator | TaskGenerator] = {}
         self._warned: set[str] = set()  # Metrics of which the user was told that they are not numbers.
 
     def forget_compiled(self) -> None:
@@ -143,7 +144,7 @@ class DatasetEvaluation:
             result = self._runner.predict(batches.dataset, metrics_of_pass.gathering, PassHooks(callbacks, "predict"))
         return _output(result, metrics_of_pass, prefix, batches)
 
-    def _generator(self, args: TFTrainingArguments, options: Mapping[str, Any]) -> Generator | None:
+    def _generator(self, args: TFTrainingArguments, options: Mapping[str, Any]) -> Generator | TaskGenerator | None:
         """What generates the predictions; the one that was compiled for the same options is used again."""
         given = {name: value for name, value in options.items() if value is not None}
         defaults: dict[str, Any] = {"num_beams": args.generation_num_beams}
@@ -159,7 +160,7 @@ class DatasetEvaluation:
         chosen = {**defaults, **given}
         key = repr(sorted(chosen.items()))
         if key not in self._generators:
-            self._generators[key] = Generator(self._model, **chosen)
+            self._generators[key] = generator_for(self._model, **chosen)
         return self._generators[key]
 
 

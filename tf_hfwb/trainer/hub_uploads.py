@@ -27,8 +27,16 @@ _logger = logging.getLogger("tf_hfwb")
 # Seconds to wait for the answer that there is a repository, and for uploads at the end of training.
 _ANSWER_TIMEOUT = 60.0
 _UPLOAD_TIMEOUT = 1800.0
-# What is no part of the model: checkpoints, the model that W&B gets, and what is being written.
-_NOT_PUSHED = ["_*", "checkpoint-*", "model/*", ".tf_hfwb*", ".tmp-*"]
+# What is no part of the model: checkpoints, bases of LoRA, the model that W&B gets, and what is being written.
+_NOT_PUSHED = [
+    "_*",
+    "checkpoint-*",
+    "base-*/base.safetensors",
+    "base-*/manifest.json",
+    "model/*",
+    ".tf_hfwb*",
+    ".tmp-*",
+]
 _STATE_FILES = [MANIFEST, FACTS, TENSORS]
 
 

@@ -13,7 +13,7 @@ from tf_hfwb.evaluation.generation_options import load_generation_config
 from tf_hfwb.fit.signals import SignalWatch
 from tf_hfwb.fit.stop_after_steps import EpochsOfAnyLength
 from tf_hfwb.fit.training_totals import TrainingTotals
-from tf_hfwb.keras_compat import host_of
+from tf_hfwb.keras_compat import host_of, pass_prepared_inputs
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.arguments.worker_members import set_log_levels
@@ -75,12 +75,13 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
     it.
 
     Args:
-        model: A TF model of transformers, or a model of tf_keras or Keras 3.
+        model: A TF model of transformers, or a model of tf_keras or Keras 3, such as a task of KerasHub.
         args: What to do; the defaults of :class:`~tf_hfwb.TFTrainingArguments` when None.
         data_collator: Makes a batch (a dict of arrays) from a list of samples, instead of padding by
             ``processing_class``.
         train_dataset: A ``datasets.Dataset`` with tokenised columns, a ``datasets.IterableDataset`` of such columns
-            (with ``max_steps``), a batched ``tf.data.Dataset``, or arrays ``(x, y)``.
+            (with ``max_steps``), a batched ``tf.data.Dataset``, or arrays ``(x, y)``. Of a task of KerasHub with its
+            preprocessor texts or images as they are, also as a dict of columns.
         eval_dataset: The same, or a dict of them by name.
         processing_class: The tokenizer or processor. It says how to pad, and is saved with the model.
         model_init: Makes the model instead: when the trainer is made, and anew for each training. It takes no argument,
@@ -184,6 +185,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
     def _take_model(self, model: Any) -> None:
         """Begin with a model: the one that was given, or a new one by ``model_init``."""
         self.model, self._host = model, host_of(model)
+        pass_prepared_inputs(model)
         check_optimizers(self._host, self._given)
         check_tpu(self._host, self.args)
         check_workers(self._host)

@@ -12,7 +12,8 @@ from tf_hfwb.data import Batches
 from tf_hfwb.errors import DataError
 from tf_hfwb.evaluation.batch_parts import main_input
 from tf_hfwb.fit.token_totals import TokenCounts
-from tf_hfwb.keras_compat import split_batch
+from tf_hfwb.keras_compat import prepares_inputs, split_batch
+from tf_hfwb.keras_compat.hub_tasks import is_prepared
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -42,6 +43,11 @@ def count_tokens(batches: Batches, counts: TokenCounts, model: Any, pad_token_id
             "include_tokens_per_second."
         )
     inputs, _, _ = split_batch(model, batches.dataset.element_spec)
+    if prepares_inputs(model) and not is_prepared(model, inputs):
+        raise DataError(
+            f"The tokens of what {type(model).__name__} prepares itself cannot be counted: the batches hold texts or "
+            "images. Expected no count. Leave out include_num_input_tokens_seen and include_tokens_per_second."
+        )
     if isinstance(main_input(model, inputs), Mapping):
         raise DataError(
             f"{type(model).__name__} does not say which of its inputs {list(inputs)} are tokens. Expected the name of "

@@ -185,7 +185,8 @@ def datasets_by_name(data: Any) -> Mapping[str, Any]:
         >>> list(datasets_by_name(columns)), list(datasets_by_name({"a": columns, "b": columns}))
         ([''], ['a', 'b'])
     """
-    has_names = isinstance(data, Mapping) and not any(hasattr(value, "dtype") for value in data.values())
+    are_columns = isinstance(data, Mapping) and any(hasattr(v, "dtype") or isinstance(v, list) for v in data.values())
+    has_names = isinstance(data, Mapping) and not are_columns
     return data if has_names else {"": data}
 
 

@@ -7,5 +7,5 @@
 * ``decoded_texts.py``, ``table_images.py``: token ids and pixels as texts and images.
 * ``table_task.py``: the base class of tasks. One file for each task: ``classification.py``,
   ``token_classification.py``, ``question_answering.py``, ``language_models.py``, and ``keras_models.py`` for plain
-  Keras models on arrays.
+  Keras models on arrays, ``raw_samples.py`` for tasks of KerasHub.
 """

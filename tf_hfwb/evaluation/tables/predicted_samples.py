@@ -19,12 +19,15 @@ from tf_hfwb.evaluation.tables.language_models import Continuation, MaskedWords,
 from tf_hfwb.evaluation.tables.question_answering import Answers
 from tf_hfwb.evaluation.tables.raw_columns import class_names as dataset_class_names
 from tf_hfwb.evaluation.tables.raw_columns import holds_ids, label_column
+from tf_hfwb.evaluation.tables.raw_samples import GeneratedTexts, RawSamples
 from tf_hfwb.evaluation.tables.sample_choice import choose_samples, num_rows, take_first
 from tf_hfwb.evaluation.tables.table_task import ClassNames, Example, Row, Task
 from tf_hfwb.evaluation.tables.token_classification import Tags
 from tf_hfwb.evaluation.tables.tokenized_samples import Tokenizing, is_raw
+from tf_hfwb.evaluation.task_generation import generator_for
 from tf_hfwb.evaluation.text_generation import Generator
-from tf_hfwb.keras_compat import host_of, is_of_transformers, preserve_metrics, split_batch
+from tf_hfwb.keras_compat import host_of, is_of_transformers, prepares_inputs, preserve_metrics, split_batch
+from tf_hfwb.keras_compat.hub_tasks import generates_text, is_prepared, prepare_inputs
 from tf_hfwb.keras_compat.transformers_private import class_names
 
 # The tasks of transformers' models, by the names of its lists of classes.
@@ -79,6 +82,7 @@ class PredictedSamples:
         self.model = model
         self._rows = rows
         self._is_transformers = is_of_transformers(model)
+        self._is_raw = False
         self._kind = kind = _kind_of(model) if self._is_transformers else "arrays"
         data = choose_samples(data, number)
         self._has_names = class_names is not None
@@ -109,6 +113,7 @@ class PredictedSamples:
     def _split(self, batch: Any) -> tuple[Any, Any]:
         inputs, labels, _ = split_batch(self.model, batch)
         if not self._is_transformers:
+            self._is_raw = prepares_inputs(self.model) and not is_prepared(self.model, inputs)
             return inputs, labels
         if not isinstance(inputs, Mapping):
             inputs = {self.model.main_input_name: inputs}
@@ -166,7 +171,10 @@ class PredictedSamples:
             if self._forward is None:
                 self._forward = self._compile_forward()
             return {name: np.asarray(value) for name, value in self._forward(inputs, labels).items()}
-        outputs = host_of(self.model).predict_on_batch(inputs)
+        if self._is_raw and self._rows is None and self._task.only_generates:
+            return {}
+        prepared = prepare_inputs(self.model, inputs) if self._is_raw else inputs
+        outputs = host_of(self.model).predict_on_batch(prepared)
         number = num_rows(inputs)
         # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
         if isinstance(outputs, Mapping):
@@ -213,8 +221,12 @@ class PredictedSamples:
         self, kind: str | None, processing_class: Any, names: ClassNames, generation: dict[str, Any]
     ) -> Task:
         if kind == "arrays":
+            if self._is_raw and generates_text(self.model) and self._rows is None:
+                return GeneratedTexts(generator_for(self.model, **generation))
             loss = host_of(self.model).compiled_loss()
-            return Arrays(names, loss.of_each, loss.name, loss.gives_logits, are_classes=self._has_names)
+            return (RawSamples if self._is_raw else Arrays)(
+                names, loss.of_each, loss.name, loss.gives_logits, are_classes=self._has_names
+            )
         if kind == "answers":
             return Answers(processing_class)
         if kind == "tags":

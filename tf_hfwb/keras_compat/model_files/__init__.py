@@ -3,5 +3,7 @@
 * ``transformers_files.py``: a TF model of transformers; ``tokenizer_files.py``: small files beside it.
 * ``keras_files.py``: a plain model, written from values that were taken earlier; ``keras_layout.py``,
   ``archive_texts.py``: what Keras would write of it, and where.
+* ``lora_files.py``: a Keras 3 model with LoRA, without the base that is not trained; ``lora_description.py``: which
+  base that is.
 * ``keras_archive.py``: a plain model that only Keras itself can write.
 """

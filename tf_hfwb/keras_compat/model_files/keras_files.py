@@ -108,7 +108,7 @@ class KerasFiles:
         if self._configuration is not None and not self._layout.assets and 0 < len(self._frozen) < len(values):
             self._write_shards(draft, values, previous, *self._configuration)
             return
-        weights = _as_h5(values)
+        weights = as_h5(values)
         if self._configuration is None:
             with draft.open("model.weights.h5") as file:
                 file.write(weights)
@@ -133,7 +133,7 @@ class KerasFiles:
             for name in tensors:
                 files = places.setdefault("/" + self._layout.groups[name], [])
                 files += [] if shard in files else [shard]
-            weights = _as_h5(tensors)
+            weights = as_h5(tensors)
             if tensors is trained or not draft.reuse_same(shard, [weights], previous):
                 with draft.open(shard) as file:
                     file.write(weights)
@@ -165,7 +165,7 @@ class KerasFiles:
         return {name: value for name, value in arrays.items() if not self._layout.is_computed(name)}
 
 
-def _as_h5(values: Arrays) -> memoryview:
+def as_h5(values: Arrays) -> memoryview:
     """The file of weights as Keras lays it out."""
     import h5py
 

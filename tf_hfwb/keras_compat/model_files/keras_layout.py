@@ -93,6 +93,13 @@ def lay_out_keras3(model: Any, weights: Sequence[Any]) -> Layout:
     return _lay_out(keras, keras3_private.saving_library(), model, weights, layers, lambda one: None)
 
 
+def layers_by_group(model: Any) -> dict[str, Any]:
+    """The layers of a Keras 3 model by the groups in which they write."""
+    known = {id(layer): layer for layer in keras3_private.all_layers(model)}
+    found, _ = _walk(keras3_private.saving_library(), model)
+    return {_group(path): known[identity] for identity, path, _ in found if identity in known}
+
+
 def _lay_out(
     keras: Any,
     library: SavingLibrary,
@@ -109,7 +116,7 @@ def _lay_out(
         own = None if layer is None else variables_of(layer)
         if own is not None:
             written = dict(zip(written, own, strict=True))
-        group = f"{path}/vars".lstrip("/")
+        group = _group(path)
         others = _add_variables(layout, group, written, identities)
         if layer is None or isinstance(layer, keras.metrics.Metric):
             continue
@@ -123,6 +130,10 @@ def _lay_out(
     layout.num_left_out = len(identities - {id(variable) for variable in written_by})
     layout.digests |= {name: hashlib.sha256(asset).hexdigest() for name, asset in layout.assets.items()}
     return layout
+
+
+def _group(path: str) -> str:
+    return f"{path}/vars".lstrip("/")
 
 
 def _walk(library: SavingLibrary, model: Any) -> tuple[list[tuple[int, str, dict[str, Any]]], dict[str, bytes]]:

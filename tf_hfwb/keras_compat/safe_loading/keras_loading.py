@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import pathlib
 import warnings
 import zipfile
@@ -16,6 +15,8 @@ from tf_hfwb.keras_compat.host_lookup import host_of
 from tf_hfwb.keras_compat.safe_loading.allowed_names import transformers_classes
 from tf_hfwb.keras_compat.safe_loading.archive_safety import check_archive
 from tf_hfwb.keras_compat.safe_loading.hdf5_safety import check_hdf5
+from tf_hfwb.keras_compat.safe_loading.json_files import parse_object, read_object
+from tf_hfwb.keras_compat.safe_loading.preset_loading import import_keras_hub
 from tf_hfwb.keras_compat.safe_loading.safe_config import check_config
 from tf_hfwb.validation.installed_packages import check_packages
 from tf_hfwb.validation.referenced_files import is_beside
@@ -46,10 +47,11 @@ def load_archive(
     """
     check_archive(path)
     with zipfile.ZipFile(path) as archive:
-        metadata = _object(archive.read("metadata.json") if "metadata.json" in archive.namelist() else b"", path)
-        config = _object(archive.read("config.json") if "config.json" in archive.namelist() else b"", path)
+        metadata = parse_object(archive.read("metadata.json") if "metadata.json" in archive.namelist() else b"", path)
+        config = parse_object(archive.read("config.json") if "config.json" in archive.namelist() else b"", path)
     name = "tf_keras" if str(metadata.get("keras_version")).startswith("2.") else "keras"
     check_packages(f"The model in {path}", name, extra="tf_hfwb[transformers]" if name == "tf_keras" else "keras")
+    _import_named_library(config, str(path))
     if safe_mode:
         check_config(config, name, custom_objects, str(path))
     if name == "tf_keras":
@@ -70,9 +72,10 @@ def load_shards(
 ) -> Any:
     """Load a Keras 3 model whose weights are in shards; see :func:`load_archive`."""
     index, path = directory / _INDEX, directory / "config.json"
-    config = _object(_content(path), path)
-    for shard in _shards(_object(_content(index), index), index):
+    config = read_object(path)
+    for shard in _shards(read_object(index), index):
         check_hdf5(shard)
+    _import_named_library(config, str(directory))
     if safe_mode:
         check_config(config, "keras", custom_objects, str(directory))
     import keras
@@ -83,6 +86,13 @@ def load_shards(
         model = keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=safe_mode)
         model.load_weights(index)
         return model
+
+
+def _import_named_library(config: Mapping[str, Any], source: str) -> None:
+    """Import KerasHub where the model is one of its tasks, so that its classes are registered."""
+    module = config.get("module")
+    if isinstance(module, str) and module.partition(".")[0] == "keras_hub":
+        import_keras_hub(source)
 
 
 def _shards(index: Mapping[str, Any], path: pathlib.Path) -> list[pathlib.Path]:
@@ -97,30 +107,6 @@ def _shards(index: Mapping[str, Any], path: pathlib.Path) -> list[pathlib.Path]:
                 "model again, or use another checkpoint."
             )
     return sorted({path.with_name(name) for name in names} | set(path.parent.glob("model_*.weights.h5")))
-
-
-def _content(path: pathlib.Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _object(content: bytes, path: pathlib.Path) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(value, dict):
-        raise _unreadable(path, f"there is {type(value).__name__} instead of an object")
-    return value
-
-
-def _unreadable(path: pathlib.Path, reason: object) -> CorruptCheckpointError:
-    return CorruptCheckpointError(
-        f"{path} cannot be read: {reason}. Expected a model as Keras's model.save(...) writes it, with its "
-        "configuration as JSON. Save or copy the model again, or use another checkpoint."
-    )
 
 
 @contextlib.contextmanager

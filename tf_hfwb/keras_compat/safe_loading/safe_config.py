@@ -151,7 +151,8 @@ class _Names:
             return f"the attribute {config.get('attr_name')} of a tensor, which Keras does not look up"
         if kinds & {"IndexLookup", "TextVectorization"} and isinstance(config.get("vocabulary"), str):
             return f"a vocabulary that is read from a file of this machine, {config['vocabulary']}"
-        return None
+        file = _file_of_tokenizer(found, config)
+        return None if file is None else f"a vocabulary that is read from a file of this machine, {file}"
 
     def _is_spec(self, node: Mapping[str, Any]) -> bool:
         import tensorflow as tf
@@ -169,6 +170,14 @@ class _Names:
     @staticmethod
     def _full_name(node: Mapping[str, Any], name: Any) -> str:
         return ".".join(str(part) for part in (node.get("module"), name) if part is not None)
+
+
+def _file_of_tokenizer(found: Any, config: Mapping[str, Any]) -> Any:
+    """The file that a tokenizer of KerasHub would read besides its own assets."""
+    library = sys.modules.get("keras_hub")
+    if library is None or not (isinstance(found, type) and issubclass(found, library.tokenizers.Tokenizer)):
+        return None
+    return next((config[name] for name in ("vocabulary", "merges", "proto") if isinstance(config.get(name), str)), None)
 
 
 def _has_key(value: Any, key: str) -> bool:
