@@ -20,6 +20,8 @@ import torch_training
 
 from tf_hfwb import (
     EarlyStopping,
+    TFTrainer,
+    TFTrainingArguments,
     WandbMetricsLogger,
     WandbModelCheckpoint,
     WandbWatch,
@@ -134,17 +136,15 @@ def test_batches_that_are_shuffled_within_are_refused_in_the_middle_of_an_epoch(
         model.fit(**{**torch_training.data_of("arrays"), "shuffle": "batch"}, epochs=3, verbose=0)
 
 
-def test_the_best_weights_come_back_and_the_model_loads():
-    model, data = classifier("keras", learning_rate=0.5), samples(24)
-    callbacks = [
-        EarlyStopping(monitor="eval_loss"),
-        WandbModelCheckpoint("out", load_best_at_end=True, monitor="eval_loss"),
-    ]
-    model.fit(*data, batch_size=4, epochs=3, validation_data=data, verbose=0, callbacks=callbacks)
-    loaded = load_model(sorted(pathlib.Path("out").glob("checkpoint-*"))[-1])
-    for weight, other in zip(model.weights, loaded.weights, strict=True):
-        np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), keras.ops.convert_to_numpy(other))
-    np.testing.assert_array_equal(loaded.predict(data[0], verbose=0), model.predict(data[0], verbose=0))
+def test_the_best_weights_come_back_and_a_checkpoint_loads():
+    model, data = classifier("keras", learning_rate=20.0), samples(24)
+    stopping = EarlyStopping(monitor="eval_loss", patience=9)
+    saver = WandbModelCheckpoint("out", load_best_at_end=True, monitor="eval_loss")
+    past = model.fit(*data, batch_size=4, epochs=3, validation_data=data, verbose=0, callbacks=[stopping, saver])
+    losses = past.history["val_loss"]
+    assert model.evaluate(*data, verbose=0)[0] == pytest.approx(min(losses), rel=1e-6)
+    best = load_model(f"out/checkpoint-{6 * (1 + int(np.argmin(losses)))}")
+    np.testing.assert_array_equal(best.predict(data[0], verbose=0), model.predict(data[0], verbose=0))
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", nightly("mixed_float16"), nightly("bfloat16")])
@@ -199,6 +199,94 @@ def test_a_distribution_is_that_of_numpy(values):
     )
     np.testing.assert_array_equal(found.counts, expected.counts)
     assert found.nonfinite == expected.nonfinite
+
+
+# -- the trainer -------------------------------------------------------------------------------------------------------
+
+
+needs_transformers = pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None, reason="TFTrainer needs transformers"
+)
+
+
+def train(model, trainer_class=TFTrainer, *, resume=None, **options):
+    """Train on 22 samples; returns the model."""
+    defaults = {
+        "output_dir": "out",
+        "max_steps": 5,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 0.1,
+        "optim": "sgd",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    args = TFTrainingArguments(**{**defaults, **options})
+    trainer = trainer_class(model, args, train_dataset=samples(22), eval_dataset=samples(6))
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer.model
+
+
+def assert_same(model, other, **tolerance):
+    found, expected = torch_training.state_of(model), torch_training.state_of(other)
+    for name in (name for name in expected if name != "generator"):
+        np.testing.assert_allclose(found[name], expected[name], err_msg=name, **tolerance)
+
+
+@needs_transformers
+def test_the_trainer_accumulates_gradients():
+    """Two batches of two samples are one of four; the last group of an epoch is smaller."""
+    whole = train(classifier("keras", metrics=()), max_steps=12)
+    assert_same(
+        train(
+            classifier("keras", metrics=()),
+            max_steps=12,
+            per_device_train_batch_size=2,
+            gradient_accumulation_steps=2,
+            save_strategy="steps",
+            save_steps=5,
+        ),
+        whole,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@needs_transformers
+@pytest.mark.parametrize("optim", ["adamw_torch", nightly("adafactor"), nightly("lion_32bit")])
+def test_a_resumed_trainer_ends_as_one_that_was_not_interrupted(optim):
+    options = {
+        "optim": optim,
+        "learning_rate": 0.01,
+        "max_grad_norm": 0.1,
+        "weight_decay": 0.1,
+        "lr_scheduler_type": "cosine",
+        "gradient_accumulation_steps": 2,
+        "max_steps": 8,
+    }
+    whole = train(torch_training.model_of(), save_strategy="steps", save_steps=4, **options)
+    again = train(torch_training.model_of(), resume="out/checkpoint-4", **options)
+    assert_same(again, whole, rtol=0, atol=0)
+
+
+@needs_transformers
+def test_a_loss_of_the_user_s_is_the_one_that_is_minimized():
+    class Own(TFTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False):
+            labels = inputs.pop("labels")
+            outputs = model(inputs["inputs"])
+            loss = torch.nn.functional.cross_entropy(outputs, labels.long())
+            return (loss, outputs) if return_outputs else loss
+
+    compiled = train(classifier("keras"), gradient_accumulation_steps=2)
+    assert_same(train(classifier("keras"), Own, gradient_accumulation_steps=2), compiled, rtol=1e-4, atol=1e-5)
+
+
+@needs_transformers
+@pytest.mark.parametrize("setting", ["xla", "tf32"])
+def test_settings_of_other_backends_are_refused(setting):
+    with pytest.raises(SettingError, match=setting):
+        train(classifier("keras"), **{setting: True})
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

@@ -96,9 +96,7 @@ def train(directory: str, kind: str, *, resume: bool = False, interrupt=None, sa
 def state_of(model: keras.Model) -> dict[str, np.ndarray]:
     """All that a training changes."""
     variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
-    values = {
-        f"{place} {v.path.split('/')[-1]}": keras.ops.convert_to_numpy(v.value) for place, v in enumerate(variables)
-    }
+    values = {str(place): keras.ops.convert_to_numpy(v.value) for place, v in enumerate(variables)}
     return {**values, "generator": torch.get_rng_state().numpy()}
 
 

@@ -6,8 +6,8 @@ A model:
   the same.
 * ``host_base.py``: what callbacks need to know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers;
   ``keras3_tensorflow_host.py``, ``keras3_jax_host.py``, ``keras3_torch_host.py``: what differs between the backends of
-  Keras 3; ``tensorflow_settings.py``: how TensorFlow computes;
-  ``host_lookup.py``: which of them it is.
+  Keras 3; ``host_lookup.py``: which of them it is; ``backend_settings.py``, ``tensorflow_settings.py``: with which
+  settings a backend computes.
 * ``learning_rates.py``: its learning rate, a constant or a schedule.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
   ``mixed_precision.py``: the same model in float32; ``reduced_precision.py``: a model that trains in 16 bits;

@@ -18,6 +18,8 @@ class NotAKerasModelError(TFHFWBError, TypeError):
 def host_of(model: Any) -> Host:
     """The model seen through its Keras.
 
+    Keras 3 works on TensorFlow, JAX and PyTorch. On PyTorch an export for serving, ``xla`` and ``tf32`` are refused.
+
     Raises:
         NotAKerasModelError: It belongs to neither tf_keras nor Keras 3.
         SettingError: It belongs to Keras 3 on a backend that is not supported.

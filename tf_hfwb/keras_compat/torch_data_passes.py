@@ -85,6 +85,8 @@ def states_of_generators() -> States:
 
 def _restore(states: States) -> None:
     """Let the generators continue from there; those of devices that are not here are left out."""
+    if not states:  # As on the other backends, where PyTorch may not be installed.
+        return
     import torch
 
     for device, value in states.items():
