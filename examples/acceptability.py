@@ -28,7 +28,6 @@ import os
 import pathlib
 import random
 import re
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,10 +43,11 @@ from text_classification import (
     where_the_run_is,
 )
 from text_data import SPLIT_SEED, DataTrainingArguments, Texts, hold_out, load_texts
+from told_errors import tell_errors
 from transformers import HfArgumentParser
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable
-from tf_hfwb.errors import DataError, TFHFWBError
+from tf_hfwb.errors import DataError
 
 SCRIPT_DEFAULTS = {
     "output_dir": "acceptability",
@@ -185,14 +185,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     kinds = (ModelArguments, DataTrainingArguments, TFTrainingArguments)
     parser = HfArgumentParser(kinds, description="Tell good sentences from bad ones.")
     parser.set_defaults(**SCRIPT_DEFAULTS)
-    try:
+    with tell_errors():
         run(*parser.parse_args_into_dataclasses(argv, look_for_args_file=False))
-    except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

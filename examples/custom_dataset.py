@@ -28,7 +28,6 @@ import os
 import pathlib
 import random
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,10 +37,11 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 from text_classification import compute_metrics, fit_tokenizer, learnt, quiet_import, where_the_run_is
 from text_data import SPLIT_SEED, Texts, hold_out, label_names
 from text_files import listed, read_file
+from told_errors import tell_errors
 from transformers import HfArgumentParser
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable, export_for_serving, from_pretrained
-from tf_hfwb.errors import DataError, TFHFWBError
+from tf_hfwb.errors import DataError
 
 SCRIPT_DEFAULTS = {
     "output_dir": "custom_dataset",
@@ -249,14 +249,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         (CustomArguments, TFTrainingArguments), description="From your own table to a served model."
     )
     parser.set_defaults(**SCRIPT_DEFAULTS)
-    try:
+    with tell_errors():
         run(*parser.parse_args_into_dataclasses(argv, look_for_args_file=False))
-    except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,10 +35,11 @@ from custom_dataset import write_tweets
 from sentence_pairs import load_pairs
 from text_classification import compute_metrics, fit_tokenizer, quiet_import, tokenize
 from text_data import DataTrainingArguments, Texts, load_texts
+from told_errors import tell_errors
 from transformers import HfArgumentParser
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, from_pretrained
-from tf_hfwb.errors import SettingError, TFHFWBError
+from tf_hfwb.errors import SettingError
 
 SCRIPT_DEFAULTS = {
     "output_dir": "distilbert_vs_bert",
@@ -232,14 +232,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Do what the command line says; what the user can put right is told in a line, with exit status 2."""
     parser = HfArgumentParser((ComparisonArguments, TFTrainingArguments), description="Compare DistilBERT with BERT.")
     parser.set_defaults(**SCRIPT_DEFAULTS)
-    try:
+    with tell_errors():
         run(*parser.parse_args_into_dataclasses(argv, look_for_args_file=False))
-    except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,10 +40,10 @@ from text_classification import (
     tokenize,
 )
 from text_data import DataTrainingArguments, load_texts
+from told_errors import tell_errors
 from transformers import HfArgumentParser
 
 from tf_hfwb import EarlyStopping, TFTrainer, TFTrainingArguments
-from tf_hfwb.errors import TFHFWBError
 
 SCRIPT_DEFAULTS = {
     "output_dir": "early_stopping",
@@ -177,14 +176,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     kinds = (StoppingArguments, ModelArguments, DataTrainingArguments, TFTrainingArguments)
     parser = HfArgumentParser(kinds, description="Compare ways to stop a training early.")
     parser.set_defaults(**SCRIPT_DEFAULTS)
-    try:
+    with tell_errors():
         run(*parser.parse_args_into_dataclasses(argv, look_for_args_file=False))
-    except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,11 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 from sentence_pairs import load_pairs
 from text_classification import ModelArguments, compute_metrics, load_config, load_model, load_tokenizer, tokenize
 from text_data import DataTrainingArguments
+from told_errors import tell_errors
 from transformers import HfArgumentParser, TrainerCallback
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
-from tf_hfwb.errors import SettingError, TFHFWBError
+from tf_hfwb.errors import SettingError
 
 SCRIPT_DEFAULTS = {
     "eval_strategy": "epoch",
@@ -217,14 +218,8 @@ def parse(argv: Sequence[str]) -> tuple[Any, ...]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Do what the command line says; what the user can put right is told in a line, with exit status 2."""
-    try:
+    with tell_errors("interrupted; the same command continues"):
         run(*parse(sys.argv[1:] if argv is None else argv))
-    except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command continues", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

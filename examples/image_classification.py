@@ -19,7 +19,6 @@ after 5, 10, 15 and 20 epochs.
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,10 +28,11 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from text_classification import compute_metrics, guesses_of, quiet_import, where_the_run_is
 from text_data import SPLIT_SEED
+from told_errors import tell_errors
 from transformers import HfArgumentParser
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable, from_pretrained
-from tf_hfwb.errors import DataError, SettingError, TFHFWBError
+from tf_hfwb.errors import DataError, SettingError
 
 SCRIPT_DEFAULTS = {
     "output_dir": "image_classification",
@@ -200,14 +200,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         (ImageArguments, TFTrainingArguments), description="Fine-tune a ViT to classify pictures."
     )
     parser.set_defaults(**SCRIPT_DEFAULTS)
-    try:
+    with tell_errors():
         run(*parser.parse_args_into_dataclasses(argv, look_for_args_file=False))
-    except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +26,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from text_classification import fit_tokenizer, learnt, quiet_import, where_the_run_is
 from text_data import DataTrainingArguments, Texts, load_texts
+from told_errors import tell_errors
 from transformers import HfArgumentParser
 
 from tf_hfwb import (
@@ -37,7 +37,7 @@ from tf_hfwb import (
     load_model,
     training_batches,
 )
-from tf_hfwb.errors import DataError, TFHFWBError
+from tf_hfwb.errors import DataError
 
 
 @dataclass
@@ -140,14 +140,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Do what the command line says; what the user can put right is told in a line, with exit status 2."""
     parser = HfArgumentParser((DataTrainingArguments, FitArguments), description="Train a classifier of KerasHub.")
     parser.set_defaults(max_seq_length=32)
-    try:
+    with tell_errors():
         run(*parser.parse_args_into_dataclasses(argv, look_for_args_file=False))
-    except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

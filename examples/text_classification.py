@@ -29,10 +29,11 @@ from typing import Any
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from text_data import DataTrainingArguments, Texts, load_texts
+from told_errors import tell_errors
 from transformers import HfArgumentParser
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable, from_pretrained
-from tf_hfwb.errors import DataError, SettingError, TFHFWBError
+from tf_hfwb.errors import DataError, SettingError
 
 SCRIPT_DEFAULTS = {"eval_strategy": "epoch", "logging_steps": 10}
 # A small new model learns from few texts in larger steps and more epochs than a pretrained one is tuned in.
@@ -299,14 +300,8 @@ def where_the_run_is(directory: str | None) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Do what the command line says; what the user can put right is told in a line, with exit status 2."""
-    try:
+    with tell_errors():
         run(*parse(sys.argv[1:] if argv is None else argv))
-    except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -32,10 +32,10 @@ from text_classification import (
     where_the_run_is,
 )
 from text_data import DataTrainingArguments, Texts, load_texts
+from told_errors import tell_errors
 from transformers import HfArgumentParser
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
-from tf_hfwb.errors import TFHFWBError
 
 TPU_DEFAULTS = {"dataloader_drop_last": True, "max_seq_length": 64, "save_total_limit": 2}
 # The devices of a TPU in its own machine, by generation.
@@ -119,11 +119,8 @@ def run(model_args: ModelArguments, data_args: DataTrainingArguments, args: TFTr
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Do what the command line says; what the user can put right is told in a line, with exit status 2."""
-    try:
+    with tell_errors():
         run(*parse(sys.argv[1:] if argv is None else argv))
-    except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ import importlib.metadata
 import os
 import random
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,10 +36,11 @@ os.environ.setdefault("WANDB_RUN_GROUP", "tweets")
 from text_classification import quiet_import
 from text_data import SPLIT_SEED
 from text_files import listed, read_file
+from told_errors import tell_errors
 from transformers import HfArgumentParser
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbEvalTable, from_pretrained
-from tf_hfwb.errors import DataError, TFHFWBError
+from tf_hfwb.errors import DataError
 
 SCRIPT_DEFAULTS = {
     "output_dir": "tweets",
@@ -268,14 +268,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Do what the command line says; what the user can put right is told in a line, with exit status 2."""
     parser = HfArgumentParser((TweetArguments, TFTrainingArguments), description="Write in the manner of an author.")
     parser.set_defaults(**SCRIPT_DEFAULTS)
-    try:
+    with tell_errors():
         run(*parser.parse_args_into_dataclasses(argv, look_for_args_file=False))
-    except (TFHFWBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

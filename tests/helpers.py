@@ -50,7 +50,7 @@ def free_addresses(number: int) -> list[str]:
 
 def records(directory=None) -> list[dict]:
     """The records of a run's transaction log, of the last run's by default, as ``wandb leet inspect`` prints them."""
-    from tf_hfwb.tracking.run_history import inspect_commands
+    from tf_hfwb.tracking.log_inspection import inspect_commands
 
     command = next(inspect_commands(os.path.realpath(directory or "wandb/latest-run")))
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -29,7 +29,15 @@ def from_examples(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     monkeypatch.syspath_prepend(str(DISTRIBUTED))
     yield importlib.import_module
-    for name in ("worker", "two_workers", "tpu_text_classification", "text_classification", "text_data", "text_files"):
+    for name in (
+        "worker",
+        "two_workers",
+        "tpu_text_classification",
+        "text_classification",
+        "text_data",
+        "text_files",
+        "told_errors",
+    ):
         sys.modules.pop(name, None)
 
 

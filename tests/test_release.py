@@ -75,7 +75,7 @@ def test_the_wheel_holds_the_package_alone_and_all_of_it(source, distributions):
     assert held == {name for name in package if "__pycache__" not in name}
     assert fields["Version"] == tf_hfwb.__version__
     assert fields["Author"]
-    assert fields["License-Expression"] == "Apache-2.0"
+    assert fields["License-Expression"] == "Apache-2.0 AND MIT"
 
 
 def test_it_runs_where_the_wheel_alone_is_installed(distributions, tmp_path):

@@ -288,13 +288,6 @@ def test_pictures_are_embedded_once_small_and_without_what_else_their_files_tell
     assert b"secret" not in base64.b64decode(text.partition(",")[2])
 
 
-def test_without_plotly_the_command_that_installs_it_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SettingError, match=r'pip install "tf_hfwb\[report\]"'):
-        write_report([record_in_memory([])], tmp_path / "page.html")
-    assert list(tmp_path.glob("*.html")) == []
-
-
 def test_a_page_is_written_into_a_directory_that_is_there(tmp_path):
     for output in (tmp_path, tmp_path / "no" / "page.html"):
         with pytest.raises(SettingError, match="a file in a directory"):

@@ -1,6 +1,6 @@
 """trackio's database as trackio reads it: what is in it, what a resumed training repeats, and what a lock does.
 
-trackio wants older versions of pandas and Pillow than the other tests, so these run where it is installed.
+trackio wants other versions of the hub's client than transformers 4, so these run where it is installed.
 """
 
 from __future__ import annotations

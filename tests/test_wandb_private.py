@@ -12,7 +12,8 @@ from helpers import finish, history, records
 import tf_hfwb.tracking
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker, wandb_private
-from tf_hfwb.tracking.run_history import inspect_commands, is_whole, rows_in
+from tf_hfwb.tracking.log_inspection import inspect_commands
+from tf_hfwb.tracking.run_history import is_whole, rows_in
 from tf_hfwb.tracking.run_tables import GrowingTable
 from tf_hfwb.tracking.user_runs import attach
 

@@ -66,8 +66,8 @@ def _open_dashboard(run: RunRecord) -> int:
 
 def _facts(run: RunRecord) -> dict[str, Any]:
     from tf_hfwb.run_records.value_texts import short_summary
+    from tf_hfwb.tracking.log_inspection import summary_of
     from tf_hfwb.tracking.log_items import ROW_STEP
-    from tf_hfwb.tracking.run_history import summary_of
 
     started = None if run.started is None else datetime.datetime.fromtimestamp(run.started, datetime.timezone.utc)
     return {

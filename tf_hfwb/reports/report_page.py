@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import importlib.util
 import json
 import os
 import pathlib
@@ -28,6 +27,7 @@ from tf_hfwb.reports.run_overview import overviews
 from tf_hfwb.run_records.run_record import RunRecord
 
 _PAGE = pathlib.Path(__file__).parent / "page"
+_PLOTLY = _PAGE / "plotly" / "plotly-cartesian.min.js"  # The part of it with curves and heat maps: a third.
 # In the order in which they run; the plots' library comes before the last one.
 _SCRIPTS = ("elements.js", "theme.js", "data_table.js", "sections.js", "charts.js", "layers.js")
 
@@ -46,15 +46,14 @@ def write_report(runs: Sequence[RunRecord], output: str | os.PathLike[str]) -> p
         Its path.
 
     Raises:
-        SettingError: Plotly is not installed, or ``output`` cannot be a file.
+        SettingError: ``output`` cannot be a file.
     """
     path = pathlib.Path(output).expanduser()
     if path.is_dir() or not path.parent.is_dir():
         raise SettingError(
             "output", os.fspath(output), expected="a file in a directory that is there", advice="Name another one."
         )
-    library = _plotly()
-    _write(path, _fill_in(page_data(runs), library))
+    _write(path, _fill_in(page_data(runs)))
     return path
 
 
@@ -76,25 +75,11 @@ def page_data(runs: Sequence[RunRecord]) -> dict[str, Any]:
     }
 
 
-def _plotly() -> str:
-    """The library that draws the plots."""
-    found = importlib.util.find_spec("plotly")
-    if found is None:
-        raise SettingError(
-            "plotly",
-            None,
-            expected="the package that draws the report's plots",
-            advice='Install it: pip install "tf_hfwb[report]".',
-        )
-    import plotly.offline
-
-    return plotly.offline.get_plotlyjs().replace("\r\n", "\n")
-
-
-def _fill_in(data: dict[str, Any], library: str) -> str:
+def _fill_in(data: dict[str, Any]) -> str:
     names = [run["name"] for run in data["runs"]]
     title = names[0] if len(names) == 1 else f"{len(names)} runs"
     first = "\n".join((_PAGE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    library = _PLOTLY.read_text(encoding="utf-8")
     last = (_PAGE / "start.js").read_text(encoding="utf-8")
     return string.Template((_PAGE / "page.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(title.encode(errors="replace").decode()),

@@ -15,16 +15,17 @@ from tf_hfwb.run_records.folder_steps import FolderSteps, arrange
 from tf_hfwb.run_records.record_source import RecordSource
 from tf_hfwb.run_records.run_record import RunRecord
 from tf_hfwb.tracking import lost_rows_file
+from tf_hfwb.tracking.log_inspection import summary_of
 from tf_hfwb.tracking.log_items import (
     ROW_STEP,
     RUNTIME,
     TIMESTAMP,
     read_items,
+    read_rows,
     restore_numbers,
-    row_of,
     without_own_part,
 )
-from tf_hfwb.tracking.run_history import STEP, LoggedRows, summary_of, unwritten_part
+from tf_hfwb.tracking.run_history import STEP, LoggedRows, unwritten_part
 from tf_hfwb.validation.relative_paths import check_path
 
 _CLIENT_ARTIFACT = "wandb-client-artifact://"  # In front of an artifact's id, as the client gives it.
@@ -100,9 +101,7 @@ class LocalSource(RecordSource):
         """See :meth:`RecordSource.rows`."""
         for folder, (shift, end) in zip(self._folders, self._spans, strict=True):
             step = -1
-            items = read_items(folder.path, "history", complain=self._complain(folder.path), containing=containing)
-            for _, item in items:
-                row = row_of(item)
+            for row in read_rows(folder.path, self._complain(folder.path), containing):
                 step = int(row.get(ROW_STEP, step + 1 - shift)) + shift
                 if step < end:
                     yield row | {ROW_STEP: step}
@@ -154,8 +153,7 @@ class LocalSource(RecordSource):
         return arrange([*map(self._steps_of, self._folders)])
 
     def _steps_of(self, folder: RunFolder) -> FolderSteps:
-        rows = read_items(folder.path, "history", complain=self._complain(folder.path))
-        first = next((item["item"].get(ROW_STEP) for _, item in rows), None)
+        first = next((row.get(ROW_STEP) for row in read_rows(folder.path, self._complain(folder.path))), None)
         return FolderSteps(folder.is_offline, first, folder.facts.get("step"), len(self._rescued[folder.path]))
 
     @functools.cached_property
@@ -168,8 +166,8 @@ class LocalSource(RecordSource):
         if not rows:
             return []
         logged = LoggedRows()
-        for _, item in read_items(folder, "history", complain=self._complain(folder), containing=STEP):
-            logged.add(row_of(item))
+        for row in read_rows(folder, self._complain(folder), containing=STEP):
+            logged.add(row)
         return [part for row in rows if (part := unwritten_part(row, logged.names))]
 
     @functools.cached_property
@@ -177,8 +175,7 @@ class LocalSource(RecordSource):
         """The files of artifacts that wait for their upload, by their artifact and name, and media by name alone."""
         found = {}
         for folder in self._folders:
-            complain = self._complain(folder.path)
-            for _, item in read_items(folder.path, "artifact", complain=complain, containing="local_path"):
+            for _, item in read_items(folder.path, "artifact", complain=self._complain(folder.path)):
                 for entry in item.get("manifest", {}).get("contents", ()):
                     name = entry.get("path", "")
                     found[f"{item.get('client_id')}/{name}"] = entry.get("local_path", "")

@@ -8,8 +8,9 @@ A run:
   and identity; ``run_links.py``: where it is, in words; ``run_jobs.py``: the threads that write to it;
   ``row_batching.py``: many rows in one message.
 * ``run_history.py``: what the history of a run says already; ``recent_rows.py``: its last rows, without all of it;
-  ``run_log.py``: the client's file of a run; ``log_items.py``: what is in it, item by item; ``row_deduplication.py``:
-  no row is written twice; ``written_rows.py``: what this process has written.
+  ``run_log.py``: the client's file of a run; ``log_items.py``: what is in it, item by item; ``log_inspection.py``: the
+  same by the client's own program; ``row_deduplication.py``: no row is written twice; ``written_rows.py``: what this
+  process has written.
 * ``row_log.py``: all rows of a training, for its checkpoints.
 * ``run_end.py``: the end of a run, and how long it waits; ``service_watchdog.py``: the limit of that;
   ``exit_codes.py``: how the process ends.

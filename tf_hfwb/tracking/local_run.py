@@ -11,7 +11,8 @@ from typing import Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.tracking import lost_rows_file
-from tf_hfwb.tracking.run_history import STEP, rows_in, run_folders, summary_of
+from tf_hfwb.tracking.log_inspection import summary_of
+from tf_hfwb.tracking.run_history import STEP, rows_in, run_folders
 
 
 @dataclass

@@ -1,68 +1,98 @@
 """The log in a run's folder, item by item, whoever wrote it.
 
-It is read by the client's ``wandb leet inspect``, which passes over damaged parts and ends at an unfinished one: a
-killed process leaves both. What it complains of is handed on, and never an error.
+Damaged parts are passed over, and it ends at an unfinished one: a killed process leaves both. That is told, and never
+an error. With a version of the client whose records have another form, its ``wandb leet inspect`` reads them, which
+takes five times as long.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tf_hfwb.json_text import number_of
-from tf_hfwb.tracking.run_history import inspect_commands, nest_media
+from tf_hfwb.tracking.log_inspection import NO_LOG, inspected_items
+from tf_hfwb.tracking.run_log import log_of, read_records
+from tf_hfwb.tracking.wandb_private import RecordForm
 
 # The client's own columns of a row, and the key by which a value says what it is: "histogram", "table-file", ...
 ROW_STEP, TIMESTAMP, RUNTIME, MEDIA_TYPE = "_step", "_timestamp", "_runtime", "_type"
 _OWN = "_wandb"  # The client's own part of a configuration and of a summary.
-_PREFIX = "wandb leet inspect: "  # Of its complaints.
+_WORDS = ('"NaN"', 'Infinity"')  # That stand for numbers.
 
 
-def read_items(
-    folder: str, *kinds: str, complain: Callable[[str], None], containing: str = ""
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The items of some kinds in a run's log, in the order in which they were written.
+def read_rows(folder: str, complain: Callable[[str], None], containing: str = "") -> Iterator[dict[str, Any]]:
+    """The rows in a run's log, in the order in which they were written: media are one value each.
 
-    One line of the log is in memory at a time.
+    One row is in memory at a time.
 
     Args:
         folder: The run's folder.
-        *kinds: ``"history"``, ``"stats"``, ``"run"``, ``"artifact"``, ...
-        complain: Gets what is wrong with the log, at its end, in words.
-        containing: Pass over items without this text.
+        complain: Gets what is wrong with the log, in words, perhaps several times.
+        containing: Pass over rows without this text.
+    """
+    form = RecordForm()
+    if not form.is_known:
+        for _, item in inspected_items(folder, ("history",), containing, complain):
+            yield nest_media(restore_numbers(item["item"]))
+        return
+    for record in _records(folder, form, ("history",), containing, complain):
+        texts = form.row_in(record) or {}
+        text = f"[{','.join(texts.values())}]"  # All values at once: each by itself takes twice as long.
+        try:
+            values = json.loads(text)
+        except ValueError as error:  # A number of thousands of digits, for example.
+            complain(f"a row cannot be read: {error}")
+            continue
+        if any(word in text for word in _WORDS):
+            values = restore_numbers(values)
+        row = dict(sorted(zip(texts, values, strict=True)))  # The client writes them in another order each time.
+        yield nest_media(row) if MEDIA_TYPE.encode() in record else row
+
+
+def read_items(folder: str, *kinds: str, complain: Callable[[str], None]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The items of some kinds in a run's log other than rows, in the order in which they were written.
+
+    One of them is in memory at a time.
+
+    Args:
+        folder: The run's folder.
+        *kinds: ``"stats"``, ``"run"``, ``"artifact"``, ...
+        complain: Gets what is wrong with the log, in words, perhaps several times.
 
     Yields:
         The kind and the item, as ``wandb leet inspect --json`` prints it.
     """
-    folder = os.path.abspath(folder)
-    complaint = "it holds no log"
-    for command in inspect_commands(folder):
-        has_items = False
-        with tempfile.TemporaryFile("w+") as complaints:
-            # Not in the current directory, where a file of the user's may have the name of a module.
-            with subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
-            ) as process:
-                for item in _parse(process.stdout or (), kinds, containing):
-                    has_items = True
-                    yield item
-            complaints.seek(0)
-            complaint = complaints.read().strip()[-300:].removeprefix(_PREFIX)
-        if not process.returncode or has_items:
-            break
-        complaint = complaint or f"exit status {process.returncode}"
-    if complaint:
-        complain(complaint)
+    form = RecordForm()
+    if form.is_known:
+        for record in _records(folder, form, kinds, "", complain):
+            yield form.kind_of(record), form.item_in(record)
+    else:
+        yield from inspected_items(folder, kinds, "", complain)
 
 
-def row_of(item: dict[str, Any]) -> dict[str, Any]:
-    """The row of an item of the kind ``"history"``: media as one value each, and NaN and infinity as numbers."""
-    return nest_media(restore_numbers(item["item"]))
+def _records(
+    folder: str, form: RecordForm, kinds: tuple[str, ...], containing: str, complain: Callable[[str], None]
+) -> Iterator[bytes]:
+    path, text = log_of(folder), containing.encode()
+    if path is None:
+        complain(NO_LOG)
+        return
+    try:
+        for record in read_records(path, complain=complain):
+            if form.kind_of(record) in kinds and text in record:
+                yield record
+    except OSError as error:
+        complain(str(error))
+
+
+def nest_media(item: dict[str, Any]) -> dict[str, Any]:
+    """A row with tables and histograms as one value each, of which the log has ``name._type`` and the like."""
+    for name in [key.removesuffix("._type") for key in item if key.endswith("._type")]:
+        parts = [key for key in item if key.startswith(f"{name}.")]
+        item[name] = {key.removeprefix(f"{name}."): item.pop(key) for key in parts}
+    return item
 
 
 def restore_numbers(values: Any) -> Any:
@@ -101,13 +131,3 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
 def without_own_part(values: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration, a summary or a row without what the client keeps in it for itself."""
     return {name: value for name, value in values.items() if name != _OWN}
-
-
-def _parse(lines: Any, kinds: tuple[str, ...], containing: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    marks = [f'"type":"{kind}"' for kind in kinds]
-    for line in lines:
-        if containing in line and any(mark in line for mark in marks):
-            with contextlib.suppress(ValueError):  # The last line of a program that was ended.
-                entry = json.loads(line)
-                if entry["type"] in kinds:
-                    yield entry["type"], entry[entry["type"]]

@@ -15,19 +15,19 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from tf_hfwb.tracking.log_items import nest_media
 from tf_hfwb.tracking.run_history import (
     INCREMENT,
     STEP,
     LoggedRows,
     logged_rows,
-    nest_media,
     rows_in,
     rows_on_server,
     run_folders,
     warn_of_server,
 )
 from tf_hfwb.tracking.run_log import BLOCK, log_of, num_blocks, read_records
-from tf_hfwb.tracking.wandb_private import reads_records, row_in
+from tf_hfwb.tracking.wandb_private import RecordForm
 
 _BLOCKS = 8  # That are read at a time: some hundred rows.
 _PAGE = 1000  # Rows that the server is asked for at first; then for more and more.
@@ -130,14 +130,14 @@ def _rows_back(directory: str, with_text: str = "") -> Iterator[dict[str, Any]]:
         directory: The run's folder.
         with_text: Pass over parts of the log without this text.
     """
-    path = log_of(directory)
-    if path is None or not reads_records():
+    path, form = log_of(directory), RecordForm()
+    if path is None or not form.is_known:
         yield from reversed(rows_in(directory))
         return
     try:
         for first in reversed(range(0, num_blocks(path), _BLOCKS)):
             if _has_text(path, first, with_text):
-                yield from reversed([*_rows_in_blocks(path, first)])
+                yield from reversed([*_rows_in_blocks(path, first, form)])
     except OSError as error:
         _logger.warning(
             "The history in %s could not be read (%s). Steps that it holds may be written twice.", directory, error
@@ -154,10 +154,10 @@ def _has_text(path: str, first: int, text: str) -> bool:
     return any(part.encode() in data for part in (text[:half], text[half:]))
 
 
-def _rows_in_blocks(path: str, first: int) -> Iterator[dict[str, Any]]:
+def _rows_in_blocks(path: str, first: int, form: RecordForm) -> Iterator[dict[str, Any]]:
     for record in read_records(path, first, first + _BLOCKS):
         if STEP.encode() in record:
-            texts = row_in(record) or {}
+            texts = form.row_in(record) or {}
             row = nest_media({name: json.loads(text) for name, text in texts.items()})
             if isinstance(row.get(STEP), (int, float)):
                 yield row

@@ -1,28 +1,25 @@
 """The history of a run so far, from the server or from the client's own logs on this machine.
 
-A whole log is read by the client's ``wandb leet inspect``, whose output ends quietly where a killed process left an
-unfinished record. After a kill the log holds what the client had written until then (every 0.1 s in runs that we open,
-every 15 s otherwise) and nothing is added later. Who resumes a long training reads only the rows that it repeats, from
-the end of the log, or of the server's history, backwards (:mod:`tf_hfwb.tracking.recent_rows`).
+After a kill the log holds what the client had written until then (every 0.1 s in runs that we open, every 15 s
+otherwise), perhaps with half a record at its end, and nothing is added later. Who resumes a long training reads only
+the rows that it repeats, from the end of the log, or of the server's history, backwards
+(:mod:`tf_hfwb.tracking.recent_rows`).
 """
 
 from __future__ import annotations
 
 import functools
 import glob
-import json
 import logging
 import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tf_hfwb.tracking.run_log import last_record, log_of
-from tf_hfwb.tracking.wandb_private import core_program, is_end_of_run
+from tf_hfwb.tracking.log_items import read_rows
+from tf_hfwb.tracking.run_log import TORN, last_record, log_of
+from tf_hfwb.tracking.wandb_private import RecordForm
 
 STEP = "train/global_step"
 EPOCH = "train/epoch"
@@ -173,24 +170,21 @@ def _intern(names: frozenset[str]) -> frozenset[str]:
 
 
 def rows_in(directory: str) -> list[dict[str, Any]]:
-    """The rows with a step in a run's folder; none, with a warning, when it cannot be read."""
-    directory = os.path.abspath(directory)
-    complaint = "it holds no log"
-    for command in inspect_commands(directory):
-        with tempfile.TemporaryFile("w+") as complaints:
-            # Not in the current directory, where a file of the user's may have the name of a module.
-            with subprocess.Popen(
-                command, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
-            ) as process:
-                rows = list(_parse(process.stdout or ()))
-            if not process.returncode:
-                return rows
-            complaints.seek(0)
-            complaint = complaints.read().strip()[-300:] or f"exit status {process.returncode}"
-    _logger.warning(
-        "The history in %s could not be read (%s). Steps that it holds may be written twice.", directory, complaint
-    )
-    return []
+    """The rows with a step in a run's folder, with a warning where some cannot be read."""
+    complaints: list[str] = []
+    rows = [
+        row
+        for row in read_rows(directory, complaints.append, containing=STEP)
+        if isinstance(row.get(STEP), (int, float))
+    ]
+    damage = [complaint for complaint in complaints if complaint != TORN]
+    if damage:
+        _logger.warning(
+            "The history in %s could not be read as a whole (%s). Steps that it holds may be written twice.",
+            directory,
+            damage[0],
+        )
+    return rows
 
 
 def is_whole(directory: str, timeout: float = 2.0) -> bool:
@@ -214,54 +208,6 @@ def is_whole(directory: str, timeout: float = 2.0) -> bool:
 
 def _ends_with_the_run(path: str) -> bool:
     try:
-        return is_end_of_run(last_record(path))
+        return RecordForm().kind_of(last_record(path)) == "exit"
     except OSError:
         return False
-
-
-def summary_of(directory: str) -> dict[str, Any]:
-    """Facts about the run in a folder, from the client: ``run_id``, ``project``, ``entity``, ``exit_code``, ...
-
-    Raises:
-        OSError: The folder holds no run, or the client cannot read it.
-    """
-    complaint = ""
-    for command in inspect_commands(os.path.abspath(directory), "--summary"):
-        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if not ended.returncode:
-            return dict(json.loads(ended.stdout))
-        complaint = ended.stderr.strip()[-300:]
-    raise OSError(
-        f"{directory} cannot be read as a run: {complaint}. Expected the folder of a run, such as wandb/run-DATE-ID."
-    )
-
-
-def inspect_commands(directory: str, *options: str) -> Iterator[list[str]]:
-    """The commands to try in order: the program behind ``wandb leet inspect``, in a twentieth of the time, and itself.
-
-    Args:
-        directory: The run's folder, as an absolute path.
-        *options: Further options, such as ``--summary``.
-    """
-    path = log_of(directory)
-    program = core_program()
-    if program is not None and path is not None:
-        core = [program, "leet", "inspect", "--no-observability", "--json", *options]
-        yield [*core, "--run-file", path, os.path.dirname(directory)]
-    yield [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, directory]
-
-
-def _parse(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        if '"type":"history"' in line and STEP in line:
-            item = json.loads(line)["history"]["item"]
-            if isinstance(item.get(STEP), (int, float)):
-                yield nest_media(item)
-
-
-def nest_media(item: dict[str, Any]) -> dict[str, Any]:
-    """A row with tables and histograms as one value each, of which the log has ``name._type`` and the like."""
-    for name in [key.removesuffix("._type") for key in item if key.endswith("._type")]:
-        parts = [key for key in item if key.startswith(f"{name}.")]
-        item[name] = {key.removeprefix(f"{name}."): item.pop(key) for key in parts}
-    return item

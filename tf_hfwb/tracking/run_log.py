@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import collections
 import glob
+import itertools
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 BLOCK = 32768
+TORN = "it ends in the middle of a record"  # As after a kill.
 _HEADER = 7  # Of a piece: four bytes of checksum, two of length, one of kind. That of the file is as long.
 _WHOLE, _FIRST, _LAST = 1, 2, 4
 
@@ -31,42 +33,58 @@ def num_blocks(path: str) -> int:
     return -(-os.stat(path).st_size // BLOCK)
 
 
-def read_records(path: str, first: int = 0, end: int | None = None) -> Iterator[bytes]:
+def read_records(
+    path: str, first: int = 0, end: int | None = None, *, complain: Callable[[str], None] | None = None
+) -> Iterator[bytes]:
     """Read the records that begin in some blocks, as far as they are whole: a kill leaves half a record at the end.
 
     Args:
         path: The log.
         first: The first block, from 0.
         end: The block before which to stop; None for the end of the file.
+        complain: Gets what is wrong, each time, in words. Reading then continues in the block behind a damaged piece;
+            without it, reading ends there.
 
     Raises:
         OSError: It cannot be read.
     """
     record: bytes | None = None
     with open(path, "rb") as file:
-        place = first * BLOCK
-        file.seek(place)
-        if not place:
-            place += len(file.read(_HEADER))
-        while True:
-            left = BLOCK - place % BLOCK
-            if left < _HEADER:
-                place += len(file.read(left))
-            if record is None and end is not None and place >= end * BLOCK:
+        file.seek(first * BLOCK)
+        for number in itertools.count(first):
+            block = file.read(BLOCK)
+            place = 0 if number else _HEADER
+            for kind, piece in _pieces(block, place):
+                if record is None and end is not None and number >= end:
+                    return
+                place += _HEADER + len(piece)
+                if kind in (_WHOLE, _FIRST):
+                    record = piece
+                elif record is not None:
+                    record += piece
+                if record is not None and kind in (_WHOLE, _LAST):
+                    yield record
+                    record = None
+            is_last, left = len(block) < BLOCK, len(block) - place
+            if complain is not None and is_last and (left > 0 or record is not None):
+                complain(TORN)
+            if is_last or (complain is None and left >= _HEADER):
                 return
-            header = file.read(_HEADER)
-            length, kind = int.from_bytes(header[4:6], "little"), header[6:]
-            piece = file.read(length)
-            if len(piece) < length or not kind or zlib.crc32(kind + piece) != int.from_bytes(header[:4], "little"):
-                return
-            place += _HEADER + length
-            if kind[0] in (_WHOLE, _FIRST):
-                record = piece
-            elif record is not None:
-                record += piece
-            if record is not None and kind[0] in (_WHOLE, _LAST):
-                yield record
+            if complain is not None and left >= _HEADER:
+                complain(f"it is damaged at byte {number * BLOCK + place:,}")
                 record = None
+
+
+def _pieces(block: bytes, place: int) -> Iterator[tuple[int, bytes]]:
+    """The kinds and contents of the pieces in a block from a place on, up to one that is damaged or cut."""
+    while len(block) - place >= _HEADER:
+        begin = place + _HEADER
+        end = begin + (block[begin - 3] | block[begin - 2] << 8)
+        checksum = int.from_bytes(block[place : place + 4], "little")
+        if end > len(block) or zlib.crc32(block[begin - 1 : end]) != checksum:
+            return
+        yield block[begin - 1], block[begin:end]
+        place = end
 
 
 def last_record(path: str) -> bytes:

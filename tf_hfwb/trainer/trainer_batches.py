@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,9 +185,13 @@ def datasets_by_name(data: Any) -> Mapping[str, Any]:
         >>> list(datasets_by_name(columns)), list(datasets_by_name({"a": columns, "b": columns}))
         ([''], ['a', 'b'])
     """
-    are_columns = isinstance(data, Mapping) and any(hasattr(v, "dtype") or isinstance(v, list) for v in data.values())
-    has_names = isinstance(data, Mapping) and not are_columns
+    has_names = isinstance(data, Mapping) and not any(map(_is_column, data.values()))
     return data if has_names else {"": data}
+
+
+def _is_column(value: Any) -> bool:
+    """Whether it is an array, or values as in a list; a tuple is a whole dataset."""
+    return hasattr(value, "dtype") or (isinstance(value, Sequence) and not isinstance(value, (str, tuple)))
 
 
 def named_dataset(own: Any, wanted: Any) -> Any:
