@@ -120,6 +120,7 @@ def test_a_resumed_training_ends_as_one_that_was_not_interrupted(kind, save_freq
     }
 
 
+@pytest.mark.slow
 def test_a_killed_process_resumes_bit_for_bit():
     script = str(pathlib.Path(torch_training.__file__))
     whole = python(script, "whole", "shuffled").stdout
