@@ -36,6 +36,7 @@ def assert_same(first, second) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "is_exported"), [([2], False), nightly([2, 4], True)])
 def test_a_bert_trains_from_sentences_resumes_exactly_shows_its_table_and_is_exported(steps, is_exported, tmp_path):
     from test_eval_table import increments
