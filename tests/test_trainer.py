@@ -563,8 +563,8 @@ def test_backends_that_are_not_supported_are_named():
     """Keras's own one on NumPy stands for them: it is always there."""
     said = python("-c", BACKEND, KERAS_BACKEND="numpy").stdout.splitlines()
     expected = (
-        "KERAS_BACKEND='numpy' cannot be used. Expected 'tensorflow' or 'jax': tf_hfwb does not know how Keras trains "
-        "on another one. Set KERAS_BACKEND before Keras is imported."
+        "KERAS_BACKEND='numpy' cannot be used. Expected 'tensorflow', 'jax' or 'torch': tf_hfwb does not know how "
+        "Keras trains on another one. Set KERAS_BACKEND before Keras is imported."
     )
     assert said == [expected] * 6
 

@@ -5,7 +5,9 @@ A model:
 * ``distributed_model.py``: on which devices it is trained; ``worker_agreement.py``: whether all workers are about to do
   the same.
 * ``host_base.py``: what callbacks need to know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers;
-  ``host_lookup.py``: which of them it is.
+  ``keras3_tensorflow_host.py``, ``keras3_jax_host.py``, ``keras3_torch_host.py``: what differs between the backends of
+  Keras 3; ``host_lookup.py``: which of them it is; ``backend_settings.py``, ``tensorflow_settings.py``: with which
+  settings a backend computes.
 * ``learning_rates.py``: its learning rate, a constant or a schedule.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
   ``mixed_precision.py``: the same model in float32; ``reduced_precision.py``: a model that trains in 16 bits;
@@ -20,9 +22,10 @@ A model:
 Its training:
 
 * ``callback_base.py``: the callback base class that both accept; ``scalar_values.py``: numbers that hooks are handed.
-* ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``: the loss of every step, recorded in
-  the training graph; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is called
-  around each execution of the train function.
+* ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``, ``torch_loss_recorder.py``: the loss
+  of every step, recorded within it; ``torch_data_passes.py``: the data of a ``fit`` on PyTorch, and the random numbers
+  of each pass over them; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is
+  called around each execution of the train function.
 * ``replica_shares.py``: replicas count as their samples do.
 * ``accumulation/``: the gradients of several batches, of which one update is made.
 * ``optimizers/``: optimizers that update weights as PyTorch's do.
@@ -61,7 +64,7 @@ from tf_hfwb.keras_compat.gradients.histogram_bins import Distribution, distribu
 from tf_hfwb.keras_compat.host_base import Host
 from tf_hfwb.keras_compat.host_lookup import NotAKerasModelError, host_of
 from tf_hfwb.keras_compat.hub_tasks import is_hub_task, pass_prepared_inputs, prepared_batches, prepares_inputs
-from tf_hfwb.keras_compat.keras_export import export_plain, may_refuse_open_axes, structure_of_inputs
+from tf_hfwb.keras_compat.keras_export import check_exportable, export_plain, may_refuse_open_axes, structure_of_inputs
 from tf_hfwb.keras_compat.label_smoothing import can_smooth_labels, smooth_labels
 from tf_hfwb.keras_compat.loss_functions.default_loss import outputs_and_labels, own_loss
 from tf_hfwb.keras_compat.loss_functions.loss_function import loss_step_of
@@ -114,6 +117,7 @@ __all__ = [
     "Callback",
     "call_arguments",
     "can_return_loss",
+    "check_exportable",
     "is_evaluating",
     "is_auto_class",
     "is_model_class",

@@ -16,7 +16,7 @@ def split_batch(model: Any, batch: Any) -> tuple[Any, Any, Any]:
 
     The labels of a transformers model may be among its inputs, where ``to_tf_dataset`` may put them.
     """
-    if isinstance(batch, tuple):
+    if isinstance(batch, (tuple, list)):  # PyTorch's loaders give lists, which Keras takes for tuples.
         inputs, labels, weights = (*batch, None, None)[:3]
         return inputs, labels, weights
     if not (is_of_transformers(model) and isinstance(batch, Mapping)):

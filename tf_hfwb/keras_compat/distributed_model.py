@@ -73,6 +73,8 @@ class DistributedModel:
     @property
     def is_on_tpu(self) -> bool:
         """Whether the model was created for a TPU."""
+        if self._strategy is None:
+            return False
         import tensorflow as tf
 
         strategies = (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy)

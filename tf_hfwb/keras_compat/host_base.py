@@ -16,6 +16,7 @@ import numpy as np
 from tf_hfwb.keras_compat import training_variables
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation, accumulation_of
+from tf_hfwb.keras_compat.backend_settings import BackendSettings
 from tf_hfwb.keras_compat.common_private import direction_of_metric, function_of_metric, print_message
 from tf_hfwb.keras_compat.compiled_loss import CompiledLoss
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
@@ -41,7 +42,7 @@ _logger = logging.getLogger("tf_hfwb")
 _counting: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
-class Host(LearningRates):
+class Host(LearningRates, BackendSettings):
     """A model and how its Keras trains it.
 
     Attributes:
@@ -240,12 +241,6 @@ class Host(LearningRates):
         """Let train functions take a single batch that are made or called within this context."""
 
     # -- the state of a training ---------------------------------------------------------------------------------
-
-    def make_deterministic(self) -> None:
-        """Let the backend compute the same bits every time."""
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
 
     @abc.abstractmethod
     def keep_random_state(self) -> None:

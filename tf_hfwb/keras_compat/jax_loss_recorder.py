@@ -66,6 +66,9 @@ class JAXRecorder(StepRecorder):
     def _skip_batches(self, args: tuple[Any, ...]) -> None:
         """Keras has read the batch already, and reads all others."""
 
+    def _follow_data(self) -> None:
+        """Nothing is drawn from generators of the backend's own."""
+
     def _batch_size_of(self, data: Any) -> Any:
         leaves = [leaf for leaf in self._keras.tree.flatten(data) if leaf is not None]
         return leaves[0].shape[0] if leaves and len(leaves[0].shape) else 1

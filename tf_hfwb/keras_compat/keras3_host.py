@@ -1,47 +1,32 @@
-"""A model of Keras 3, on TensorFlow or on JAX."""
+"""A model of Keras 3, as far as it is the same on all of its backends."""
 
 from __future__ import annotations
 
+import abc
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.keras_compat import keras3_private, keras3_variables
-from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
-from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation
-from tf_hfwb.keras_compat.accumulation.jax_accumulation import JAXAccumulation
-from tf_hfwb.keras_compat.accumulation.tensorflow_accumulation import TensorFlowAccumulation
-from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
-from tf_hfwb.keras_compat.gradients.jax_gradient_observer import attach_on_jax
-from tf_hfwb.keras_compat.gradients.tensorflow_gradient_observer import attach_on_tensorflow
 from tf_hfwb.keras_compat.host_base import Host
 from tf_hfwb.keras_compat.hub_tasks import predict_prepared, prepares_inputs
-from tf_hfwb.keras_compat.jax_loss_recorder import JAXRecorder
 from tf_hfwb.keras_compat.keras3_mid_epoch import begin_in_keras3
 from tf_hfwb.keras_compat.learning_rates import innermost
-from tf_hfwb.keras_compat.loss_functions.default_loss import without_share
-from tf_hfwb.keras_compat.loss_functions.jax_loss_step import JAXLossStep
-from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossStep
-from tf_hfwb.keras_compat.loss_functions.tensorflow_loss_step import TensorFlowLossStep
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
-from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
+from tf_hfwb.keras_compat.mid_epoch_start import Seam, Start, begin_next_fit_at
 from tf_hfwb.keras_compat.model_files import archive_texts
 from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_keras3
 from tf_hfwb.keras_compat.model_files.lora_files import LoRAFiles, lora_files_of
-from tf_hfwb.keras_compat.replica_shares import weigh_replicas
 from tf_hfwb.keras_compat.step_seams import put_recorder_into
-from tf_hfwb.keras_compat.tensorflow_loss_recorder import TensorFlowRecorder
 from tf_hfwb.keras_compat.training_variables import Variables, frozen_variables
-from tf_hfwb.keras_compat.variable_snapshot import read, snapshot
 
 
 class Keras3Host(Host):
-    """On JAX ``fit`` carries the values of all variables outside the model, from step to step."""
+    """What each backend adds is in a class of its own, whose module imports only what that backend needs."""
 
     package = "keras"
 
@@ -60,13 +45,9 @@ class Keras3Host(Host):
             return optimizers.LossScaleOptimizer(optimizer)
         return optimizer
 
-    def _loss_step(self, function: LossFunction) -> LossStep:
-        return (JAXLossStep if _backend() == "jax" else TensorFlowLossStep)(self.model, function)
-
     def loss_as_compiled(self, labels: Any, outputs: Any, weights: Any) -> Any:
         compiled = keras3_private.compiled_loss(self.model)
-        loss = None if compiled is None else compiled(labels, outputs, weights)
-        return loss if _backend() == "jax" else without_share(loss)
+        return None if compiled is None else compiled(labels, outputs, weights)
 
     @property
     def optimizer_class(self) -> Any:
@@ -101,28 +82,22 @@ class Keras3Host(Host):
         finally:
             self.model.steps_per_execution = number
 
-    def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation:
-        if _backend() == "jax":
-            return JAXAccumulation(self, groups, epoch_batches, batches)
-        is_compiled = bool(self.model.jit_compile)
-        return TensorFlowAccumulation(self, groups, epoch_batches, batches, takes_pairs=False, is_compiled=is_compiled)
-
     @property
     def may_skip_steps(self) -> bool:
         return innermost(self.optimizer) is not self.optimizer
 
-    def weighing_replicas(self) -> AbstractContextManager[None]:
-        if self.num_replicas == 1 or _backend() == "jax":  # JAX computes with the batch as a whole.
-            return contextlib.nullcontext()
-        return weigh_replicas(self.model, self.record_steps(), takes_pairs=False)
-
     def _iterations_of(self, optimizer: Any) -> int:
         return int(np.asarray(self._value(keras3_private.iterations(innermost(optimizer)))))
+
+    @property
+    @abc.abstractmethod
+    def _recorder_class(self) -> Callable[[Any, int, Callable[[], Any] | None], StepRecorder]:
+        """Makes a recorder of losses."""
 
     def record_steps(self) -> StepRecorder:
         return put_recorder_into(
             self.model,
-            JAXRecorder if _backend() == "jax" else TensorFlowRecorder,
+            self._recorder_class,
             tracker=keras3_private.loss_tracker(self.model),
             steps_per_execution=self.steps_per_execution,
             rate=self._rate_to_hand_out,
@@ -131,39 +106,16 @@ class Keras3Host(Host):
     def _compiled_metrics(self) -> list[Any]:
         return [inner for outer in self.model.metrics for inner in getattr(outer, "metrics", ())]
 
-    def observe_gradients(self) -> GradientObserver | None:
-        optimizer = innermost(self.model.optimizer)
-        if _backend() == "jax":
-            return attach_on_jax(self.model, optimizer)
-        if self.num_replicas > 1 and not (self._is_mirrored and self.model.built):
-            return None
-
-        iterations = keras3_private.iterations(optimizer)
-        return attach_on_tensorflow(
-            self.model,
-            optimizer,
-            lambda: iterations.value,
-            strategy=self._strategy,
-            is_compiled=lambda: bool(self.model.jit_compile),
-            is_local=True,
-        )
-
-    @property
-    def carries_state(self) -> bool:
-        return _backend() == "jax"
-
-    @property
-    def _is_mirrored(self) -> bool:
-        """Whether all replicas are in this process: only then they can add their gradients under a condition."""
-        import tensorflow as tf
-
-        return type(self._strategy) is tf.distribute.MirroredStrategy
-
     def keep_random_state(self) -> None:
         """It is in variables of the layers already."""
 
     def begin_next_fit_at(self, start: Start) -> None:
-        begin_next_fit_at(self.model, start, begin_in_keras3)
+        begin_next_fit_at(self.model, start, self._start_seam)
+
+    @property
+    def _start_seam(self) -> Seam:
+        """How a ``fit`` is told to begin in the middle of an epoch."""
+        return begin_in_keras3
 
     def optimizer_variables(self) -> Variables:
         return keras3_variables.optimizer_variables(self.model)
@@ -178,55 +130,17 @@ class Keras3Host(Host):
         frozen = frozen_variables(keras3_private.all_layers(self.model), keras3_private.own_variables)
         layout = self._lay_out(lay_out_keras3)
         if layout is None:
-            return KerasArchive(self.model, self.weights, self._show_all_carried_values)
-        return KerasFiles(self.model, archive_texts.describe_keras3, layout, frozen, self._show_carried_weights)
+            return KerasArchive(self.model, self.weights, self._show_all_values)
+        return KerasFiles(self.model, archive_texts.describe_keras3, layout, frozen, self._show_weights)
 
     def lora_files(self) -> LoRAFiles | None:
-        return lora_files_of(self.model, self.weights, self._show_carried_weights)
+        return lora_files_of(self.model, self.weights, self._show_weights)
 
-    def snapshot(self, variables: Sequence[Any]) -> list[Any]:
-        if _backend() == "tensorflow":
-            return snapshot([variable.value for variable in variables])
-        carried = self._carried_state()
+    def _show_weights(self) -> None:
+        """Put the weights as of now into the variables, where they are elsewhere."""
 
-        values = []
-        for variable in variables:
-            carried_value = carried.get(id(variable))  # Where there is one, the variable's own may be deleted.
-            values.append(np.array(variable.value if carried_value is None else carried_value))
-        return values
-
-    def _show_carried_weights(self) -> None:
-        self._show_carried_values(self.model.weights)
-
-    def _show_all_carried_values(self) -> None:
-        model = self.model
-        self._show_carried_values([*model.variables, *model.metrics_variables, *model.optimizer.variables])
-
-    def _show_carried_values(self, variables: Iterable[Any]) -> None:
-        """Put what ``fit`` carries on JAX into the variables."""
-        if _backend() != "jax":
-            return
-        # Not by jax_state_sync, after which Keras takes the variables for the newest values: the next step may be about
-        # to run, and their buffers are donated to it.
-        carried = self._carried_state()
-        for variable in variables:
-            if id(variable) in carried:
-                variable.assign(carried[id(variable)])
-
-    def _carried_state(self) -> dict[int, Any]:
-        """On JAX: the values that ``fit`` carries outside the variables, by the identity of the variable."""
-        model = self.model
-        state = keras3_private.carried_state(model)
-        if not state:
-            return {}
-        owners = {
-            "trainable_variables": model.trainable_variables,
-            "non_trainable_variables": model.non_trainable_variables,
-            "optimizer_variables": model.optimizer.variables,
-            "metrics_variables": model.metrics_variables,
-        }
-        pairs = (pair for kind, owned in owners.items() for pair in zip(owned, state[kind], strict=True))
-        return {id(variable): value for variable, value in pairs}
+    def _show_all_values(self) -> None:
+        """Do the same with all that the model is saved with."""
 
     def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
         for layer in self.layers():
@@ -255,33 +169,13 @@ class Keras3Host(Host):
         rate = keras3_private.learning_rate(innermost(optimizer))
         return float(np.asarray(rate.value)) if hasattr(rate, "path") else None
 
+    @abc.abstractmethod
     def _value(self, variable: Any) -> Any:
         """The variable's value as of now, also in the middle of ``fit``."""
-        if _backend() == "tensorflow":
-            return read(variable.value)
-        return self.snapshot([variable])[0]
-
-    @property
-    def num_replicas(self) -> int:
-        if _backend() == "jax":
-            return _shards_of_batch()
-        return super().num_replicas
-
-    @property
-    def needs_equal_shards(self) -> bool:
-        return _backend() == "jax" and self.num_replicas > 1
-
-    @property
-    def is_chief(self) -> bool:
-        if _backend() == "jax":
-            import jax
-
-            return jax.process_index() == 0
-        return super().is_chief
 
     def describe(self) -> dict[str, Any]:
         facts = super().describe()
-        facts["keras/backend"] = _backend()
+        facts["keras/backend"] = self.keras.backend.backend()
         distribution = self.keras.distribution.distribution()
         if distribution is not None:
             facts["distribution/strategy"] = type(distribution).__name__
@@ -290,20 +184,3 @@ class Keras3Host(Host):
 
 def _takes_step(rate: Any) -> bool:
     return hasattr(rate, "get_config") and callable(rate)
-
-
-def _shards_of_batch() -> int:
-    """Over how many devices ``keras.distribution`` divides a batch; 1 without a distribution."""
-    import keras
-
-    distribution = keras.distribution.distribution()
-    if distribution is None:
-        return 1
-    mesh, name = distribution.device_mesh, distribution.batch_dim_name
-    return int(mesh.shape[mesh.axis_names.index(name)]) if name in mesh.axis_names else 1
-
-
-def _backend() -> str:
-    import keras
-
-    return keras.backend.backend()

@@ -15,11 +15,28 @@ from typing import Any
 from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 from tf_hfwb.keras_compat.mid_epoch_start import Start, check_length, check_order, put_back_method, replace_method, skip
+from tf_hfwb.keras_compat.torch_data_passes import SavedGenerators
+
+_NO_GENERATORS = SavedGenerators({})
 
 
 @contextlib.contextmanager
-def begin_in_keras3(model: Any, start: Start) -> Iterator[None]:
-    """Set up one ``fit`` of a Keras 3 model."""
+def begin_in_keras3(
+    model: Any,
+    start: Start,
+    *,
+    build_metrics: Callable[[Any, Any], None] | None = None,
+    generators: SavedGenerators = _NO_GENERATORS,
+) -> Iterator[None]:
+    """Set up one ``fit`` of a Keras 3 model.
+
+    Args:
+        model: The model.
+        start: Where it begins.
+        build_metrics: Makes the metrics of the model from the epoch iterator, where these are not there yet when the
+            loop over epochs begins.
+        generators: What passes over the data draw from, where it is not Keras that draws their order.
+    """
     reset = model.reset_metrics
 
     def first_epoch() -> int:
@@ -30,13 +47,16 @@ def begin_in_keras3(model: Any, start: Start) -> Iterator[None]:
         check_length(start, iterator.num_batches, arguments)
         is_stored = _is_stored(iterator.data_adapter)
         skipped = _num_batches_to_skip(start, iterator, is_stored)
-        if is_stored:
+        if is_stored and not _is_order_known(iterator, arguments, generators):
             check_order(start, skipped, arguments)
-        if skipped or start.batch:
-            enumerate_rest = functools.partial(_enumerate_rest, iterator, start.batch, skipped)
+        if skipped or start.batch or (iterator.steps_per_epoch is not None and generators.can_repeat):
+            enumerate_rest = functools.partial(_enumerate_rest, iterator, start.batch, skipped, generators)
             keras3_private.replace_enumerate_epoch(iterator, enumerate_rest)
+        else:
+            generators.proceed()
         if start.batch:
-            _build_metrics(model, iterator)
+            if build_metrics is not None:
+                build_metrics(model, iterator)
             replace_method(model, "reset_metrics", reset_and_restore)
         return start.epoch
 
@@ -79,29 +99,27 @@ def _num_batches_to_skip(start: Start, iterator: Any, is_stored: bool) -> int:
     return start.batches % size if is_stored and size else 0
 
 
-def _build_metrics(model: Any, iterator: Any) -> None:
-    """Make the metrics that Keras 3 makes in the first step: those on TensorFlow without a distribution strategy."""
-    import keras
-
-    if keras.backend.backend() == "jax":
-        return
-    spec = iterator.data_adapter.get_tf_dataset().element_spec
-    batch = keras.tree.map_structure(lambda leaf: keras.KerasTensor(tuple(leaf.shape), leaf.dtype.name), spec)
-    with model.distribute_strategy.scope():
-        keras3_private.symbolic_build(model)(data_batch=batch)
+def _is_order_known(iterator: Any, arguments: Any, generators: SavedGenerators) -> bool:
+    """Whether Keras draws once, when a pass begins, in which order it reads arrays, and draws the same again."""
+    is_drawn_once = arguments["shuffle"] != "batch" and keras3_private.reads_arrays(iterator.data_adapter)
+    return is_drawn_once and generators.can_repeat
 
 
-def _enumerate_rest(iterator: Any, batch: int, skipped: int) -> Iterator[Any]:
+def _enumerate_rest(iterator: Any, batch: int, skipped: int, generators: SavedGenerators) -> Iterator[Any]:
     """The rest of the first epoch after ``batch`` batches; ``skipped`` batches of the data stand in front of it."""
     keras3_private.put_back_enumerate_epoch(iterator)
     steps = iterator.steps_per_epoch
     iterator.steps_per_epoch = iterator.num_batches - batch
+    generators.begin_pass()
+    is_first = True
     try:
         for begin, end, data in keras3_private.enumerate_epoch(iterator)():
-            skip(data, skipped)
-            if steps is not None:  # Then the iterator outlives the epoch, and must know where it is in the data.
+            if is_first:
+                skip(data, skipped)
+                # The iterator must know where it is in the data: at their end it begins the next pass.
                 keras3_private.add_steps_seen(iterator, skipped)
-            skipped = 0
+                generators.proceed()
+                is_first = False
             yield begin + batch, end + batch, data
     finally:
         iterator.steps_per_epoch = steps

@@ -194,6 +194,21 @@ def add_steps_seen(epoch_iterator: Any, number: int) -> None:
 
 
 @_looks_up
+def replace_get_iterator(epoch_iterator: Any, wrap: Callable[[Callable[[], Any]], Any]) -> None:
+    """The method that gives what an epoch iterator reads in one pass over the data, wrapped."""
+    get_iterator = epoch_iterator._get_iterator
+    epoch_iterator._get_iterator = lambda: wrap(get_iterator)
+
+
+@_looks_up
+def reads_arrays(data_adapter: Any) -> bool:
+    """Whether the data of a ``fit`` are arrays."""
+    from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+
+    return isinstance(data_adapter, ArrayDataAdapter)
+
+
+@_looks_up
 def reads_stored_batches(data_adapter: Any) -> bool:
     """Whether the data of a ``fit`` are arrays or a PyDataset, of which any batch can be read again."""
     from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter

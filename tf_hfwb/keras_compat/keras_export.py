@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import pathlib
 from typing import Any
 
+from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import keras3_private, tf_keras_private
+
+
+def check_exportable(model: Any) -> None:
+    """Refuse a Keras 3 model on PyTorch; whatever is no model passes.
+
+    Raises:
+        SettingError: It is one.
+    """
+    packages = {ancestor.__module__.partition(".")[0] for ancestor in type(model).__mro__}
+    if "keras" in packages and importlib.import_module("keras").backend.backend() == "torch":
+        raise SettingError(
+            "KERAS_BACKEND",
+            "torch",
+            expected="'tensorflow' or 'jax': a SavedModel is a graph of TensorFlow, and Keras makes none on PyTorch",
+            advice="Save the model with model.save('model.keras'), and export that file in a process with "
+            "KERAS_BACKEND=tensorflow.",
+        )
 
 
 def export_plain(model: Any, path: pathlib.Path, length: int | None = None) -> None:

@@ -137,6 +137,10 @@ class StepRecorder(abc.ABC):
         """The variable, where it is one of the model's metric variables; else None."""
         return None
 
+    def process_generators(self) -> dict[str, np.ndarray]:
+        """The states of the backend's own random generators by name, where it has any; :class:`.Start` takes them."""
+        return {}
+
     def restore(self, value: np.ndarray) -> None:
         """Continue from a captured value; the oldest losses are left out if that recorder kept more of them."""
         losses = value[FIRST_LOSS:][-self.size :]
@@ -268,10 +272,15 @@ class StepRecorder(abc.ABC):
                 for hook in [*self.hooks.when_abandoned]:
                     hook()
                 self.hooks, self._last_logs, self.carried = ExecutionHooks(), {}, None
+                self._follow_data()
             return make(*args, **kwargs)
 
         observed_maker.original = make  # type: ignore[attr-defined]
         return observed_maker
+
+    @abc.abstractmethod
+    def _follow_data(self) -> None:
+        """Note what is to be known of the data of a fit, which has read none yet."""
 
     def _call_before(self, args: tuple[Any, ...]) -> None:
         for hook in self.hooks.before:

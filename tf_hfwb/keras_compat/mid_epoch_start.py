@@ -23,9 +23,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from tf_hfwb.errors import SettingError
 
@@ -45,6 +47,7 @@ class Start:
         is_left: Called when all callbacks have begun; tells whether any step is to follow.
         has_trained: Tells whether the ``fit`` has made a step.
         over: Called when this start is used up or replaced.
+        generators: The states of the backend's generators, as :meth:`.StepRecorder.process_generators` gave them.
     """
 
     epoch: int
@@ -55,6 +58,7 @@ class Start:
     is_left: Callable[[], bool]
     has_trained: Callable[[], bool]
     over: Callable[[], None]
+    generators: Mapping[str, np.ndarray]
 
 
 Seam = Callable[[Any, Start], contextlib.AbstractContextManager[None]]

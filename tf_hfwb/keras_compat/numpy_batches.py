@@ -52,6 +52,10 @@ class NumPyBatches(keras.utils.PyDataset):  # type: ignore[misc]
         """The structure of a batch, as a ``tf.data.Dataset`` has it: shapes and types in the place of arrays."""
         return keras.tree.map_structure(_spec_of, self[0])
 
+    def take(self, number: int) -> NumPyBatches:
+        """The first so many, as a ``tf.data.Dataset`` gives them."""
+        return NumPyBatches(self._make, number if self._num_batches is None else min(number, self._num_batches))
+
     def as_numpy_iterator(self) -> Iterator[Any]:
         """The batches, as a ``tf.data.Dataset`` gives them."""
         return iter(self)

@@ -49,6 +49,9 @@ class TensorFlowRecorder(StepRecorder):
         for _ in range(left):
             next(data)
 
+    def _follow_data(self) -> None:
+        """Nothing is drawn from generators of the backend's own."""
+
     def take_weight(self) -> Any:
         """As in the base class; None before the loss of the step is known."""
         weight, self._replica.weight = getattr(self._replica, "weight", None), None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from tf_hfwb.keras_compat import tensorflow_private, tf_keras_private, tf_keras_variables
+from tf_hfwb.keras_compat import tensorflow_private, tensorflow_settings, tf_keras_private, tf_keras_variables
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.accumulation.batch_weights import batch_weight
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation
@@ -133,6 +133,12 @@ class TFKerasHost(Host):
             steps_per_execution=self.steps_per_execution,
             rate=self._rate_to_hand_out,
         )
+
+    def make_deterministic(self) -> None:
+        tensorflow_settings.make_deterministic()
+
+    def checks_of_numbers(self) -> AbstractContextManager[None]:
+        return tensorflow_settings.checks_of_numbers(self.model)
 
     def observe_gradients(self) -> GradientObserver | None:
         optimizer = innermost(self.model.optimizer)

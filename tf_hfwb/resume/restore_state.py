@@ -20,6 +20,7 @@ from tf_hfwb.resume.resume_position import Position, Resumption, clear_resumptio
 from tf_hfwb.resume.state_tensors import (
     GLOBAL_GENERATOR,
     NUMPY_GENERATOR,
+    PROCESS_GENERATORS,
     PYTHON_GENERATOR,
     RECORDER,
     TENSORS,
@@ -65,6 +66,9 @@ def restore_state(host: Host, checkpoint: Checkpoint, position: Position | None 
     python_state = _python_state(where, state, tensors)
     recorder = _recorder_values(where, tensors)
     metrics = with_prefix(tensors, "metrics/")
+    generators = {
+        name: _check_tensor(where, tensors, name, "uint8") for name in with_prefix(tensors, PROCESS_GENERATORS)
+    }
     assignments = [
         *weights,
         *match_tensors(where, "optimizer", host.optimizer_variables(), with_prefix(tensors, "optimizer/")),
@@ -82,7 +86,7 @@ def restore_state(host: Host, checkpoint: Checkpoint, position: Position | None 
     random.setstate(python_state)
     resumption = Resumption(start, state.run, state.callbacks, checkpoint.path)
     set_resumption(host.model, resumption)
-    host.begin_next_fit_at(_NextFit(host, resumption, host.model.optimizer, recorder, metrics).start())
+    host.begin_next_fit_at(_NextFit(host, resumption, host.model.optimizer, recorder, metrics, generators).start())
     return resumption.position
 
 
@@ -96,6 +100,7 @@ class _NextFit:
         optimizer: The model's optimizer, which has been given its state.
         recorder: The values of the step recorder.
         metrics: The metrics of the epoch so far.
+        generators: The states of the backend's own random generators.
     """
 
     host: Host
@@ -103,6 +108,7 @@ class _NextFit:
     optimizer: Any
     recorder: np.ndarray
     metrics: Arrays
+    generators: Arrays
 
     def start(self) -> Start:
         position = self.resumption.position
@@ -115,6 +121,7 @@ class _NextFit:
             is_left=self._has_steps_left,
             has_trained=lambda: self.host.record_steps().has_run,
             over=lambda: clear_resumption(self.host.model),
+            generators=self.generators,
         )
 
     def _prepare(self) -> None:

@@ -16,6 +16,7 @@ RECORDER = "recorder"
 NUMPY_GENERATOR = "random/numpy"
 PYTHON_GENERATOR = "random/python"
 GLOBAL_GENERATOR = "random/global"
+PROCESS_GENERATORS = "generators/"  # The beginning of the names of those that a backend has for itself.
 
 Arrays = dict[str, np.ndarray]
 Assignments = list[tuple[Any, np.ndarray]]

@@ -153,7 +153,9 @@ class StateCapture:
         numpy_keys, numpy_facts = _capture_numpy_generator()
         python_keys, python_facts = _capture_python_generator()
         if not self._only_model:
-            others[RECORDER] = self._host.record_steps().capture()
+            recorder = self._host.record_steps()
+            others[RECORDER] = recorder.capture()
+            others |= recorder.process_generators()
             others[NUMPY_GENERATOR], others[PYTHON_GENERATOR] = numpy_keys, python_keys
         return TrainingState(
             files=self.files,

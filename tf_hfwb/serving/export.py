@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_hfwb.errors import ExportError, SettingError, TFHFWBError
-from tf_hfwb.keras_compat import is_of_transformers, may_refuse_open_axes, prepares_inputs
+from tf_hfwb.keras_compat import check_exportable, is_of_transformers, may_refuse_open_axes, prepares_inputs
 from tf_hfwb.messages import inform
 from tf_hfwb.serving.export_check import TOLERANCE, checker
 from tf_hfwb.serving.export_source import load_source
@@ -113,6 +113,7 @@ def export_for_serving(
         >>> directory.cleanup()
     """
     started = time.monotonic()
+    check_exportable(model_or_artifact_or_dir)
     check_packages("export_for_serving", "tensorflow", extra="tf_hfwb[tensorflow]")
     _check_texts(sample_texts)
     directory = pathlib.Path(directory).expanduser()

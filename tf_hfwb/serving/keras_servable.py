@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.errors import ExportError, SettingError
-from tf_hfwb.keras_compat import export_plain, may_refuse_open_axes, plain_to_float32, structure_of_inputs
+from tf_hfwb.keras_compat import (
+    check_exportable,
+    export_plain,
+    may_refuse_open_axes,
+    plain_to_float32,
+    structure_of_inputs,
+)
 from tf_hfwb.messages import first_line
 from tf_hfwb.serving.export_check import Example
 
@@ -37,6 +43,7 @@ class PlainServable:
     def __init__(self, model: Any, length: int | None = None) -> None:
         import tensorflow as tf
 
+        check_exportable(model)
         if not getattr(model, "inputs", None):
             raise SettingError(
                 "model",

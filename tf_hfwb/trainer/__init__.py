@@ -14,7 +14,7 @@
   step.
 * ``worker_facts.py``: what all workers must have the same.
 * ``computation_settings.py``: how the model computes in a training and in an evaluation.
-* ``training_backend.py``: settings of TensorFlow, JAX and XLA.
+* ``training_backend.py``: settings of the backend.
 * ``training_precision.py``: train in 16 bits. ``label_smoothing_argument.py``, ``gradient_checkpointing_argument.py``,
   ``neftune_argument.py``: whether a model can do what the arguments of these names ask for; how it is done is in
   the files of that name in the seam to Keras.

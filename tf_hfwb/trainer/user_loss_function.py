@@ -37,7 +37,9 @@ def _number_of_items(labels: Any) -> Any:
     """How many labels are not -100, as a float, since TensorFlow divides by no integer; None without such labels."""
     if labels is None or not hasattr(labels, "dtype"):
         return None
-    return (labels != -100).astype("float32").sum() if hasattr(labels, "astype") else _count(labels)
+    if hasattr(labels, "astype"):
+        return (labels != -100).astype("float32").sum()
+    return (labels != -100).float().sum() if hasattr(labels, "float") else _count(labels)  # Of PyTorch, or TensorFlow.
 
 
 def _count(labels: Any) -> Any:

@@ -1,13 +1,13 @@
 """How the values of a tensor are distributed: its norm, its range, and a histogram of 64 bins of equal width.
 
-The same is computed in three places: in a TensorFlow graph, in JAX, and in NumPy on a thread. In a graph the result is
-one vector, so that the results of all tensors fit into one variable::
+The same is computed in a TensorFlow graph, in JAX, in PyTorch, and in NumPy on a thread. On a backend the result is one
+vector, so that the results of all tensors fit into one variable::
 
     [norm, lowest, highest, 64 counts, values that are NaN or infinite]
 
-The range is that of the finite values. The norm is of all values, so it is NaN or infinite when one of them is. In a
-graph, where squares are float32, it is also infinite above 1e19. Counts are float32 there too: above 2**24 values in a
-bin they are rounded.
+The range is that of the finite values. The norm is of all values, so it is NaN or infinite when one of them is. On a
+backend, where squares are float32, it is also infinite above 1e19. Counts are float32 there too: above 2**24 values in
+a bin they are rounded.
 """
 
 from __future__ import annotations
@@ -144,3 +144,21 @@ def vector_in_jax(tensor: Any) -> Any:
     counts = jnp.bincount(bins, length=BINS + 1)
     norm = jnp.sqrt(jnp.sum(jnp.square(values)))
     return jnp.concatenate([jnp.stack([norm, low, high]), counts.astype("float32")])
+
+
+def vector_in_torch(tensor: Any) -> Any:
+    """The vector of a tensor of PyTorch."""
+    import torch
+
+    values = tensor.detach().reshape(-1).float()
+    finite = torch.isfinite(values)
+    low = torch.where(finite, values, torch.inf).amin() if len(values) else values.new_zeros(())
+    high = torch.where(finite, values, -torch.inf).amax() if len(values) else values.new_zeros(())
+    low, high = (torch.where(torch.isfinite(end), end, 0.0) for end in (low, high))
+    middle, half = low / 2 + high / 2, high / 2 - low / 2
+    place = (values - middle) / torch.where(half > 0, half, 1.0) * (BINS // 2) + BINS // 2
+    bins = torch.where(finite, place, 0.0).to(torch.int64).clamp(0, BINS - 1)
+    bins = torch.where(finite, bins, BINS)
+    counts = torch.bincount(bins, minlength=BINS + 1)
+    norm = values.square().sum().sqrt()
+    return torch.cat([torch.stack([norm, low, high]), counts.float()])

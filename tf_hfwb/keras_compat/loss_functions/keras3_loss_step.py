@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.keras_compat import keras3_private
-from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossStep
+from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossOfBatch, LossStep
 
 
 class Keras3LossStep(LossStep):
@@ -17,3 +17,21 @@ class Keras3LossStep(LossStep):
 
     def _has_compiled_metrics(self) -> bool:
         return keras3_private.has_compiled_metrics(self._model)
+
+    def _total(self, batch: LossOfBatch) -> Any:
+        """The loss with what the model's layers add to it, which the loss tracker gets."""
+        import keras
+
+        ops = keras.ops
+        added = [ops.sum(ops.cast(loss, "float32")) for loss in self._model.losses]
+        total = sum(added, ops.mean(ops.cast(batch.loss, "float32")))
+        samples = ops.shape(keras.tree.flatten(batch.inputs)[0])[0]
+        keras3_private.loss_tracker(self._model).update_state(total, sample_weight=samples)
+        return total
+
+    def _metrics(self, batch: LossOfBatch) -> dict[str, Any]:
+        model = self._model
+        results: dict[str, Any] = model.compute_metrics(
+            batch.inputs, batch.labels, batch.outputs, sample_weight=batch.weights
+        )
+        return results

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.loss_functions.keras3_loss_step import Keras3LossStep
-from tf_hfwb.keras_compat.loss_functions.loss_function import LossOfBatch
 
 
 class TensorFlowLossStep(Keras3LossStep):
@@ -37,20 +35,3 @@ class TensorFlowLossStep(Keras3LossStep):
         batch = self.loss_of_batch(data, training=False)
         self._total(batch)
         return self._metrics(batch)
-
-    def _total(self, batch: LossOfBatch) -> Any:
-        """The loss with what the model's layers add to it."""
-        import tensorflow as tf
-
-        added = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self._model.losses]
-        total = tf.add_n([tf.reduce_mean(tf.cast(batch.loss, tf.float32)), *added])
-        samples = tf.shape(tf.nest.flatten(batch.inputs)[0])[0]
-        keras3_private.loss_tracker(self._model).update_state(total, sample_weight=samples)
-        return total
-
-    def _metrics(self, batch: LossOfBatch) -> dict[str, Any]:
-        model = self._model
-        results: dict[str, Any] = model.compute_metrics(
-            batch.inputs, batch.labels, batch.outputs, sample_weight=batch.weights
-        )
-        return results
