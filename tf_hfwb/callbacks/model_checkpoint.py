@@ -18,6 +18,7 @@ from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.checkpoint_options import CheckpointOptions, refuse_argument
 from tf_hfwb.fit.checkpoint_saver import CheckpointSaver, Save
 from tf_hfwb.fit.keras_validation import KerasValidation
+from tf_hfwb.fit.loader_checkpoints import join_loader
 from tf_hfwb.fit.signals import SignalWatch
 from tf_hfwb.fit.step_callback import StepCallback
 from tf_hfwb.keras_compat import Logs, host_of
@@ -184,6 +185,7 @@ class WandbModelCheckpoint(StepCallback):
         self._is_due, self._saved_step = False, self._clock.step
         self._validation = KerasValidation(self.model)
         session.participants.add(self)
+        join_loader(self.model, session)
         if session.resumption is not None:
             source = session.resumption.source.resolve()
             self._compare_epochs(source)

@@ -16,7 +16,7 @@
 * ``logging_policy.py``: when a row is due; ``metric_rows.py``: the rows of the run; ``throughput.py``: steps and
   samples per second;
   ``training_totals.py``: steps, samples and mean loss of the whole fit; ``token_totals.py``: its tokens;
-  ``stream_checkpoints.py``: where it stands in a stream of data.
+  ``stream_checkpoints.py``: where it stands in a stream of data; ``loader_checkpoints.py``: where its loader stands.
 * ``wandb_run.py``: the W&B run of a fit; ``training_artifacts.py``: the artifacts of its checkpoints and its model.
 * ``checkpoint_options.py``: the checked arguments of ``WandbModelCheckpoint``; ``checkpoint_saver.py``: what is saved
   and how; ``best_checkpoint.py``: which one is the best; ``best_monitoring.py``: whether the metric that tells it is

@@ -17,7 +17,7 @@ A model:
 * ``hub_tasks.py``: whether it is a task of KerasHub, which prepares its inputs itself.
 * ``random_seeds.py``: the seeds with which it is made.
 * ``batch_structure.py``: the inputs and labels of a batch, apart and together; ``numpy_batches.py``: batches of NumPy
-  arrays for Keras 3.
+  arrays for Keras 3; ``grain_states.py``: where a loader of Grain stands.
 
 Its training:
 
@@ -61,6 +61,7 @@ from tf_hfwb.keras_compat.fit_arguments import fit_arguments, has_callbacks_of_o
 from tf_hfwb.keras_compat.gradient_checkpointing import keep_activations, recompute_blocks
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.gradients.histogram_bins import Distribution, distribution_of_array
+from tf_hfwb.keras_compat.grain_states import GrainStates
 from tf_hfwb.keras_compat.host_base import Host
 from tf_hfwb.keras_compat.host_lookup import NotAKerasModelError, host_of
 from tf_hfwb.keras_compat.hub_tasks import is_hub_task, pass_prepared_inputs, prepared_batches, prepares_inputs
@@ -127,6 +128,7 @@ __all__ = [
     "ExecutionHooks",
     "Distribution",
     "GradientObserver",
+    "GrainStates",
     "Host",
     "Logs",
     "NotAKerasModelError",

@@ -224,6 +224,37 @@ def keep_order(data_adapter: Any) -> None:
     data_adapter.shuffle = False
 
 
+@_looks_up
+def reads_grain(data_adapter: Any) -> bool:
+    """Whether the data of a ``fit`` are a loader or a data set of Grain."""
+    from keras.src.trainers.data_adapters.grain_dataset_adapter import GrainDatasetAdapter
+
+    return isinstance(data_adapter, GrainDatasetAdapter)
+
+
+@_looks_up
+def follow_batches(data_adapter: Any, read: Callable[[Callable[[], Any]], Iterator[Any]]) -> None:
+    """What a ``fit`` on JAX or PyTorch reads of a data adapter, read by a function instead."""
+    make_for_jax, data = data_adapter.get_jax_iterator, data_adapter._dataset
+    data_adapter.get_jax_iterator = lambda: read(make_for_jax)
+
+    def make_for_torch() -> Any:
+        data_adapter._dataset = _Reading(lambda: read(lambda: data))  # Keras iterates over it, and nothing else.
+        return type(data_adapter).get_torch_dataloader(data_adapter)
+
+    data_adapter.get_torch_dataloader = make_for_torch
+
+
+class _Reading:
+    """What begins to read each time it is iterated over."""
+
+    def __init__(self, begin: Callable[[], Iterator[Any]]) -> None:
+        self._begin = begin
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._begin()
+
+
 # -- what has no name in the documentation -----------------------------------------------------------------------------
 
 

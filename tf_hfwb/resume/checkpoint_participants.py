@@ -17,6 +17,7 @@ EVALUATIONS = "EvaluateDuringFit"
 FINITE_LOSSES = "FiniteLosses"
 FIRST_STEP = "StopAfterSteps"
 KERAS_CALLBACKS = "GuestStates"
+LOADER = "GrainStates"
 METRICS_LOGGER = "WandbMetricsLogger"
 PLATEAU = "ReduceRateOnPlateau"
 STREAM = "StreamCheckpoints"
@@ -108,6 +109,7 @@ STATE_CHECKS: dict[str, Check] = {
     ),
     EVALUATIONS: record({}, {"metrics": table(number)}),
     KERAS_CALLBACKS: table(record({}, dict.fromkeys(_KERAS_COUNTS, optional(number)), exact=True)),
+    LOADER: record({"batches": whole(), "state": optional(text)}, exact=True),
     FINITE_LOSSES: record({}, {"good_step": optional(whole())}),
     FIRST_STEP: record({}, {"first_step": whole()}),
     STREAM: record(
