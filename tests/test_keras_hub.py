@@ -21,6 +21,8 @@ from tf_hfwb.errors import DataError, SettingError, UnsafeModelError
 from tf_hfwb.evaluation.tables.predicted_samples import PredictedSamples
 from tf_hfwb.evaluation.task_generation import TaskGenerator
 
+pytestmark = pytest.mark.keras3
+
 
 def arguments(**options) -> TFTrainingArguments:
     defaults = {"output_dir": "out", "num_train_epochs": 2, "report_to": "none", "save_strategy": "no"}
