@@ -39,6 +39,7 @@ from tf_hfwb.resume.checkpoint_listing import checkpoints
 from tf_hfwb.tracking import current_tracker
 
 HAS_KERAS_HUB = importlib.util.find_spec("keras_hub") is not None
+pytestmark = pytest.mark.core
 needs_keras_hub = pytest.mark.skipif(not HAS_KERAS_HUB, reason="KerasHub is not installed")
 
 

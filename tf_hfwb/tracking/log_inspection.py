@@ -1,6 +1,6 @@
 """A run's log as the client's own program reads it: ``wandb leet inspect``.
 
-It knows the log of every version of the client, but takes five times as long as reading the records here
+It knows the log of every version of the client, but takes several times as long as reading the records here
 (:mod:`tf_hfwb.tracking.log_items`).
 """
 

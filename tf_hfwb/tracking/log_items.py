@@ -2,7 +2,7 @@
 
 Damaged parts are passed over, and it ends at an unfinished one: a killed process leaves both. That is told, and never
 an error. With a version of the client whose records have another form, its ``wandb leet inspect`` reads them, which
-takes five times as long.
+takes several times as long.
 """
 
 from __future__ import annotations
