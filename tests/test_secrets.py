@@ -13,7 +13,7 @@ import time
 import traceback
 
 import pytest
-from helpers import nightly, records
+from helpers import needs, nightly, records
 
 from tf_hfwb import WandbModelCheckpoint
 from tf_hfwb.errors import NotACheckpointError, ServerError, SettingError
@@ -306,6 +306,7 @@ def found(where: dict[str, bytes]) -> list[str]:
     ]
 
 
+@needs("transformers")
 @pytest.mark.slow
 @pytest.mark.parametrize("online", [True, nightly(False)])
 def test_nothing_of_what_was_planted_leaves_a_training(server, launcher, online, tmp_path):

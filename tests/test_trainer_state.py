@@ -105,7 +105,7 @@ def test_the_whole_file_is_read():
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
-        ("format", 3, r"format is 3\. Expected 2: a newer version of this package wrote it\. Upgrade it"),
+        ("format", 4, r"format is 4\. Expected 3: a newer version of this package wrote it\. Upgrade it"),
         ("format", "1", "format is '1'. Expected 1"),
         ("format", None, r"format is missing\. Expected the keys format"),
         ("position", None, r"position is missing\. Expected the keys global_step"),
