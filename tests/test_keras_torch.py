@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import pathlib
+import sys
 
+import datasets
 import keras
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from tf_hfwb import (
     EarlyStopping,
     TFTrainer,
     TFTrainingArguments,
+    WandbEvalTable,
     WandbMetricsLogger,
     WandbModelCheckpoint,
     WandbWatch,
@@ -29,7 +32,7 @@ from tf_hfwb import (
     load_model,
     restore,
 )
-from tf_hfwb.errors import SettingError
+from tf_hfwb.errors import MissingPackageError, SettingError
 from tf_hfwb.keras_compat import distribution_of_array
 from tf_hfwb.keras_compat.gradients.histogram_bins import distribution_of_vector, vector_in_torch
 
@@ -281,6 +284,43 @@ def test_a_loss_of_the_user_s_is_the_one_that_is_minimized():
 
     compiled = train(classifier("keras"), gradient_accumulation_steps=2)
     assert_same(train(classifier("keras"), Own, gradient_accumulation_steps=2), compiled, rtol=1e-4, atol=1e-5)
+
+
+def of_tokens() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((6,), dtype="int64", name="input_ids")
+    hidden = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(20, 4)(ids))
+    model = keras.Model({"input_ids": ids}, keras.layers.Dense(2)(hidden))
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.main_input_name = "input_ids"
+    return model
+
+
+@needs_transformers
+def test_a_dataset_is_trained_on_evaluated_and_shown_without_tensorflow():
+    random = np.random.default_rng(0)
+    rows = {"input_ids": random.integers(0, 20, (22, 6)).tolist(), "label": random.integers(0, 2, 22).tolist()}
+    data = datasets.Dataset.from_dict(rows)
+    table = WandbEvalTable(data, num_samples=3)
+    options = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "eval_strategy": "epoch", "disable_tqdm": True}
+    args = TFTrainingArguments("out", **options, save_strategy="no", include_num_input_tokens_seen=True)
+    trainer = TFTrainer(
+        of_tokens(),
+        args,
+        train_dataset=data,
+        eval_dataset=data,
+        compute_metrics=lambda found: {"agreed": np.mean(found.predictions.argmax(-1) == found.label_ids)},
+        callbacks=[table],
+    )
+    assert trainer.train().metrics["num_input_tokens_seen"] == 2 * 22 * 6
+    metrics = trainer.evaluate()
+    assert metrics["eval_agreed"] == pytest.approx(metrics["eval_accuracy"])
+    assert trainer.predict(data).predictions.shape == (22, 2)
+    assert (trainer.args.n_gpu, trainer.args.device, trainer.args.train_batch_size) == (0, "CPU:0", 4)
+    with pytest.raises(MissingPackageError, match="strategy needs tensorflow"):
+        _ = trainer.args.strategy
+    assert sum("sample_predictions" in row for row in history(finish())) == 2
+    assert "tensorflow" not in sys.modules
 
 
 @needs_transformers

@@ -182,7 +182,7 @@ def test_rows_and_metrics_have_the_tokens_so_far(value, padded):
     each = [int(tf.size(one["input_ids"]) if padded else tf.reduce_sum(one["attention_mask"])) for one in inputs]
     rows = train_rows(history(finish()))
     assert [row["train/num_input_tokens_seen"] for row in rows] == np.cumsum(each).tolist()
-    assert metrics["num_input_tokens_seen"] == sum(each)
+    assert metrics["num_input_tokens_seen"] == trainer.state.num_input_tokens_seen == sum(each)
     assert "train_tokens_per_second" not in metrics
 
 

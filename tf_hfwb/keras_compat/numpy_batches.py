@@ -56,6 +56,10 @@ class NumPyBatches(keras.utils.PyDataset):  # type: ignore[misc]
         """The first so many, as a ``tf.data.Dataset`` gives them."""
         return NumPyBatches(self._make, number if self._num_batches is None else min(number, self._num_batches))
 
+    def map(self, function: Callable[[int, Any], Any]) -> NumPyBatches:
+        """What a function makes of each batch and its number."""
+        return NumPyBatches(lambda number: function(number, self[number]), self._num_batches)
+
     def as_numpy_iterator(self) -> Iterator[Any]:
         """The batches, as a ``tf.data.Dataset`` gives them."""
         return iter(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -92,7 +93,10 @@ def take_found_batch_size(args: TFTrainingArguments, checkpoint: Checkpoint) -> 
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether TensorFlow or JAX says so."""
-    import tensorflow as tf
-
-    return isinstance(error, tf.errors.ResourceExhaustedError) or str(error).startswith("RESOURCE_EXHAUSTED")
+    """Whether TensorFlow, JAX or PyTorch says so."""
+    tensorflow, torch = sys.modules.get("tensorflow"), sys.modules.get("torch")
+    if tensorflow is not None and isinstance(error, tensorflow.errors.ResourceExhaustedError):
+        return True
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return True
+    return str(error).startswith("RESOURCE_EXHAUSTED")

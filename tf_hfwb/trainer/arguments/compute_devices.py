@@ -1,4 +1,4 @@
-"""Whether TensorFlow uses GPUs, and how they multiply."""
+"""The GPUs of this machine: how many there are, whether TensorFlow uses them, and how they multiply."""
 
 from __future__ import annotations
 
@@ -11,6 +11,28 @@ if TYPE_CHECKING:
     from tf_hfwb.trainer.arguments.argument_fields import ArgumentFields
 
 
+def has_tensorflow() -> bool:
+    """Whether TensorFlow is installed."""
+    return importlib.util.find_spec("tensorflow") is not None
+
+
+def count_gpus() -> int:
+    """The GPUs that TensorFlow may use, or the backend of Keras 3 where TensorFlow is not installed."""
+    if has_tensorflow():
+        import tensorflow as tf
+
+        return len(tf.config.get_visible_devices("GPU"))
+    import keras
+
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return int(torch.cuda.device_count())
+    import jax
+
+    return sum(device.platform == "gpu" for device in jax.local_devices())
+
+
 def set_devices(args: ArgumentFields) -> None:
     """Obey ``use_cpu`` and ``tf32`` for the rest of the process, as they are TensorFlow's own settings.
 
@@ -19,7 +41,7 @@ def set_devices(args: ArgumentFields) -> None:
     Raises:
         SettingError: TensorFlow uses GPUs already.
     """
-    if (not args.use_cpu and args.tf32 is None) or importlib.util.find_spec("tensorflow") is None:
+    if (not args.use_cpu and args.tf32 is None) or not has_tensorflow():
         return
     import tensorflow as tf
 

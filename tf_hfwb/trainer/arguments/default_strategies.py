@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.trainer.arguments.compute_devices import has_tensorflow
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 def tpu_of_environment() -> str | None:
     """The TPU that the variable ``TPU_NAME`` names, as TensorFlow's own resolver reads it; None without one."""
     return os.environ.get("TPU_NAME") or None
+
+
+def has_tpu() -> bool:
+    """Whether TensorFlow has found a TPU in this machine."""
+    if not has_tensorflow():
+        return False
+    import tensorflow as tf
+
+    return bool(tf.config.get_visible_devices("TPU"))
 
 
 @functools.cache
@@ -36,7 +46,7 @@ def default_strategy(
     """
     import tensorflow as tf
 
-    if tpu_name is not None or tf.config.get_visible_devices("TPU"):
+    if tpu_name is not None or has_tpu():
         return _tpu_strategy(tpu_name or "local", tpu_zone, gcp_project)
     if num_workers > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()

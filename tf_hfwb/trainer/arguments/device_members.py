@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tf_hfwb.trainer.arguments.default_strategies import default_strategy, tpu_of_environment
+from tf_hfwb.trainer.arguments.compute_devices import count_gpus, has_tensorflow
+from tf_hfwb.trainer.arguments.default_strategies import default_strategy, has_tpu, tpu_of_environment
 from tf_hfwb.trainer.arguments.worker_members import WorkerMembers
+from tf_hfwb.validation.installed_packages import check_packages
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -22,7 +24,11 @@ class DeviceMembers(WorkerMembers):
         The trainer trains with the strategy of the model, so create the model in ``with args.strategy.scope():``. With
         ``tpu_name``, or the variable ``TPU_NAME``, the TPU is initialised when this is read first. With ``TF_CONFIG``
         it is that of several workers, and must be read before anything else is asked of TensorFlow.
+
+        Raises:
+            MissingPackageError: TensorFlow is not installed; for Keras 3 on JAX there is ``keras.distribution``.
         """
+        check_packages("TFTrainingArguments.strategy", "tensorflow", extra="tf_hfwb[tensorflow]")
         import tensorflow as tf
 
         if tf.distribute.has_strategy():
@@ -31,8 +37,11 @@ class DeviceMembers(WorkerMembers):
 
     @property
     def n_replicas(self) -> int:
-        """The number of devices of :attr:`strategy`, each of which takes a batch of ``per_device_..._batch_size``."""
-        return int(self.strategy.num_replicas_in_sync)
+        """The number of devices of :attr:`strategy`, each of which takes a batch of ``per_device_..._batch_size``.
+
+        Where TensorFlow is not installed, 1: the trainer multiplies by the devices of ``keras.distribution`` itself.
+        """
+        return int(self.strategy.num_replicas_in_sync) if has_tensorflow() else 1
 
     @property
     def train_batch_size(self) -> int:
@@ -46,17 +55,13 @@ class DeviceMembers(WorkerMembers):
 
     @property
     def n_gpu(self) -> int:
-        """The number of GPUs of this machine that TensorFlow may use."""
-        import tensorflow as tf
-
-        return len(tf.config.get_visible_devices("GPU"))
+        """The number of GPUs of this machine that TensorFlow may use, or Keras's backend where it is not installed."""
+        return count_gpus()
 
     @property
     def device(self) -> str:
         """The first device, as ``tf.device`` takes it: ``"GPU:0"``, ``"TPU:0"`` or ``"CPU:0"``."""
-        import tensorflow as tf
-
-        if (self.tpu_name or tpu_of_environment()) is not None or tf.config.get_visible_devices("TPU"):
+        if (self.tpu_name or tpu_of_environment()) is not None or has_tpu():
             return "TPU:0"
         return "GPU:0" if self.n_gpu else "CPU:0"
 

@@ -17,6 +17,7 @@ from transformers.trainer_utils import default_hp_space_ray
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.messages import first_line
+from tf_hfwb.trainer.arguments.compute_devices import count_gpus
 from tf_hfwb.trainer.search.ray_trial import RayTask, RayTrial
 from tf_hfwb.trainer.search.search_backend import Search, SearchBackend, trial_directory_name
 from tf_hfwb.trainer.search.search_trial import SearchResult, TrialRecord, TrialState, best_trial, complete_trials
@@ -170,10 +171,7 @@ def _pickled(search: Search) -> bytes:
 
 
 def _default_resources() -> dict[str, float]:
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    return {"cpu": 1, "gpu": 1} if gpus else {"cpu": 1}
+    return {"cpu": 1, "gpu": 1} if count_gpus() else {"cpu": 1}
 
 
 def _examples(space: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.messages import first_line
+from tf_hfwb.trainer.arguments.compute_devices import has_tensorflow
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.search.search_backend import Search, trial_directory_name
 from tf_hfwb.trainer.search.search_trial import SearchTrial, TrialEvaluation, TrialState, TrialStoppedError
@@ -70,9 +71,10 @@ class RayTrial(tune.Trainable):
         task: RayTask = given["task"]
         os.chdir(task.directory)
         os.environ.update(task.environment)
-        import tensorflow as tf
+        if has_tensorflow():
+            import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(task.threads)
+            tf.config.threading.set_intra_op_parallelism_threads(task.threads)
         self._task, self._search = task, ray.cloudpickle.loads(task.search)
         self._search.args.disable_tqdm = True
         self._output_dir = pathlib.Path(self._search.args.output_dir).absolute()  # A trial's arguments have its own.

@@ -92,7 +92,10 @@ class TrainerEvents:
         """The state as of now, with all rows in its history."""
         if self.position is not None:
             self.note_position(*self.position())
-        self._state.log_history.extend(self.pending_rows())
+        rows = self.pending_rows()
+        self._state.log_history.extend(rows)
+        for row in rows:
+            self._state.num_input_tokens_seen = int(row.get("num_input_tokens_seen", self._state.num_input_tokens_seen))
         return self._state
 
     def hears(self, *events: str) -> bool:
