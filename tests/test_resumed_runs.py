@@ -15,7 +15,7 @@ import wandb
 from helpers import finish, history, records
 
 from tf_hfwb.settings import Settings
-from tf_hfwb.tracking import current_tracker, open_tracker
+from tf_hfwb.tracking import current_tracker, open_tracker, wandb_private
 from tf_hfwb.tracking.run_history import logged_rows, run_folders, unwritten_part
 from tf_hfwb.tracking.run_opening import FLUSH_INTERVAL
 
@@ -117,14 +117,16 @@ def test_a_log_that_cannot_be_read_is_reported_and_passed_over(caplog, monkeypat
     run_id, directory = train(1, 3)
     rows = logged_rows(run_id, "wandb").names
     assert set(rows) == {1, 2, 3}
-    monkeypatch.delattr(wandb.util, "get_core_path")  # Then by the client's own command.
+    nowhere = wandb_private.PrivateName("wandb.proto.wandb_internal_pb2:Nothing", "a test")
+    monkeypatch.setattr(wandb_private, "RECORD", nowhere)  # Then the client's program reads the log.
+    assert logged_rows(run_id, "wandb").names == rows
+    monkeypatch.delattr(wandb.util, "get_core_path")  # And then the client's own command.
     assert logged_rows(run_id, "wandb").names == rows
     monkeypatch.setenv("PYTHONPATH", os.path.abspath("shadow"))
     pathlib.Path("shadow/wandb").mkdir(parents=True)
     pathlib.Path("shadow/wandb/__init__.py").write_text("raise SystemExit('broken client')")
     assert logged_rows(run_id, "wandb").names == {}
-    assert f"The history in {directory} could not be read" in caplog.text
-    assert "broken client" in caplog.text
+    assert f"{os.path.basename(directory)} could not be read as a whole (broken client)" in caplog.text
 
 
 def test_what_of_a_row_is_new():
