@@ -19,6 +19,7 @@ A pipeline is two independent halves: an *order* (step number to sample indices,
 * ``task_source.py``: texts or images for a task of KerasHub, as they are; ``task_columns.py``: which columns those are.
 * ``stream_batches.py``: a ``datasets.IterableDataset``; ``stream_blocks.py``: its rows in blocks;
   ``stream_positions.py``: where these begin, so that it can be entered again.
+* ``loaders.py``: loaders of PyTorch and Grain, which are taken as they are.
 * ``array_source.py``: arrays; ``tf_data.py``: a ``tf.data.Dataset``; ``unbatched_tf_data.py``: one of single samples.
 * ``column_roles.py``: which columns are inputs and labels; ``data_checks.py``: whether they fit the model;
   ``input_length.py``: how long an input may be.

@@ -86,7 +86,7 @@ def _check_structure(part: Any) -> None:
             f"A {type(part).__module__}.{type(part).__qualname__} was given as data. Expected a datasets.Dataset, a "
             f"batched tf.data.Dataset, or arrays: x, (x, y) or (x, y, sample_weight), where x and y may be dicts or "
             f"tuples of arrays. Convert lists of equal rows with numpy.asarray, of unequal rows with "
-            f"datasets.Dataset.from_dict; give a loader of Grain or PyTorch to model.fit itself."
+            f"datasets.Dataset.from_dict; give a loader of Grain or PyTorch to model.fit or TFTrainer itself."
         )
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.data.batch_workers import BatchWorkers
 from tf_hfwb.data.column_roles import Roles
 from tf_hfwb.data.length_order import LengthGroupedOrder
-from tf_hfwb.data.numpy_pipeline import has_tensorflow, numpy_pipeline, numpy_stream
+from tf_hfwb.data.loaders import is_loader
+from tf_hfwb.data.numpy_pipeline import has_tensorflow, numpy_loader, numpy_pipeline, numpy_stream
 from tf_hfwb.data.padding_collators import without_padding_collator
 from tf_hfwb.data.sample_order import Order
 from tf_hfwb.data.sample_source import Collator, Source, SourceOptions
@@ -218,7 +219,8 @@ def evaluation_batches(
         [[0, 1], [2]]
 
     Args:
-        data: As in :func:`training_batches`. A ``tf.data.Dataset`` is used as it is.
+        data: As in :func:`training_batches`. A ``tf.data.Dataset``, a loader of PyTorch or Grain and a
+            ``keras.utils.PyDataset`` are used as they are.
         batch_size: Samples per batch over all replicas, >= 1.
         model: As in :func:`training_batches`.
         processing_class: As in :func:`training_batches`.
@@ -242,6 +244,9 @@ def evaluation_batches(
     """
     batch_size = _integer("batch_size", batch_size, minimum=1)
     workers = _workers(num_workers, prefetch_factor)
+    if is_loader(data):
+        batches = numpy_loader(data)
+        return Batches(batches, batches.num_batches, num_samples=None, fingerprint=None)
     if is_tf_data(data):
         if is_endless(data):
             raise DataError(

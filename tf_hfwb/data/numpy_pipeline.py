@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data.batch_workers import BUFFERED, BatchWorkers
+from tf_hfwb.data.loaders import length_of_loader, read_loader
 from tf_hfwb.data.sample_order import Order
 from tf_hfwb.data.sample_source import Source
 from tf_hfwb.errors import DataError
@@ -57,6 +58,23 @@ def numpy_stream(read: Callable[[], Iterator[Any]], *, is_endless: bool) -> NumP
             "Make a datasets.Dataset of it, with datasets.Dataset.from_generator; or install tensorflow."
         )
     return NumPyBatches(_InTurn(read).batch, None)
+
+
+def numpy_loader(data: Any) -> NumPyBatches:
+    """The batches of a loader, to be gone through again and again.
+
+    Raises:
+        DataError: It has no end, or does not tell.
+    """
+    from tf_hfwb.keras_compat.numpy_batches import NumPyBatches  # It imports Keras.
+
+    number = length_of_loader(data)
+    if number is None:
+        raise DataError(
+            f"A {type(data).__name__} without a length was given for evaluation. Expected one that ends. Cut it, or "
+            "pass arrays or a datasets.Dataset."
+        )
+    return NumPyBatches(_InTurn(lambda: read_loader(data)).batch, number)
 
 
 class _InTurn:

@@ -6,6 +6,7 @@ import enum
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tf_hfwb.data.loaders import is_loader, length_of_loader
 from tf_hfwb.errors import DataError
 from tf_hfwb.keras_compat.tensorflow_private import size_given_to_batch
 
@@ -28,7 +29,9 @@ def is_tf_data(data: Any) -> bool:
 
 
 def length_of(data: Any) -> Length:
-    """What is known about the length of data; it is known unless it is a ``tf.data.Dataset``."""
+    """What is known about the length of data; that of arrays and of a ``datasets.Dataset`` is known."""
+    if getattr(data, "is_endless", False) or (is_loader(data) and length_of_loader(data) is None):
+        return Length.ENDLESS
     if not is_tf_data(data) or int(data.cardinality()) >= 0:
         return Length.KNOWN
     return Length.ENDLESS if is_endless(data) else Length.UNKNOWN

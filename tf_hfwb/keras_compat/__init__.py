@@ -6,7 +6,8 @@ A model:
   the same.
 * ``host_base.py``: what callbacks need to know of it; ``tf_keras_host.py``, ``keras3_host.py``: how each Keras answers;
   ``keras3_tensorflow_host.py``, ``keras3_jax_host.py``, ``keras3_torch_host.py``: what differs between the backends of
-  Keras 3; ``host_lookup.py``: which of them it is; ``backend_settings.py``, ``tensorflow_settings.py``: with which
+  Keras 3; ``host_lookup.py``: which of them it is; ``gpus.py``: how many GPUs there are;
+  ``backend_settings.py``, ``tensorflow_settings.py``: with which
   settings a backend computes.
 * ``learning_rates.py``: its learning rate, a constant or a schedule.
 * ``model_facts.py``: what a run's configuration tells of it; ``compiled_loss.py``: its loss, sample by sample;
@@ -58,6 +59,7 @@ from tf_hfwb.keras_compat.epoch_lengths import forget_epoch_length
 from tf_hfwb.keras_compat.evaluation_hooks import PassHooks
 from tf_hfwb.keras_compat.execution_hooks import ExecutionHooks
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments, has_callbacks_of_others, is_evaluating
+from tf_hfwb.keras_compat.gpus import count_gpus
 from tf_hfwb.keras_compat.gradient_checkpointing import keep_activations, recompute_blocks
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver, distributions
 from tf_hfwb.keras_compat.gradients.histogram_bins import Distribution, distribution_of_array
@@ -98,6 +100,7 @@ from tf_hfwb.keras_compat.transformers_models import (
 from tf_hfwb.keras_compat.transformers_private import trains_with_own_loss
 
 __all__ = [
+    "count_gpus",
     "BASE",
     "BatchGroups",
     "LORA",

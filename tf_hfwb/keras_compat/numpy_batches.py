@@ -48,6 +48,11 @@ class NumPyBatches(keras.utils.PyDataset):  # type: ignore[misc]
         return self._num_batches
 
     @property
+    def is_endless(self) -> bool:
+        """Whether there are always more."""
+        return self._num_batches is None
+
+    @property
     def element_spec(self) -> Any:
         """The structure of a batch, as a ``tf.data.Dataset`` has it: shapes and types in the place of arrays."""
         return keras.tree.map_structure(_spec_of, self[0])

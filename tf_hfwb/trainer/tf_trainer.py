@@ -81,7 +81,8 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
             ``processing_class``.
         train_dataset: A ``datasets.Dataset`` with tokenised columns, a ``datasets.IterableDataset`` of such columns
             (with ``max_steps``), a batched ``tf.data.Dataset``, or arrays ``(x, y)``. Of a task of KerasHub with its
-            preprocessor texts or images as they are, also as a dict of columns.
+            preprocessor texts or images as they are, also as a dict of columns. For a model of Keras 3 also a loader of
+            PyTorch or Grain, or a ``keras.utils.PyDataset``.
         eval_dataset: The same, or a dict of them by name.
         processing_class: The tokenizer or processor. It says how to pad, and is saved with the model.
         model_init: Makes the model instead: when the trainer is made, and anew for each training. It takes no argument,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_hfwb.data import Batches, evaluation_batches, training_batches
+from tf_hfwb.data.loaders import is_loader, length_of_loader, repeated
 from tf_hfwb.data.stream_batches import is_stream
 from tf_hfwb.data.stream_positions import StreamPosition, StreamPositions
 from tf_hfwb.data.tf_data import is_tf_data
@@ -18,7 +19,7 @@ from tf_hfwb.fit.token_totals import TokenCounts
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
-from tf_hfwb.trainer.arguments.unused_arguments import warn_of_unused_arguments
+from tf_hfwb.trainer.arguments.unused_arguments import check_loader, warn_of_unused_arguments
 from tf_hfwb.trainer.token_counting import count_tokens
 from tf_hfwb.trainer.training_length import remaining_data
 
@@ -83,6 +84,8 @@ class BatchFactory:
         Raises:
             DataError: The model cannot use them.
         """
+        if is_loader(train_dataset):
+            return self._training_of_loader(train_dataset, position)
         args, data = self.args, as_batches_or_samples(self.model, train_dataset)
         remaining = remaining_data(data, position)
         stream_positions = StreamPositions(stream_start) if is_stream(data) else None
@@ -111,6 +114,13 @@ class BatchFactory:
         # Of a stream, whose passes follow each other without an end, the whole training is one epoch.
         data = data if stream_positions is None else batches.dataset
         return TrainingData(batches, data, remaining.position, counts, stream_positions)
+
+    def _training_of_loader(self, loader: Any, position: Position) -> TrainingData:
+        """The batches of a loader, which Keras reads; it also finds the place of a training that resumes."""
+        check_loader(self.model, self.args)
+        self._warn_of_unused("train_dataset", loader, self.train_batch_size)
+        batches = Batches(repeated(loader), length_of_loader(loader), num_samples=None, fingerprint=None)
+        return TrainingData(batches, loader, position, None, None)
 
     def evaluations(self, eval_dataset: Any, *, needs_labels: bool = True) -> dict[str, Batches]:
         """The batches of each dataset that is to be evaluated.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tf_hfwb.data import Batches
+from tf_hfwb.data.loaders import is_loader, read_loader
 from tf_hfwb.keras_compat import host_of, is_of_transformers, split_batch
 
 
@@ -20,7 +21,8 @@ def build_weights(model: Any, batches: Batches | None) -> None:
     if host.build():
         return
     if batches is not None:
-        first_batch = next(iter(batches.dataset.take(1)))
+        dataset = batches.dataset
+        first_batch = next(read_loader(dataset) if is_loader(dataset) else iter(dataset.take(1)))
         inputs, _, _ = split_batch(model, first_batch)
     elif is_of_transformers(model):
         inputs = model.dummy_inputs

@@ -1,4 +1,4 @@
-"""The GPUs of this machine: how many there are, whether TensorFlow uses them, and how they multiply."""
+"""Whether TensorFlow uses GPUs, and how they multiply."""
 
 from __future__ import annotations
 
@@ -14,23 +14,6 @@ if TYPE_CHECKING:
 def has_tensorflow() -> bool:
     """Whether TensorFlow is installed."""
     return importlib.util.find_spec("tensorflow") is not None
-
-
-def count_gpus() -> int:
-    """The GPUs that TensorFlow may use, or the backend of Keras 3 where TensorFlow is not installed."""
-    if has_tensorflow():
-        import tensorflow as tf
-
-        return len(tf.config.get_visible_devices("GPU"))
-    import keras
-
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return int(torch.cuda.device_count())
-    import jax
-
-    return sum(device.platform == "gpu" for device in jax.local_devices())
 
 
 def set_devices(args: ArgumentFields) -> None:

@@ -1,12 +1,15 @@
-"""Warn of arguments without effect, where the data is a ``tf.data.Dataset`` with batches of its own, or a stream."""
+"""Arguments that say nothing of data with batches of its own, or of a stream: a warning; or an error, of a loader."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+from tf_hfwb.data.loaders import is_loader
 from tf_hfwb.data.stream_batches import is_stream
 from tf_hfwb.data.tf_data import batch_size_of, is_tf_data
+from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import host_of
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 _logger = logging.getLogger("tf_hfwb")
@@ -36,7 +39,7 @@ def warn_of_unused_arguments(
             name,
             args.dataloader_num_workers,
         )
-    if not is_tf_data(data):
+    if not is_tf_data(data) and not is_loader(data):
         return
     is_training = name == "train_dataset"
     unused = _unused_batch_size(data, is_training, batch_size, args)
@@ -51,9 +54,10 @@ def warn_of_unused_arguments(
     if unused:
         warned.add(name)
         _logger.warning(
-            "%s is a tf.data.Dataset, which is taken as it is: %s says nothing of it. Expected that in the dataset "
+            "%s is a %s, which is taken as it is: %s says nothing of it. Expected that in the dataset "
             "itself, as by dataset.batch(...). Set it there, or pass a datasets.Dataset or arrays. This is said once.",
             name,
+            "tf.data.Dataset" if is_tf_data(data) else type(data).__name__,
             " and ".join(unused),
         )
 
@@ -61,8 +65,38 @@ def warn_of_unused_arguments(
 def _unused_batch_size(data: Any, is_training: bool, batch_size: int, args: TFTrainingArguments) -> list[str]:
     """The argument of the batch size, if the batches have another size or if it was set in vain."""
     argument = "per_device_train_batch_size" if is_training else "per_device_eval_batch_size"
-    given, actual = getattr(args, argument), batch_size_of(data)
+    given, actual = getattr(args, argument), batch_size_of(data) if is_tf_data(data) else None
     if actual is None:
         is_default = given == getattr(type(args), argument)
         return [] if is_default else [f"{argument}={given}"]
     return [] if actual == batch_size else [f"{argument}={given} (its batches have {actual} samples)"]
+
+
+def check_loader(model: Any, args: TFTrainingArguments) -> None:
+    """Refuse a loader of PyTorch or Grain, or a PyDataset, where the trainer cannot take it as it is.
+
+    Raises:
+        SettingError: The model is not of Keras 3, or an argument asks for what the loader's batches do not allow.
+    """
+    if host_of(model).package != "keras":
+        raise SettingError(
+            "train_dataset",
+            "a loader",
+            expected=f"a datasets.Dataset, a tf.data.Dataset or arrays for {type(model).__name__}, as tf_keras takes "
+            "no loaders of PyTorch and Grain",
+            advice="Pass the data itself.",
+        )
+    if args.gradient_accumulation_steps > 1:
+        raise SettingError(
+            "gradient_accumulation_steps",
+            args.gradient_accumulation_steps,
+            expected="1 with a loader, which Keras reads itself",
+            advice="Make larger batches, or pass a datasets.Dataset.",
+        )
+    if args.counted_tokens != "no":
+        raise SettingError(
+            "include_num_input_tokens_seen",
+            args.include_num_input_tokens_seen,
+            expected='"no" with a loader, whose batches Keras reads itself',
+            advice="Leave it out, and include_tokens_per_second; or pass a datasets.Dataset.",
+        )

@@ -16,8 +16,8 @@ from ray.tune.search.sample import Domain
 from transformers.trainer_utils import default_hp_space_ray
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import count_gpus
 from tf_hfwb.messages import first_line
-from tf_hfwb.trainer.arguments.compute_devices import count_gpus
 from tf_hfwb.trainer.search.ray_trial import RayTask, RayTrial
 from tf_hfwb.trainer.search.search_backend import Search, SearchBackend, trial_directory_name
 from tf_hfwb.trainer.search.search_trial import SearchResult, TrialRecord, TrialState, best_trial, complete_trials

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
+from tf_hfwb.data.loaders import is_loader
 from tf_hfwb.keras_compat import host_of
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
 from tf_hfwb.trainer.dataset_evaluation import with_prefix
@@ -180,7 +181,9 @@ class TrainerEvents:
             state.eval_steps = steps_of(args.eval_interval, steps)
         state.save_steps = steps_of(args.save_steps, steps)
         per_epoch = plan.length.groups.batches
-        self.train_dataloader = batches.dataset if per_epoch is None else batches.dataset.take(per_epoch)
+        self.train_dataloader = batches.dataset
+        if per_epoch is not None and not is_loader(batches.dataset):
+            self.train_dataloader = batches.dataset.take(per_epoch)
 
     def end_training(self, metrics: dict[str, Any], callbacks: Sequence[Any]) -> None:
         """A training has ended by itself.

@@ -1,0 +1,22 @@
+"""How many GPUs there are for a training."""
+
+from __future__ import annotations
+
+import importlib.util
+
+
+def count_gpus() -> int:
+    """The GPUs that TensorFlow may use, or the backend of Keras 3 where TensorFlow is not installed."""
+    if importlib.util.find_spec("tensorflow") is not None:
+        import tensorflow as tf
+
+        return len(tf.config.get_visible_devices("GPU"))
+    import keras
+
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return int(torch.cuda.device_count())
+    import jax
+
+    return sum(device.platform == "gpu" for device in jax.local_devices())
