@@ -398,7 +398,9 @@ def test_a_trainer_without_model_init_is_refused():
 
 
 def test_a_missing_backend_is_named_with_the_command(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find = importlib.util.find_spec
+    missing = ("optuna", "ray", "wandb")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else find(name))
     with pytest.raises(SettingError, match=r"backend='optuna'.*Run: pip install 'tf_hfwb\[optuna\]'"):
         trainer_of().hyperparameter_search(rates, backend="optuna")
     with pytest.raises(SettingError, match=r"backend=None.*Run: pip install 'tf_hfwb\[optuna\]'"):
