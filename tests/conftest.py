@@ -15,7 +15,8 @@ os.environ["RAY_AUTH_MODE"] = "disabled"  # Its token is in the home directory, 
 import pytest
 
 pytest_plugins = ("clean_world", "time_limit")
-collect_ignore = ["pytorch_trainer.py"]  # It runs where PyTorch is.
+# They run where PyTorch is, or are programs that set variables of their process.
+collect_ignore = ["pytorch_trainer.py", "torch_training.py", "gpu/jax_checks.py", "gpu/tensorflow_checks.py"]
 
 ENVIRONMENTS = ("core", "keras3", "torch")  # Marks of files that run where not all packages are installed.
 

@@ -61,7 +61,7 @@ def restore_state(host: Host, checkpoint: Checkpoint, position: Position | None 
     tensors = read_state_tensors(checkpoint)
     files = files_of(host, checkpoint)
     _check_learned(where, state.learned, files.digests)
-    weights = match_weights(host, checkpoint, files)
+    weights = match_weights(host, checkpoint, files, tensors)
     numpy_state = _numpy_state(where, state, tensors)
     python_state = _python_state(where, state, tensors)
     recorder = _recorder_values(where, tensors)

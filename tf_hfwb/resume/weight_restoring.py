@@ -8,7 +8,7 @@ from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import StateMismatchError
 from tf_hfwb.keras_compat import LORA, Host, LoRAFiles, name_variables
 from tf_hfwb.resume.lora_base import check_base
-from tf_hfwb.resume.state_tensors import Assignments, match_tensors, read_state_tensors, with_prefix
+from tf_hfwb.resume.state_tensors import Arrays, Assignments, match_tensors, read_state_tensors, with_prefix
 
 
 def load_weights(host: Host, checkpoint: Checkpoint) -> None:
@@ -23,13 +23,14 @@ def load_weights(host: Host, checkpoint: Checkpoint) -> None:
     host.use_assigned_weights()
 
 
-def match_weights(host: Host, checkpoint: Checkpoint, files: Any = None) -> Assignments:
+def match_weights(host: Host, checkpoint: Checkpoint, files: Any = None, tensors: Arrays | None = None) -> Assignments:
     """Pair each weight of a model with its value in a checkpoint; of a model with LoRA without its base.
 
     Args:
         host: The model.
         checkpoint: The checkpoint.
         files: What :func:`files_of` gave, if it was asked already.
+        tensors: Those of the training's state, if they were read already; then none of them may be left over.
 
     Raises:
         StateMismatchError: They do not fit.
@@ -41,8 +42,9 @@ def match_weights(host: Host, checkpoint: Checkpoint, files: Any = None) -> Assi
         check_base(host, files, checkpoint)
         return pairs
     unsaved = unsaved_weights(host, files)
-    if unsaved:
-        pairs += match_tensors(where, "other weights", unsaved, with_prefix(read_state_tensors(checkpoint), "weights/"))
+    if unsaved or tensors is not None:
+        tensors = read_state_tensors(checkpoint) if tensors is None else tensors
+        pairs += match_tensors(where, "other weights", unsaved, with_prefix(tensors, "weights/"))
     return pairs
 
 
