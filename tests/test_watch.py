@@ -231,12 +231,12 @@ def test_what_is_not_finite_is_counted_and_left_out(kind):
     model.fit(x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[WandbWatch("all", log_freq=1)])
     good, bad = watched()
     assert np.isfinite(good["train/grad_norm"])
-    assert str(bad["train/grad_norm"]) == "NaN"
+    assert np.isnan(bad["train/grad_norm"])
     for variable, values in zip(model.trainable_variables, before, strict=True):
         name = name_of(variable)
         assert bad[f"gradients_nonfinite/{name}"] == values.size
         assert np.sum(bad[f"gradients/{name}"][0]) == 0
-        assert str(bad[f"parameters_norm/{name}"]) == "NaN"
+        assert np.isnan(bad[f"parameters_norm/{name}"])
         assert not [key for key in good if "nonfinite" in key]
 
 
