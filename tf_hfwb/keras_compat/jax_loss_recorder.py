@@ -25,12 +25,12 @@ class JAXRecorder(StepRecorder):
 
     def capture(self) -> Any:
         """The variable's value as of now, copied: its buffer is donated to the next step."""
+        from jax import numpy as jnp
+
         model: Any = self._model()
-        # The state is outside the model during fit.
+        # The state is outside the model during fit. Nobody waits for the copy, which is made on the device.
         state = keras3_private.carried_state(model)
-        if state:
-            return np.array(state["metrics_variables"][self._index()])
-        return np.array(self._variable.value)
+        return jnp.copy(state["metrics_variables"][self._index()] if state else self._variable.value)
 
     def _index(self) -> int:
         """The variable's place among the model's metric variables."""

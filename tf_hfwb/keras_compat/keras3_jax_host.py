@@ -115,7 +115,24 @@ class Keras3JAXHost(Keras3Host):
         return {id(variable): value for variable, value in pairs}
 
     def _value(self, variable: Any) -> Any:
-        return self.snapshot([variable])[0]
+        # A copy on the device, which nobody waits for: the next step takes over the buffer.
+        from jax import numpy as jnp
+
+        return jnp.copy(self._newest(variable))
+
+    def _newest(self, variable: Any) -> Any:
+        """What ``fit`` carries of a variable; its own value where it carries none."""
+        state = keras3_private.carried_state(self.model)
+        if state:
+            # Of all that is carried the optimizer's are asked for most: a rate for each row.
+            for owned, values in (
+                (self.model.optimizer.variables, state["optimizer_variables"]),
+                (self.model.metrics_variables, state["metrics_variables"]),
+            ):
+                for one, value in zip(owned, values, strict=True):
+                    if one is variable:
+                        return value
+        return variable.value
 
     @property
     def num_replicas(self) -> int:
