@@ -10,7 +10,7 @@ from tf_hfwb.data.batch_workers import BatchWorkers
 from tf_hfwb.data.column_roles import Roles
 from tf_hfwb.data.length_order import LengthGroupedOrder
 from tf_hfwb.data.loaders import is_loader
-from tf_hfwb.data.numpy_pipeline import has_tensorflow, numpy_loader, numpy_pipeline, numpy_stream
+from tf_hfwb.data.numpy_pipeline import numpy_loader, numpy_pipeline, numpy_stream
 from tf_hfwb.data.padding_collators import without_padding_collator
 from tf_hfwb.data.sample_order import Order
 from tf_hfwb.data.sample_source import Collator, Source, SourceOptions
@@ -22,6 +22,7 @@ from tf_hfwb.data.tf_data import is_endless, is_tf_data, num_batches, repeat_pas
 from tf_hfwb.data.tf_pipeline import prefetched, tf_pipeline, tf_stream
 from tf_hfwb.errors import DataError
 from tf_hfwb.validation.argument_checks import as_integer
+from tf_hfwb.validation.installed_packages import has_tensorflow
 
 if TYPE_CHECKING:
     import numpy.typing as npt

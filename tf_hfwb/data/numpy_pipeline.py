@@ -5,7 +5,6 @@ They are those of ``tf_pipeline.py``: same order, same padding, same types.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -19,11 +18,6 @@ from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
     from tf_hfwb.keras_compat.numpy_batches import NumPyBatches
-
-
-def has_tensorflow() -> bool:
-    """Whether batches can be made with TensorFlow, for whichever Keras."""
-    return importlib.util.find_spec("tensorflow") is not None
 
 
 def numpy_pipeline(

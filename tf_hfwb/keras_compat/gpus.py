@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+from tf_hfwb.validation.installed_packages import has_tensorflow
 
 
 def count_gpus() -> int:
     """The GPUs that TensorFlow may use, or the backend of Keras 3 where TensorFlow is not installed."""
-    if importlib.util.find_spec("tensorflow") is not None:
+    if has_tensorflow():
         import tensorflow as tf
 
         return len(tf.config.get_visible_devices("GPU"))

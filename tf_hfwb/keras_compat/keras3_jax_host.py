@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -101,18 +101,17 @@ class Keras3JAXHost(Keras3Host):
 
     def _carried_state(self) -> dict[int, Any]:
         """The values that ``fit`` carries outside the variables, by the identity of the variable."""
+        return {id(variable): value for variable, value in self._carried_pairs()}
+
+    def _carried_pairs(self) -> Iterator[tuple[Any, Any]]:
+        """Each variable with such a value. Those of the optimizer come first: a row asks for its rate."""
         model = self.model
         state = keras3_private.carried_state(model)
-        if not state:
-            return {}
-        owners = {
-            "trainable_variables": model.trainable_variables,
-            "non_trainable_variables": model.non_trainable_variables,
-            "optimizer_variables": model.optimizer.variables,
-            "metrics_variables": model.metrics_variables,
-        }
-        pairs = (pair for kind, owned in owners.items() for pair in zip(owned, state[kind], strict=True))
-        return {id(variable): value for variable, value in pairs}
+        if state:
+            yield from zip(model.optimizer.variables, state["optimizer_variables"], strict=True)
+            yield from zip(model.metrics_variables, state["metrics_variables"], strict=True)
+            yield from zip(model.trainable_variables, state["trainable_variables"], strict=True)
+            yield from zip(model.non_trainable_variables, state["non_trainable_variables"], strict=True)
 
     def _value(self, variable: Any) -> Any:
         # A copy on the device, which nobody waits for: the next step takes over the buffer.
@@ -122,16 +121,9 @@ class Keras3JAXHost(Keras3Host):
 
     def _newest(self, variable: Any) -> Any:
         """What ``fit`` carries of a variable; its own value where it carries none."""
-        state = keras3_private.carried_state(self.model)
-        if state:
-            # Of all that is carried the optimizer's are asked for most: a rate for each row.
-            for owned, values in (
-                (self.model.optimizer.variables, state["optimizer_variables"]),
-                (self.model.metrics_variables, state["metrics_variables"]),
-            ):
-                for one, value in zip(owned, values, strict=True):
-                    if one is variable:
-                        return value
+        for one, value in self._carried_pairs():
+            if one is variable:
+                return value  # The variable's own may be deleted.
         return variable.value
 
     @property

@@ -12,6 +12,11 @@ from tf_hfwb.errors import MissingPackageError
 _FOR_TF_CLASSES = ("transformers", "tensorflow", "tf_keras")
 
 
+def has_tensorflow() -> bool:
+    """Whether TensorFlow is installed."""
+    return not _missing(("tensorflow",))
+
+
 def check_packages(purpose: str, *packages: str, extra: str) -> None:
     """Refuse what needs packages that are not installed, by name and without importing them.
 

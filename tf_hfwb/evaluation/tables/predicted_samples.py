@@ -12,6 +12,7 @@ import numpy as np
 from tf_hfwb.data import evaluation_batches
 from tf_hfwb.data.padding import IGNORED_LABEL
 from tf_hfwb.errors import DataError
+from tf_hfwb.evaluation.batch_parts import num_samples
 from tf_hfwb.evaluation.tables.classification import Classification, MultiLabel, Regression
 from tf_hfwb.evaluation.tables.keras_models import Arrays
 from tf_hfwb.evaluation.tables.label_values import as_sets, is_missing
@@ -20,7 +21,7 @@ from tf_hfwb.evaluation.tables.question_answering import Answers
 from tf_hfwb.evaluation.tables.raw_columns import class_names as dataset_class_names
 from tf_hfwb.evaluation.tables.raw_columns import holds_ids, label_column
 from tf_hfwb.evaluation.tables.raw_samples import GeneratedTexts, RawSamples
-from tf_hfwb.evaluation.tables.sample_choice import choose_samples, num_rows, take_first
+from tf_hfwb.evaluation.tables.sample_choice import choose_samples, take_first
 from tf_hfwb.evaluation.tables.table_task import ClassNames, Example, Row, Task
 from tf_hfwb.evaluation.tables.token_classification import Tags
 from tf_hfwb.evaluation.tables.tokenized_samples import Tokenizing, is_raw
@@ -141,7 +142,7 @@ class PredictedSamples:
     def _make_examples(self, examples: list[Example]) -> list[list[Example]]:
         shown = []
         for inputs, labels in self._batches:
-            rows = range(num_rows(inputs))
+            rows = range(num_samples(inputs))
             if self._rows is not None:
                 shown.append([Example({}) for _ in rows])
                 continue
@@ -175,7 +176,7 @@ class PredictedSamples:
             return {}
         prepared = prepare_inputs(self.model, inputs) if self._is_raw else inputs
         outputs = host_of(self.model).predict_on_batch(prepared)
-        number = num_rows(inputs)
+        number = num_samples(inputs)
         # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
         if isinstance(outputs, Mapping):
             return {name: np.asarray(value)[:number] for name, value in outputs.items()}

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_hfwb.evaluation.batch_parts import num_samples
+
 
 def choose_samples(data: Any, number: int) -> Any:
     """Choose at most ``number`` samples, the same every time.
@@ -39,16 +41,9 @@ def take_first(batches: Iterable[Any], number: int) -> Iterator[Any]:
     """The batches that hold the first samples, the last of them cut; each may be a tuple or a dict of arrays."""
     for batch in batches:
         yield _cut(batch, number)
-        number -= num_rows(batch)
+        number -= num_samples(batch)
         if number <= 0:
             return
-
-
-def num_rows(batch: Any) -> int:
-    """The number of samples in a batch."""
-    while isinstance(batch, (Mapping, list, tuple)):
-        batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
-    return len(batch)
 
 
 def _cut(batch: Any, number: int) -> Any:

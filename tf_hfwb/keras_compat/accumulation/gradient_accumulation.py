@@ -64,6 +64,7 @@ class GradientAccumulation(abc.ABC):
         self.epoch_batches = epoch_batches
         self.batches = batches
         self.on_substep_end: Callable[[], None] | None = None
+        self._apply_original: Callable[..., Any] = lambda *args: None
         self._host = host
         # Why this model cannot accumulate. It is raised outside the graph: TensorFlow makes an error of its own of any
         # that is raised within.
@@ -74,22 +75,36 @@ class GradientAccumulation(abc.ABC):
     def running(self) -> Iterator[None]:
         """Accumulate in the ``fit`` that is called within this context."""
         model, optimizer = self._host.model, self._host.model.optimizer
-        self._replace_methods(optimizer)
+        self._replace_method(optimizer)
         model.train_function = None
         _running[model] = self
         try:
             yield
         finally:
             del _running[model]
-            self._put_back_methods(optimizer)
+            self._put_back_method(optimizer)
             model.train_function = None
 
+    @property
     @abc.abstractmethod
-    def _replace_methods(self, optimizer: Any) -> None:
-        """Let the optimizer add up gradients in place of applying them."""
+    def _method(self) -> str:
+        """The name of the optimizer's method that applies gradients."""
+
+    @property
+    def _replacement(self) -> Callable[..., Any]:
+        """What adds up gradients in place of applying them."""
+        return self._add
 
     @abc.abstractmethod
-    def _put_back_methods(self, optimizer: Any) -> None: ...
+    def _add(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def _replace_method(self, optimizer: Any) -> None:
+        self._apply_original = getattr(optimizer, self._method)
+        # Keras would track what is set the usual way, and save what hangs on it.
+        object.__setattr__(optimizer, self._method, self._replacement)
+
+    def _put_back_method(self, optimizer: Any) -> None:
+        object.__delattr__(optimizer, self._method)
 
     # -- inside the graph ------------------------------------------------------------------------------------------
 

@@ -11,15 +11,12 @@ from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccu
 if TYPE_CHECKING:
     from tf_hfwb.keras_compat.host_base import Host
 
-_METHOD = "stateless_apply"
-
 
 class JAXAccumulation(GradientAccumulation):
     """The sums are handed from batch to batch, and are in no variable. Arguments as of the base class."""
 
     def __init__(self, host: Host, groups: BatchGroups, epoch_batches: int, batches: int) -> None:
         super().__init__(host, groups, epoch_batches, batches)
-        self._apply_original: Callable[..., Any] = lambda *args: None
         self._add_function: Callable[..., Any] = lambda *args: None
         self._apply_function: Callable[..., Any] = lambda *args: None
         self._sums: list[Any] = []
@@ -27,13 +24,9 @@ class JAXAccumulation(GradientAccumulation):
         self._traced_sums: list[Any] = []  # While a step is traced.
         self._traced_place: Any = 0
 
-    def _replace_methods(self, optimizer: Any) -> None:
-        self._apply_original = getattr(optimizer, _METHOD)
-        # Keras would track what is set the usual way, and save what hangs on it.
-        object.__setattr__(optimizer, _METHOD, self._add)
-
-    def _put_back_methods(self, optimizer: Any) -> None:
-        object.__delattr__(optimizer, _METHOD)
+    @property
+    def _method(self) -> str:
+        return "stateless_apply"
 
     # -- inside the graph ------------------------------------------------------------------------------------------
 

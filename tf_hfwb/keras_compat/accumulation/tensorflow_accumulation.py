@@ -61,7 +61,6 @@ class TensorFlowAccumulation(GradientAccumulation):
         self._is_compiled = is_compiled and host.num_replicas == 1
         self._weigh = weigh
         self._call = _Call([], [], (), {})
-        self._apply_original: Callable[..., Any] = lambda *args: None
         self._add_function: Callable[..., Any] = lambda *args: None
         self._apply_function: Callable[[], Any] = lambda: None
         with host.scope():
@@ -83,13 +82,9 @@ class TensorFlowAccumulation(GradientAccumulation):
     def _method(self) -> str:
         return "apply_gradients" if self._takes_pairs else "apply"
 
-    def _replace_methods(self, optimizer: Any) -> None:
-        self._apply_original = getattr(optimizer, self._method)
-        # Keras would track what is set the usual way, and save what hangs on it.
-        object.__setattr__(optimizer, self._method, self._add_pairs if self._takes_pairs else self._add)
-
-    def _put_back_methods(self, optimizer: Any) -> None:
-        object.__delattr__(optimizer, self._method)
+    @property
+    def _replacement(self) -> Callable[..., Any]:
+        return self._add_pairs if self._takes_pairs else self._add
 
     # -- inside the graph ------------------------------------------------------------------------------------------
 

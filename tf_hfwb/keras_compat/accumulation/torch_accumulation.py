@@ -11,8 +11,6 @@ from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccu
 if TYPE_CHECKING:
     from tf_hfwb.keras_compat.host_base import Host
 
-_METHOD = "apply"
-
 
 class TorchAccumulation(GradientAccumulation):
     """The sums are plain tensors. Keras reads the first batch of a group, and this the others.
@@ -26,20 +24,15 @@ class TorchAccumulation(GradientAccumulation):
 
     def __init__(self, host: Host, groups: BatchGroups, epoch_batches: int, batches: int) -> None:
         super().__init__(host, groups, epoch_batches, batches)
-        self._apply_original: Callable[..., Any] = lambda *args: None
         self._train_function: Callable[..., Any] = lambda *args: None
         self._recorder: Any = None
         self._variables: list[Any] = []
         self._sums: list[Any] = []
         self._place = 0
 
-    def _replace_methods(self, optimizer: Any) -> None:
-        self._apply_original = getattr(optimizer, _METHOD)
-        # Keras would track what is set the usual way, and save what hangs on it.
-        object.__setattr__(optimizer, _METHOD, self._add)
-
-    def _put_back_methods(self, optimizer: Any) -> None:
-        object.__delattr__(optimizer, _METHOD)
+    @property
+    def _method(self) -> str:
+        return "apply"
 
     def _part_of(self, data: Any) -> Part:
         return Part(self._place == 0, 1.0 / (self._place + 1))

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.validation.installed_packages import has_tensorflow
 
 if TYPE_CHECKING:
     from tf_hfwb.trainer.arguments.argument_fields import ArgumentFields
-
-
-def has_tensorflow() -> bool:
-    """Whether TensorFlow is installed."""
-    return importlib.util.find_spec("tensorflow") is not None
 
 
 def set_devices(args: ArgumentFields) -> None:

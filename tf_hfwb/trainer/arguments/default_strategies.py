@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from tf_hfwb.errors import SettingError
-from tf_hfwb.trainer.arguments.compute_devices import has_tensorflow
+from tf_hfwb.validation.installed_packages import has_tensorflow
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tf_hfwb.keras_compat import count_gpus
-from tf_hfwb.trainer.arguments.compute_devices import has_tensorflow
 from tf_hfwb.trainer.arguments.default_strategies import default_strategy, has_tpu, tpu_of_environment
 from tf_hfwb.trainer.arguments.worker_members import WorkerMembers
-from tf_hfwb.validation.installed_packages import check_packages
+from tf_hfwb.validation.installed_packages import check_packages, has_tensorflow
 
 if TYPE_CHECKING:
     import tensorflow as tf

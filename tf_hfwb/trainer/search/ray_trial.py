@@ -18,10 +18,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.messages import first_line
-from tf_hfwb.trainer.arguments.compute_devices import has_tensorflow
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.search.search_backend import Search, trial_directory_name
 from tf_hfwb.trainer.search.search_trial import SearchTrial, TrialEvaluation, TrialState, TrialStoppedError
+from tf_hfwb.validation.installed_packages import has_tensorflow
 
 _FACTS = "trial.json"
 _PATIENCE = 120.0  # Seconds until a trial that is stopped has ended its run.
