@@ -106,8 +106,9 @@ def _is_synced(model: Any) -> bool:
 
 
 def show_carried_state(model: Any, state: Any) -> None:
-    """Put the state of a step where Keras keeps it between two steps; the lists are copied."""
-    model._jax_state = dict(zip(_KINDS, state, strict=True))
+    """Put the state of a step where Keras keeps it between two steps."""
+    # Set the usual way, every list would be copied, and looked through for layers and variables to track.
+    object.__setattr__(model, "_jax_state", dict(zip(_KINDS, state, strict=True)))
 
 
 # -- optimizers --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder
+from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder, with_value
 from tf_hfwb.keras_compat.variable_snapshot import read
 
 
@@ -37,7 +37,11 @@ class TensorFlowRecorder(StepRecorder):
     def _assign(self, value: np.ndarray) -> None:
         self._variable.assign(value)
 
+    def _hand_out(self, outputs: Any) -> Any:
+        return with_value(outputs, self._handed_out())
+
     def _handed_out(self) -> Any:
+        """The value to return with a step, inside the graph; None where it must be read later."""
         return _with_rate(self._variable, self._rate)
 
     def _skip_batches(self, args: tuple[Any, ...]) -> None:

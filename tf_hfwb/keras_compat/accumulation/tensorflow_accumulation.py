@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation, Part
-from tf_hfwb.keras_compat.loss_recorder import LOGS_KEY, StepRecorder
+from tf_hfwb.keras_compat.loss_recorder import StepRecorder, with_value
 
 if TYPE_CHECKING:
     from tf_hfwb.keras_compat.host_base import Host
@@ -168,7 +168,4 @@ class TensorFlowAccumulation(GradientAccumulation):
         return self._add_function(*args)
 
     def _apply(self, outputs: Any) -> Any:
-        recorded = self._apply_function()
-        if recorded is None or not isinstance(outputs, dict):
-            return outputs
-        return {**outputs, LOGS_KEY: recorded}
+        return with_value(outputs, self._apply_function())
