@@ -139,7 +139,7 @@ def test_the_look_finds_a_call_to_the_host():
     assert not has_kernels_everywhere("PrintV2")
 
 
-@pytest.mark.parametrize("kind", ["bert", nightly("tf_keras"), nightly("keras")])
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("bert"), nightly("keras")])
 def test_no_operation_of_tensorflow_writes_or_reads_a_checkpoint(kind, monkeypatch):
     """Those run beside the device, and a TPU is in another machine. Values are read, and Python writes them."""
     executed = set()
