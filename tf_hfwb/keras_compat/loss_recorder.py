@@ -115,6 +115,8 @@ class StepRecorder(abc.ABC):
     Attributes:
         hooks: What is called around the executions of the running fit, or of the last one.
         is_executing: Whether the train function is running.
+        count: How much a batch of a replica counts in the loss of a step and in its update, from what the train step
+            gets; None: as many as its samples. Only TensorFlow has replicas.
         carried: On JAX, while the listeners are called: the lists of the state that the next step gets.
     """
 
@@ -122,6 +124,7 @@ class StepRecorder(abc.ABC):
         self.size = size
         self.hooks = ExecutionHooks()
         self.is_executing = False
+        self.count: Callable[[Any], Any] | None = None
         self._last_logs: dict[str, Any] = {}
         self.carried: Any = None
         self._model = weakref.ref(model)
@@ -191,7 +194,7 @@ class StepRecorder(abc.ABC):
         return self._latest is not None and self._rate is not None
 
     def take_weight(self) -> Any:
-        """Inside the graph: the samples of this replica by the mean of all replicas; None where nobody knows them."""
+        """Inside the graph: what this replica counts by the mean of all replicas; None where nobody knows it."""
         return None
 
     @abc.abstractmethod
@@ -208,9 +211,11 @@ class StepRecorder(abc.ABC):
         """Wrap a ``train_step`` or ``test_step``."""
 
         def observed_step(*args: Any) -> Any:
-            self._running, self._batch_size, self._recorded = kind, self._batch_size_of(args[-1]), False
+            batch_size = self._batch_size_of(args[-1])
             accumulation = accumulation_of(self._model()) if kind == "train" else None
             self._part = None if accumulation is None else accumulation.begin_batch(args[-1])
+            # Replicas are traced in turns, which change where they are added up, as above.
+            self._running, self._batch_size, self._recorded = kind, batch_size, False
             is_update = kind == "train" and self._part is None
             try:
                 outputs = step(*args)
