@@ -94,7 +94,7 @@ class _RaySearch:
             ray.init(include_dashboard=False, log_to_driver=False)
         os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # A trial may fail before it has any.
         try:
-            grid = self._tuner().fit()
+            grid: Any = self._tuner().fit()
         finally:
             if began:
                 ray.shutdown()
@@ -160,7 +160,8 @@ class _RaySearch:
         if search_alg is None:  # This one knows its own limit, and Ray ignores the other.
             search_alg = BasicVariantGenerator(random_state=search.args.seed, max_concurrent=concurrent or 0)
             concurrent = None
-        is_population = isinstance(scheduler, PopulationBasedTraining)
+        callbacks: list[tune.Callback] | None
+        callbacks = [EndOfWaiting(scheduler)] if isinstance(scheduler, PopulationBasedTraining) else None
         return tune.Tuner(
             trainable,
             param_space=dict(self._space),
@@ -178,7 +179,7 @@ class _RaySearch:
                 name=self._name,
                 storage_path=storage,
                 verbose=options.get("verbose", 1),
-                callbacks=[EndOfWaiting(scheduler)] if is_population else None,
+                callbacks=callbacks,
                 failure_config=tune.FailureConfig(max_failures=options.get("max_failures", _MAX_FAILURES)),
                 checkpoint_config=tune.CheckpointConfig(
                     num_to_keep=4 if saves else None,
