@@ -16,6 +16,8 @@ def write_run(directory, rows, *, tables=None, **options) -> str:
 
     import wandb
 
+    from tf_hfwb.tracking.run_history import is_whole
+
     settings = wandb.Settings(silent=True, x_disable_stats=True, x_save_requirements=False)
     run = wandb.init(project="reports", mode="offline", dir=str(directory), settings=settings, **options)
     for row in rows:
@@ -24,6 +26,7 @@ def write_run(directory, rows, *, tables=None, **options) -> str:
         run.log({key: wandb.Table(columns=columns, data=cells)})
     folder = os.path.dirname(run.dir)
     run.finish()
+    assert is_whole(folder, timeout=60), "the client's service goes on writing after finish, on a busy machine for long"
     return folder
 
 
