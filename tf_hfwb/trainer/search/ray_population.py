@@ -12,7 +12,7 @@ from tf_hfwb.trainer.search.ray_private import end_waiting
 
 
 class EndOfWaiting(tune.Callback):
-    """Lets the members of a synchronous population train on, when the last one that they wait for has ended.
+    """Lets the members of a synchronous population train on, when all of them wait: one of them may have ended.
 
     Args:
         scheduler: That of the population.
@@ -21,10 +21,6 @@ class EndOfWaiting(tune.Callback):
     def __init__(self, scheduler: PopulationBasedTraining) -> None:
         self._scheduler = scheduler
 
-    def on_trial_complete(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-        """A member has ended."""
-        end_waiting(self._scheduler, [other for other in trials if other is not trial and not other.is_finished()])
-
-    def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-        """The process of a member was killed too often."""
-        self.on_trial_complete(iteration, trials, trial)
+    def on_step_end(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
+        """Ray has looked at what its processes have sent."""
+        end_waiting(self._scheduler, [trial for trial in trials if not trial.is_finished()])

@@ -11,7 +11,8 @@ from ray.tune.schedulers import PopulationBasedTraining
 def end_waiting(scheduler: PopulationBasedTraining, members: Sequence[Any]) -> None:
     """Let the members of a synchronous population train on, if all of them wait.
 
-    Ray looks only when a member reports. Those that wait do not, so that the search would never end.
+    Ray looks only when a member reports, and those that wait do not. It also counts from the beginning when a search
+    continues, so that all may wait for a time that has passed. Such a search would never end.
 
     Args:
         scheduler: That of the population.
