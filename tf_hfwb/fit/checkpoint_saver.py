@@ -139,7 +139,7 @@ class CheckpointSaver:
         self._capture = self._begin_capture(session.host) if session.host.is_built else None
         self._base_name = None
         self._count_parameters = session.host.model.count_params
-        self._processing = texts_of_processing(self._processing_class)
+        self._processing = texts_of_processing(self._processing_class, session.host.model)
         self._uploaders = session.uploaders
         self.writer.pace.follow(session.schedule.step_now)
         self._began, self._waited_before, self._warns_of_waiting = time.monotonic(), self.writer.waited, True
