@@ -18,7 +18,7 @@ A model:
 * ``hub_tasks.py``: whether it is a task of KerasHub, which prepares its inputs itself.
 * ``random_seeds.py``: the seeds with which it is made.
 * ``batch_structure.py``: the inputs and labels of a batch, apart and together; ``numpy_batches.py``: batches of NumPy
-  arrays for Keras 3; ``grain_states.py``: where a loader of Grain stands.
+  arrays for Keras 3; ``grain_states.py``, ``torch_loader_states.py``: where a loader of Grain or PyTorch stands.
 
 Its training:
 
