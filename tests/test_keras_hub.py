@@ -127,6 +127,34 @@ def test_texts_by_column_as_arrays_and_prepared_give_the_same_training():
 
 
 @pytest.mark.nightly
+def test_texts_of_a_stream():
+    data = hub_models.sentences()
+    stream = data.to_iterable_dataset()
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    whole = TFTrainer(hub_models.classifier(), arguments(**options), train_dataset=stream)
+    whole.train()
+    by_rows, by_stream = (whole.evaluate(one)["eval_loss"] for one in (data, stream))
+    assert by_stream == pytest.approx(by_rows, rel=1e-5)
+    resumed = TFTrainer(hub_models.classifier(seed=1), arguments(**options), train_dataset=stream)
+    resumed.train(resume_from_checkpoint="out/checkpoint-2")
+    assert_same(resumed.model, whole.model)
+
+
+def test_images_and_missing_texts_of_a_stream_are_refused():
+    for model, data, message in (
+        (hub_models.images(), hub_models.pictures(), "Column 'image' of a datasets.IterableDataset holds images"),
+        (
+            hub_models.classifier(),
+            datasets.Dataset.from_dict({"text": ["a", None], "label": [0, 1]}),
+            "Column 'text' of a stream has a row without a value",
+        ),
+    ):
+        trainer = TFTrainer(model, arguments(max_steps=1), train_dataset=data.to_iterable_dataset())
+        with pytest.raises(DataError, match=message):
+            trainer.train()
+
+
+@pytest.mark.nightly
 def test_pairs_of_texts():
     sentences = hub_models.sentences()
     data = datasets.Dataset.from_dict(
