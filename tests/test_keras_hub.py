@@ -256,6 +256,29 @@ def test_a_causal_language_model_generates_in_evaluations_and_tables():
 
 
 @pytest.mark.nightly
+def test_a_sequence_to_sequence_model_generates_in_evaluations_and_its_checkpoint_is_a_preset():
+    texts = hub_models.sentences(5)["text"]
+    data = datasets.Dataset.from_dict({"encoder_text": [one[:20] for one in texts], "decoder_text": texts})
+    found = []
+
+    def compute_metrics(prediction):
+        found.extend(prediction.predictions.tolist())
+        return {"number": len(prediction.predictions)}
+
+    trainer = TFTrainer(
+        hub_models.bart(),
+        arguments(predict_with_generate=True, generation_max_length=12, num_train_epochs=1, save_strategy="epoch"),
+        train_dataset=data,
+        eval_dataset=data,
+        compute_metrics=compute_metrics,
+    )
+    trainer.train()
+    assert trainer.evaluate()["eval_number"] == len(found) == 5
+    assert all(isinstance(text, str) for text in found)
+    assert_same(hub_models.models.Seq2SeqLM.from_preset("out/checkpoint-1"), trainer.model)
+
+
+@pytest.mark.nightly
 def test_sampling_leaves_the_training_as_it_was():
     texts = np.array(hub_models.sentences(4)["text"])
     model = hub_models.gpt2()
