@@ -40,6 +40,23 @@ def gpt2(length: int = 16, seed: int = 0, **options):
     return model
 
 
+def bart(length: int = 24, seed: int = 0):
+    """Its tokens are single letters, and the word "the"."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *letters, "<mask>", "th", "the", "Ġthe"]
+    tokenizer = models.BartTokenizer({piece: number for number, piece in enumerate(pieces)}, ["t h", "th e", "Ġ the"])
+    preprocessor = models.BartSeq2SeqLMPreprocessor(
+        tokenizer, encoder_sequence_length=length, decoder_sequence_length=length
+    )
+    backbone = models.BartBackbone(len(pieces), max_sequence_length=length, dropout=0.0, **SIZES)
+    model = models.BartSeq2SeqLM(backbone, preprocessor=preprocessor)
+    model.compile(sampler="greedy")
+    return model
+
+
 def images(number: int = 2, size: int = 16, seed: int = 0):
     import keras
 

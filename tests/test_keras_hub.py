@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import pathlib
 import re
 
 import datasets
@@ -68,12 +69,40 @@ def test_a_bert_trains_from_sentences_resumes_exactly_shows_its_table_and_is_exp
 
     loaded = load_model("out/checkpoint-6")
     texts = np.array(data["text"][:5])
-    np.testing.assert_array_equal(loaded.predict(texts, verbose=0), whole.model.predict(texts, verbose=0))
+    expected = whole.model.predict(texts, verbose=0)
+    for other in (loaded, hub_models.models.TextClassifier.from_preset("out/checkpoint-6")):
+        np.testing.assert_array_equal(other.predict(texts, verbose=0), expected)
     if not is_exported:
         return
     path = export_for_serving(loaded, tmp_path / "served")
     answers = tf.saved_model.load(str(path)).signatures["serving_default"](tf.constant(texts))
     np.testing.assert_allclose(answers["output_0"], whole.model.predict(texts, verbose=0), atol=1e-5)
+
+
+@pytest.mark.nightly
+def test_frozen_weights_are_links_and_checkpoints_of_earlier_releases_are_continued(monkeypatch):
+    from tf_hfwb.keras_compat import keras3_host
+
+    def make(seed: int = 0):
+        model = hub_models.classifier(seed=seed)
+        model.backbone.token_embedding.trainable = False
+        return model
+
+    data = hub_models.sentences()
+    whole = TFTrainer(make(), arguments(save_strategy="steps", save_steps=3), train_dataset=data)
+    whole.train()
+    last = pathlib.Path("out/checkpoint-6")
+    assert [last.joinpath(f"model_0000{n}.weights.h5").stat().st_nlink for n in (0, 1)] == [2, 1]
+    assert_same(hub_models.models.TextClassifier.from_preset(str(last)), whole.model)
+    assert_same(load_model(last), whole.model)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(keras3_host, "preset_files_of", lambda *_: None)
+        options = {"output_dir": "earlier", "save_strategy": "steps", "save_steps": 3}
+        TFTrainer(make(), arguments(**options), train_dataset=data).train()
+    assert pathlib.Path("earlier/checkpoint-3/model.keras").exists()
+    resumed = TFTrainer(make(seed=1), arguments(), train_dataset=data)
+    resumed.train(resume_from_checkpoint="earlier/checkpoint-3")
+    assert_same(resumed.model, whole.model)
 
 
 @pytest.mark.nightly
@@ -95,6 +124,34 @@ def test_texts_by_column_as_arrays_and_prepared_give_the_same_training():
         assert other_loss == loss
         np.testing.assert_array_equal(other_predictions, predictions)
     np.testing.assert_allclose(first.predict(texts, verbose=0), predictions, atol=1e-6)
+
+
+@pytest.mark.nightly
+def test_texts_of_a_stream():
+    data = hub_models.sentences()
+    stream = data.to_iterable_dataset()
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    whole = TFTrainer(hub_models.classifier(), arguments(**options), train_dataset=stream)
+    whole.train()
+    by_rows, by_stream = (whole.evaluate(one)["eval_loss"] for one in (data, stream))
+    assert by_stream == pytest.approx(by_rows, rel=1e-5)
+    resumed = TFTrainer(hub_models.classifier(seed=1), arguments(**options), train_dataset=stream)
+    resumed.train(resume_from_checkpoint="out/checkpoint-2")
+    assert_same(resumed.model, whole.model)
+
+
+def test_images_and_missing_texts_of_a_stream_are_refused():
+    for model, data, message in (
+        (hub_models.images(), hub_models.pictures(), "Column 'image' of a datasets.IterableDataset holds images"),
+        (
+            hub_models.classifier(),
+            datasets.Dataset.from_dict({"text": ["a", None], "label": [0, 1]}),
+            "Column 'text' of a stream has a row without a value",
+        ),
+    ):
+        trainer = TFTrainer(model, arguments(max_steps=1), train_dataset=data.to_iterable_dataset())
+        with pytest.raises(DataError, match=message):
+            trainer.train()
 
 
 @pytest.mark.nightly
@@ -132,6 +189,15 @@ def test_columns_that_cannot_be_used_are_errors_before_the_first_step(columns, m
         trainer.train()
 
 
+def test_a_tokenizer_beside_its_own_is_refused():
+    class Tokenizer:
+        def save_pretrained(self, directory):
+            raise AssertionError
+
+    with pytest.raises(SettingError, match="Expected None for a task of KerasHub, whose own preprocessor is saved"):
+        TFTrainer(hub_models.classifier(), arguments(), processing_class=Tokenizer()).save_model()
+
+
 def test_tokens_of_texts_are_not_counted():
     trainer = TFTrainer(
         hub_models.classifier(), arguments(include_tokens_per_second=True), train_dataset=hub_models.sentences()
@@ -143,10 +209,11 @@ def test_tokens_of_texts_are_not_counted():
 @pytest.mark.nightly
 def test_images_of_any_size_are_resized_by_the_preprocessor():
     data = hub_models.pictures()
-    trainer = TFTrainer(hub_models.images(), arguments(), train_dataset=data, eval_dataset=data)
+    trainer = TFTrainer(hub_models.images(), arguments(save_strategy="epoch"), train_dataset=data, eval_dataset=data)
     trainer.train()
     expected = [trainer.model.predict(np.asarray(row["image"])[None], verbose=0)[0] for row in data]
     np.testing.assert_allclose(trainer.predict(data).predictions, expected, atol=1e-4)
+    assert_same(hub_models.models.ImageClassifier.from_preset("out/checkpoint-4"), trainer.model)
     assert trainer.evaluate()["eval_loss"] > 0
     samples = PredictedSamples(trainer.model, data, number=2)
     (row, _) = samples.rows(samples.predict())
@@ -166,7 +233,7 @@ def test_a_causal_language_model_generates_in_evaluations_and_tables():
     model = hub_models.gpt2(length=48)
     trainer = TFTrainer(
         model,
-        arguments(predict_with_generate=True, generation_max_length=40, eval_strategy="epoch"),
+        arguments(predict_with_generate=True, generation_max_length=40, eval_strategy="epoch", save_strategy="epoch"),
         train_dataset=data,
         eval_dataset=data,
         compute_metrics=compute_metrics,
@@ -175,6 +242,10 @@ def test_a_causal_language_model_generates_in_evaluations_and_tables():
     assert len(found) == 10
     expected = model.generate(list(data["text"]), max_length=40, strip_prompt=True)
     assert found[5:] == expected
+    loaded = hub_models.models.CausalLM.from_preset("out/checkpoint-2")
+    assert_same(loaded, model)
+    loaded.compile(sampler="greedy")
+    assert loaded.generate(list(data["text"]), max_length=40, strip_prompt=True) == expected
     samples = PredictedSamples(model, data, number=3, generation={"max_new_tokens": 4})
     rows = samples.rows(samples.predict())
     assert rows[0]["prompt"] == "the cat sees"
@@ -182,6 +253,29 @@ def test_a_causal_language_model_generates_in_evaluations_and_tables():
     assert isinstance(rows[0]["prediction"], str)
     with pytest.raises(SettingError, match=r"num_beams=2 .*sampler decides.*model\.compile\(sampler="):
         TFTrainer(model, arguments(predict_with_generate=True, generation_num_beams=2))
+
+
+@pytest.mark.nightly
+def test_a_sequence_to_sequence_model_generates_in_evaluations_and_its_checkpoint_is_a_preset():
+    texts = hub_models.sentences(5)["text"]
+    data = datasets.Dataset.from_dict({"encoder_text": [one[:20] for one in texts], "decoder_text": texts})
+    found = []
+
+    def compute_metrics(prediction):
+        found.extend(prediction.predictions.tolist())
+        return {"number": len(prediction.predictions)}
+
+    trainer = TFTrainer(
+        hub_models.bart(),
+        arguments(predict_with_generate=True, generation_max_length=12, num_train_epochs=1, save_strategy="epoch"),
+        train_dataset=data,
+        eval_dataset=data,
+        compute_metrics=compute_metrics,
+    )
+    trainer.train()
+    assert trainer.evaluate()["eval_number"] == len(found) == 5
+    assert all(isinstance(text, str) for text in found)
+    assert_same(hub_models.models.Seq2SeqLM.from_preset("out/checkpoint-1"), trainer.model)
 
 
 @pytest.mark.nightly

@@ -123,6 +123,21 @@ def test_a_base_that_could_not_be_written_is_written_with_the_next_checkpoint(mo
     load_model("out/checkpoint-8")
 
 
+def test_a_base_goes_with_the_last_checkpoint_that_names_it(out):
+    first, unreadable = base_of(out), pathlib.Path("out/checkpoint-9/lora.json")
+    unreadable.parent.mkdir()
+    unreadable.write_text("{}")
+    other = plain(seed=1)
+    fit = {**FIT, "epochs": 1}
+    other.fit(*data(other), **fit, callbacks=[WandbModelCheckpoint(out, save_freq=8, save_total_limit=1)])
+    assert {path.name for path in out.glob("checkpoint-*")} == {"checkpoint-9", "checkpoint-8"}
+    assert first.exists()  # Nobody knows which one checkpoint-9 needs.
+    unreadable.unlink()
+    other.fit(*data(other), **fit, callbacks=[WandbModelCheckpoint(out, save_freq=4, save_total_limit=1)])
+    assert not first.exists()
+    load_model(max(out.glob("checkpoint-1*")))
+
+
 def test_frozen_weights_that_change_are_reported(caplog):
     class Change(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

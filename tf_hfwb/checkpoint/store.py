@@ -22,7 +22,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import filelock
@@ -260,16 +260,21 @@ class Store:
         Returns:
             The directories that were removed.
         """
-        renamed: dict[pathlib.Path, pathlib.Path] = {}
         with _explain_errors(self.path):
             there = sorted(self._known.whole(), key=lambda checkpoint: _order(checkpoint.sequence, checkpoint.path))
-            removable = [checkpoint for checkpoint in there[:-1] if checkpoint.step not in keep]
-            for checkpoint in removable[: max(0, len(there) - limit)]:
-                removed = unused_name(checkpoint.path, REMOVED)
+        removable = [checkpoint for checkpoint in there[:-1] if checkpoint.step not in keep]
+        return self.remove([checkpoint.path for checkpoint in removable[: max(0, len(there) - limit)]])
+
+    def remove(self, paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+        """Remove committed directories, as :meth:`prune` does; return those that were there."""
+        renamed: dict[pathlib.Path, pathlib.Path] = {}
+        with _explain_errors(self.path):
+            for path in paths:
+                removed = unused_name(path, REMOVED)
                 with self._known.changing(), contextlib.suppress(FileNotFoundError):  # Another process has removed it.
-                    os.rename(checkpoint.path, removed)
-                    renamed[checkpoint.path] = removed
-                self._known.drop(checkpoint.name)
+                    os.rename(path, removed)
+                    renamed[path] = removed
+                self._known.drop(path.name)
             if renamed:
                 sync_directory(self.path)  # Else a power cut could undo the rename, and not the removal.
         with self._known.changing():

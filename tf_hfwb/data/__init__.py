@@ -16,7 +16,8 @@ A pipeline is two independent halves: an *order* (step number to sample indices,
 * ``collated_source.py``: with a Python collator; ``step_randomness.py``: what that draws at random;
   ``padding_collators.py``: those that only pad, which need no Python.
 * ``computed_rows.py``: one that tokenises texts or decodes images as its rows are read.
-* ``task_source.py``: texts or images for a task of KerasHub, as they are; ``task_columns.py``: which columns those are.
+* ``task_source.py``: texts or images for a task of KerasHub, as they are; ``task_columns.py``: which columns those are;
+  ``task_stream.py``: texts of a stream.
 * ``stream_batches.py``: a ``datasets.IterableDataset``; ``stream_blocks.py``: its rows in blocks;
   ``stream_positions.py``: where these begin, so that it can be entered again.
 * ``loaders.py``: loaders of PyTorch and Grain, which are taken as they are.

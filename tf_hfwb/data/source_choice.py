@@ -8,9 +8,8 @@ from typing import Any
 
 from tf_hfwb.data.computed_rows import computes_rows, default_collator
 from tf_hfwb.data.sample_source import Source, SourceOptions
-from tf_hfwb.data.task_source import columns_in_memory, has_raw_columns, rows_source
+from tf_hfwb.data.task_source import check_tensorflow, columns_in_memory, has_raw_columns, rows_source
 from tf_hfwb.errors import DataError
-from tf_hfwb.validation.installed_packages import check_packages
 
 
 def source_of(data: Any, options: SourceOptions) -> Source:
@@ -21,10 +20,8 @@ def source_of(data: Any, options: SourceOptions) -> Source:
     """
     datasets = sys.modules.get("datasets")  # Data of that library can only exist if it has been imported.
     is_raw = options.data_collator is None and has_raw_columns(options.model, data)
-    if is_raw:  # KerasHub maps preprocessors over datasets of TensorFlow.
-        check_packages(
-            f"{type(options.model).__name__} on raw texts or images", "tensorflow", extra="tf_hfwb[tensorflow]"
-        )
+    if is_raw:
+        check_tensorflow(options.model)
     if is_raw and isinstance(data, Mapping):
         return columns_in_memory(data, options)
     if datasets is None or not isinstance(data, _dataset_types(datasets)):

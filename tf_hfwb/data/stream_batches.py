@@ -25,6 +25,9 @@ from tf_hfwb.data.sample_source import SourceOptions
 from tf_hfwb.data.step_randomness import seeded_by_step, seeded_global_generators
 from tf_hfwb.data.stream_blocks import Block, StreamOrder, stream_rows
 from tf_hfwb.data.stream_positions import StreamPositions
+from tf_hfwb.data.task_columns import TaskColumns
+from tf_hfwb.data.task_source import has_raw_columns
+from tf_hfwb.data.task_stream import columns_of_rows, columns_of_texts
 from tf_hfwb.errors import DataError
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ class _Rows:
 
     data: datasets.IterableDataset
     join: Callable[[Any, int], Mapping[str, Array]]
-    selection: Selection
+    selection: Selection | TaskColumns
     specs: dict[str, ColumnSpec]
 
 
@@ -126,6 +129,10 @@ def _rows_of(data: datasets.IterableDataset, options: SourceOptions) -> _Rows:
     for name in options.roles.label_columns(kinds):
         if kinds[name]:
             check_labels(name, table.column(name).chunks)
+    if options.data_collator is None and has_raw_columns(options.model, dict.fromkeys(kinds)):
+        columns, specs = columns_of_texts(table, options)
+        texts = data.select_columns([*specs]).with_format("arrow")
+        return _Rows(texts, lambda rows, step: columns_of_rows(rows, columns), columns, specs)
     if options.data_collator is not None:
         return _collated_rows(data.select_columns(options.roles.columns_for_collator(kinds)), options)
     return _padded_rows(data, table, kinds, options)

@@ -20,6 +20,7 @@ from tf_hfwb.data.sample_source import Source, SourceOptions
 from tf_hfwb.data.task_columns import IMAGE, NUMBERS, TEXT, TaskColumns, task_columns
 from tf_hfwb.errors import DataError
 from tf_hfwb.keras_compat.hub_tasks import is_prepared, prepares_inputs
+from tf_hfwb.validation.installed_packages import check_packages
 
 if TYPE_CHECKING:
     import datasets
@@ -35,6 +36,15 @@ def has_raw_columns(model: Any, data: Any) -> bool:
         return False
     names = data if isinstance(data, Mapping) else getattr(data, "column_names", None)
     return names is not None and not is_prepared(model, dict.fromkeys(names))
+
+
+def check_tensorflow(model: Any) -> None:
+    """Ask for TensorFlow, over whose datasets KerasHub maps preprocessors.
+
+    Raises:
+        MissingPackageError: It is not installed.
+    """
+    check_packages(f"{type(model).__name__} on raw texts or images", "tensorflow", extra="tf_hfwb[tensorflow]")
 
 
 def columns_in_memory(data: Mapping[str, Any], options: SourceOptions) -> Source:

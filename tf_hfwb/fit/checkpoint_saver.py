@@ -26,6 +26,7 @@ from tf_hfwb.fit.fit_session import FitSession
 from tf_hfwb.fit.training_artifacts import ModelArtifacts
 from tf_hfwb.keras_compat import Host, texts_of_processing, write_texts
 from tf_hfwb.messages import inform
+from tf_hfwb.resume.lora_base import remove_unneeded_bases
 from tf_hfwb.resume.trainer_state import TrainerState
 from tf_hfwb.resume.training_state import StateCapture, TrainingState
 from tf_hfwb.resume.weight_restoring import load_weights
@@ -139,7 +140,7 @@ class CheckpointSaver:
         self._capture = self._begin_capture(session.host) if session.host.is_built else None
         self._base_name = None
         self._count_parameters = session.host.model.count_params
-        self._processing = texts_of_processing(self._processing_class)
+        self._processing = texts_of_processing(self._processing_class, session.host.model)
         self._uploaders = session.uploaders
         self.writer.pace.follow(session.schedule.step_now)
         self._began, self._waited_before, self._warns_of_waiting = time.monotonic(), self.writer.waited, True
@@ -215,6 +216,8 @@ class CheckpointSaver:
         keep = {*self.artifacts.uploading, *self._needed, *self._earlier_steps}
         keep = keep.union(*(uploader.uploading for uploader in self._uploaders))
         gone = self.store.prune(limit + len(self._earlier_steps), keep=keep)
+        if gone:
+            remove_unneeded_bases(self.store, self._base_name)
         is_logged = tracker.is_offline and self._log_model is LogModel.CHECKPOINT
         if gone and is_logged and self._warns_of_pruning:
             self._warns_of_pruning = False

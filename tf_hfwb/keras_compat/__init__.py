@@ -18,7 +18,7 @@ A model:
 * ``hub_tasks.py``: whether it is a task of KerasHub, which prepares its inputs itself.
 * ``random_seeds.py``: the seeds with which it is made.
 * ``batch_structure.py``: the inputs and labels of a batch, apart and together; ``numpy_batches.py``: batches of NumPy
-  arrays for Keras 3; ``grain_states.py``: where a loader of Grain stands.
+  arrays for Keras 3; ``grain_states.py``, ``torch_loader_states.py``: where a loader of Grain or PyTorch stands.
 
 Its training:
 
@@ -87,6 +87,7 @@ from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_s
 from tf_hfwb.keras_compat.safe_loading.lora_loading import load_lora
 from tf_hfwb.keras_compat.safe_loading.preset_loading import is_preset, load_preset
 from tf_hfwb.keras_compat.scalar_values import describe_value, to_float
+from tf_hfwb.keras_compat.torch_loader_states import TorchLoaderStates
 from tf_hfwb.keras_compat.training_variables import name_variables
 from tf_hfwb.keras_compat.transformers_models import (
     call_arguments,
@@ -171,6 +172,7 @@ __all__ = [
     "keep_activations",
     "add_noise",
     "recompute_blocks",
+    "TorchLoaderStates",
     "remove_noise",
     "multiplies_by_infinity",
     "reduce_precision",

@@ -36,7 +36,7 @@ class GrainStates:
         iterator = fit_arguments(model).get("epoch_iterator")
         if iterator is None or not iterator.steps_per_epoch:  # Each epoch is a pass then, from the first batch on.
             return None
-        if not keras3_private.reads_grain(iterator.data_adapter) or _is_read_by_tensorflow():
+        if not keras3_private.reads_grain(iterator.data_adapter) or is_read_by_tensorflow():
             return None
         states = cls()
         keras3_private.follow_batches(iterator.data_adapter, states.read)
@@ -87,7 +87,7 @@ class GrainStates:
         self._states.pop(self._number - KEPT, None)
 
 
-def _is_read_by_tensorflow() -> bool:
+def is_read_by_tensorflow() -> bool:
     """Whether ``tf.data`` reads the loader, which takes any number of batches in advance."""
     import keras
 

@@ -29,6 +29,7 @@ from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import Layout
 from tf_hfwb.keras_compat.model_files.lora_files import LoRAFiles
+from tf_hfwb.keras_compat.model_files.preset_files import PresetFiles
 from tf_hfwb.keras_compat.model_files.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.step_seams import trace_again
 from tf_hfwb.keras_compat.training_variables import Variables
@@ -273,7 +274,7 @@ class Host(LearningRates, BackendSettings):
         return training_variables.metric_variables(self.model, without=self.record_steps().in_metrics)
 
     @abc.abstractmethod
-    def model_files(self) -> TransformersFiles | KerasFiles | KerasArchive:
+    def model_files(self) -> TransformersFiles | KerasFiles | KerasArchive | PresetFiles:
         """How the model is written into a directory that stock tools open."""
 
     def lora_files(self) -> LoRAFiles | None:

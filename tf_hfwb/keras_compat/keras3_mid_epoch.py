@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tf_hfwb.keras_compat import keras3_private
+from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation, accumulation_of
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 from tf_hfwb.keras_compat.mid_epoch_start import Start, check_length, check_order, put_back_method, replace_method, skip
 from tf_hfwb.keras_compat.torch_data_passes import SavedGenerators
+from tf_hfwb.keras_compat.torch_loader_states import begins_in_place
 
 _NO_GENERATORS = SavedGenerators({})
 
@@ -46,14 +48,14 @@ def begin_in_keras3(
         iterator = arguments["epoch_iterator"]
         check_length(start, iterator.num_batches, arguments)
         is_stored = _is_stored(iterator.data_adapter)
-        skipped = _num_batches_to_skip(start, iterator, is_stored)
+        skipped = _num_batches_to_skip(start, iterator, is_stored, accumulation_of(model))
         if is_stored and not _is_order_known(iterator, arguments, generators):
             check_order(start, skipped, arguments)
         if skipped or start.batch or (iterator.steps_per_epoch is not None and generators.can_repeat):
             enumerate_rest = functools.partial(_enumerate_rest, iterator, start.batch, skipped, generators)
             keras3_private.replace_enumerate_epoch(iterator, enumerate_rest)
         else:
-            generators.proceed()
+            generators.proceed(iterator.data_adapter)
         if start.batch:
             if build_metrics is not None:
                 build_metrics(model, iterator)
@@ -91,8 +93,12 @@ def _is_stored(data_adapter: Any) -> bool:
     return keras3_private.reads_stored_batches(data_adapter) and not is_stream
 
 
-def _num_batches_to_skip(start: Start, iterator: Any, is_stored: bool) -> int:
+def _num_batches_to_skip(
+    start: Start, iterator: Any, is_stored: bool, accumulation: GradientAccumulation | None
+) -> int:
     size, steps = iterator.data_adapter.num_batches, iterator.steps_per_epoch
+    if accumulation is not None and size is not None and accumulation.groups.batches == size:
+        return accumulation.epoch_batches  # Keras counts groups of batches.
     if steps is None or steps == size:
         return start.batch
     # Stored data is read in one pass after the other, whatever the length of an epoch is.
@@ -110,12 +116,12 @@ def _enumerate_rest(iterator: Any, batch: int, skipped: int, generators: SavedGe
     keras3_private.put_back_enumerate_epoch(iterator)
     steps = iterator.steps_per_epoch
     iterator.steps_per_epoch = iterator.num_batches - batch
-    generators.begin_pass()
+    generators.begin_pass(iterator.data_adapter)
     is_first = True
     try:
         for begin, end, data in keras3_private.enumerate_epoch(iterator)():
             if is_first:
-                skip(data, skipped)
+                skip(data, 0 if begins_in_place(iterator.data_adapter) else skipped)
                 # The iterator must know where it is in the data: at their end it begins the next pass.
                 keras3_private.add_steps_seen(iterator, skipped)
                 generators.proceed()

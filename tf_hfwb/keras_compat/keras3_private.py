@@ -239,6 +239,21 @@ def reads_grain(data_adapter: Any) -> bool:
 
 
 @_looks_up
+def torch_loader(data_adapter: Any) -> Any:
+    """The loader of PyTorch that a data adapter reads, or what was put in its place; None of other data."""
+    from keras.src.trainers.data_adapters.torch_data_loader_adapter import TorchDataLoaderAdapter
+
+    return data_adapter._dataloader if isinstance(data_adapter, TorchDataLoaderAdapter) else None
+
+
+@_looks_up
+def replace_torch_loader(data_adapter: Any, batches: Any) -> None:
+    """What a data adapter of a loader of PyTorch iterates over."""
+    _ = data_adapter._dataloader
+    data_adapter._dataloader = batches
+
+
+@_looks_up
 def follow_batches(data_adapter: Any, read: Callable[[Callable[[], Any]], Iterator[Any]]) -> None:
     """What a ``fit`` on JAX or PyTorch reads of a data adapter, read by a function instead."""
     make_for_jax, data = data_adapter.get_jax_iterator, data_adapter._dataset

@@ -19,9 +19,10 @@ def save_pretrained(model: Any, directory: pathlib.Path, processing_class: Any =
         processing_class: The tokenizer or processor.
 
     Raises:
-        SettingError: A part of their configuration cannot be written as JSON. Nothing has been written then.
+        SettingError: A part of their configuration cannot be written as JSON, or the model saves a preprocessor of
+            its own. Nothing has been written then.
     """
-    texts = texts_of_processing(processing_class)
+    texts = texts_of_processing(processing_class, model)
     if not is_of_transformers(model):
         directory.mkdir(parents=True, exist_ok=True)
         if is_hub_task(model):

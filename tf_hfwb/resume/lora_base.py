@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import re
 from collections.abc import Mapping
 
 import numpy as np
 
 from tf_hfwb.checkpoint.digests import digest_of_chunks
+from tf_hfwb.checkpoint.manifest import MANIFEST
 from tf_hfwb.checkpoint.safetensors_files import chunks
 from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
 from tf_hfwb.errors import (
@@ -23,7 +25,7 @@ from tf_hfwb.errors import (
     ServerError,
     StateMismatchError,
 )
-from tf_hfwb.keras_compat import BASE, Host, LoRADescription, LoRAFiles, base_name
+from tf_hfwb.keras_compat import BASE, LORA, Host, LoRADescription, LoRAFiles, base_name
 from tf_hfwb.resume.trainer_state import FACTS, TrainerState
 from tf_hfwb.tracking.artifact_lookup import directory_of
 from tf_hfwb.tracking.artifact_names import ArtifactReference
@@ -44,6 +46,23 @@ def write_base(store: Store, tensors: Mapping[str, np.ndarray], pace: Pace) -> C
     with store.draft(name, pace) as draft:
         draft.write_tensors(BASE, tensors)
         return draft.commit()
+
+
+def remove_unneeded_bases(store: Store, needed: str | None) -> None:
+    """Remove the bases in an output directory that nothing there names any more.
+
+    Args:
+        store: The output directory, without other processes that save there.
+        needed: The name of the base of the running training; None without one.
+    """
+    bases = {path.parent for path in store.path.glob(f"base-*/{BASE}") if (path.parent / MANIFEST).is_file()}
+    bases = {path for path in bases if re.fullmatch("base-[0-9a-f]{16}", path.name) and path.name != needed}
+    for file in store.path.glob(f"*/{LORA}") if bases else ():
+        try:
+            bases.discard(store.path / LoRADescription.read(Checkpoint.read_manifest(file.parent)).base_name)
+        except CheckpointError:  # Nobody knows which one it needs.
+            return
+    store.remove(sorted(bases))
 
 
 def check_base(host: Host, files: LoRAFiles, checkpoint: Checkpoint) -> None:

@@ -20,8 +20,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.epoch_lengths import is_end_of_data
+from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 
 if TYPE_CHECKING:
     from tf_hfwb.keras_compat.host_base import Host
@@ -68,6 +70,7 @@ class GradientAccumulation(abc.ABC):
         self.on_substep_end: Callable[[], None] | None = None
         self._apply_original: Callable[..., Any] = lambda *args: None
         self._host = host
+        self._epoch_iterator: Any = None  # Of Keras 3, in the running fit.
         # Why this model cannot accumulate. It is raised outside the graph: TensorFlow makes an error of its own of any
         # that is raised within.
         self._obstacle = _NOTHING_ADDED
@@ -134,6 +137,7 @@ class GradientAccumulation(abc.ABC):
             make: The model's ``make_train_function``.
             recorder: Records the losses.
         """
+        self._epoch_iterator = fit_arguments(self._host.model).get("epoch_iterator")
         is_single = self._host.steps_per_execution == 1
         with self._host.one_batch_per_call():
             function = self._make(make, recorder)
@@ -188,6 +192,9 @@ class GradientAccumulation(abc.ABC):
             args = self._next_arguments(args, outputs)
             self.epoch_batches += 1
             self.batches += 1
+            if place and self._epoch_iterator is not None:
+                # At the end of a loader Keras begins the next pass. It has counted one batch for the group.
+                keras3_private.add_steps_seen(self._epoch_iterator, 1)
             if self.on_substep_end is not None and place < size - 1:
                 self.on_substep_end()
         if self._obstacle:

@@ -12,21 +12,15 @@ thread. They hold all that Keras's own ``save`` would write, except the optimize
 
 from __future__ import annotations
 
-import io
 import logging
-import re
 import zipfile
 from collections.abc import Callable, Collection
 from typing import Any
 
-import numpy as np
-
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat.model_files.keras_layout import Arrays, Layout
+from tf_hfwb.keras_compat.model_files.keras_weights import as_h5, read_plain_model, write_shards
 from tf_hfwb.keras_compat.model_files.tokenizer_files import write_texts
-from tf_hfwb.keras_compat.safe_loading.archive_safety import weights_of_archive
-from tf_hfwb.keras_compat.safe_loading.hdf5_safety import open_hdf5
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -106,7 +100,9 @@ class KerasFiles:
         """
         # Sharded weights cannot have assets beside them.
         if self._configuration is not None and not self._layout.assets and 0 < len(self._frozen) < len(values):
-            self._write_shards(draft, values, previous, *self._configuration)
+            config, metadata = self._configuration
+            write_texts(draft, {"config.json": config.encode(), "metadata.json": metadata.encode()}, previous)
+            write_shards(draft, values, self._frozen, self._layout.groups, previous)
             return
         weights = as_h5(values)
         if self._configuration is None:
@@ -122,76 +118,10 @@ class KerasFiles:
             for name, content in self._layout.assets.items():
                 archive.writestr(name, content)
 
-    def _write_shards(
-        self, draft: Draft, values: Arrays, previous: Checkpoint | None, config: str, metadata: str
-    ) -> None:
-        write_texts(draft, {"config.json": config.encode(), "metadata.json": metadata.encode()}, previous)
-        frozen = {name: values[name] for name in self._frozen}
-        trained = {name: value for name, value in values.items() if name not in frozen}
-        places: dict[str, list[str]] = {}
-        for shard, tensors in (("model_00000.weights.h5", frozen), ("model_00001.weights.h5", trained)):
-            for name in tensors:
-                files = places.setdefault("/" + self._layout.groups[name], [])
-                files += [] if shard in files else [shard]
-            weights = as_h5(tensors)
-            if tensors is trained or not draft.reuse_same(shard, [weights], previous):
-                with draft.open(shard) as file:
-                    file.write(weights)
-        size = sum(value.nbytes for value in values.values())
-        draft.write_json("model.weights.json", {"metadata": {"total_size": size}, "weight_map": places})
-
     def read(self, checkpoint: Checkpoint) -> Arrays:
         """Each weight by its place in the archive, without what layers of this model compute.
 
         Raises:
             CorruptCheckpointError: The file is missing, cannot be read, or holds something else.
         """
-        if "model.keras" in checkpoint.files:
-            with weights_of_archive(checkpoint.path / "model.keras") as file:
-                return self._without_computed(_of_h5(file))
-        shards = [name for name in checkpoint.files if re.fullmatch(r"model_\d{5}\.weights\.h5", name)]
-        if not shards and "model.weights.h5" not in checkpoint.files:
-            raise CorruptCheckpointError(
-                f"{checkpoint.path} holds no weights: its manifest names neither model.keras nor model.weights.h5. "
-                "Expected one of them, as this package writes it. Use another checkpoint."
-            )
-        arrays: Arrays = {}
-        for name in shards or ["model.weights.h5"]:
-            with open_hdf5(checkpoint.path / name, f"{checkpoint.path / name}") as file:
-                arrays |= _of_h5(file)
-        return self._without_computed(arrays)
-
-    def _without_computed(self, arrays: Arrays) -> Arrays:
-        return {name: value for name, value in arrays.items() if not self._layout.is_computed(name)}
-
-
-def as_h5(values: Arrays) -> memoryview:
-    """The file of weights as Keras lays it out."""
-    import h5py
-
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        file.require_group("vars")  # Of the model itself; tf_keras looks for it even when it is empty.
-        for name, value in values.items():
-            dataset = file.create_dataset(name, data=value)
-            if value.dtype.name == "bfloat16":
-                dataset.attrs["dtype"] = "bfloat16"
-    return buffer.getbuffer()
-
-
-def _of_h5(file: Any) -> Arrays:
-    """The arrays of a file that has been checked."""
-    import h5py
-    import ml_dtypes
-
-    arrays: Arrays = {}
-
-    def take(place: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            value = np.array(item)
-            if item.attrs.get("dtype") == "bfloat16":
-                value = value.view(ml_dtypes.bfloat16)
-            arrays[place] = value
-
-    file.visititems(take)
-    return arrays
+        return read_plain_model(checkpoint, self._layout)

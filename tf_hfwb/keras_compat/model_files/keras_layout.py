@@ -85,12 +85,12 @@ def lay_out_tf_keras(model: Any, weights: Sequence[Any]) -> Layout:
     return _lay_out(tf_keras, tf_keras_private.saving_library(), model, weights, layers, variables_of)
 
 
-def lay_out_keras3(model: Any, weights: Sequence[Any]) -> Layout:
-    """What Keras 3 would write."""
+def lay_out_keras3(model: Any, weights: Sequence[Any], skipped: Iterable[Any] = ()) -> Layout:
+    """What Keras 3 would write; without some layers, where it is told to skip them."""
     import keras
 
     layers = keras3_private.all_layers(model)
-    return _lay_out(keras, keras3_private.saving_library(), model, weights, layers, lambda one: None)
+    return _lay_out(keras, keras3_private.saving_library(), model, weights, layers, lambda one: None, skipped)
 
 
 def layers_by_group(model: Any) -> dict[str, Any]:
@@ -107,8 +107,9 @@ def _lay_out(
     weights: Sequence[Any],
     layers: Iterable[Any],
     variables_of: Callable[[Any], list[Any] | None],
+    skipped: Iterable[Any] = (),
 ) -> Layout:
-    found, assets = _walk(library, model)
+    found, assets = _walk(library, model, skipped)
     layout = Layout(assets=assets)
     known, identities = {id(layer): layer for layer in layers}, {id(variable) for variable in weights}
     for identity, path, written in found:
@@ -136,7 +137,9 @@ def _group(path: str) -> str:
     return f"{path}/vars".lstrip("/")
 
 
-def _walk(library: SavingLibrary, model: Any) -> tuple[list[tuple[int, str, dict[str, Any]]], dict[str, bytes]]:
+def _walk(
+    library: SavingLibrary, model: Any, skipped: Iterable[Any] = ()
+) -> tuple[list[tuple[int, str, dict[str, Any]]], dict[str, bytes]]:
     """What Keras writes of each part of a model, with the part's identity and path; and the files beside it."""
 
     # Keras 3 asks for one of its own classes.
@@ -144,7 +147,7 @@ def _walk(library: SavingLibrary, model: Any) -> tuple[list[tuple[int, str, dict
         pass
 
     places = Places()
-    visited = _Visited(places)
+    visited = _Visited(places, skipped)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         assets = library.assets_store(_ASSETS, archive=archive, mode="w")
@@ -203,8 +206,8 @@ class _Places:
 class _Visited(set[int]):
     """The parts of a model that Keras has visited, with what it wrote of each."""
 
-    def __init__(self, places: _Places) -> None:
-        super().__init__()
+    def __init__(self, places: _Places, skipped: Iterable[Any]) -> None:
+        super().__init__(map(id, skipped))
         self.found: list[tuple[int, str, dict[str, Any]]] = []
         self._places = places
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat.hub_tasks import prepares_inputs
 
 
 def texts_of(save: Callable[[pathlib.Path], Any]) -> Mapping[str, bytes]:
@@ -20,14 +21,25 @@ def texts_of(save: Callable[[pathlib.Path], Any]) -> Mapping[str, bytes]:
         return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
 
 
-def texts_of_processing(processing_class: Any) -> Mapping[str, bytes]:
+def texts_of_processing(processing_class: Any, model: Any) -> Mapping[str, bytes]:
     """The files of a tokenizer or processor; no files for None.
 
+    Args:
+        processing_class: The tokenizer or processor.
+        model: The model beside whose files they will lie.
+
     Raises:
-        SettingError: It cannot be saved.
+        SettingError: It cannot be saved, or the model has one of its own.
     """
     if processing_class is None:
         return {}
+    if prepares_inputs(model):
+        raise SettingError(
+            "processing_class",
+            type(processing_class).__name__,
+            expected="None for a task of KerasHub, whose own preprocessor is saved with it, in files of the same names",
+            advice="Leave it out; or set model.preprocessor = None, if the data have been prepared with another one.",
+        )
     try:
         return texts_of(processing_class.save_pretrained)
     except (TypeError, ValueError, AttributeError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import pathlib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from tf_hfwb.keras_compat.safe_loading.json_files import read_object
 from tf_hfwb.keras_compat.safe_loading.safe_config import check_config
 from tf_hfwb.messages import first_line
 from tf_hfwb.validation.installed_packages import check_packages
+
+_NOT_ITS_OWN = ("manifest.json", "trainer_state.json")  # Of a checkpoint, which KerasHub never reads.
 
 
 def is_preset(directory: pathlib.Path) -> bool:
@@ -57,7 +60,8 @@ def load_preset(
     library = import_keras_hub(str(directory))
     import keras
 
-    configurations = {path.name: read_object(path) for path in sorted(directory.glob("*.json"))}
+    paths = [path for path in sorted(directory.glob("*.json")) if path.name not in _NOT_ITS_OWN]
+    configurations = {path.name: read_object(path) for path in paths}
     for weights in directory.glob("*.weights.h5"):
         check_hdf5(weights)
     if safe_mode:
@@ -75,7 +79,9 @@ def load_preset(
         )
     options = {} if compile or not has_task else {"compile": False}
     try:
-        with keras.saving.custom_object_scope(dict(custom_objects or {})):
+        with keras.saving.custom_object_scope(dict(custom_objects or {})), warnings.catch_warnings():
+            # A checkpoint holds the optimizer's variables in another file.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
             return found.from_preset(str(directory), **options)  # type: ignore[attr-defined]
     except Exception as error:  # Of Keras, h5py or KerasHub, of whatever kind.
         raise WeightsError(

@@ -86,13 +86,6 @@ def check_loader(model: Any, args: TFTrainingArguments) -> None:
             "no loaders of PyTorch and Grain",
             advice="Pass the data itself.",
         )
-    if args.gradient_accumulation_steps > 1:
-        raise SettingError(
-            "gradient_accumulation_steps",
-            args.gradient_accumulation_steps,
-            expected="1 with a loader, which Keras reads itself",
-            advice="Make larger batches, or pass a datasets.Dataset.",
-        )
     if args.counted_tokens != "no":
         raise SettingError(
             "include_num_input_tokens_seen",
