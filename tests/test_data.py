@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import transformers
-from helpers import nightly
+from helpers import nightly, on_both
 
 from tf_hfwb.data import evaluation_batches, training_batches
 from tf_hfwb.data.sample_order import Order
@@ -467,8 +467,10 @@ def test_image_model_trains():
     assert np.isfinite(history.history["loss"]).all()
 
 
-@pytest.mark.parametrize("library", ["keras", "tf_keras"])
-@pytest.mark.parametrize("kind", ["sequential", "unbuilt", "functional", "two_inputs", "dict_input"])
+@pytest.mark.parametrize(
+    ("library", "kind"),
+    on_both(["sequential", "unbuilt", "functional", "two_inputs", "dict_input"], "unbuilt", "dict_input"),
+)
 def test_keras_models_train_evaluate_and_predict(library, kind):
     keras = pytest.importorskip(library)
     x, y = keras.Input((2,), name="x"), keras.Input((2,), name="y")

@@ -147,7 +147,7 @@ def test_restore_refuses_before_anything_changes(sources, watch, tmp_path, name,
 
 
 @pytest.mark.parametrize(
-    "number", [20, pytest.param(200, marks=pytest.mark.nightly, id="many")], ids=lambda number: "few"
+    "number", [7, pytest.param(200, marks=pytest.mark.nightly, id="many")], ids=lambda number: "few"
 )
 @pytest.mark.parametrize("name", BUILDERS)
 def test_load_model_refuses_in_our_words(sources, watch, tmp_path, name, number, caplog):

@@ -263,8 +263,8 @@ print(json.dumps([number, outcomes]))
 @pytest.mark.parametrize(
     ("story", "at_least"),
     [
-        *[("first", 15), ("commit", 15), ("in the way", 15), ("replace", 20), ("replace model", 20)],
-        *[("prune", 8), ("sweep", 3), ("replace notes", 20)],
+        *[("first", 15), ("commit", 15), ("replace", 20), ("prune", 8), ("sweep", 3)],
+        *[nightly("in the way", 15), nightly("replace model", 20), nightly("replace notes", 20)],
         *[nightly("not understood", 15), nightly("prune notes", 12)],
     ],
 )
