@@ -456,6 +456,7 @@ def frozen_keras():
     return model
 
 
+@pytest.mark.nightly
 def test_frozen_weights_are_linked_and_not_written():
     model = frozen_bert()
     model.compile(tf_keras.optimizers.Adam(1e-3))

@@ -233,10 +233,9 @@ def test_the_trainer_groups_whole_steps(accumulated):
 
 @pytest.mark.parametrize("kind", ["steps", nightly("epoch")])
 def test_a_training_resumes_in_the_middle_of_an_epoch(kind):
-    whole = trainer_of(group_by_length=True, num_train_epochs=2, output_dir="whole", save_strategy="no")
-    whole.train()
     options = {"group_by_length": True, "output_dir": "parts", "save_strategy": kind, "save_steps": 13}
-    trainer_of(**options, num_train_epochs=2).train()
+    whole = trainer_of(**options, num_train_epochs=2)
+    whole.train()
     resumed = trainer_of(**options, num_train_epochs=2)
     resumed.train(resume_from_checkpoint="parts/checkpoint-13" if kind == "steps" else "parts/checkpoint-22")
     for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):

@@ -68,7 +68,7 @@ def test_the_loss_of_step_5000_is_that_step_s(kind):
     np.testing.assert_allclose([row["train/loss"] for row in rows], losses, rtol=1e-4)
 
 
-@on_both
+@on_keras_3
 def test_training_agrees_with_a_loop_written_by_hand(kind):
     keras = importlib.import_module(kind)
     x, y = samples(80)
@@ -106,7 +106,7 @@ def test_first_step_on_request_and_the_last_always(kind):
     assert [row[STEP] for row in rows] == [1, 4, 7]
 
 
-@on_both
+@on_keras_3
 def test_validation_is_logged_at_the_step_of_the_epochs_end(kind):
     x, y = samples(20)
     model = classifier(kind)
@@ -169,7 +169,7 @@ def test_a_second_fit_goes_on_where_the_first_ended(kind):
     assert rows[-1]["train/epoch"] == 2
 
 
-@on_both
+@on_keras_3
 def test_compiling_anew_does_not_turn_the_clock_back(kind):
     keras = importlib.import_module(kind)
     x, y = samples(12)
@@ -331,7 +331,7 @@ def test_nan_and_infinity_stay_in_their_own_rows(kind):
     )
 
 
-@on_both
+@on_keras_3
 def test_evaluation_inside_the_epoch_does_not_touch_the_interval(kind):
     keras = importlib.import_module(kind)
     x, y = samples(40)

@@ -72,7 +72,7 @@ def weights_of(model) -> np.ndarray:
     return np.concatenate([np.asarray(weight, "float64").ravel() for weight in model.trainable_variables])
 
 
-OFTEN = [("bert", "fp16"), ("tf_keras", "fp16"), ("keras", "bf16")]
+OFTEN = [("tf_keras", "fp16"), ("keras", "bf16")]
 # transformers' T5 for TensorFlow masks with -1e9, which float16 does not have: no loss of it is a number.
 IMPOSSIBLE = [("t5", "fp16")]
 SELDOM = [nightly(name, half) for name in MODELS for half in HALVES if (name, half) not in (*OFTEN, *IMPOSSIBLE)]
