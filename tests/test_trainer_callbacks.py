@@ -38,7 +38,7 @@ def named(number: int = 11):
 # -- the model at the end, whatever is saved before -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", ["end", "Checkpoint"])
+@pytest.mark.parametrize("word", ["end", nightly("Checkpoint")])
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_the_model_that_was_asked_for_is_logged_without_checkpoints(kind, word, monkeypatch):
     monkeypatch.setenv("WANDB_LOG_MODEL", word)

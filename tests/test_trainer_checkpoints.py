@@ -55,9 +55,9 @@ def same(left, right) -> bool:
     [
         ({"save_strategy": "no"}, []),
         ({}, [10]),
-        ({"save_steps": 4}, [4, 8, 10]),
+        nightly({"save_steps": 4}, [4, 8, 10]),
         ({"save_steps": 0.25}, [3, 6, 9, 10]),
-        ({"save_strategy": "epoch"}, [5, 10]),
+        nightly({"save_strategy": "epoch"}, [5, 10]),
         ({"save_strategy": "epoch", "max_steps": 7}, [5, 7]),
         ({"save_steps": 2, "save_total_limit": 2}, [8, 10]),
     ],
@@ -329,7 +329,7 @@ def test_more_than_all_steps_are_done_already():
 
 
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
-@pytest.mark.parametrize("loads_best", [True, False])
+@pytest.mark.parametrize("loads_best", [True, nightly(False)])
 def test_early_stopping_is_not_repeated(kind, loads_best):
     def trainer(*scores):
         stopping = EarlyStopping("val_score", patience=1)
@@ -449,7 +449,7 @@ def test_other_data_than_before_is_warned_of(now, message, caplog):
     assert "with other data" not in caplog.text
 
 
-@pytest.mark.parametrize("log_model", ["end", "checkpoint"])
+@pytest.mark.parametrize("log_model", [nightly("end"), "checkpoint"])
 def test_nothing_is_reported_when_nothing_shall_be(log_model, monkeypatch):
     monkeypatch.setenv("WANDB_LOG_MODEL", log_model)
     trainer_of(report_to="none").train()

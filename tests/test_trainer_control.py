@@ -268,7 +268,13 @@ STOPPING = {
 
 @pytest.mark.parametrize(
     ("kind", "patience", "last"),
-    [("keras", 1, 3), ("tf_keras", 2, 4), nightly("keras", 2, 4), nightly("keras", 3, 6), nightly("tf_keras", 1, 3)],
+    [
+        ("keras", 1, 3),
+        nightly("tf_keras", 2, 4),
+        nightly("keras", 2, 4),
+        nightly("keras", 3, 6),
+        nightly("tf_keras", 1, 3),
+    ],
 )
 def test_early_stopping(kind, patience, last):
     scores = iter(SCORES)

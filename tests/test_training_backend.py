@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
-from helpers import KERASES, python, samples
+from helpers import KERASES, nightly, python, samples
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.errors import SettingError
@@ -109,7 +109,7 @@ print(tf.config.get_visible_devices("GPU"), len(tf.config.get_visible_devices("C
 """
 
 
-@pytest.mark.parametrize("argument", ["use_cpu", "no_cuda"])
+@pytest.mark.parametrize("argument", ["use_cpu", nightly("no_cuda")])
 def test_gpus_are_left_unused(argument):
     assert python("-c", SCRIPT.format(argument=argument)).stdout.split() == ["[]", "1"]
 

@@ -288,7 +288,7 @@ def test_edges_that_are_written_are_short():
     )
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_an_optimizer_that_hides_its_gradients_is_told_of(kind, caplog):
     keras = importlib.import_module(kind)
 
@@ -377,7 +377,7 @@ def test_a_model_compiled_anew_with_the_same_optimizer_is_still_watched(kind):
     assert other["train/grad_norm"] == pytest.approx(one["train/grad_norm"], rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_after_an_exception_nobody_looks_any_more(kind):
     keras = importlib.import_module(kind)
     x, y = samples(40)
