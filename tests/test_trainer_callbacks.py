@@ -112,8 +112,15 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("computed", [False, True])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "computed"),
+    [
+        ("bert", True),
+        ("tf_keras", False),
+        ("keras", True),
+        *(nightly("bert", False), nightly("tf_keras", True), nightly("keras", False)),
+    ],
+)
 def test_evaluations_and_predictions_call_the_hooks_of_the_users_callbacks(name, computed):
     kind, make, data = MODELS[name]
     own = listener(kind)

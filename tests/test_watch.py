@@ -137,7 +137,10 @@ ONE = {
         {"steps": [3], "batches": 2},
     ),
 }
-CASES = [(kind, *BOTH[name]) for name in BOTH for kind in KERASES] + list(ONE.values())
+NIGHTLY = [("tf_keras", "clipped"), ("keras", "jit"), ("tf_keras", "eager")]
+CASES = [
+    (nightly if (kind, name) in NIGHTLY else pytest.param)(kind, *BOTH[name]) for name in BOTH for kind in KERASES
+] + list(ONE.values())
 
 
 def check_gradients(kind: str, options: dict, steps=(3, 6, 9), batches: int = 1) -> None:
