@@ -276,7 +276,7 @@ OPTIMIZERS = {
     },
 }
 NIGHTLY = [("keras", "adam"), *(("tf_keras", name) for name in ("adam", "adamw_ema", "sgd_schedule", "legacy_adam"))]
-NIGHTLY += [("tf_keras", "legacy_loss_scale")]
+NIGHTLY += [("tf_keras", "legacy_loss_scale"), ("keras", "loss_scale")]
 CASES = [
     (nightly if (kind, name) in NIGHTLY else pytest.param)(kind, name)
     for kind, names in OPTIMIZERS.items()
@@ -584,7 +584,7 @@ def test_a_failing_disk_stops_training_if_asked_to():
         train(model_of("tf_keras"), callbacks, epochs=3)
 
 
-@pytest.mark.parametrize(("kind", "look"), [(Store, "newest_good"), (KnownCheckpoints, "whole")])
+@pytest.mark.parametrize(("kind", "look"), [(Store, "newest_good"), nightly(KnownCheckpoints, "whole")])
 def test_a_disk_that_fails_while_older_checkpoints_are_looked_for(kind, look, monkeypatch):
     def fail(self):
         raise NotADirectoryError(errno.ENOTDIR, "Not a directory")

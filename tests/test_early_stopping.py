@@ -385,7 +385,9 @@ SCORES = (0.1, 0.3, 0.2, 0.3, 0.4, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
-@pytest.mark.parametrize(("patience", "best", "stopped", "epoch"), [(1, 4, 6, 1), nightly(2, 4, 8, 1), (3, 10, 0, 0)])
+@pytest.mark.parametrize(
+    ("patience", "best", "stopped", "epoch"), [(1, 4, 6, 1), nightly(2, 4, 8, 1), nightly(3, 10, 0, 0)]
+)
 def test_stops_at_the_very_step_that_was_evaluated(kind, patience, best, stopped, epoch):
     """Five steps an epoch, an evaluation every two."""
     stopping = EarlyStopping("eval_score", patience=patience)

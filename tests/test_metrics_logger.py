@@ -277,7 +277,7 @@ def test_python_generator(kind):
     assert_interval_losses(rows, np.tile(losses_by_hand(model, x, y, 4), 4))
 
 
-@on_both
+@on_keras_3
 def test_class_and_sample_weights(kind):
     x, y = samples(24)
     model = classifier(kind)
@@ -385,7 +385,7 @@ def test_run_eagerly(kind):
     assert_interval_losses(logged(model, x, y, WandbMetricsLogger("batch")), losses_by_hand(model, x, y, 4))
 
 
-@on_both
+@on_keras_3
 def test_learning_rates(kind):
     keras = importlib.import_module(kind)
     x, y = samples(24)
@@ -448,7 +448,7 @@ def test_initial_global_step(kind):
     assert [row[STEP] for row in rows] == [101, 102, 103]
 
 
-@on_both
+@on_keras_3
 def test_saved_models_do_not_contain_the_recorder(kind, tmp_path):
     keras = importlib.import_module(kind)
     x, y = samples(12)
