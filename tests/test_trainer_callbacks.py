@@ -145,7 +145,7 @@ def test_evaluations_and_predictions_call_the_hooks_of_the_users_callbacks(name,
     assert own.heard[2][2:] == ("outputs",)
 
 
-@pytest.mark.parametrize("name", ["bert", "keras", nightly("tf_keras")])
+@pytest.mark.parametrize("name", [nightly("bert"), "keras", nightly("tf_keras")])
 def test_the_hooks_of_an_evaluation_within_a_training(name):
     kind, make, data = MODELS[name]
     own = listener(kind)
