@@ -217,6 +217,47 @@ def test_replicas_add_up_their_own_batches(launcher, kind):
     launcher.python(MIRRORED, kind)
 
 
+TOKENS = """
+import numpy as np, tensorflow as tf, tiny
+from tf_hfwb import TFTrainer, TFTrainingArguments
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+rows = tiny.next_words(14)
+# In a batch one replica gets few of the tokens, and in one batch none.
+labels = [[-100] * len(ids) if place < 2 else ids if place % 4 < 2 else [*ids[:2], *[-100] * (len(ids) - 2)]
+          for place, ids in enumerate(rows["input_ids"])]
+rows = rows.remove_columns("labels").add_column("labels", labels)
+
+def train(strategy, accumulate, **options):
+    with strategy.scope():
+        model = tiny.gpt2()
+    arguments = TFTrainingArguments(
+        per_device_train_batch_size=4 // strategy.num_replicas_in_sync, gradient_accumulation_steps=accumulate,
+        max_steps=3, learning_rate=0.01, max_grad_norm=0.0, report_to="none",
+        save_strategy="no", disable_tqdm=True, logging_steps=1, optim="sgd", **options,
+    )
+    trainer = TFTrainer(model, arguments, train_dataset=rows, processing_class=tiny.tokenizer())
+    trainer.train()
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    return np.concatenate([np.asarray(weight).ravel() for weight in model.trainable_variables]), losses
+
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+for accumulate in (1, 2):
+    weights, losses = train(tf.distribute.get_strategy(), accumulate)
+    found, found_losses = train(two, accumulate)
+    print(losses, found_losses, np.abs(weights - found).max())
+    np.testing.assert_allclose(found_losses, losses, rtol=1e-5)
+    np.testing.assert_allclose(found, weights, atol=1e-6)
+    by_samples, their_losses = train(two, accumulate, average_tokens_across_devices=False)
+    assert np.abs(by_samples - weights).max() > 1e-5, np.abs(by_samples - weights).max()
+"""
+
+
+@pytest.mark.nightly
+def test_tokens_count_the_same_on_all_replicas(launcher):
+    launcher.python(TOKENS)
+
+
 # The steps
 
 

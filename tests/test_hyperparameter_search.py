@@ -7,12 +7,13 @@ import logging
 import math
 import os
 import pathlib
+import subprocess
 
 import numpy as np
 import optuna
 import pytest
 import transformers
-from helpers import classifier, nightly, samples
+from helpers import classifier, nightly, python, samples
 from transformers.trainer_utils import BestRun, HPSearchBackend
 
 import tf_hfwb
@@ -86,9 +87,18 @@ def test_each_trial_is_a_training_with_its_own_arguments_and_the_best_is_returne
     assert all(isinstance(one[2], int) for one in seen)  # Cast to the type of the argument.
     assert [getattr(trial, "number", None) for trial in given] == [None, 0, 1, 2]
     # The objective is what a training with these arguments gives.
-    again = trainer_of(kind=kind, **best.hyperparameters)
-    again.train()
-    assert again.evaluate()["eval_loss"] == pytest.approx(best.objective, rel=1e-5)
+    trainer.train(trial=best.hyperparameters)
+    assert (given[-1], seen[-1]) == (
+        best.hyperparameters,
+        (best.hyperparameters["learning_rate"], "out", best.hyperparameters["seed"], None, best.hyperparameters),
+    )
+    assert trainer.args.learning_rate == best.hyperparameters["learning_rate"]
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(best.objective, rel=1e-5)
+    with pytest.raises(SettingError, match="trial=3 cannot be used"):
+        trainer.train(trial=3)
+    with pytest.raises(SettingError, match=r"learning_rate=-1.0 cannot be used"):
+        trainer.train(trial={"seed": 5, "learning_rate": -1.0})
+    assert trainer.args.seed == best.hyperparameters["seed"]
 
 
 def test_the_same_seed_gives_the_same_trials_however_they_are_cut_into_processes():
@@ -111,6 +121,38 @@ def test_the_same_seed_gives_the_same_trials_however_they_are_cut_into_processes
         whole = params(lambda kind=kind: kind(seed=3), 8)
         assert params(lambda kind=kind: kind(seed=3), 1, 4, 3) == whole
         assert len({trial["a"] for trial in whole}) == 8
+
+
+GAUSSIAN = """
+import sys
+sys.path.append(sys.argv[1])
+import optuna
+from tf_hfwb.trainer.search.repeatable_sampler import RepeatableSampler
+
+def objective(trial):
+    return (trial.suggest_float("a", 0, 1) - 0.3) ** 2 + trial.suggest_float("b", 1e-5, 1e-1, log=True)
+
+def params(*calls):
+    storage = optuna.storages.InMemoryStorage()
+    for number in calls:
+        sampler = RepeatableSampler(optuna.samplers.GPSampler(seed=3, n_startup_trials=4))
+        study = optuna.create_study(storage=storage, sampler=sampler, study_name="a", load_if_exists=True)
+        study.optimize(objective, number)
+    return [trial.params for trial in study.trials]
+
+assert params(5, 1, 1, 2) == params(9)
+"""
+
+
+@pytest.mark.nightly
+def test_gaussian_processes_are_fitted_alike_in_whichever_process():
+    """Here, with the torch of another environment."""
+    interpreter = os.environ.get("TF_HFWB_TORCH_PYTHON")
+    if interpreter is None:
+        pytest.skip("TF_HFWB_TORCH_PYTHON names no Python with PyTorch")
+    say = "import os, torch; print(os.path.dirname(torch.__path__[0]))"
+    folder = subprocess.run([interpreter, "-c", say], capture_output=True, text=True, check=True).stdout.strip()
+    python("-c", GAUSSIAN, folder)
 
 
 def test_a_trial_that_was_cut_short_gets_the_hyperparameters_that_it_would_have_got():
@@ -190,8 +232,6 @@ def test_a_sampler_without_its_packages_is_refused_with_the_command():
 
 
 def optuna_can_use_torch() -> bool:
-    import importlib.util
-
     return importlib.util.find_spec("torch") is not None
 
 

@@ -182,6 +182,22 @@ def test_compiling_anew_does_not_turn_the_clock_back(kind):
     np.testing.assert_allclose([row["train/loss"] for row in rows[3:]], losses_by_hand(model, x, y, 4), rtol=1e-5)
 
 
+@on_both
+def test_another_optimizer_is_used_and_later_functions_report_what_keras_does(kind):
+    x, y = samples(8)
+    model, logger = classifier(kind, learning_rate=0.1), WandbMetricsLogger("batch")
+    model.fit(x, y, batch_size=4, verbose=0, callbacks=[logger])
+    assert model.train_step.recorder.hands_out_rates
+    before = model.get_weights()
+    model.optimizer = type(model.optimizer)(0.1, clipvalue=1e-9)  # With variables like those of the one before.
+    model.train_function = None
+    reported = model.fit(x, y, batch_size=4, verbose=0, callbacks=[logger]).history
+    np.testing.assert_allclose(model.get_weights()[0], before[0], atol=1e-6)
+    model.train_function = None
+    assert set(model.fit(x, y, batch_size=4, verbose=0).history) == set(reported) == {"loss", "accuracy"}
+    finish()
+
+
 @on_keras_3
 def test_a_fit_without_the_logger_in_between_is_not_in_its_interval(kind):
     x, y = samples(12)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tf_keras
 import tiny
-from helpers import nightly, samples
+from helpers import nightly, python, samples
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, load_model
 from tf_hfwb.errors import SettingError
@@ -73,7 +73,7 @@ def weights_of(model) -> np.ndarray:
 
 
 OFTEN = [("tf_keras", "fp16"), ("keras", "bf16")]
-# transformers' T5 for TensorFlow masks with -1e9, which float16 does not have: no loss of it is a number.
+# It masks with -1e9, which is an infinity in float16: no loss of it is a number.
 IMPOSSIBLE = [("t5", "fp16")]
 SELDOM = [nightly(name, half) for name in MODELS for half in HALVES if (name, half) not in (*OFTEN, *IMPOSSIBLE)]
 
@@ -178,6 +178,50 @@ def test_a_model_that_cannot_is_refused_before_it_trains():
         trainer_of(model, tiny.named(samples(11)), fp16=True).train()
     np.testing.assert_array_equal(weights_of(model), before)
     assert trainer_of(model, tiny.named(samples(11))).train().global_step == 4
+
+
+@pytest.mark.parametrize("name", ["fp16", nightly("fp16_full_eval")])
+def test_a_model_that_multiplies_by_infinity_is_refused(name):
+    trainer = trainer_of(tiny.t5(), tiny.answered(), **{name: True})
+    before = weights_of(trainer.model)
+    message = rf"{name}=True cannot be used\. Expected False with TFT5.* would be NaN\. Use bf{name[2:]}=True"
+    with pytest.raises(SettingError, match=message):
+        trainer.train() if name == "fp16" else trainer.evaluate()
+    np.testing.assert_array_equal(weights_of(trainer.model), before)
+
+
+REPLICATED = """
+import tensorflow as tf
+import tiny
+from tf_hfwb import TFTrainer, TFTrainingArguments
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    model = tiny.t5()
+args = TFTrainingArguments("out", fp16=True, report_to="none")
+TFTrainer(model, args, train_dataset=tiny.answered(), processing_class=tiny.tokenizer()).train()
+"""
+
+
+@pytest.mark.nightly
+def test_it_is_refused_on_several_devices():
+    assert "Use bf16=True" in python("-c", REPLICATED, check=False).stderr
+
+
+ARCHITECTURES = {
+    **{name.lower(): lambda name=name: tiny.classifier(name) for name in ("Albert", "Electra", "MPNet", "ConvBert")},
+    "deberta": tiny.deberta,
+    "deberta_v2": lambda: tiny.deberta("DebertaV2"),
+}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_padded_rows_are_the_same_in_float16(name):
+    trainer = trainer_of(ARCHITECTURES[name](), tiny.classified(), fp16_full_eval=True)
+    expected = trainer_of(trainer.model, tiny.classified()).evaluate()["eval_loss"]
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("names", [("fp16", "bf16"), ("fp16_full_eval", "bf16_full_eval")])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import signal
 import sys
+import time
 from collections import defaultdict
 
 import pytest
@@ -112,7 +114,7 @@ def tags(found):
 @pytest.mark.parametrize("kind", ["tf_keras", "keras"])
 def test_trials_run_in_processes_of_their_own(cluster, kind):
     trainer = searching(kind)
-    trainer.add_callback(EndsIts(1e-3, 5, "exception"))
+    trainer.add_callback(EndsIts(1e-3, 2, "exception"))  # Before its first evaluation.
     best = trainer.hyperparameter_search(
         rates(1e-3, 1e-1, 1e-2),
         objective,
@@ -131,7 +133,7 @@ def test_trials_run_in_processes_of_their_own(cluster, kind):
     assert best.run_id == min(complete, key=complete.get)
     rows, _ = runs()
     assert all(steps(rows[name]) == [*range(1, STEPS + 1)] for name in complete)
-    assert steps(rows[failed["trial_id"]]) == [1, 2, 3, 4]
+    assert steps(rows[failed["trial_id"]]) == [1]
     assert len(rows) == 4  # And the search's own.
 
 
@@ -179,6 +181,92 @@ def test_a_process_that_is_killed_is_replaced(cluster):
     straight = searching(learning_rate=1e-1, report_to="none")
     straight.train()
     assert straight.evaluate()["eval_shifted"] == pytest.approx(found[1e-1]["objective"], rel=1e-6)
+
+
+class FailsWhereOthersWait(transformers.TrainerCallback):
+    """Ends the trial that is first at a step, when the other one has evaluated long ago."""
+
+    def on_step_end(self, args, state, control, **more):
+        if state.global_step == 5:
+            try:
+                open("ended", "x").close()
+            except FileExistsError:
+                return
+            time.sleep(20)
+            raise ValueError("no luck")
+
+
+def synchronous_population(**options):
+    return PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=1,
+        hyperparam_mutations={"learning_rate": tune.loguniform(1e-3, 1e-1)},
+        synch=True,
+        **options,
+    )
+
+
+@pytest.mark.nightly
+def test_a_synchronous_population_does_not_wait_for_a_member_that_has_ended(cluster):
+    trainer = searching()
+    trainer.add_callback(FailsWhereOthersWait())
+    best = trainer.hyperparameter_search(
+        rates(1e-1, 1e-2), objective, n_trials=1, backend="ray", scheduler=synchronous_population(), verbose=0
+    )
+    found = {result.metrics["trial_id"]: result.metrics for result in best.run_summary}
+    assert sorted((one["state"], one["step"]) for one in found.values()) == [("complete", STEPS), ("failed", 3)]
+
+
+class KillsTheSearch(transformers.TrainerCallback):
+    """Ends the process that has begun the search, once."""
+
+    def __init__(self, pid) -> None:
+        self.pid = pid
+
+    def on_step_end(self, args, state, control, **more):
+        if state.global_step == 8 and not os.path.exists("ended"):
+            with open("ended", "w"):
+                os.kill(self.pid, signal.SIGKILL)
+            time.sleep(60)  # Ray ends this process.
+
+
+KILLED = """
+import json, os, sys
+from test_ray_search import KillsTheSearch, objective, rates, searching, synchronous_population
+
+scheduler = synchronous_population(quantile_fraction=0.5) if sys.argv[1] == "population" else None
+trainer = searching(save_strategy="epoch")
+trainer.add_callback(KillsTheSearch(os.getpid()))
+best = trainer.hyperparameter_search(
+    rates(1e-1, 1e-2, 1e-3), objective, n_trials=1, backend="ray", scheduler=scheduler, verbose=0
+)
+found = {result.metrics["trial_id"]: [result.metrics["state"], result.metrics["step"]] for result in best.run_summary}
+print("\\n" + json.dumps([best.run_id, best.objective, found]))
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["population", "alone"])
+def test_a_search_that_is_killed_as_a_whole_continues(launcher, kind):
+    def search():
+        return launcher.start(KILLED, kind, PYTHONPATH=os.pathsep.join(sys.path)).wait(300)
+
+    assert search().returncode == -signal.SIGKILL
+    time.sleep(10)  # Ray's own processes end.
+    first = {path.rsplit("-", 1)[1] for path in glob.glob("wandb/offline-run-*")}
+    ended = search()
+    assert ended.returncode == 0, ended.stderr
+    name, _, found = json.loads(ended.stdout.splitlines()[-1])
+    assert list(found.values()) == [["complete", STEPS]] * 3
+    assert name in found
+    assert first <= set(found)
+    rows, _ = runs()
+    for trial in found:
+        assert sorted(steps(rows[trial])) == [*range(1, STEPS + 1)]
+    # What has ended is returned at once, and another search is not mixed with it.
+    assert json.loads(search().stdout.splitlines()[-1]) == json.loads(ended.stdout.splitlines()[-1])
+    with pytest.raises(SettingError, match=r"n_trials=5 .*1, with which the search 'search' was begun"):
+        searching().hyperparameter_search(rates(1e-1), objective, n_trials=5, backend="ray", verbose=0)
 
 
 @pytest.mark.nightly

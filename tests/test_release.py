@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,12 @@ def source(tmp_path_factory) -> pathlib.Path:
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, directory / name)
     return directory
+
+
+def description_of(metadata: str) -> tuple[email.message.Message, str]:
+    """The fields, and the description without its code."""
+    fields = email.message_from_string(metadata)
+    return fields, re.sub(r"^```.*?^```$", "", fields.get_payload(), flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +83,31 @@ def test_the_wheel_holds_the_package_alone_and_all_of_it(source, distributions):
     assert fields["Version"] == tf_hfwb.__version__
     assert fields["Author"]
     assert fields["License-Expression"] == "Apache-2.0 AND MIT"
+
+
+def test_the_description_on_an_index_has_no_dead_links(source, distributions, tmp_path):
+    with zipfile.ZipFile(distributions["whl"]) as archive:
+        fields, text = description_of(archive.read(f"tf_hfwb-{tf_hfwb.__version__}.dist-info/METADATA").decode())
+    with tarfile.open(distributions["gz"]) as archive:
+        packed = archive.extractfile(f"tf_hfwb-{tf_hfwb.__version__}/PKG-INFO").read().decode()
+    assert description_of(packed)[1] == text
+    assert "| Start | from `pip install`" in text
+    assert not re.findall(r"\]\((?!https?://)|!\[", text)
+    assert fields.get_all("Project-URL") is None
+
+    address = "https://example.org/somebody/tf_hfwb"
+    shutil.copytree(source, tmp_path / "clone", ignore=shutil.ignore_patterns("tests", "*.egg-info"))
+    settings = tmp_path / "clone" / "setup.cfg"
+    settings.write_text(settings.read_text().replace("\nrepository =\n", f"\nrepository = {address}/\n"))
+    (tmp_path / "clone" / "made").mkdir()
+    build = "from setuptools import build_meta; build_meta.prepare_metadata_for_build_wheel('made')"
+    run(sys.executable, "-c", build, cwd=tmp_path / "clone")
+    (made,) = (tmp_path / "clone" / "made").glob("*/METADATA")
+    fields, text = description_of(made.read_text())
+    assert not re.findall(r"\]\((?!https?://)", text)
+    assert f"[Start]({address}/blob/v{tf_hfwb.__version__}/docs/start.md)" in text
+    assert f"({address}/raw/v{tf_hfwb.__version__}/docs/images/" in text
+    assert f"Source, {address}" in fields.get_all("Project-URL")
 
 
 def test_it_runs_where_the_wheel_alone_is_installed(distributions, tmp_path):

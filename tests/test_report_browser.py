@@ -88,7 +88,8 @@ def drawn(page, chart: str) -> list[dict]:
 
 
 def test_points_are_where_the_rows_are(opened, report):
-    lines = drawn(opened(report), "loss")
+    page = opened(report)
+    lines = drawn(page, "loss")
     assert len(lines) == 4
     rows = training_rows()[:-1]
     assert lines[0]["x"] == list(range(1, 21))
@@ -104,6 +105,10 @@ def test_points_are_where_the_rows_are(opened, report):
     assert up < -5
     assert np.abs(np.polyval(np.polyfit(x, across, 1), x) - across).max() < 0.6
     assert np.abs(np.polyval(np.polyfit(y, down, 1), y) - down).max() < 0.6
+    # One step alone has one tick.
+    assert page.locator("article", has_text="Mine").locator(".plot").evaluate("(p) => p.layout.xaxis.tickvals") == [20]
+    names = page.locator(".key .cut").evaluate_all("(all) => all.map((one) => getComputedStyle(one).display)")
+    assert names.count("flex") + names.count("inline-flex") == 0, "what is too long would have no ellipsis"
 
 
 def points_of(line: dict) -> list[tuple[float, float]]:

@@ -208,6 +208,28 @@ def test_a_run_of_the_users_is_used_and_a_second_training_in_it_is_said_once(cap
     assert len(said(caplog)) == 1
 
 
+def test_a_run_whose_client_was_torn_down_ends_before_another_fit_writes_into_it(caplog):
+    model = classifier("keras")
+    first = fit(model)
+    wandb.teardown()
+    assert fit(model) == first  # It goes on in its run.
+    wandb.teardown()
+    second = fit(classifier("keras"))  # As a cell that is run again.
+    assert second != first
+    wandb.finish()
+    mine = wandb.init()
+    wandb.teardown()
+    third = fit(classifier("keras"))
+    wandb.finish()
+    assert fit(model) == first
+    finish()
+    assert [steps_of(run_id) for run_id in (first, second, third)] == [[2, 4, 6, 8, 10, 12], [2, 4], [2, 4]]
+    assert third != mine.id
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == 3
+    assert all(message.startswith("W&B's client no longer writes the run ") for message in warned)
+
+
 def test_an_id_in_the_environment_is_one_run_which_is_said_once(caplog, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "only")
     assert {fit(classifier("keras"), run_name=name) for name in "aab"} == {"only"}

@@ -12,6 +12,7 @@ from helpers import KERASES, nightly, python, samples
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.errors import SettingError
+from tf_hfwb.keras_compat import host_of
 
 
 def trainer_of(model, data, **options) -> TFTrainer:
@@ -62,6 +63,28 @@ def test_debugging_stops_at_the_first_number_that_is_none(package):
     with pytest.raises(tf.errors.InvalidArgumentError, match="Inf"):
         trainer_of(dividing_model(package), tiny.named((x, y)), debug="underflow_overflow").train()
     assert not np.isfinite(trainer_of(dividing_model(package), tiny.named((x, y))).train().training_loss)
+
+
+HEALTHY = {
+    "t5": lambda: tiny.t5(dropout=0.1),
+    "mpnet": lambda: tiny.classifier("MPNet"),
+    "deberta": tiny.deberta,
+    "deberta_v2": lambda: tiny.deberta("DebertaV2"),
+}
+
+
+@pytest.mark.parametrize("name", ["t5", *(nightly(name) for name in HEALTHY if name != "t5")])
+def test_debugging_lets_infinities_be_that_a_model_leaves_out_again(name):
+    """T5 takes the logarithm of a distance of 0; DeBERTa masks with -inf."""
+    model = HEALTHY[name]()
+    ids = np.array([[2, 5, 6, 3], [2, 7, 3, 0]])
+    inputs = {"input_ids": ids, "attention_mask": np.sign(ids), **({"labels": ids} if name == "t5" else {})}
+    with host_of(model).checks_of_numbers():
+        model(inputs, training=True)
+        model.get_input_embeddings().weights[0].assign(np.full((tiny.VOCAB_SIZE, 16), np.nan))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
+            model(inputs, training=True)
+    model(inputs, training=True)
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,6 @@ def test_without_the_clients_own_way_no_run_is_open_after_its_service_was_ended(
 
 
 def test_without_its_own_errors_a_service_that_is_gone_is_told_by_pythons(without):
-    without("ABANDONED", "CLOSED")
+    without("ABANDONED", "CLOSED", "JOINED")
     assert wandb_private.is_service_failure(ConnectionResetError())
     assert not wandb_private.is_service_failure(ValueError())

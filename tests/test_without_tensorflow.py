@@ -6,6 +6,7 @@ import importlib.util
 import signal
 import sys
 
+import keras
 import numpy as np
 import pytest
 from forking import Launcher
@@ -24,6 +25,7 @@ from tf_hfwb import (
 )
 from tf_hfwb.cli import main
 from tf_hfwb.errors import MissingPackageError
+from tf_hfwb.keras_compat import host_of
 
 pytestmark = pytest.mark.core
 HEAVY = ("tensorflow", "tf_keras", "transformers")
@@ -109,6 +111,19 @@ def test_all_callbacks_together(capsys):
     assert "eval/loss" in capsys.readouterr().out
     if not any(map(importlib.util.find_spec, HEAVY)):
         assert not set(HEAVY) & set(sys.modules)
+
+
+def test_a_snapshot_is_what_was_there_and_no_copy_where_buffers_are_given_away():
+    model = classifier("keras", optimizer=keras.optimizers.Adam(0.1))
+    model.fit(*samples(8), verbose=0)
+    variables = [*model.trainable_variables, *model.optimizer.variables]
+    taken, before = host_of(model).snapshot(variables), [np.array(variable) for variable in variables]
+    model.fit(*samples(64), batch_size=4, verbose=0)
+    for value, was, variable in zip(taken, before, variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(value), was)
+        assert "rate" in variable.name or not np.array_equal(variable, was)
+    if keras.backend.backend() == "jax":
+        assert not any(value.flags.owndata for value in taken)
 
 
 @only_light

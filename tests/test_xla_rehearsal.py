@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import pytest
 import tensorflow as tf
 import tiny
 from helpers import nightly, samples
+from tensorflow.python import pywrap_tfe
 from tensorflow.python.eager import context
 from tensorflow.python.framework import kernels
 
@@ -135,6 +137,32 @@ def test_the_look_finds_a_call_to_the_host():
     looking.look()
     assert "PrintV2" in looking.operations
     assert not has_kernels_everywhere("PrintV2")
+
+
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("bert"), nightly("keras")])
+def test_no_operation_of_tensorflow_writes_or_reads_a_checkpoint(kind, monkeypatch):
+    """Those run beside the device, and a TPU is in another machine. Values are read, and Python writes them."""
+    executed = set()
+    execute = pywrap_tfe.TFE_Py_FastPathExecute
+
+    def watch(place, name, *arguments):
+        executed.add(name)
+        return execute(place, name, *arguments)
+
+    monkeypatch.setattr(pywrap_tfe, "TFE_Py_FastPathExecute", watch)
+    for resumed in (None, "out/checkpoint-2"):
+        model, data = model_and_data(kind, 1)
+        options = {"max_steps": 3, "save_steps": 2, "report_to": "none", "disable_tqdm": True}
+        tokenizer = tiny.tokenizer() if kind == "bert" else None
+        trainer = TFTrainer(
+            model, TFTrainingArguments("out", **options), train_dataset=data, processing_class=tokenizer
+        )
+        trainer.train(resume_from_checkpoint=resumed)
+        trainer.save_model("model")
+    assert "ReadVariableOp" in executed
+    assert {name for name in executed if re.search("File|Save|Restore|Checkpoint", name)} == set()
+    tf.io.write_file("file", "")
+    assert "WriteFile" in executed, "file operations would not have been seen"
 
 
 def test_a_tpu_that_the_environment_names_and_that_is_not_there(monkeypatch):

@@ -151,6 +151,17 @@ def of_bert(model_class):
     return seeded(model_class, transformers.BertConfig(vocab_size=VOCAB_SIZE, **TEXT))
 
 
+def classifier(name: str, **config):
+    """Of an architecture whose configuration has BERT's names."""
+    sizes = {"vocab_size": VOCAB_SIZE, "max_position_embeddings": 32, "num_labels": 3, **TEXT, **config}
+    model_class = getattr(transformers, f"TF{name}ForSequenceClassification")
+    return seeded(model_class, getattr(transformers, f"{name}Config")(**sizes))
+
+
+def deberta(name: str = "Deberta"):
+    return classifier(name, relative_attention=True, pos_att_type=["c2p", "p2c"], position_buckets=8)
+
+
 def seeded(model_class, config):
     import tf_keras
 

@@ -96,11 +96,18 @@ def test_processes_share_the_trials(launcher, tmp_path, number, n_trials):
 
 @pytest.mark.nightly
 def test_a_process_takes_over_the_trial_of_a_killed_one_and_leaves_that_of_a_living_one(launcher, tmp_path):
-    killed, living = [launcher.start(SCRIPT, "keras", str(tmp_path), "4") for _ in range(2)]
-    killed.wait_for("step", 120)
+    options = {"directory": tmp_path, "REPORT_TO": "wandb", "WANDB_MODE": "offline"}
+    killed, living = [launcher.start(SCRIPT, "keras", "out", "4", **options) for _ in range(2)]
+    killed.wait_for("step", 120)  # Its trial has a run, and no checkpoint.
     living.wait_for("step", 120)
     killed.kill(signal.SIGKILL)
     killed.wait()
-    assert living.wait(300).returncode == 0
-    assert [trial[0] for trial in trials(tmp_path)] == [0, 1, 2, 3]
-    assert {trial[1] for trial in trials(tmp_path)} <= {"COMPLETE", "PRUNED"}
+    ended = living.wait(300)
+    assert ended.returncode == 0, ended.stderr
+    found = trials(tmp_path / "out")
+    assert [trial[0] for trial in found] == [0, 1, 2, 3]
+    assert {trial[1] for trial in found} <= {"COMPLETE", "PRUNED"}
+    # That of the killed process continues in its run.
+    folders = [path for path in (tmp_path / "wandb").glob("offline-run-*") if list(path.glob("*.wandb"))]
+    assert len(folders) == 6
+    assert len({path.name.rpartition("-")[2] for path in folders}) == 5  # Of four trials and the search.

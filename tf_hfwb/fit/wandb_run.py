@@ -15,7 +15,7 @@ from tf_hfwb.resume.resume_position import resumption_of
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import Tracker, open_tracker
 from tf_hfwb.tracking.run_identity import Use, choose_run, is_under_way, note_use
-from tf_hfwb.tracking.user_runs import attach
+from tf_hfwb.tracking.user_runs import attach, is_users_run_open
 from tf_hfwb.tracking.wandb_server import record_pending_uses
 
 
@@ -164,7 +164,7 @@ def open_run(
     host = host_of(callback.model)
     resumption = resumption_of(host.model)
     run: Mapping[str, str] = {} if resumption is None else resumption.run
-    if settings.run_id is not None:
+    if settings.run_id is not None and not is_users_run_open():
         run = {"id": settings.run_id}
     use = Use(
         host.model,

@@ -82,7 +82,7 @@ from tf_hfwb.keras_compat.neftune_noise import add_noise, remove_noise
 from tf_hfwb.keras_compat.optimizers.rule_configuration import RULES
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
 from tf_hfwb.keras_compat.random_seeds import seed_everything
-from tf_hfwb.keras_compat.reduced_precision import reduce_precision, restore_precision
+from tf_hfwb.keras_compat.reduced_precision import multiplies_by_infinity, reduce_precision, restore_precision
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
 from tf_hfwb.keras_compat.safe_loading.lora_loading import load_lora
 from tf_hfwb.keras_compat.safe_loading.preset_loading import is_preset, load_preset
@@ -172,6 +172,7 @@ __all__ = [
     "add_noise",
     "recompute_blocks",
     "remove_noise",
+    "multiplies_by_infinity",
     "reduce_precision",
     "restore_precision",
     "smooth_labels",

@@ -232,8 +232,13 @@ class Host(LearningRates, BackendSettings):
     def report_metrics_once(self) -> None:
         """Let Keras report each metric as it is, where it would add up the same value of all workers."""
 
-    def weighing_replicas(self) -> AbstractContextManager[None]:
-        """Let each replica's gradient count as its samples do, in the ``fit`` that is called within this context."""
+    def weighing_replicas(self, *, by_samples: bool, by_tokens: bool) -> AbstractContextManager[None]:
+        """Let each replica's gradient count as its samples do, in the ``fit`` that is called within this context.
+
+        Args:
+            by_samples: Whether replicas may have unequal numbers of them.
+            by_tokens: Whether in causal language models of transformers it counts as the predicted tokens instead.
+        """
         return contextlib.nullcontext()
 
     @abc.abstractmethod

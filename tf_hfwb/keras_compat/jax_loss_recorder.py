@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.keras_compat import keras3_private
-from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder
+from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder, with_value
 
 
 class JAXRecorder(StepRecorder):
@@ -31,6 +31,21 @@ class JAXRecorder(StepRecorder):
         # The state is outside the model during fit. Nobody waits for the copy, which is made on the device.
         state = keras3_private.carried_state(model)
         return jnp.copy(state["metrics_variables"][self._index()] if state else self._variable.value)
+
+    def _hand_out(self, outputs: Any) -> Any:
+        logs, state = outputs
+        return with_value(logs, self.value_in(state)), state
+
+    def value_in(self, state: Any) -> Any:
+        """The value to hand out with a step that ends in this state, inside the graph."""
+        model: Any = self._model()
+        value = state[3][self._index()]
+        if self._rate is None:
+            return value
+        with self._keras.StatelessScope(state_mapping=zip(model.optimizer.variables, state[2], strict=True)):
+            rate = self._rate()
+        ops = self._keras.ops
+        return ops.concatenate([ops.reshape(ops.cast(rate, "float32"), (1,)), value[1:]])
 
     def _index(self) -> int:
         """The variable's place among the model's metric variables."""

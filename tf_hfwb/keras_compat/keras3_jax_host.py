@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
-import numpy as np
-
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
@@ -22,6 +20,7 @@ from tf_hfwb.keras_compat.learning_rates import innermost
 from tf_hfwb.keras_compat.loss_functions.jax_loss_step import JAXLossStep
 from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossStep
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
+from tf_hfwb.keras_compat.variable_snapshot import snapshot_of_jax
 
 _DETERMINISM = "--xla_gpu_deterministic_ops=true"
 
@@ -76,13 +75,9 @@ class Keras3JAXHost(Keras3Host):
         return True
 
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
-        carried = self._carried_state()
-
-        values = []
-        for variable in variables:
-            carried_value = carried.get(id(variable))  # Where there is one, the variable's own may be deleted.
-            values.append(np.array(variable.value if carried_value is None else carried_value))
-        return values
+        values = self._carried_state()  # Where there is one, the variable's own may be deleted.
+        values |= {id(variable): variable.value for variable in variables if id(variable) not in values}
+        return snapshot_of_jax([values[id(variable)] for variable in variables])
 
     def _show_weights(self) -> None:
         self._show_carried_values(self.model.weights)

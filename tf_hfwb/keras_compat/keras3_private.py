@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import Any
 
 from tf_hfwb.keras_compat.common_private import SavingLibrary
@@ -106,8 +107,9 @@ def _is_synced(model: Any) -> bool:
 
 
 def show_carried_state(model: Any, state: Any) -> None:
-    """Put the state of a step where Keras keeps it between two steps; the lists are copied."""
-    model._jax_state = dict(zip(_KINDS, state, strict=True))
+    """Put the state of a step where Keras keeps it between two steps."""
+    # Set the usual way, every list would be copied, and looked through for layers and variables to track.
+    object.__setattr__(model, "_jax_state", dict(zip(_KINDS, state, strict=True)))
 
 
 # -- optimizers --------------------------------------------------------------------------------------------------------
@@ -218,10 +220,14 @@ def reads_stored_batches(data_adapter: Any) -> bool:
 
 
 @_looks_up
-def keep_order(data_adapter: Any) -> None:
-    """Whether the adapter of a PyDataset shuffles the batches."""
-    _ = data_adapter.shuffle
-    data_adapter.shuffle = False
+def keep_order_of_caller(caller: FrameType) -> None:
+    """Whether the adapter of a PyDataset shuffles the batches, of an adapter that calls what it reads."""
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+    adapter = caller.f_locals.get("self")
+    if isinstance(adapter, PyDatasetAdapter):
+        _ = adapter.shuffle
+        adapter.shuffle = False
 
 
 @_looks_up

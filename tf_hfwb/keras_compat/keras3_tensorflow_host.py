@@ -40,8 +40,8 @@ class Keras3TensorFlowHost(Keras3Host):
         is_compiled = bool(self.model.jit_compile)
         return TensorFlowAccumulation(self, groups, epoch_batches, batches, takes_pairs=False, is_compiled=is_compiled)
 
-    def weighing_replicas(self) -> AbstractContextManager[None]:
-        if self.num_replicas == 1:
+    def weighing_replicas(self, *, by_samples: bool, by_tokens: bool) -> AbstractContextManager[None]:
+        if self.num_replicas == 1 or not by_samples:
             return contextlib.nullcontext()
         return weigh_replicas(self.model, self.record_steps(), takes_pairs=False)
 

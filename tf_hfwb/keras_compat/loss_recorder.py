@@ -12,9 +12,9 @@ Counters run modulo 2**23, where float32 still counts exactly; only differences 
 strategy the step itself adds up the replicas, and each keeps the same values. So reading needs no other replica: one
 worker may read what the others do not.
 
-On TensorFlow with one replica the train function returns the variable's value with each step, with the learning rate of
-that step in front. This saves the read, which would cost the training thread more than all the rest. Otherwise the rate
-is -1, and the variable is read when a row is due.
+On JAX, and on TensorFlow with one replica, the train function returns the variable's value with each step, with the
+learning rate of that step in front. This saves the read, which would cost the training thread more than all the rest.
+Otherwise the rate is -1, and the variable is read when a row is due.
 
 Where several batches make one update (see ``accumulation/``), a step is an update, and its loss the mean of theirs, as
 in transformers' ``Trainer``. It is counted when it has been made.
@@ -84,6 +84,11 @@ def difference(before: np.ndarray, after: np.ndarray) -> Reading:
     )
 
 
+def with_value(logs: Any, value: Any) -> Any:
+    """The logs of a step with a value to hand out among them; as they are where there is none or no place for it."""
+    return logs if value is None or not isinstance(logs, dict) else {**logs, LOGS_KEY: value}
+
+
 def last_losses(captured: np.ndarray, steps: int) -> np.ndarray:
     """The losses of the last so many steps, or of as many as are kept; captured where there is one replica.
 
@@ -110,6 +115,8 @@ class StepRecorder(abc.ABC):
     Attributes:
         hooks: What is called around the executions of the running fit, or of the last one.
         is_executing: Whether the train function is running.
+        count: How much a batch of a replica counts in the loss of a step and in its update, from what the train step
+            gets; None: as many as its samples. Only TensorFlow has replicas.
         carried: On JAX, while the listeners are called: the lists of the state that the next step gets.
     """
 
@@ -117,6 +124,7 @@ class StepRecorder(abc.ABC):
         self.size = size
         self.hooks = ExecutionHooks()
         self.is_executing = False
+        self.count: Callable[[Any], Any] | None = None
         self._last_logs: dict[str, Any] = {}
         self.carried: Any = None
         self._model = weakref.ref(model)
@@ -186,15 +194,15 @@ class StepRecorder(abc.ABC):
         return self._latest is not None and self._rate is not None
 
     def take_weight(self) -> Any:
-        """Inside the graph: the samples of this replica by the mean of all replicas; None where nobody knows them."""
+        """Inside the graph: what this replica counts by the mean of all replicas; None where nobody knows it."""
         return None
 
     @abc.abstractmethod
     def _record(self, loss: Any, samples: Any, *, training: bool) -> None: ...
 
-    def _handed_out(self) -> Any:
-        """The value to return with a step, inside the graph; None where it must be read later."""
-        return None
+    def _hand_out(self, outputs: Any) -> Any:
+        """What a step returns, with the value among its logs; without it where it must be read later."""
+        return outputs
 
     @abc.abstractmethod
     def _batch_size_of(self, data: Any) -> Any: ...
@@ -203,9 +211,11 @@ class StepRecorder(abc.ABC):
         """Wrap a ``train_step`` or ``test_step``."""
 
         def observed_step(*args: Any) -> Any:
-            self._running, self._batch_size, self._recorded = kind, self._batch_size_of(args[-1]), False
+            batch_size = self._batch_size_of(args[-1])
             accumulation = accumulation_of(self._model()) if kind == "train" else None
             self._part = None if accumulation is None else accumulation.begin_batch(args[-1])
+            # Replicas are traced in turns, which change where they are added up, as above.
+            self._running, self._batch_size, self._recorded = kind, batch_size, False
             is_update = kind == "train" and self._part is None
             try:
                 outputs = step(*args)
@@ -213,9 +223,8 @@ class StepRecorder(abc.ABC):
                     self._record_reported(outputs)
             finally:
                 self._running = None
-            if is_update and self._recorded and isinstance(outputs, dict) and self._watches_function():
-                value = self._handed_out()
-                return outputs if value is None else {**outputs, LOGS_KEY: value}
+            if is_update and self._recorded and self._watches_function():
+                return self._hand_out(outputs)
             return outputs
 
         observed_step.recorder, observed_step.original = self, step  # type: ignore[attr-defined]
@@ -235,6 +244,7 @@ class StepRecorder(abc.ABC):
 
     def watch_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a train function: take out of the logs what the step hands out, and tell the listeners."""
+        self._latest = None  # Another function may have trained since.
 
         def observed_function(*args: Any) -> Any:
             hooks = self.hooks
@@ -263,6 +273,29 @@ class StepRecorder(abc.ABC):
         observed_function.recorder, observed_function.original = self, function  # type: ignore[attr-defined]
         return observed_function
 
+    def renew_step(self, kind: str) -> None:
+        """Wrap a step of the model anew, for another function that is made of it.
+
+        JAX knows a step that it has traced, and would not see what has changed since, as when there is another
+        optimizer.
+        """
+        model, name = self._model(), f"{kind}_step"
+        step = getattr(model, name)
+        if getattr(step, "recorder", None) is self:
+            setattr(model, name, self.watch_step(step.original, kind))
+
+    def watch_test_maker(self, make: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap ``make_test_function``, which every evaluation calls."""
+
+        def observed_maker(*args: Any, **kwargs: Any) -> Any:
+            model: Any = self._model()
+            if model.test_function is None or any([*args, *kwargs.values()]):
+                self.renew_step("test")
+            return make(*args, **kwargs)
+
+        observed_maker.original = make  # type: ignore[attr-defined]
+        return observed_maker
+
     def watch_maker(self, make: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap ``make_train_function``, which every fit calls before its callbacks begin."""
 
@@ -273,6 +306,9 @@ class StepRecorder(abc.ABC):
                     hook()
                 self.hooks, self._last_logs, self.carried = ExecutionHooks(), {}, None
                 self._follow_data()
+            model: Any = self._model()
+            if model.train_function is None or any([*args, *kwargs.values()]):
+                self.renew_step("train")
             return make(*args, **kwargs)
 
         observed_maker.original = make  # type: ignore[attr-defined]

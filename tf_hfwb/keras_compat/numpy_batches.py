@@ -96,9 +96,7 @@ class NumPyBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def on_epoch_begin(self) -> None:
         """Keras's adapter calls this before it goes through the batches, of which it would shuffle a known number."""
-        caller = sys._getframe(1).f_locals.get("self")
-        if keras3_private.reads_stored_batches(caller):
-            keras3_private.keep_order(caller)
+        keras3_private.keep_order_of_caller(sys._getframe(1))
 
 
 def _spec_of(array: Any) -> Any:

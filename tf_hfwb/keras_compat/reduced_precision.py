@@ -84,6 +84,22 @@ def restore_precision(host: Host) -> bool:
     return True
 
 
+def multiplies_by_infinity(graph: Any) -> bool:
+    """Whether a graph multiplies by a constant that is an infinity, as -1e9 is in float16.
+
+    Infinities that are only chosen or added, as those of many masks, are harmless and do not count.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    constants = [op for op in graph.get_operations() if op.type == "Const" and op.outputs[0].dtype == tf.float16]
+    return any(
+        np.isinf(tf.make_ndarray(op.get_attr("value"))).any()
+        for op in constants
+        if any(consumer.type == "Mul" for consumer in op.outputs[0].consumers())
+    )
+
+
 @contextlib.contextmanager
 def show_float32(model: Any) -> Iterator[None]:
     """Let a model describe itself, in the block, as if its precision had not been reduced; nothing may be traced."""

@@ -2,7 +2,7 @@
 
 Keras takes the mean over replicas, however many samples each of them has. So in the last batch of an epoch a sample of
 a nearly empty replica counts for several others, and a replica without samples makes the update smaller. Here each
-replica's gradient counts as its samples do, and the update is that of one device.
+replica's gradient counts as its samples do, or as the tokens that it predicts, and the update is that of one device.
 """
 
 from __future__ import annotations
@@ -11,18 +11,26 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from tf_hfwb.keras_compat.accumulation.gradient_accumulation import accumulation_of
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 
 
 @contextlib.contextmanager
-def weigh_replicas(model: Any, recorder: StepRecorder, *, takes_pairs: bool) -> Iterator[None]:
+def weigh_replicas(
+    model: Any, recorder: StepRecorder, *, takes_pairs: bool, count: Callable[[Any], Any] | None = None
+) -> Iterator[None]:
     """Weigh the gradients of replicas in the ``fit`` that is called within this context.
 
     Args:
         model: The model, with its optimizer.
         recorder: Knows the samples of each replica.
         takes_pairs: Whether the optimizer's method is ``apply_gradients`` (tf_keras), which gets pairs, else ``apply``.
+        count: How much a batch of a replica counts, from what the train step gets; None: as many as its samples.
     """
+    accumulation = accumulation_of(model)
+    if accumulation is not None:
+        accumulation.counts_all_replicas = count is not None
+    recorder.count = count
     optimizer = model.optimizer
     name = "apply_gradients" if takes_pairs else "apply"
     replaced = vars(optimizer).get(name)
@@ -33,6 +41,7 @@ def weigh_replicas(model: Any, recorder: StepRecorder, *, takes_pairs: bool) -> 
     try:
         yield
     finally:
+        recorder.count = None
         if replaced is None:
             object.__delattr__(optimizer, name)
         else:

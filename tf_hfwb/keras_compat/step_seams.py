@@ -48,6 +48,7 @@ def put_recorder_into(
 
 def _make_train_function(model: Any, recorder: StepRecorder) -> None:
     make = _original_of(model.make_train_function)
+    recorder.renew_step("train")
     accumulation = accumulation_of(model)
     if accumulation is None:
         make(force=True)
@@ -63,6 +64,7 @@ def _wrap_steps(model: Any, recorder: StepRecorder, trackers: list[Any]) -> None
     model.train_step = recorder.watch_step(_original_of(model.train_step), "train")
     model.test_step = recorder.watch_step(_original_of(model.test_step), "test")
     model.make_train_function = recorder.watch_maker(_original_of(model.make_train_function))
+    model.make_test_function = recorder.watch_test_maker(_original_of(model.make_test_function))
     if model.test_function is not None:  # What was traced before does not record.
         model.make_test_function(force=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder
+from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder, with_value
 from tf_hfwb.keras_compat.variable_snapshot import read
 
 
@@ -37,7 +37,11 @@ class TensorFlowRecorder(StepRecorder):
     def _assign(self, value: np.ndarray) -> None:
         self._variable.assign(value)
 
+    def _hand_out(self, outputs: Any) -> Any:
+        return with_value(outputs, self._handed_out())
+
     def _handed_out(self) -> Any:
+        """The value to return with a step, inside the graph; None where it must be read later."""
         return _with_rate(self._variable, self._rate)
 
     def _skip_batches(self, args: tuple[Any, ...]) -> None:
@@ -59,6 +63,7 @@ class TensorFlowRecorder(StepRecorder):
 
     def _batch_size_of(self, data: Any) -> Any:
         self._replica.weight = None
+        self._replica.count = None if self.count is None else self.count(data)
         return _tensorflow_batch_size([leaf for leaf in self._tf.nest.flatten(data) if leaf is not None])
 
     def _record(self, loss: Any, samples: Any, *, training: bool) -> None:
@@ -66,13 +71,15 @@ class TensorFlowRecorder(StepRecorder):
         value = self._variable.read_value()
         samples = tf.cast(samples, tf.float32)
         if training:
-            own = samples
-            loss, samples, replicas = _over_replicas(tf.reduce_mean(tf.cast(loss, tf.float32)), samples)
-            self._replica.weight = own * replicas / samples
+            loss = tf.reduce_mean(tf.cast(loss, tf.float32))
+            own = samples if self._replica.count is None else self._replica.count
+            loss, samples, total, replicas = _over_replicas(loss, samples, own)
+            if self._replica.count is None or self._part is None:  # Else the accumulation has weighed the batch.
+                self._replica.weight = own * replicas / total
             steps = 1.0 if self._part is None else 0.0
             added, losses = tf.stack([steps, samples, 0.0, 0.0]), self._append(value[FIRST_LOSS:], loss)
         else:
-            _, samples, _ = _over_replicas(0.0, samples)
+            _, samples, _, _ = _over_replicas(0.0, samples, samples)
             added, losses = tf.stack([0.0, 0.0, 1.0, samples]), value[FIRST_LOSS:]
         self._assign_counted(value, added, losses)
 
@@ -112,20 +119,25 @@ def _tensorflow_batch_size(leaves: list[Any]) -> Any:
     return tf.shape(leaf)[0] if rank != 0 else 1
 
 
-def _over_replicas(loss: Any, samples: Any) -> tuple[Any, Any, int]:
-    """The loss of all samples of a step, their number and that of replicas, from the loss and samples of one replica.
+def _over_replicas(loss: Any, samples: Any, count: Any) -> tuple[Any, Any, Any, int]:
+    """The loss of all samples of a step, their number, what they count, and the number of replicas.
 
     The last batch of an epoch may leave a replica with fewer samples than the others, or with none, whose loss is then
     no number.
+
+    Args:
+        loss: That of one replica.
+        samples: Its samples.
+        count: How much its loss counts, such as the number of its samples.
     """
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
-        return loss, samples, 1
-    own = tf.stack([tf.where(samples > 0, loss * samples, 0.0), samples])
-    total, number = tf.unstack(context.all_reduce(tf.distribute.ReduceOp.SUM, own))
-    return total / number, number, context.num_replicas_in_sync
+        return loss, samples, count, 1
+    own = tf.stack([tf.where(count > 0, loss * count, 0.0), samples, count])
+    loss, samples, count = tf.unstack(context.all_reduce(tf.distribute.ReduceOp.SUM, own))
+    return loss / count, samples, count, context.num_replicas_in_sync
 
 
 def _with_rate(variable: Any, rate: Callable[[], Any] | None) -> Any:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from tf_hfwb.keras_compat.transformers_private import methods_with_infinities
 
 
 def make_deterministic() -> None:
@@ -23,9 +26,30 @@ def checks_of_numbers(model: Any) -> Iterator[None]:
     """
     import tensorflow as tf
 
+    layers = [model, *getattr(model, "submodules", [])]
+    unchecked = [(layer, name) for layer in layers for name in methods_with_infinities(layer)]
+    for layer, name in unchecked:
+        vars(layer)[name] = _without_checks(getattr(layer, name))
     tf.debugging.enable_check_numerics()
     try:
         yield
     finally:
         tf.debugging.disable_check_numerics()
+        for layer, name in unchecked:
+            del vars(layer)[name]
         model.train_function = model.test_function = model.predict_function = None  # They contain the checks.
+
+
+def _without_checks(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method whose operations may give infinities, as what it returns has none."""
+    import tensorflow as tf
+
+    @functools.wraps(method)
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        tf.debugging.disable_check_numerics()
+        try:
+            return method(*args, **kwargs)
+        finally:
+            tf.debugging.enable_check_numerics()
+
+    return compute

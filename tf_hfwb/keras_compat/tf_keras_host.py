@@ -110,10 +110,11 @@ class TFKerasHost(Host):
             weigh=batch_weight(self.model),
         )
 
-    def weighing_replicas(self) -> AbstractContextManager[None]:
-        if self.num_replicas == 1:
+    def weighing_replicas(self, *, by_samples: bool, by_tokens: bool) -> AbstractContextManager[None]:
+        count = batch_weight(self.model) if by_tokens else None
+        if self.num_replicas == 1 or not (by_samples or count):
             return contextlib.nullcontext()
-        return weigh_replicas(self.model, self.record_steps(), takes_pairs=True)
+        return weigh_replicas(self.model, self.record_steps(), takes_pairs=True, count=count)
 
     def _iterations_of(self, optimizer: Any) -> int:
         return int(read(optimizer.iterations).numpy())

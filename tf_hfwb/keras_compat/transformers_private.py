@@ -21,6 +21,18 @@ def trains_with_own_loss(model: Any) -> bool:
     return bool(getattr(model, "_using_dummy_loss", False))
 
 
+def methods_with_infinities(layer: Any) -> list[str]:
+    """The methods of a layer that compute infinities and leave them out of what they return.
+
+    T5, MPNet and LayoutLMv3 take the logarithm of a distance of 0 (``_relative_position_bucket``); DeBERTa masks its
+    softmax with -inf, and draws what it drops out (``xdropout``) by a logarithm of 0.
+    """
+    names = ["_relative_position_bucket", "relative_position_bucket", "xdropout"]
+    if type(layer).__name__ in ("TFDebertaXSoftmax", "TFDebertaV2XSoftmax"):
+        names.append("call")
+    return [name for name in names if callable(getattr(layer, name, None))]
+
+
 @_looks_up
 def name_in_files() -> Callable[[str], str]:
     """The function that gives the name of a weight in a file of weights, from the name of its variable."""

@@ -25,7 +25,7 @@ FINISH_TIMEOUT = 1800.0
 # Seconds for what follows the last upload, such as linking it to the registry.
 _FOLLOW_UP_TIMEOUT = 60.0
 # Seconds for the client's service to answer a question: on this machine, without a server.
-_ANSWER_TIMEOUT = 30.0
+ANSWER_TIMEOUT = 30.0
 # Seconds for what the end does without a server, also when its limit has passed.
 _LOCAL_TIMEOUT = 3.0
 
@@ -92,7 +92,7 @@ class RunEnd:
     def _check_service(self, limit: float | None) -> None:
         """Rescue rows from a service that does not answer, and end it: it may hang, and the client waits for it."""
         run = self._facts.run
-        timeout = _ANSWER_TIMEOUT if limit is None else min(_ANSWER_TIMEOUT, limit)
+        timeout = ANSWER_TIMEOUT if limit is None else min(ANSWER_TIMEOUT, limit)
         if not self._rescue.is_active and not wandb_private.service_answers(run, timeout):
             self._rescue.begin("its service does not answer")
         if self._rescue.is_active:
@@ -138,6 +138,8 @@ class RunEnd:
         if directory is None or (not rescue.is_active and is_whole(directory)):
             return False
         lost = self._rows_lost(directory, is_uploaded)
+        if not lost and is_whole(directory):
+            return False
         if not rescue.is_active and not lost:
             rescue.note_exit_code(exit_code)  # Only the end is lacking, which sync is to know.
             return False

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tf_hfwb.call_stack import calls_of
+from tf_hfwb.tracking import wandb_private
 from tf_hfwb.tracking.process_tracker import current_tracker
+from tf_hfwb.tracking.run_end import ANSWER_TIMEOUT
 from tf_hfwb.tracking.tracker import Tracker
 
 _logger = logging.getLogger("tf_hfwb")
@@ -83,8 +85,9 @@ def choose_run(use: Use) -> Mapping[str, str]:
         What finds the run to be resumed for ``use``, as :attr:`Tracker.identity`; empty for the run that is open from
         now on, or a new one.
     """
+    ended = _end_dead_run(use) if use.fit is not None else {}
     tracker = current_tracker()
-    resumed = use.run or _earlier_run(use, tracker)
+    resumed = use.run or ended or _earlier_run(use, tracker)
     if not tracker.active:
         return _resume_without_open_run(use, tracker, resumed)
     uses = _uses.get(tracker)
@@ -106,6 +109,30 @@ def choose_run(use: Use) -> Mapping[str, str]:
             *obstacle,
         )
     return {}
+
+
+def _end_dead_run(use: Use) -> Mapping[str, str]:
+    """End a run whose service has ended, as by ``wandb.teardown()``, before another fit writes into it in vain.
+
+    Returns:
+        What finds that run, if there was one and the fit continues its training.
+    """
+    run, tracker = getattr(sys.modules.get("wandb"), "run", None), current_tracker()
+    uses = _uses.get(tracker)
+    is_same_fit = uses is not None and uses.fit is use.fit
+    if run is None or is_same_fit or wandb_private.service_answers(run, ANSWER_TIMEOUT):
+        return {}
+    is_its_own = tracker.run is run
+    resumed = tracker.identity if is_its_own and _belongs(use, tracker) else {}
+    _logger.warning(
+        "W&B's client no longer writes the run %r, as after wandb.teardown(): it ends here, and the training that "
+        "begins opens a run. Expected wandb.finish() before wandb.teardown().",
+        run.name or run.id,
+    )
+    if is_its_own:
+        tracker.end_for_another_training()
+    wandb_private.forget_run(run)
+    return resumed
 
 
 def _resume_without_open_run(use: Use, tracker: Tracker, resumed: Mapping[str, str]) -> Mapping[str, str]:

@@ -44,6 +44,12 @@ def summarize_open_run(values: Mapping[str, Any]) -> None:
             _logger.warning("Writing to the W&B run failed (%s: %s).", type(error).__name__, error)
 
 
+def is_users_run_open() -> bool:
+    """Whether a run is open that is not ours."""
+    tracker, run = current_tracker(), _open_run()
+    return run is not None and not (tracker.owned and tracker.run is run)
+
+
 def attach(tracker: Tracker) -> None:
     """Let the run's end wait for what was submitted, and give rows of the user's own the step, whoever does it.
 

@@ -72,6 +72,7 @@ RECORD = PrivateName(
 ASK_SUMMARY = PrivateName("deliver_get_summary", "to ask whether the client's service answers")
 ABANDONED = PrivateName("wandb.sdk.mailbox:HandleAbandonedError", "to tell that the client's service is gone")
 CLOSED = PrivateName("wandb.sdk.mailbox:MailboxClosedError", "to tell that the client's service is gone")
+JOINED = PrivateName("wandb.sdk.lib.asyncio_manager:AlreadyJoinedError", "to tell that the client was torn down")
 CONSOLE_STOP = PrivateName("_console_stop", "to send no more lines of the console to a service that has failed")
 CONNECTION = PrivateName(
     "_connection",
@@ -305,7 +306,7 @@ def describe_increment(table: Any) -> dict[str, Any] | None:
 
 def is_service_failure(error: BaseException) -> bool:
     """Whether an exception says that the service is gone or does not answer, rather than that a value is wrong."""
-    own = [kind for kind in (_find(ABANDONED), _find(CLOSED)) if kind is not _MISSING]
+    own = [kind for kind in (_find(ABANDONED), _find(CLOSED), _find(JOINED)) if kind is not _MISSING]
     return isinstance(error, (OSError, TimeoutError, asyncio.TimeoutError, *own))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import gc
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.trainer.evaluation_methods import EvaluationPoints
 from tf_hfwb.trainer.search.backend_choice import choose_backend
+from tf_hfwb.trainer.search.freed_memory import return_freed_memory
 from tf_hfwb.trainer.search.objective_values import objective_values, parse_directions
 from tf_hfwb.trainer.search.search_backend import Search
 from tf_hfwb.trainer.search.search_report import report_search
@@ -22,7 +23,7 @@ from tf_hfwb.trainer.search.search_trial import (
     TrialState,
     TrialStoppedError,
 )
-from tf_hfwb.trainer.search.trial_parameters import arguments_of_trial, check_params
+from tf_hfwb.trainer.search.trial_parameters import arguments_of_trial, check_params, params_of, set_arguments
 from tf_hfwb.trainer.trainer_reporting import RunOfTrial
 from tf_hfwb.validation.argument_checks import check_whole_number
 
@@ -37,9 +38,11 @@ class SearchMethods(EvaluationPoints):
         objective: The objective of the trial that is under way, or of the last one: a number, or a list of them. None
             before its first evaluation.
         compute_objective: From metrics to the values of the objectives of the search, or of the last one.
+        hp_space: That of the search, or of the last one; None before one, and for the backend's own.
     """
 
     objective: float | list[float] | None = None
+    hp_space: Callable[[Any], Any] | None = None
     compute_objective: Callable[[Mapping[str, Any]], list[float]]
 
     if TYPE_CHECKING:
@@ -47,7 +50,7 @@ class SearchMethods(EvaluationPoints):
         def add_callback(self, callback: Any) -> None:
             """That of the trainer."""
 
-        def train(self, resume_from_checkpoint: str | bool | None = None) -> TrainOutput:
+        def train(self, resume_from_checkpoint: str | bool | None = None, trial: Any = None) -> TrainOutput:
             """That of the trainer."""
 
     def hyperparameter_search(
@@ -118,8 +121,8 @@ class SearchMethods(EvaluationPoints):
             )
         directions = parse_directions(direction)
         chosen = choose_backend(backend)
+        self.hp_space = hp_space
         self.compute_objective = _objective(compute_objective, len(directions))
-        takes_trial = len(inspect.signature(self.model_init).parameters) > 0
         search = Search(
             args=self.args,
             hp_space=hp_space,
@@ -130,41 +133,68 @@ class SearchMethods(EvaluationPoints):
             options=kwargs,
             run_trial=self._run_trial,
             add_callback=self.add_callback,
-            check_params=lambda params: check_params(self.args, params, takes_trial=takes_trial),
+            check_params=lambda params: check_params(self.args, params, takes_trial=self._takes_trial),
             report=lambda result: report_search(self.args, directions, result),
         )
         result = chosen.run(search)
         best = [_best_run(record, search, result) for record in result.best]
         return best if search.has_many_objectives else best[0]
 
-    def _run_trial(self, trial: SearchTrial) -> TrialOutcome:
-        """Train a trial; afterwards the arguments are as they were, and its model is forgotten."""
-        self._trial = trial.given
-        self._hear_evaluation = lambda step, metrics: self._hear(trial, step, metrics)
+    @property
+    def _takes_trial(self) -> bool:
+        return self.model_init is not None and len(inspect.signature(self.model_init).parameters) > 0
+
+    @contextlib.contextmanager
+    def _take_trial(self, trial: Any) -> Iterator[None]:
+        """Give a training the hyperparameters of a trial, which ``args`` keep; that of a search has them already."""
+        if trial is None or trial is self._trial:
+            yield
+            return
+        params = params_of(trial, self.hp_space, takes_trial=self._takes_trial)
+        check_params(self.args, params, takes_trial=self._takes_trial, source="trial")
+        set_arguments(self.args, params)
+        self._begin_trial(trial, None, params, RunOfTrial(None, params))
+        try:
+            yield
+        finally:
+            self._forget_trial()
+
+    def _begin_trial(self, given: Any, name: str | None, params: Mapping[str, Any], run: RunOfTrial) -> None:
+        self._trial, self._run_of_trial = given, run
         self._events.trial_state = {
             "is_hyper_param_search": True,
-            "trial_name": trial.name,
-            "trial_params": dict(trial.params),
+            "trial_name": name,
+            "trial_params": dict(params),
         }
-        self._run_of_trial = RunOfTrial(trial.group, trial.params, trial.run_id)
+
+    def _forget_trial(self) -> None:
+        self._trial = self._run_of_trial = None
+        self._events.trial_state = {}
+
+    def _run_trial(self, trial: SearchTrial) -> TrialOutcome:
+        """Train a trial; afterwards the arguments are as they were, and its model is forgotten."""
+        run = RunOfTrial(trial.group, trial.params, trial.run_id)
+        self._begin_trial(trial.given, trial.name, trial.params, run)
+        self._hear_evaluation = lambda step, metrics: self._hear(trial, step, metrics)
         self.objective = None if trial.objective is None else _plain(trial.objective)
         try:
             with arguments_of_trial(self.args, trial.params, output_dir=trial.directory, run_name=trial.name):
                 # False: each trial has a run of its own.
-                self.train(resume_from_checkpoint=False if trial.checkpoint is None else trial.checkpoint)
+                source = False if trial.checkpoint is None else trial.checkpoint
+                self.train(resume_from_checkpoint=source, trial=trial.given)
                 if self.objective is None:
                     metrics = self.evaluate()
                     self.objective = _plain(self.compute_objective(metrics))
                 objective = _values(self.objective)
-                run = self._reporting.end_trial(TrialState.COMPLETE, objective)
-                return TrialOutcome(objective, self._events.state.global_step, run)
+                identity = self._reporting.end_trial(TrialState.COMPLETE, objective)
+                return TrialOutcome(objective, self._events.state.global_step, identity)
         except TrialStoppedError:
             self._events.call("on_train_end")  # As transformers does.
             raise
         finally:
-            self._trial = self._hear_evaluation = self._run_of_trial = None
-            self._events.trial_state = {}
-            gc.collect()  # Models of Keras are cycles, of whose memory Python's collector knows nothing.
+            self._hear_evaluation = None
+            self._forget_trial()
+            return_freed_memory()
 
     def _hear(self, trial: SearchTrial, step: int, metrics: Mapping[str, Any]) -> None:
         """An evaluation within the training of a trial has ended."""

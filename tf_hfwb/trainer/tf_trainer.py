@@ -207,7 +207,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
     def train(
         self,
         resume_from_checkpoint: str | os.PathLike[str] | bool | None = None,
-        *,
+        trial: Any = None,
         ignore_keys_for_eval: Sequence[str] | None = None,
     ) -> TrainOutput:
         """Train as ``args`` say.
@@ -217,6 +217,8 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
                 the newest good one in ``args.output_dir``, else the run's own on W&B, where finding none means a fresh
                 start. None: the model is trained further as it is, and its steps are counted on. False: steps are
                 counted from 0, in a new run where the trainer has opened the one before.
+            trial: Hyperparameters by name, such as those that ``hyperparameter_search`` has found, or a trial of
+                optuna, which has them. ``args`` get their values, and keep them; ``model_init`` gets the trial.
             ignore_keys_for_eval: ``ignore_keys`` for the evaluations within the training.
 
         From a checkpoint that has all steps already nothing is trained; what a training does at its end is still done.
@@ -228,20 +230,22 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
         Raises:
             DataError: There is no training data, or its length is unknown and ``max_steps`` is not given.
             CheckpointError: There is no checkpoint there, or it is damaged or does not fit the model.
-            SettingError: The metric for the best model is not among those of the evaluation.
+            SettingError: The metric for the best model is not among those of the evaluation, or a hyperparameter
+                cannot be used.
         """
         self._ignore_keys_for_eval = ignore_keys_for_eval
         signals = SignalWatch()
-        if self.args.save_strategy != "no":
-            # TensorFlow may lose an exception that a handler raises while a model is traced.
-            signals.start(self, "exiting before the first step, as soon as the model is built")
-        try:
-            # Each training has a model of its own where model_init makes it.
-            self._batch_size_search = BatchSizeSearch(self.args, lambda: self._host, self.train_dataset)
-            return self._batch_size_search.run(lambda: self._train(resume_from_checkpoint))
-        finally:
-            signals.stop()
-            end_training(self._host, self._evaluation)
+        with self._take_trial(trial):
+            if self.args.save_strategy != "no":
+                # TensorFlow may lose an exception that a handler raises while a model is traced.
+                signals.start(self, "exiting before the first step, as soon as the model is built")
+            try:
+                # Each training has a model of its own where model_init makes it.
+                self._batch_size_search = BatchSizeSearch(self.args, lambda: self._host, self.train_dataset)
+                return self._batch_size_search.run(lambda: self._train(resume_from_checkpoint))
+            finally:
+                signals.stop()
+                end_training(self._host, self._evaluation)
 
     def _train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> TrainOutput:
         """Check; find the checkpoint; prepare data, model and optimizer; report; restore; fit; sum up."""

@@ -19,12 +19,12 @@ class RunOfTrial(NamedTuple):
     """What the W&B run of a trial has besides a training's.
 
     Attributes:
-        group: Its group.
+        group: Its group; None where it is no trial of a search.
         config: The hyperparameters.
         run_id: Which run it is; None for a new one, or that of the checkpoint.
     """
 
-    group: str
+    group: str | None
     config: Mapping[str, Any]
     run_id: str | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,9 @@ def run_fit(model: Any, plan: TrainingPlan, callbacks: Sequence[Any]) -> None:
     length = plan.length
     host = host_of(model)
     accumulating = host.accumulating(length.groups, length.position.batch, length.position.batches)
-    weighing = host.weighing_replicas() if plan.has_partial_batches else contextlib.nullcontext()
+    weighing = host.weighing_replicas(
+        by_samples=plan.has_partial_batches, by_tokens=plan.args.average_tokens_across_devices
+    )
     with checks_of_numbers(model, plan.args), accumulating, weighing:
         try:
             model.fit(

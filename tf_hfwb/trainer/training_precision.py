@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tf_hfwb.data import Batches
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import Host, reduce_precision, restore_precision
+from tf_hfwb.keras_compat import Host, multiplies_by_infinity, reduce_precision, restore_precision
 from tf_hfwb.messages import first_line
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.dataset_evaluation import DatasetEvaluation
@@ -51,6 +51,14 @@ def begin_precision(host: Host, name: str | None, batches: Batches, evaluation: 
     if error is None:
         return
     restore_precision(host)
+    if isinstance(error, _InfiniteFactorError):
+        raise SettingError(
+            name,
+            True,
+            expected=f"False with {type(host.model).__name__}, which multiplies by a number beyond 65504, the largest "
+            "of float16 (as T5 does for its attention masks): all losses would be NaN",
+            advice=f"Use {name.replace('fp', 'bf')}=True.",
+        )
     if _error_of_step(host, batches) is None:
         raise SettingError(
             name,
@@ -68,21 +76,26 @@ def end_precision(host: Host, evaluation: DatasetEvaluation) -> None:
         evaluation.forget_compiled()
 
 
+class _InfiniteFactorError(Exception):
+    """Something is multiplied by what is an infinity in 16 bits, and zero times infinity is NaN."""
+
+
 def _error_of_step(host: Host, batches: Batches) -> Exception | None:
     """What is wrong with an evaluation step, which TensorFlow looks at without computing it.
 
     Keras 3 converts types where it must.
     """
-    if host.package != "tf_keras" or host.num_replicas > 1:
+    if host.package != "tf_keras":
         return None
     import tensorflow as tf
 
-    step = tf.function(lambda batch: host.model.test_step(batch))
+    model = host.model
+    step = tf.function(lambda batch: model.distribute_strategy.run(model.test_step, (batch,)))
     try:
-        step.get_concrete_function(batches.dataset.element_spec)
+        traced = step.get_concrete_function(batches.dataset.element_spec)
     except Exception as error:  # Of the user's layers, in any way.
         return error
-    return None
+    return _InfiniteFactorError() if multiplies_by_infinity(traced.graph) else None
 
 
 def _cause(error: Exception) -> str:

@@ -56,6 +56,7 @@ class GradientAccumulation(abc.ABC):
         groups: The same.
         epoch_batches: The batches of the running epoch that were trained on, as of the last update.
         batches: Those of all epochs since the very first start.
+        counts_all_replicas: Whether a batch weighs as its parts in all replicas do together.
         on_substep_end: Called after each batch of an update but the last; None where nobody wants to know.
     """
 
@@ -63,6 +64,7 @@ class GradientAccumulation(abc.ABC):
         self.groups = groups
         self.epoch_batches = epoch_batches
         self.batches = batches
+        self.counts_all_replicas = False
         self.on_substep_end: Callable[[], None] | None = None
         self._apply_original: Callable[..., Any] = lambda *args: None
         self._host = host

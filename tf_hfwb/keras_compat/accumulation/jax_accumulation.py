@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation, Part
+from tf_hfwb.keras_compat.loss_recorder import with_value
 
 if TYPE_CHECKING:
     from tf_hfwb.keras_compat.host_base import Host
@@ -57,8 +58,8 @@ class JAXAccumulation(GradientAccumulation):
             trainable_variables, optimizer_variables = self._apply_original(
                 optimizer_variables, [total / count for total in sums], trainable_variables
             )
-            metrics = recorder.end_update(metrics)
-            return (trainable_variables, others, optimizer_variables, metrics), [jnp.zeros_like(one) for one in sums]
+            state = trainable_variables, others, optimizer_variables, recorder.end_update(metrics)
+            return recorder.value_in(state), state, [jnp.zeros_like(one) for one in sums]
 
         if model.jit_compile and not model.run_eagerly:
             self._add_function = jax.jit(add, donate_argnums=(0, 1))
@@ -77,8 +78,8 @@ class JAXAccumulation(GradientAccumulation):
 
     def _apply(self, outputs: Any) -> Any:
         logs, state = outputs
-        state, self._sums = self._apply_function(state, self._sums, self._count)
-        return logs, state
+        value, state, self._sums = self._apply_function(state, self._sums, self._count)
+        return with_value(logs, value), state
 
     def _next_arguments(self, args: tuple[Any, ...], outputs: Any) -> tuple[Any, ...]:
         return outputs[1], args[1]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation, Part
-from tf_hfwb.keras_compat.loss_recorder import LOGS_KEY, StepRecorder
+from tf_hfwb.keras_compat.loss_recorder import StepRecorder, with_value
 
 if TYPE_CHECKING:
     from tf_hfwb.keras_compat.host_base import Host
@@ -90,6 +90,10 @@ class TensorFlowAccumulation(GradientAccumulation):
 
     def _part_of(self, data: Any) -> Part:
         weight = self._replica.weight = self._tf.constant(1.0) if self._weigh is None else self._weigh(data)
+        if self.counts_all_replicas:
+            context = self._tf.distribute.get_replica_context()
+            weight = context.all_reduce(self._tf.distribute.ReduceOp.SUM, weight) / context.num_replicas_in_sync
+        self._replica.added_weight = weight
         share = self._tf.math.divide_no_nan(weight, self._weight.read_value() + weight)
         return Part(self._count.read_value() < 1.0, share)
 
@@ -104,7 +108,7 @@ class TensorFlowAccumulation(GradientAccumulation):
                 self._add_to_sum(self._sums[id(variable)], gradient)
             elif gradient is not None:
                 self._obstacle = f"{variable.name} was not among its trainable_variables when training began"
-        self._weight.assign_add(self._replica.weight)
+        self._weight.assign_add(self._replica.added_weight)
         self._count.assign_add(1.0)
 
     def _add(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
@@ -168,7 +172,4 @@ class TensorFlowAccumulation(GradientAccumulation):
         return self._add_function(*args)
 
     def _apply(self, outputs: Any) -> Any:
-        recorded = self._apply_function()
-        if recorded is None or not isinstance(outputs, dict):
-            return outputs
-        return {**outputs, LOGS_KEY: recorded}
+        return with_value(outputs, self._apply_function())

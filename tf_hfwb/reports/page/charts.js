@@ -12,6 +12,11 @@ function axis(title, more) {
   };
 }
 
+/** The axis of steps; one step alone has one tick, where there would else be fractions beside it. */
+function stepAxis(title, steps) {
+  return axis(title, { showgrid: false, showline: true, ...(new Set(steps).size === 1 ? { tickvals: steps.slice(0, 1) } : {}) });
+}
+
 /** What plots have in common. Margins are fixed: to measure the words of axes takes half of a plot's time. */
 function plotLayout(xTitle, yTitle, more) {
   return {
@@ -19,7 +24,7 @@ function plotLayout(xTitle, yTitle, more) {
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("ink") },
     hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { size: 12, color: colour("ink") }, namelength: 40 },
     showlegend: false, dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom",
-    xaxis: axis(xTitle, { showgrid: false, showline: true }), yaxis: axis(yTitle), ...more,
+    xaxis: stepAxis(xTitle, []), yaxis: axis(yTitle), ...more,
   };
 }
 
@@ -163,6 +168,7 @@ function chartCard(chart, xTitle) {
     traces: traces.map((trace) => lineTrace(trace, { few: traces.length > 10 ? 2 : FEW_POINTS, dashed: parts.length > 1 })),
     layout: plotLayout(xTitle, chart.unit || chart.title, {
       hovermode: traces.length <= 6 ? "x unified" : "closest",
+      xaxis: stepAxis(xTitle, traces.every((trace) => trace.x.length === 1) ? traces.map((trace) => trace.x[0]) : []),
       yaxis: axis(chart.unit || chart.title, {
         type: shows.log ? "log" : "linear", exponentformat: chart.unit === "bytes" ? "SI" : "power", ...(chart.unit === "%" ? { rangemode: "tozero" } : {}),
         ...(shows.log ? {} : rangeOfOne(traces)),

@@ -20,7 +20,7 @@ function heatmap(grid) {
       colorscale: [[0, colour("low")], [1, colour("high")]],
       hovertemplate: "step %{x}<br>around %{y:.3~g}<br>%{customdata:.1%} of the values<extra></extra>",
     }],
-    layout: plotLayout("Training step", "Value", { hovermode: "closest" }),
+    layout: plotLayout("Training step", "Value", { hovermode: "closest", xaxis: stepAxis("Training step", grid.steps) }),
   };
 }
 

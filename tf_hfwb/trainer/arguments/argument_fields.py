@@ -197,7 +197,9 @@ class ArgumentFields:
     use_liger_kernel: bool = _option(False, "Use Liger's kernels for PyTorch.")
     liger_kernel_config: dict[str, Any] | str | None = _option(None, "Options of Liger's kernels.")
     eval_use_gather_object: bool = _option(False, "Gather nested objects from PyTorch's processes.")
-    average_tokens_across_devices: bool = _option(True, "Weigh each PyTorch process by its number of tokens.")
+    average_tokens_across_devices: bool = _option(
+        True, "Weigh replicas of a causal language model by their tokens, not by their samples."
+    )
     # Those of Seq2SeqTrainingArguments.
     sortish_sampler: bool = _option(False, "A former spelling of group_by_length.")
     predict_with_generate: bool = _option(

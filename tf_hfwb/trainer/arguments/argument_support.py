@@ -43,7 +43,6 @@ WITHOUT_EFFECT: dict[str, str] = {
     "ddp_find_unused_parameters": _PYTORCH_PROCESSES,
     "ddp_bucket_cap_mb": _PYTORCH_PROCESSES,
     "ddp_broadcast_buffers": _PYTORCH_PROCESSES,
-    "average_tokens_across_devices": _PYTORCH_PROCESSES,
     "eval_use_gather_object": _PYTORCH_PROCESSES,
     "tpu_num_cores": "a TPUStrategy uses all cores",
     "dataloader_pin_memory": "TensorFlow moves data to devices itself",

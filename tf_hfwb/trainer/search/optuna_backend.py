@@ -10,6 +10,7 @@ import datetime
 import logging
 import math
 import pathlib
+import secrets
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,6 +42,7 @@ _FOLDER = "search"  # Below the output directory.
 _TAKING = 60.0
 # What trials and studies carry.
 _TAKEN, _NAME, _OBJECTIVE, _RUN, _ERROR, _STEP = "taken", "name", "objective", "run", "error", "step"
+_RUN_ID = "run_id"
 _REPORTED, _SEARCH_RUN = "reported", "search_run"
 _STATES = {
     optuna.trial.TrialState.RUNNING: TrialState.RUNNING,
@@ -204,6 +206,7 @@ class _OptunaSearch:
                 checkpoint=None if checkpoint is None else str(checkpoint.path),
                 objective=None if checkpoint is None else _objective_before(trial, checkpoint.step or 0),
                 hear=lambda evaluation: self._hear(trial, evaluation),
+                run_id=_run_id(trial) if checkpoint is None else None,
             )
         )
         trial.set_user_attr(_RUN, dict(outcome.run))
@@ -251,6 +254,15 @@ class _OptunaSearch:
             study.set_user_attr(_REPORTED, ended)
         complete_trials(records, f"of the search {self._study.name!r}", otherwise="pruning")
         return result
+
+
+def _run_id(trial: optuna.Trial) -> str:
+    """The W&B run of a trial that begins, or begins anew after its process was killed before its first checkpoint."""
+    known: str | None = trial.user_attrs.get(_RUN_ID)
+    if known is None:
+        known = secrets.token_hex(4)
+        trial.set_user_attr(_RUN_ID, known)
+    return known
 
 
 def _objective_before(trial: optuna.Trial, step: int) -> tuple[float, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import pathlib
@@ -17,7 +18,8 @@ from transformers.trainer_utils import default_hp_space_ray
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import count_gpus
-from tf_hfwb.messages import first_line
+from tf_hfwb.messages import first_line, inform
+from tf_hfwb.trainer.search.ray_population import EndOfWaiting
 from tf_hfwb.trainer.search.ray_trial import RayTask, RayTrial
 from tf_hfwb.trainer.search.search_backend import Search, SearchBackend, trial_directory_name
 from tf_hfwb.trainer.search.search_trial import SearchResult, TrialRecord, TrialState, best_trial, complete_trials
@@ -90,11 +92,14 @@ class _RaySearch:
         began = not ray.is_initialized()
         if began:
             ray.init(include_dashboard=False, log_to_driver=False)
+        os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # A trial may fail before it has any.
         try:
-            grid = self._tune()
+            grid: Any = self._tuner().fit()
         finally:
             if began:
                 ray.shutdown()
+        if any(_is_left(result) for result in grid) and self._options.get("time_budget_s") is None:
+            raise KeyboardInterrupt  # Ray has noted it, and returns.
         records = [_record(result) for result in grid]
         complete = complete_trials(records, f"of the search {self._name!r}", otherwise="Ray")
         best = self._best(grid, complete)
@@ -102,8 +107,9 @@ class _RaySearch:
         self._search.report(result)
         return result
 
-    def _tune(self) -> Any:
-        search, options = self._search, self._options
+    def _tuner(self) -> tune.Tuner:
+        """A new search, or the rest of one that was interrupted."""
+        search = self._search
         pauses = isinstance(self._scheduler, (PopulationBasedTraining, HyperBandScheduler))
         task = RayTask(
             search=self._pickled,
@@ -114,19 +120,56 @@ class _RaySearch:
             saves=pauses or search.args.save_strategy != "no",
             state_when_stopped=TrialState.PAUSED if pauses else TrialState.PRUNED,
         )
+        trainable = tune.with_resources(tune.with_parameters(RayTrial, task=task), self._resources)
+        folder = pathlib.Path(search.args.output_dir, "ray").absolute()
+        storage = str(self._options.get("storage_path") or folder)
+        facts = folder / f"{self._name}.json"
+        place = f"{storage}/{self._name}"
+        if facts.exists() and _has_state(place):
+            self._check_same(json.loads(facts.read_text()))
+            inform("The search %r continues. For a new one pass another name or output_dir.", self._name)
+            return tune.Tuner.restore(place, trainable, param_space=dict(self._space))
+        folder.mkdir(parents=True, exist_ok=True)
+        tuner = self._new_tuner(trainable, storage, saves=task.saves)
+        facts.write_text(json.dumps(self._facts))
+        return tuner
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        """What may not be another one when a search continues."""
+        return {
+            "n_trials": self._search.n_trials,
+            "direction": self._search.directions[0],
+            "hp_space": sorted(self._space),
+            "scheduler": type(self._scheduler).__name__,
+        }
+
+    def _check_same(self, begun: Mapping[str, Any]) -> None:
+        for name, value in self._facts.items():
+            if begun.get(name) != value:
+                raise SettingError(
+                    name,
+                    value,
+                    expected=f"{begun.get(name)!r}, with which the search {self._name!r} was begun",
+                    advice="Pass another name or output_dir for a new search.",
+                )
+
+    def _new_tuner(self, trainable: Any, storage: str, *, saves: bool) -> tune.Tuner:
+        search, options, scheduler = self._search, self._options, self._scheduler
         search_alg, concurrent = options.get("search_alg"), options.get("max_concurrent_trials")
         if search_alg is None:  # This one knows its own limit, and Ray ignores the other.
             search_alg = BasicVariantGenerator(random_state=search.args.seed, max_concurrent=concurrent or 0)
             concurrent = None
-        trainable = tune.with_resources(tune.with_parameters(RayTrial, task=task), self._resources)
-        tuner = tune.Tuner(
+        callbacks: list[tune.Callback] | None
+        callbacks = [EndOfWaiting(scheduler)] if isinstance(scheduler, PopulationBasedTraining) else None
+        return tune.Tuner(
             trainable,
             param_space=dict(self._space),
             tune_config=tune.TuneConfig(
                 metric="objective",
                 mode=self._mode,
                 num_samples=search.n_trials,
-                scheduler=self._scheduler,
+                scheduler=scheduler,
                 search_alg=search_alg,
                 max_concurrent_trials=concurrent,
                 time_budget_s=options.get("time_budget_s"),
@@ -134,17 +177,17 @@ class _RaySearch:
             ),
             run_config=tune.RunConfig(
                 name=self._name,
-                storage_path=str(options.get("storage_path") or pathlib.Path(search.args.output_dir, "ray").absolute()),
+                storage_path=storage,
                 verbose=options.get("verbose", 1),
+                callbacks=callbacks,
                 failure_config=tune.FailureConfig(max_failures=options.get("max_failures", _MAX_FAILURES)),
                 checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=4 if task.saves else None,
-                    checkpoint_frequency=1 if task.saves else 0,
+                    num_to_keep=4 if saves else None,
+                    checkpoint_frequency=1 if saves else 0,
                     checkpoint_at_end=False,
                 ),
             ),
         )
-        return tuner.fit()
 
     def _best(self, grid: Any, complete: list[TrialRecord]) -> TrialRecord:
         """By ``ray_scope``, among those that are complete."""
@@ -192,6 +235,19 @@ def _shared_environment(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name.startswith(_PREFIXES) and not any(word in name for word in _SECRETS)
     }
+
+
+def _has_state(place: str) -> bool:
+    """Whether Ray has written how far a search is; a new one would be of one trial otherwise."""
+    try:
+        return bool(tune.ExperimentAnalysis(place).trials)
+    except Exception:  # In many ways, by the version and by what is missing.
+        return False
+
+
+def _is_left(result: Any) -> bool:
+    """Whether the trial has neither ended nor failed."""
+    return not result.error and not (result.metrics or {}).get("done")
 
 
 def _record(result: Any) -> TrialRecord:

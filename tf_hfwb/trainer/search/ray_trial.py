@@ -90,6 +90,7 @@ class RayTrial(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Let the process train another trial."""
         self.cleanup()
+        os.chdir(self._task.directory)  # Ray has entered a folder of the trial's.
         self._begin()
         return True
 
@@ -158,6 +159,7 @@ class RayTrial(tune.Trainable):
         if facts["trial"] != self.trial_id:
             facts["lineage"].append([facts["trial"], facts["step"]])
         self._facts = {**facts, "objective": tuple(facts["objective"])}
+        self._last = {"objective": facts["objective"][0], "step": facts["step"]}  # It may fail before the next one.
         # Ray may remove its own before the training has begun.
         kept = pathlib.Path(self.logdir, "resumed")
         shutil.rmtree(kept, ignore_errors=True)

@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from tf_hfwb.trainer.search.optuna_private import random_states
+from tf_hfwb.trainer.search.optuna_private import forget_fits, random_states
 
 
 class RepeatableSampler(optuna.samplers.BaseSampler):
@@ -45,6 +45,7 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
     ) -> dict[str, Any]:
         """As the sampler does, with numbers of this trial."""
         self._seed(trial)
+        forget_fits(self._sampler)
         return self._sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(

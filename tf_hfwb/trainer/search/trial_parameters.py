@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tf_hfwb.errors import SettingError
@@ -33,9 +33,7 @@ def arguments_of_trial(args: TFTrainingArguments, params: Mapping[str, Any], **m
     """
     own = dict(vars(args))
     try:
-        for name, value in params.items():
-            if name in _fields(args):
-                setattr(args, name, _cast(name, value, getattr(args, name)))
+        set_arguments(args, params)
         for name, value in more.items():
             setattr(args, name, value)
         args.check()
@@ -45,13 +43,61 @@ def arguments_of_trial(args: TFTrainingArguments, params: Mapping[str, Any], **m
         vars(args).update(own)
 
 
-def check_params(args: TFTrainingArguments, params: Any, *, takes_trial: bool) -> None:
+def set_arguments(args: TFTrainingArguments, params: Mapping[str, Any]) -> None:
+    """Give the arguments the values of a trial, cast to the types that they have.
+
+    Args:
+        args: The arguments.
+        params: The hyperparameters. Those that are no arguments are left to ``model_init``.
+
+    Raises:
+        SettingError: A value is of another type.
+    """
+    for name, value in params.items():
+        if name in _fields(args):
+            setattr(args, name, _cast(name, value, getattr(args, name)))
+
+
+def params_of(trial: Any, hp_space: Callable[[Any], Any] | None, *, takes_trial: bool) -> Any:
+    """The hyperparameters of a trial that the user has chosen.
+
+    Args:
+        trial: A dict of them, or a trial of optuna.
+        hp_space: The space of the trainer's last search; None before one, where a trial of optuna has those that were
+            suggested already.
+        takes_trial: Whether ``model_init`` takes the trial, and so may suggest more.
+
+    Raises:
+        SettingError: It is neither, or has none.
+
+    Example:
+        >>> params_of({"learning_rate": 0.1}, None, takes_trial=False)
+        {'learning_rate': 0.1}
+    """
+    if isinstance(trial, Mapping):
+        params: Any = trial
+    elif hp_space is not None and hasattr(trial, "suggest_float"):
+        params = hp_space(trial)
+    else:
+        params = getattr(trial, "params", None)
+    if params or (takes_trial and params is not None):
+        return params
+    raise SettingError(
+        "trial",
+        trial,
+        expected="a dict of hyperparameters, or a trial of optuna that has some",
+        advice="Of what hyperparameter_search has found pass best.hyperparameters; let a trial suggest before.",
+    )
+
+
+def check_params(args: TFTrainingArguments, params: Any, *, takes_trial: bool, source: str = "hp_space") -> None:
     """Refuse hyperparameters that cannot be used.
 
     Args:
         args: The arguments, with the values that trials begin with.
         params: What ``hp_space`` returned.
         takes_trial: Whether ``model_init`` takes the trial, and so may use what is no argument.
+        source: What the user is to correct.
 
     Raises:
         SettingError: They are no dict, a name would have no effect, or a value cannot be used.
@@ -65,19 +111,19 @@ def check_params(args: TFTrainingArguments, params: Any, *, takes_trial: bool) -
         )
     for name in params:
         if name in _OF_THE_SEARCH:
-            raise SettingError("hp_space", name, expected="other hyperparameters: each trial has its own")
+            raise SettingError(source, name, expected="other hyperparameters: each trial has its own")
         if name not in _fields(args):
-            _check_unknown(args, name, takes_trial=takes_trial)
+            _check_unknown(args, name, takes_trial=takes_trial, source=source)
     with arguments_of_trial(args, params):
         pass
 
 
-def _check_unknown(args: TFTrainingArguments, name: str, *, takes_trial: bool) -> None:
+def _check_unknown(args: TFTrainingArguments, name: str, *, takes_trial: bool, source: str) -> None:
     close = difflib.get_close_matches(name, _fields(args), 1, 0.8)
     meant = f" Is {close[0]!r} meant?" if close else ""
     if not takes_trial:
         raise SettingError(
-            "hp_space",
+            source,
             name,
             expected="names of training arguments, as model_init takes no trial that could use another one",
             advice=f"Correct the name, or write def model_init(trial) and use it there.{meant}",
@@ -105,4 +151,6 @@ def _cast(name: str, value: Any, old: Any) -> Any:
             raise TypeError
         return type(old)(value)
     except (TypeError, ValueError):
-        raise SettingError(name, value, expected=f"a value like {old!r}", advice="Correct hp_space.") from None
+        raise SettingError(
+            name, value, expected=f"a value like {old!r}", advice="Correct the hyperparameter."
+        ) from None
