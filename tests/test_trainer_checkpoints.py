@@ -228,6 +228,7 @@ def test_a_training_that_is_done_is_not_done_again(caplog):
     assert longer.train(resume_from_checkpoint="out/checkpoint-10").global_step == 12
 
 
+@pytest.mark.nightly
 def test_more_steps_resume_in_the_middle_of_an_epoch():
     trainer_of(lr_scheduler_type="constant", max_steps=7).train()
     longer = trainer_of(lr_scheduler_type="constant", max_steps=10)
@@ -242,6 +243,7 @@ def test_there_is_nothing_to_resume_from():
         trainer_of().train(resume_from_checkpoint="nowhere")
 
 
+@pytest.mark.nightly
 def test_the_models_of_checkpoints_carry_the_tokenizer():
     model = tiny.bert()
     args = TFTrainingArguments("out", report_to="none", disable_tqdm=True, num_train_epochs=1, save_strategy="epoch")
