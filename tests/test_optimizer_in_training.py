@@ -33,6 +33,7 @@ def batches_of_tokens(steps: int, batch_size: int, vocabulary: int, classes: int
     }
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_tiny_bert_changes_as_in_pytorch(tmp_path):
     batches = batches_of_tokens(20, 4, tiny.VOCAB_SIZE, 3)

@@ -37,7 +37,8 @@ def test_inputs_of_open_sides_are_large_enough(kind):
     assert example.inputs["picture"].shape == (3, 32, 32, 3)
 
 
-@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["keras", "tf_keras"])
 def test_a_model_of_texts_in_half_precision_is_served_in_float32(kind, tmp_path, capsys):
     keras = importlib.import_module(kind)
     layers = keras.layers
