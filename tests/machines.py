@@ -31,7 +31,7 @@ X, Y = samples(BATCH_SIZE * PER_EPOCH)
 
 
 # Seeds, and the number of sequences of each: a few by default, 300 for each Keras, and 10,000 in all.
-FEW = [pytest.param(0, 4, marks=pytest.mark.slow)]
+FEW = [pytest.param(0, 2, marks=pytest.mark.slow)]
 MANY = [pytest.param(seed, 50, marks=pytest.mark.nightly) for seed in range(1, 4)]
 HOURS = [pytest.param(seed, 50, marks=[pytest.mark.nightly, pytest.mark.hours]) for seed in range(4, 51)]
 

@@ -52,7 +52,7 @@ def summary(directory) -> dict:
 
 
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
-@pytest.mark.parametrize("log_freq", ["epoch", 3])
+@pytest.mark.parametrize("log_freq", ["epoch", nightly(3)])
 def test_what_callbacks_add_is_logged_once_wherever_they_stand(kind, log_freq, caplog):
     x, y = samples(20)
     front = adding(kind, val_a=[0.1, 0.2, 0.3], b=[1, 2, 3], confusion=np.zeros((3, 2, 2)))

@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 import wandb
-from helpers import KERASES, classifier, eval_rows, finish, history, nightly, records, samples, train_rows
+from helpers import classifier, eval_rows, finish, history, nightly, on_both, records, samples, train_rows
 
 from tf_hfwb import (
     EarlyStopping,
@@ -44,8 +44,7 @@ FIRST = {
 }
 
 
-@pytest.mark.parametrize("kind", KERASES)
-@pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize(("kind", "first"), on_both(FIRST, "table"))
 def test_the_run_is_the_loggers_whatever_stands_in_front_of_it(kind, first):
     made = FIRST[first]()
     logger = WandbMetricsLogger(run_name="mine", project="ours", config={"answer": 42})
@@ -71,7 +70,7 @@ def summary_of(directory) -> dict:
     return {name: value for update in updates for name, value in update.items()}
 
 
-@pytest.mark.parametrize("after", ["nothing", "a tracked run"])
+@pytest.mark.parametrize("after", ["a tracked run", nightly("nothing")])
 def test_stopping_is_in_the_summary_of_a_run_that_the_user_opened(after, caplog):
     if after != "nothing":
         classifier("keras").fit(*DATA, callbacks=[WandbMetricsLogger()], verbose=0)
@@ -110,7 +109,7 @@ def fail_in_the_second_epoch(kind):
 
 
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
-@pytest.mark.parametrize("ended", ["by hand", "by with"])
+@pytest.mark.parametrize("ended", ["by with", nightly("by hand")])
 def test_after_an_exception_what_was_handed_over_is_in_the_run(kind, ended, caplog):
     others = threading.enumerate()
     if ended == "by hand":

@@ -84,7 +84,8 @@ def same(left, right) -> bool:
 
 @pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 @pytest.mark.parametrize(
-    ("save_freq", "steps"), [("epoch", [5, 10]), (3, [3, 6, 9, 10]), (5, [5, 10]), (1, list(range(1, 11)))]
+    ("save_freq", "steps"),
+    [("epoch", [5, 10]), (3, [3, 6, 9, 10]), nightly(5, [5, 10]), nightly(1, list(range(1, 11)))],
 )
 def test_saves_at_every_multiple_and_at_the_last_step(kind, save_freq, steps):
     train(model_of(kind), [WandbModelCheckpoint("out", save_freq=save_freq)])
@@ -124,7 +125,7 @@ def evaluated(model, name, values, kind=None):
 
 
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
-@pytest.mark.parametrize("frequency", [2, [2, 4]])
+@pytest.mark.parametrize("frequency", [2, nightly([2, 4])])
 def test_epochs_that_are_not_validated_are_no_alarm(kind, frequency, caplog):
     model, (x, y) = model_of(kind), data(16)
     checkpoints = WandbModelCheckpoint("out", monitor="val_loss", save_freq=8)
@@ -145,10 +146,10 @@ def test_epochs_that_are_not_validated_are_no_alarm(kind, frequency, caplog):
     [
         ({"monitor": "val_los"}, "eval/los is not among the metrics at step 5: eval/loss, train/accuracy, train/loss"),
         ({"monitor": "val_loss", "save_freq": 3}, "eval/loss is measured at step 5, and saved is at others, such as 3"),
-        ({"monitor": "val_loss"}, None),
-        ({"monitor": "loss", "save_best_only": True}, None),
+        nightly({"monitor": "val_loss"}, None),
+        nightly({"monitor": "loss", "save_best_only": True}, None),
         ({"monitor": "val_loss", "save_freq": 10}, None),
-        ({"monitor": "val_loss", "save_freq": 1}, None),
+        nightly({"monitor": "val_loss", "save_freq": 1}, None),
     ],
 )
 def test_a_metric_that_tells_nothing_is_said_once(kind, options, message, caplog):
@@ -176,7 +177,7 @@ def logged(directory) -> list[dict]:
     ("mode", "monitor", "values", "best"),
     [
         ("auto", "val_accuracy", [0.5, 0.4, float("nan"), 0.6, 0.6], [5, 20]),
-        ("auto", "val_loss", [0.0, 0.1, 0.0, -1.0, 5.0], [5, 20]),
+        nightly("auto", "val_loss", [0.0, 0.1, 0.0, -1.0, 5.0], [5, 20]),
         ("max", "eval_score", [float("nan"), 0.0, 0.0, -1.0, 0.1], [10, 25]),
     ],
 )
@@ -274,9 +275,12 @@ OPTIMIZERS = {
         ),
     },
 }
-NIGHTLY = ["adam", "sgd_schedule", "legacy_adam"]
+NIGHTLY = [("keras", "adam"), *(("tf_keras", name) for name in ("adam", "adamw_ema", "sgd_schedule", "legacy_adam"))]
+NIGHTLY += [("tf_keras", "legacy_loss_scale"), ("keras", "loss_scale")]
 CASES = [
-    (nightly if name in NIGHTLY else pytest.param)(kind, name) for kind, names in OPTIMIZERS.items() for name in names
+    (nightly if (kind, name) in NIGHTLY else pytest.param)(kind, name)
+    for kind, names in OPTIMIZERS.items()
+    for name in names
 ]
 
 
@@ -452,6 +456,7 @@ def frozen_keras():
     return model
 
 
+@pytest.mark.nightly
 def test_frozen_weights_are_linked_and_not_written():
     model = frozen_bert()
     model.compile(tf_keras.optimizers.Adam(1e-3))
@@ -579,7 +584,7 @@ def test_a_failing_disk_stops_training_if_asked_to():
         train(model_of("tf_keras"), callbacks, epochs=3)
 
 
-@pytest.mark.parametrize(("kind", "look"), [(Store, "newest_good"), (KnownCheckpoints, "whole")])
+@pytest.mark.parametrize(("kind", "look"), [(Store, "newest_good"), nightly(KnownCheckpoints, "whole")])
 def test_a_disk_that_fails_while_older_checkpoints_are_looked_for(kind, look, monkeypatch):
     def fail(self):
         raise NotADirectoryError(errno.ENOTDIR, "Not a directory")

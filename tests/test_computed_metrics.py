@@ -102,7 +102,7 @@ def test_models_of_transformers(name):
 
 
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
-@pytest.mark.parametrize("logger_is", ["first", "last"])
+@pytest.mark.parametrize("logger_is", ["first", nightly("last")])
 def test_results_are_monitored_logged_and_in_the_history(kind, logger_is, tmp_path):
     keras = importlib.import_module(kind)
     model = classifier(kind, learning_rate=0.05)
@@ -338,7 +338,7 @@ def test_preprocessed_predictions(name):
         trainer_of(model, data, lambda p: {}, preprocess=lambda logits, labels: logits.max()).evaluate()
 
 
-@pytest.mark.parametrize("name", ["bert", "tf_keras"])
+@pytest.mark.parametrize("name", [nightly("bert"), "tf_keras"])
 def test_metrics_batch_by_batch(name):
     is_bert = name == "bert"
     model, data = (tiny.bert(), tiny.classified()) if is_bert else (tiny.functional(name), tiny.named(samples(11)))

@@ -101,7 +101,7 @@ def test_all_of_them_in_one_fit(kind, monkeypatch):
     assert stopping.stopped_epoch == 1
 
 
-@pytest.mark.parametrize("value", ["end", "Checkpoint", "false"])
+@pytest.mark.parametrize("value", ["Checkpoint", "false", nightly("end")])
 def test_a_model_that_is_asked_for_and_that_no_callback_logs_is_told_once(value, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_LOG_MODEL", value)
     model, (x, y) = classifier("tf_keras"), samples(8)

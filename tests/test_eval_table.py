@@ -133,7 +133,7 @@ def test_what_several_callbacks_evaluate_at_one_step_is_one_evaluation(kind):
 
 
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
-@pytest.mark.parametrize("options", ["split", "data"])
+@pytest.mark.parametrize("options", ["split", nightly("data")])
 def test_epochs_without_an_evaluation_are_passed_over(kind, options, caplog):
     model, (x, y) = classifier(kind), samples(24)
     more = {"validation_split": 1 / 3} if options == "split" else {"validation_data": (x, y)}
@@ -391,7 +391,7 @@ JUDGED = ["label", "prediction", "probability", "loss", "correct"]
         nightly(masked_language_model, masked, ["text", *JUDGED]),
         nightly(tiny.gpt2, tiny.next_words, ["prompt", "label", "prediction", "loss"]),
         nightly(tiny.t5, tiny.answered, ["source", "label", "prediction", "loss"]),
-        (tiny.vit, tiny.pictures, ["image", *JUDGED]),
+        nightly(tiny.vit, tiny.pictures, ["image", *JUDGED]),
     ],
 )
 def test_each_task_in_a_run(make, data, columns):

@@ -44,6 +44,7 @@ def test_the_searches_are_compared_and_the_same_command_continues(capsys):
     assert best[0] == best[1]
 
 
+@pytest.mark.nightly
 def test_one_search_with_runs(capsys):
     hyperparameter_search.main([*SMALL, "--n_trials", "1", "--searches", "bayes"])
     assert "named as the groups: search/trials" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import KERASES
+from helpers import KERASES, nightly
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 
@@ -54,9 +54,9 @@ def test_the_last_good_checkpoint_stays(package, caplog, capsys):
     [
         ([1] * 9, [9]),
         ([1, 1, 1, 1, NAN, NAN, NAN], [7]),  # The weights of checkpoint-4 give NaN, and checkpoint-2 was gone by then.
-        ([1, 1, NAN, NAN, 1, 1, 1], [7]),  # With the weights of checkpoint-4 the loss is a number again.
+        nightly([1, 1, NAN, NAN, 1, 1, 1], [7]),  # With the weights of checkpoint-4 the loss is a number again.
         ([1, 1, 1, INF, NAN, -INF, NAN], [2, 7]),
-        ([NAN] * 5, [5]),
+        nightly([NAN] * 5, [5]),
         ([1, 1, 1, NAN, 1, 1, 1, 1, 1, NAN, NAN, NAN], [8, 12]),
     ],
 )

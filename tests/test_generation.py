@@ -104,8 +104,10 @@ def test_encoder_decoders_answer_as_an_eager_generate_does(t5, beams):
     assert len(generator._functions) == 1
 
 
-def test_sampling_depends_on_seed_and_prompts_only(t5):
-    generator = Generator(t5, max_length=7, do_sample=True, top_k=10)
+@pytest.mark.parametrize("name", ["gpt2", nightly("t5")])
+def test_sampling_depends_on_seed_and_prompts_only(name, request):
+    longest = {"t5": {"max_length": 7}, "gpt2": {"max_new_tokens": 6}}[name]
+    generator = Generator(request.getfixturevalue(name), **longest, do_sample=True, top_k=10)
     inputs = padded(prompts()[:4])
     first = generator(inputs)
     tf.random.set_seed(5)

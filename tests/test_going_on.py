@@ -231,7 +231,7 @@ def threads(others: Collection[threading.Thread] = ()) -> list[str]:
 def test_fits_that_fail_leave_no_threads_and_lose_no_checkpoint(kind):
     """The cell of a notebook that is run again and again."""
     others = threading.enumerate()
-    for turn in range(1, 6):
+    for turn in range(1, 4):
         model = model_of(kind)
         callbacks = [WandbMetricsLogger(2), WandbModelCheckpoint("out", save_freq=2), failing(kind, 2 * turn + 2)]
         position = restore(model, True, output_dir="out")

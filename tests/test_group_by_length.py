@@ -39,8 +39,8 @@ def widths_of(batches) -> list[int]:
     return [batch.shape[1] for batch in batches]
 
 
-@pytest.mark.parametrize("number", [1, 3, 4, 15, 16, 17, 99, 800, 1003])
 @pytest.mark.parametrize("drop_remainder", [False, True])
+@pytest.mark.parametrize("number", [1, 3, 4, 15, nightly(16), 17, nightly(99), nightly(800), 1003])
 def test_every_sample_once_and_the_longest_first(number, drop_remainder):
     if drop_remainder and number < 4:
         return
@@ -95,8 +95,7 @@ def test_less_is_padded_than_in_the_order_that_is_only_shuffled():
     assert shuffled > 1.5 * tokens
 
 
-@pytest.mark.parametrize("collator", [False, True])
-@pytest.mark.parametrize("number", [64, 99])
+@pytest.mark.parametrize(("number", "collator"), [(64, True), (99, False), nightly(64, False), nightly(99, True)])
 def test_any_step_can_be_the_first(collator, number):
     options = {}
     if collator:
@@ -208,7 +207,7 @@ def trainer_of(**options):
     )
 
 
-@pytest.mark.parametrize("flag", ["group_by_length", "sortish_sampler"])
+@pytest.mark.parametrize("flag", ["group_by_length", nightly("sortish_sampler")])
 def test_only_training_is_grouped(flag):
     trainer, seen = trainer_of(**{flag: True}, num_train_epochs=1, save_strategy="no"), []
     trainer.data_collator = Widths(seen)
@@ -234,10 +233,9 @@ def test_the_trainer_groups_whole_steps(accumulated):
 
 @pytest.mark.parametrize("kind", ["steps", nightly("epoch")])
 def test_a_training_resumes_in_the_middle_of_an_epoch(kind):
-    whole = trainer_of(group_by_length=True, num_train_epochs=2, output_dir="whole", save_strategy="no")
-    whole.train()
     options = {"group_by_length": True, "output_dir": "parts", "save_strategy": kind, "save_steps": 13}
-    trainer_of(**options, num_train_epochs=2).train()
+    whole = trainer_of(**options, num_train_epochs=2)
+    whole.train()
     resumed = trainer_of(**options, num_train_epochs=2)
     resumed.train(resume_from_checkpoint="parts/checkpoint-13" if kind == "steps" else "parts/checkpoint-22")
     for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):

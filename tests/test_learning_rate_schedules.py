@@ -179,6 +179,7 @@ def with_pytorch(script: str, *values):
     return json.loads(finished.stdout)
 
 
+@pytest.mark.nightly
 @needs("tf_keras")
 def test_every_schedule_is_that_of_transformers():
     host = host_of(tiny.functional("tf_keras"))
@@ -252,7 +253,7 @@ def rates_of_rows() -> list[float]:
 
 
 @pytest.mark.parametrize("options", [PLATEAU_OPTIONS[0], *map(nightly, PLATEAU_OPTIONS[1:])], ids=str)
-@pytest.mark.parametrize("package", KERASES)
+@pytest.mark.parametrize("package", ["keras", nightly("tf_keras")])
 def test_the_rate_falls_on_a_plateau(package, options):
     plateau_trainer(package, options).train()
     np.testing.assert_allclose(rates_of_rows(), plateau_by_hand(options, SCORES)[:-1], rtol=1e-6)
@@ -309,7 +310,7 @@ def test_the_linear_schedule_has_the_power_of_the_former_tf_trainer():
     assert polynomial.schedule_options() == {"lr_end": 1e-7, "power": 3.0}
 
 
-@pytest.mark.parametrize("given", [{"num_cycles": 2}, '{"num_cycles": 2}'])
+@pytest.mark.parametrize("given", [nightly({"num_cycles": 2}), '{"num_cycles": 2}'])
 def test_options_reach_the_training(given):
     args = TFTrainingArguments(
         learning_rate=PEAK,

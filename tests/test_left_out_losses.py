@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import KERASES, finish, history, needs, train_rows
+from helpers import KERASES, finish, history, needs, nightly, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 
@@ -53,7 +53,7 @@ def test_without_the_filter_they_stay_where_they_are(package):
 
 
 @needs("tf_keras")
-@pytest.mark.parametrize("stop", [3, 5])
+@pytest.mark.parametrize("stop", [3, nightly(5)])
 def test_they_are_left_out_after_a_resume_too(stop):
     saved = {"save_strategy": "steps", "save_steps": stop, "output_dir": "out"}
     trainer_of("tf_keras", **saved).train()

@@ -357,6 +357,7 @@ def train(run_name: str, out: str):
     return model
 
 
+@pytest.mark.nightly
 def test_a_base_is_uploaded_once_and_found_by_its_name(server):
     model = train("first", "out")
     name = base_of(pathlib.Path("out")).name

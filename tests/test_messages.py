@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers import python
+from helpers import nightly, python
 
 pytestmark = pytest.mark.core
 
@@ -27,16 +27,18 @@ BOTH, ONLY_BAD, NOTHING = ["good news of step 5", "bad news"], ["bad news"], []
     [
         ("", BOTH),
         ("own.setLevel(logging.WARNING)", ONLY_BAD),
-        ("own.setLevel(logging.INFO)", BOTH),
-        ("root.setLevel(logging.ERROR)", NOTHING),
+        nightly("own.setLevel(logging.INFO)", BOTH),
+        nightly("root.setLevel(logging.ERROR)", NOTHING),
         ("logging.disable(logging.INFO)", ONLY_BAD),
         ("own.addFilter(lambda record: record.levelno > logging.INFO)", ONLY_BAD),
-        ("inform('first'); logging.basicConfig(format='%(message)s')", ["first", *ONLY_BAD]),
+        nightly("inform('first'); logging.basicConfig(format='%(message)s')", ["first", *ONLY_BAD]),
         ("logging.basicConfig(format='%(levelname)s %(message)s', level=20)", ["INFO " + BOTH[0], "WARNING bad news"]),
         ("own.addHandler(logging.NullHandler())", NOTHING),
         # Colab has configured the root logger, its user has not.
         ("sys.modules['google.colab'] = sys; logging.basicConfig(format='%(message)s')", BOTH),
-        ("sys.modules['google.colab'] = sys; own.setLevel(30); logging.basicConfig(format='%(message)s')", ONLY_BAD),
+        nightly(
+            "sys.modules['google.colab'] = sys; own.setLevel(30); logging.basicConfig(format='%(message)s')", ONLY_BAD
+        ),
     ],
 )
 def test_who_sees_what(setup, expected):

@@ -8,12 +8,15 @@ import math
 
 import numpy as np
 import pytest
-from helpers import KERASES, classifier, eval_rows, finish, history, losses_by_hand, needs, samples, train_rows
+from helpers import KERASES, classifier, eval_rows, finish, history, losses_by_hand, needs, nightly, samples, train_rows
 
 from tf_hfwb import WandbMetricsLogger
 from tf_hfwb.errors import SettingError
 
-pytestmark = [pytest.mark.core, pytest.mark.parametrize("kind", KERASES)]
+pytestmark = pytest.mark.core
+
+on_both = pytest.mark.parametrize("kind", KERASES)
+on_keras_3 = pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 
 STEP = "train/global_step"
 
@@ -34,7 +37,10 @@ def assert_interval_losses(rows: list[dict], losses: np.ndarray) -> None:
         previous = row[STEP]
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 4, 7])
+@pytest.mark.parametrize(
+    ("kind", "steps_per_execution"),
+    [("keras", 1), ("keras", 7), ("tf_keras", 4), nightly("keras", 4), nightly("tf_keras", 1), nightly("tf_keras", 7)],
+)
 def test_rows_fall_on_the_first_boundary_and_carry_the_true_step(kind, steps_per_execution):
     x, y = samples(74)  # 19 steps an epoch, the last one of two samples
     model = classifier(kind, steps_per_execution=steps_per_execution)
@@ -51,6 +57,7 @@ def test_rows_fall_on_the_first_boundary_and_carry_the_true_step(kind, steps_per
         assert row["train/epoch"] == pytest.approx(row[STEP] / 19)
 
 
+@on_both
 @pytest.mark.nightly
 def test_the_loss_of_step_5000_is_that_step_s(kind):
     x, y = samples(2 * 5003)
@@ -61,6 +68,7 @@ def test_the_loss_of_step_5000_is_that_step_s(kind):
     np.testing.assert_allclose([row["train/loss"] for row in rows], losses, rtol=1e-4)
 
 
+@on_keras_3
 def test_training_agrees_with_a_loop_written_by_hand(kind):
     keras = importlib.import_module(kind)
     x, y = samples(80)
@@ -81,6 +89,7 @@ def loss_of(model, x, y):
     return losses_by_hand(model, x, y, len(x))[0]
 
 
+@on_keras_3
 def test_epoch_rows(kind):
     x, y = samples(30)
     model = classifier(kind)
@@ -90,12 +99,14 @@ def test_epoch_rows(kind):
     assert rows[1]["train/loss"] == pytest.approx(losses.mean(), rel=1e-5)
 
 
+@on_keras_3
 def test_first_step_on_request_and_the_last_always(kind):
     x, y = samples(28)
     rows = train_rows(logged(classifier(kind), x, y, WandbMetricsLogger(4, log_first_step=True)))
     assert [row[STEP] for row in rows] == [1, 4, 7]
 
 
+@on_keras_3
 def test_validation_is_logged_at_the_step_of_the_epochs_end(kind):
     x, y = samples(20)
     model = classifier(kind)
@@ -109,6 +120,7 @@ def test_validation_is_logged_at_the_step_of_the_epochs_end(kind):
     assert_interval_losses(rows, np.tile(losses_by_hand(model, x, y, 4), 2))
 
 
+@on_keras_3
 def test_evaluation_outside_a_fit_carries_the_step_of_the_training(kind):
     x, y = samples(20)
     model, logger = classifier(kind), WandbMetricsLogger()
@@ -119,12 +131,14 @@ def test_evaluation_outside_a_fit_carries_the_step_of_the_training(kind):
     assert row["eval/accuracy"] == pytest.approx(model.evaluate(x, y, verbose=0)[1])
 
 
+@on_keras_3
 def test_evaluation_alone_opens_a_run(kind):
     x, y = samples(8)
     classifier(kind).evaluate(x, y, verbose=0, callbacks=[WandbMetricsLogger()])
     assert history(finish())[0][STEP] == 0
 
 
+@on_both
 @needs("tensorflow", "tf_keras")
 def test_rows_are_preferably_written_while_a_step_is_executed(kind):
     keras, logger, found = importlib.import_module(kind), WandbMetricsLogger(1), []
@@ -144,6 +158,7 @@ def test_rows_are_preferably_written_while_a_step_is_executed(kind):
     assert found == 3 * [("between", False), ("in a step", True)]
 
 
+@on_keras_3
 def test_a_second_fit_goes_on_where_the_first_ended(kind):
     x, y = samples(20)
     model, logger = classifier(kind), WandbMetricsLogger("batch")
@@ -154,6 +169,7 @@ def test_a_second_fit_goes_on_where_the_first_ended(kind):
     assert rows[-1]["train/epoch"] == 2
 
 
+@on_keras_3
 def test_compiling_anew_does_not_turn_the_clock_back(kind):
     keras = importlib.import_module(kind)
     x, y = samples(12)
@@ -166,6 +182,7 @@ def test_compiling_anew_does_not_turn_the_clock_back(kind):
     np.testing.assert_allclose([row["train/loss"] for row in rows[3:]], losses_by_hand(model, x, y, 4), rtol=1e-5)
 
 
+@on_both
 def test_another_optimizer_is_used_and_later_functions_report_what_keras_does(kind):
     x, y = samples(8)
     model, logger = classifier(kind, learning_rate=0.1), WandbMetricsLogger("batch")
@@ -181,6 +198,7 @@ def test_another_optimizer_is_used_and_later_functions_report_what_keras_does(ki
     finish()
 
 
+@on_keras_3
 def test_a_fit_without_the_logger_in_between_is_not_in_its_interval(kind):
     x, y = samples(12)
     model, logger = classifier(kind), WandbMetricsLogger("batch")
@@ -191,7 +209,10 @@ def test_a_fit_without_the_logger_in_between_is_not_in_its_interval(kind):
     np.testing.assert_allclose([row["train/loss"] for row in rows], losses_by_hand(model, x, y, 4), rtol=1e-5)
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 3, 4])
+@pytest.mark.parametrize(
+    ("kind", "steps_per_execution"),
+    [("keras", 1), ("keras", 3), ("tf_keras", 4), nightly("keras", 4), nightly("tf_keras", 1), nightly("tf_keras", 3)],
+)
 def test_a_row_at_every_execution(kind, steps_per_execution):
     x, y = samples(74)  # 19 steps an epoch
     model = classifier(kind, steps_per_execution=steps_per_execution)
@@ -204,6 +225,7 @@ def test_a_row_at_every_execution(kind, steps_per_execution):
         assert row["train/epoch"] == pytest.approx(row[STEP] / 19)
 
 
+@on_keras_3
 def test_a_row_at_every_step_until_training_is_stopped_and_evaluations_among_them(kind):
     x, y = samples(80)
     model, logger = classifier(kind), WandbMetricsLogger("batch")
@@ -225,6 +247,7 @@ def test_a_row_at_every_step_until_training_is_stopped_and_evaluations_among_the
     assert_interval_losses(rows, losses_by_hand(model, x, y, 4))
 
 
+@on_keras_3
 def test_rows_before_an_exception_are_there(kind):
     x, y = samples(80)
     model, logger = classifier(kind), WandbMetricsLogger("batch")
@@ -240,11 +263,9 @@ def test_rows_before_an_exception_are_there(kind):
     assert [row[STEP] for row in train_rows(history(finish()))] in (list(range(1, 10)), list(range(1, 11)))
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 4])
+@pytest.mark.parametrize(("kind", "steps_per_execution"), [("tf_keras", 1), ("keras", 4), nightly("keras", 1)])
 @needs("tensorflow", "tf_keras")
 def test_generator_of_unknown_length(kind, steps_per_execution):
-    if kind == "tf_keras" and steps_per_execution > 1:
-        pytest.skip("tf_keras itself refuses data of unknown length with steps_per_execution > 1")
     x, y = samples(30)
     model = classifier(kind, steps_per_execution=steps_per_execution)
     tf = importlib.import_module("tensorflow")
@@ -261,6 +282,7 @@ def test_generator_of_unknown_length(kind, steps_per_execution):
     assert_interval_losses(rows, losses)
 
 
+@on_keras_3
 def test_python_generator(kind):
     x, y = samples(12)
     model = classifier(kind)
@@ -271,6 +293,7 @@ def test_python_generator(kind):
     assert_interval_losses(rows, np.tile(losses_by_hand(model, x, y, 4), 4))
 
 
+@on_keras_3
 def test_class_and_sample_weights(kind):
     x, y = samples(24)
     model = classifier(kind)
@@ -284,6 +307,7 @@ def test_class_and_sample_weights(kind):
     np.testing.assert_allclose([row["train/loss"] for row in train_rows(rows)], losses, rtol=1e-5)
 
 
+@on_both
 def test_several_outputs_and_regularisation(kind):
     keras = importlib.import_module(kind)
     keras.utils.set_random_seed(0)
@@ -304,6 +328,7 @@ def test_several_outputs_and_regularisation(kind):
         assert {"train/a_loss", "train/b_loss"} <= set(row)
 
 
+@on_both
 @needs("tensorflow", "tf_keras")
 def test_nan_and_infinity_stay_in_their_own_rows(kind):
     tf = importlib.import_module("tensorflow")
@@ -322,6 +347,7 @@ def test_nan_and_infinity_stay_in_their_own_rows(kind):
     )
 
 
+@on_keras_3
 def test_evaluation_inside_the_epoch_does_not_touch_the_interval(kind):
     keras = importlib.import_module(kind)
     x, y = samples(40)
@@ -336,6 +362,7 @@ def test_evaluation_inside_the_epoch_does_not_touch_the_interval(kind):
     assert_interval_losses(logged(model, x, y, Evaluate(), WandbMetricsLogger(2)), losses)
 
 
+@on_both
 @needs("tensorflow", "tf_keras")
 def test_custom_train_steps(kind):
     keras = importlib.import_module(kind)
@@ -367,12 +394,14 @@ def test_custom_train_steps(kind):
     np.testing.assert_allclose([row["train/loss"] for row in rows], errors, rtol=1e-5)
 
 
+@on_keras_3
 def test_run_eagerly(kind):
     x, y = samples(12)
     model = classifier(kind, run_eagerly=True)
     assert_interval_losses(logged(model, x, y, WandbMetricsLogger("batch")), losses_by_hand(model, x, y, 4))
 
 
+@on_keras_3
 def test_learning_rates(kind):
     keras = importlib.import_module(kind)
     x, y = samples(24)
@@ -390,6 +419,7 @@ def test_learning_rates(kind):
     np.testing.assert_allclose([row["train/learning_rate"] for row in rows], [0.2, 0.2, 0.1, 0.1], rtol=1e-6)
 
 
+@on_keras_3
 @needs("tensorflow", "tf_keras")
 def test_both_kerases_in_one_process_with_one_class(kind):
     x, y = samples(12)
@@ -399,7 +429,9 @@ def test_both_kerases_in_one_process_with_one_class(kind):
         np.testing.assert_allclose([row["train/loss"] for row in rows], losses_by_hand(model, x, y, 4), rtol=1e-5)
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 4])
+@pytest.mark.parametrize(
+    ("kind", "steps_per_execution"), [("keras", 1), ("tf_keras", 4), nightly("keras", 4), nightly("tf_keras", 1)]
+)
 def test_mixed_precision(kind, steps_per_execution):
     keras = importlib.import_module(kind)
     x, y = samples(44)
@@ -410,6 +442,7 @@ def test_mixed_precision(kind, steps_per_execution):
     assert_interval_losses(rows, np.tile(losses_by_hand(model, x, y, 4), 2))
 
 
+@on_keras_3
 def test_stopping_early_writes_the_last_step(kind):
     keras = importlib.import_module(kind)
 
@@ -424,12 +457,14 @@ def test_stopping_early_writes_the_last_step(kind):
     assert rows[-1]["train/epoch"] == pytest.approx(0.3)
 
 
+@on_keras_3
 def test_initial_global_step(kind):
     x, y = samples(12)
     rows = train_rows(logged(classifier(kind), x, y, WandbMetricsLogger("batch", initial_global_step=100)))
     assert [row[STEP] for row in rows] == [101, 102, 103]
 
 
+@on_keras_3
 def test_saved_models_do_not_contain_the_recorder(kind, tmp_path):
     keras = importlib.import_module(kind)
     x, y = samples(12)
@@ -442,12 +477,14 @@ def test_saved_models_do_not_contain_the_recorder(kind, tmp_path):
     loaded.fit(x, y, verbose=0)
 
 
+@on_keras_3
 @pytest.mark.parametrize("value", ["step", 0, -3, 2.5, None, True])
 def test_bad_log_freq_fails_in_the_constructor(kind, value):
     with pytest.raises(SettingError, match=r"log_freq=.* cannot be used. Expected 'epoch', 'batch'"):
         WandbMetricsLogger(value)
 
 
+@on_keras_3
 def test_gradient_accumulation_counts_optimizer_steps(kind):
     if kind == "tf_keras":
         pytest.skip("tf_keras's optimizers do not accumulate")
@@ -465,6 +502,7 @@ def test_gradient_accumulation_counts_optimizer_steps(kind):
         assert row["train/epoch"] == pytest.approx(end / 13)
 
 
+@on_keras_3
 def test_skipped_updates_are_no_steps(kind):
     """Keras 3's loss scaling skips updates with infinite gradients; tf_keras counts them."""
     if kind == "tf_keras":
@@ -480,6 +518,7 @@ def test_skipped_updates_are_no_steps(kind):
     assert [math.isfinite(row["train/loss"]) for row in rows] == [True, False, True, True]
 
 
+@on_both
 @needs("tensorflow", "tf_keras")
 def test_two_updates_in_one_train_step_are_two_steps(kind):
     keras = importlib.import_module(kind)

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import tiny
-from helpers import python
 
 from tf_hfwb.models.pytorch_format import save_pytorch_format
 
@@ -127,7 +126,7 @@ def test_the_documents_have_these_replacements():
         assert text in MIGRATING, text
 
 
-def test_a_script_for_pytorch_trains_evaluates_predicts_and_resumes(tmp_path, monkeypatch):
+def test_a_script_for_pytorch_trains_evaluates_predicts_and_resumes(tmp_path, monkeypatch, launcher):
     monkeypatch.chdir(tmp_path)
     rows = ["text,label", *(f"{text},{index % 3}" for index, text in enumerate(tiny.TEXTS * 3))]
     for name in ("train", "dev"):
@@ -135,7 +134,7 @@ def test_a_script_for_pytorch_trains_evaluates_predicts_and_resumes(tmp_path, mo
     save_pytorch_format(tiny.bert(), tmp_path / "model", processing_class=tiny.tokenizer())
     (tmp_path / "script.py").write_text(migrated(SCRIPT))
     files = ("--train_file", "train.csv", "--validation_file", "dev.csv", "--model_name_or_path", "model")
-    first = python("script.py", *files, *FLAGS)
+    first = launcher.python("script.py", *files, *FLAGS)
     assert "***** train metrics *****" in first.stdout
     assert "***** eval metrics *****" in first.stdout
     out = tmp_path / "out"
@@ -145,7 +144,7 @@ def test_a_script_for_pytorch_trains_evaluates_predicts_and_resumes(tmp_path, mo
     assert (results["epoch"], results["train_samples"]) == (2.0, len(rows) - 1)
     assert len((out / "predictions.txt").read_text().splitlines()) == len(rows) - 1
     (checkpoint, last) = sorted(out.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    again = python("script.py", *files, *FLAGS, "--resume_from_checkpoint", str(checkpoint))
+    again = launcher.python("script.py", *files, *FLAGS, "--resume_from_checkpoint", str(checkpoint))
     assert "***** train metrics *****" in again.stdout
     state = json.loads((out / "trainer_state.json").read_text())
     assert f"checkpoint-{state['global_step']}" == last.name

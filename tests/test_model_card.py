@@ -140,7 +140,8 @@ def test_evaluations_with_other_metrics_each_time():
     def changing(prediction):
         return {f"only_{next(numbers)}": 1.0}
 
-    trainer = bert_trainer(compute_metrics=changing, eval_strategy="steps", eval_steps=2)
+    options = {"compute_metrics": changing, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "no"}
+    trainer = trainer_of(tiny.functional("keras"), named(), output_dir="out", max_steps=4, **options)
     trainer.train()
     trainer.create_model_card()
     assert "Only 0" in CARD.read_text()
@@ -156,11 +157,14 @@ def test_a_run_that_is_offline():
     assert "of the project `huggingface` of Weights & Biases" in text
     assert f"`wandb sync wandb/{pathlib.Path(directory).name}`" in text
     assert str(pathlib.Path.cwd()) not in text
+    CARD.unlink()
+    trainer.create_model_card()  # The run has ended.
+    assert "wandb sync" in CARD.read_text()
 
 
 def test_a_run_on_a_server(server, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
-    trainer = bert_trainer(report_to="wandb", run_name="first")
+    trainer = trainer_of(tiny.functional("keras"), named(), output_dir="out", report_to="wandb", run_name="first")
     trainer.train()
     trainer.create_model_card()
     text = CARD.read_text()
@@ -169,21 +173,13 @@ def test_a_run_on_a_server(server, monkeypatch):
     assert f"The training is the run [first]({wandb.run.url}) in Weights & Biases." in text
 
 
-def test_a_card_after_the_run_has_ended():
-    trainer = bert_trainer(report_to="wandb", run_name="first")
-    trainer.train()
-    finish()
-    trainer.create_model_card()
-    assert "wandb sync" in CARD.read_text()
-
-
 def test_two_datasets_and_a_metric_that_is_no_number():
     def confusion(prediction):
         return {"confusion": np.eye(3)}
 
-    data = {"a": tiny.classified(4), "b": tiny.classified(5)}
+    data = {"a": named(4), "b": named(5)}
     options = {"eval_strategy": "steps", "eval_steps": 2, "compute_metrics": confusion, "save_strategy": "no"}
-    trainer = trainer_of(tiny.bert(), [tiny.classified(), data], output_dir="out", max_steps=4, **options)
+    trainer = trainer_of(tiny.functional("tf_keras"), [named(), data], output_dir="out", max_steps=4, **options)
     trainer.train()
     trainer.create_model_card()
     assert "### Framework versions" in CARD.read_text()

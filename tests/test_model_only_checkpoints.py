@@ -33,7 +33,7 @@ def trainer_of(kind="tf_keras", **options):
     )
 
 
-@pytest.mark.parametrize("kind", ["tf_keras", "keras", "bert"])
+@pytest.mark.parametrize("kind", [nightly("tf_keras"), "keras", "bert"])
 def test_the_model_is_whole_and_its_state_is_not_there(kind):
     trainer = trainer_of(kind)
     trainer.train()
@@ -50,7 +50,7 @@ def test_the_model_is_whole_and_its_state_is_not_there(kind):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("source", [True, "out/checkpoint-3", "out"])
+@pytest.mark.parametrize("source", [True, nightly("out/checkpoint-3"), nightly("out")])
 def test_a_resume_is_refused_before_anything_changes(source):
     trainer_of().train()
     trainer = trainer_of(save_only_model=False, learning_rate=0.5, max_steps=9)

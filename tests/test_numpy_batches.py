@@ -146,14 +146,15 @@ DATASETS = {
 
 
 @pytest.mark.parametrize("kind", DATASETS)
-@pytest.mark.parametrize("keep_in_memory", [True, False])
 @pytest.mark.parametrize(
-    "options",
+    ("keep_in_memory", "options"),
     [
-        {"num_epochs": 2, "start_step": 1},
-        {"num_epochs": 1, "pad_to_multiple_of": 4},
-        nightly({"number": 5, "max_length": 11, "drop_remainder": True}),
-        nightly({"num_epochs": 2, "group_by_length": True}),
+        (True, {"num_epochs": 2, "start_step": 1}),
+        (False, {"num_epochs": 1, "pad_to_multiple_of": 4}),
+        nightly(False, {"num_epochs": 2, "start_step": 1}),
+        nightly(True, {"num_epochs": 1, "pad_to_multiple_of": 4}),
+        *(nightly(memory, {"number": 5, "max_length": 11, "drop_remainder": True}) for memory in (True, False)),
+        *(nightly(memory, {"num_epochs": 2, "group_by_length": True}) for memory in (True, False)),
     ],
     ids=str,
 )

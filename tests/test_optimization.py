@@ -45,7 +45,7 @@ def test_schedules(package, kind):
     [
         ("linear", {"warmup_ratio": 0.3}, 4),  # 0.3 of 11 steps, rounded up
         ("cosine", {"warmup_steps": 2, "warmup_ratio": 0.9}, 2),
-        ("constant", {}, 0),
+        nightly("constant", {}, 0),
     ],
 )
 @pytest.mark.parametrize("package", ["tf_keras", nightly("keras")])

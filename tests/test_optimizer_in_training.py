@@ -33,6 +33,7 @@ def batches_of_tokens(steps: int, batch_size: int, vocabulary: int, classes: int
     }
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_tiny_bert_changes_as_in_pytorch(tmp_path):
     batches = batches_of_tokens(20, 4, tiny.VOCAB_SIZE, 3)
@@ -180,7 +181,7 @@ def test_two_replicas_update_as_one(launcher):
     assert launcher.python(MIRRORED).stdout.split()[-1] == "done"
 
 
-@pytest.mark.parametrize("package", KERASES)
+@pytest.mark.parametrize("package", ["keras", nightly("tf_keras")])
 def test_the_norm_that_is_logged_is_that_before_clipping(package):
     model, (x, y) = with_embedding(package), tokens(8)
     keras = importlib.import_module(package)
@@ -198,7 +199,7 @@ def test_the_norm_that_is_logged_is_that_before_clipping(package):
     assert rows[0]["train/grad_norm"] == pytest.approx(float(expected), rel=1e-4)
 
 
-@pytest.mark.parametrize("package", KERASES)
+@pytest.mark.parametrize("package", ["tf_keras", nightly("keras")])
 def test_a_checkpoint_of_keras_own_adamw_is_resumed(package):
     """Trainings before this optimizer have the slots of Keras's AdamW in their checkpoints."""
     keras = importlib.import_module(package)

@@ -131,6 +131,7 @@ def test_mapped_batches_keep_epochs_order_and_resume(kind, tmp_path):
     np.testing.assert_array_equal(weights(resumed.model), weights(expected.model))
 
 
+@pytest.mark.nightly
 def test_a_part_of_the_own_batches_begins_at_its_start_after_a_resume(tmp_path):
     class Few(TFTrainer):
         def get_train_tfdataset(self):

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 import tiny
 import transformers
-from helpers import KERASES, samples
+from helpers import KERASES, nightly, samples
 
 from tf_hfwb.data import evaluation_batches
 from tf_hfwb.evaluation.batch_runner import BatchRunner
@@ -186,7 +186,7 @@ def test_plain_models(kind):
     assert unlabelled.metrics == {}
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_widths_and_several_outputs_of_plain_models(kind):
     keras = importlib.import_module(kind)
     words = keras.Input((None,), dtype="int32", name="words")

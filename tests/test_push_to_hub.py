@@ -146,6 +146,7 @@ def test_checkpoints_are_pushed_as_the_strategy_says(hub, strategy, places):
     assert [path.name for path in pathlib.Path("out").glob("checkpoint-*")] == ["checkpoint-3"]
 
 
+@pytest.mark.nightly
 def test_epochs_are_named_in_the_message(hub):
     bert_trainer(save_strategy="epoch", max_steps=-1, num_train_epochs=1).train()
     assert hub.messages() == ["Training in progress, epoch 1"]

@@ -14,7 +14,7 @@ import time
 
 import pytest
 import wandb
-from helpers import KERASES, classifier, finish, history, needs, nightly, python, samples
+from helpers import classifier, finish, history, needs, nightly, python, samples
 from test_resumed_runs import train
 
 from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint
@@ -341,8 +341,15 @@ except DirectoryInUseError:
 """
 
 
-@pytest.mark.parametrize("how", ["fit", pytest.param("trainer", marks=needs("transformers"))])
-@pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.parametrize(
+    ("mode", "how"),
+    [
+        ("online", "fit"),
+        nightly("offline", "fit"),
+        pytest.param("online", "trainer", marks=[pytest.mark.nightly, needs("transformers")]),
+        pytest.param("offline", "trainer", marks=needs("transformers")),
+    ],
+)
 def test_a_job_that_is_refused_its_directory_has_not_touched_the_run(server, launcher, monkeypatch, how, mode):
     monkeypatch.setenv("WANDB_MODE", mode)
     monkeypatch.setenv("WANDB_RUN_ID", "healthy")
@@ -372,9 +379,16 @@ def test_a_job_that_is_refused_its_directory_has_not_touched_the_run(server, lau
 # Rows of the user's own
 
 
-@pytest.mark.parametrize("kind", KERASES)
-@pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize("log_freq", ["batch", 3])
+@pytest.mark.parametrize(
+    ("log_freq", "first", "kind"),
+    [
+        ("batch", False, "keras"),
+        (3, True, "keras"),
+        ("batch", True, "tf_keras"),
+        *(nightly("batch", True, "keras"), nightly(3, False, "keras"), nightly("batch", False, "tf_keras")),
+        *(nightly(3, False, "tf_keras"), nightly(3, True, "tf_keras")),
+    ],
+)
 def test_a_row_of_the_users_gets_the_step_of_its_moment(kind, first, log_freq):
     import importlib
 

@@ -234,8 +234,9 @@ def test_a_small_model_generates_less_than_usual():
     assert (generator._new, generator.longest_prompt) == (8, 8)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
-def test_what_batches_of_any_size_cannot_do_is_done_row_by_row(caplog):
+def test_what_batches_of_any_size_cannot_do_is_done_row_by_row():
     model = tiny.gpt2()
     model.generation_config.update(repetition_penalty=1.7, forced_eos_token_id=3)
     model.generation_config.num_return_sequences = 2
@@ -250,6 +251,9 @@ def test_what_batches_of_any_size_cannot_do_is_done_row_by_row(caplog):
         nothing = tf.zeros([rows, width], tf.int32)
         assert served.signatures["generate"](input_ids=nothing, attention_mask=nothing)["output_ids"].shape[0] == rows
 
+
+def test_what_cannot_be_in_the_graph_is_left_out_and_told(caplog):
+    model = tiny.gpt2()
     model.generation_config.update(no_repeat_ngram_size=2)
     with caplog.at_level(logging.WARNING, "tf_hfwb"):
         served = Servable(model, None, None, 4)

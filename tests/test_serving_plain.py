@@ -37,7 +37,8 @@ def test_inputs_of_open_sides_are_large_enough(kind):
     assert example.inputs["picture"].shape == (3, 32, 32, 3)
 
 
-@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["keras", "tf_keras"])
 def test_a_model_of_texts_in_half_precision_is_served_in_float32(kind, tmp_path, capsys):
     keras = importlib.import_module(kind)
     layers = keras.layers
@@ -61,8 +62,14 @@ def test_a_model_of_texts_in_half_precision_is_served_in_float32(kind, tmp_path,
     assert np.abs(half[0] - half[1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", KERASES)
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("policy", "kind"),
+    [
+        ("mixed_float16", "tf_keras"),
+        ("mixed_bfloat16", "keras"),
+        *(nightly("mixed_float16", "keras"), nightly("mixed_bfloat16", "tf_keras")),
+    ],
+)
 def test_half_precision_in_models_within_models(kind, policy):
     keras = importlib.import_module(kind)
 

@@ -44,7 +44,8 @@ def as_lists(encoded) -> list[list[int]]:
     return [ids[mask == 1].tolist() for ids, mask in rows]
 
 
-@pytest.mark.parametrize("name", ["minilm", *map(nightly, ["gpt2", "t5", *NIGHTLY])])
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["minilm", "gpt2", "t5", *NIGHTLY])
 def test_two_thousand_texts_have_the_ids_of_the_tokenizer(name):
     tokenizer = TOKENIZERS[name]()
     texts = serving_texts.texts()

@@ -34,7 +34,7 @@ def test_later_steps_do_not_change_it(kind, name):
     changes(model, lambda: model.fit(x, y, batch_size=8, epochs=2, verbose=0))
 
 
-@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("jit", [True, nightly(False)])
 def test_nor_with_sparse_gradients_and_batch_normalisation_and_xla(jit):
     tf_keras.utils.set_random_seed(0)
     layers = tf_keras.layers

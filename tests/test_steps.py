@@ -224,10 +224,10 @@ def train_on_batches(model):
 @pytest.mark.parametrize(
     ("calls", "first"),
     [
-        ((compile_anew,), 11),
-        ((train_on_batches,), 15),
+        nightly((compile_anew,), 11),
+        nightly((train_on_batches,), 15),
         ((fit_bare, compile_anew), 11),  # What the optimizer of before has counted is gone with it.
-        ((compile_anew, fit_bare), 15),
+        nightly((compile_anew, fit_bare), 15),
         ((compile_anew, train_on_batches), 15),
         ((set_optimizer, fit_bare), 15),
     ],

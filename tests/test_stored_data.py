@@ -75,9 +75,19 @@ def test_the_batches_are_those_of_data_in_memory(make):
     assert_equal_streams(*both(make()))
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("widths", [{"pad_to_multiple_of": 8}, {"max_length": 20}])
-@pytest.mark.parametrize("make", [tiny.tagged, equal_lengths])
+@pytest.mark.parametrize(
+    ("make", "widths", "side"),
+    [
+        (tiny.tagged, {"pad_to_multiple_of": 8}, "left"),
+        (tiny.tagged, {"max_length": 20}, "right"),
+        (equal_lengths, {"pad_to_multiple_of": 8}, "right"),
+        (equal_lengths, {"max_length": 20}, "left"),
+        nightly(tiny.tagged, {"pad_to_multiple_of": 8}, "right"),
+        nightly(tiny.tagged, {"max_length": 20}, "left"),
+        nightly(equal_lengths, {"pad_to_multiple_of": 8}, "left"),
+        nightly(equal_lengths, {"max_length": 20}, "right"),
+    ],
+)
 def test_padding_is_the_same(make, widths, side):
     data = make().remove_columns("attention_mask")
     assert_equal_streams(*both(data, processing_class=tokenizer(side), **widths))
@@ -128,7 +138,7 @@ def test_large_data_is_not_read_into_memory(monkeypatch):
         ({"input_ids": [[[1] * n] * n for n in range(1, 12)]}, "vary in length at 2 levels"),
     ],
 )
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("kept", [nightly(True), False])
 def test_what_does_not_fit_is_refused_before_the_first_step(change, message, kept):
     data, model = tiny.classified().remove_columns("text").to_dict() | change, tiny.bert()
     model.compile("sgd")

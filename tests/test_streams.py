@@ -167,8 +167,19 @@ def test_positions_that_lie_too_late_are_not_used():
     assert labels_of(batches) == whole[3:]
 
 
-@pytest.mark.parametrize("widths", [{}, {"pad_to_multiple_of": 8}, {"max_length": 20}])
-@pytest.mark.parametrize("make", [tiny.classified, tiny.tagged, tiny.answered, tiny.pictures])
+@pytest.mark.parametrize(
+    ("make", "widths"),
+    [
+        (tiny.classified, {"pad_to_multiple_of": 8}),
+        (tiny.tagged, {"max_length": 20}),
+        (tiny.answered, {}),
+        (tiny.pictures, {}),
+        *(nightly(tiny.classified, {}), nightly(tiny.classified, {"max_length": 20})),
+        *(nightly(tiny.tagged, {}), nightly(tiny.tagged, {"pad_to_multiple_of": 8})),
+        *(nightly(tiny.answered, {"pad_to_multiple_of": 8}), nightly(tiny.answered, {"max_length": 20})),
+        *(nightly(tiny.pictures, {"pad_to_multiple_of": 8}), nightly(tiny.pictures, {"max_length": 20})),
+    ],
+)
 def test_rows_are_padded_as_those_of_a_dataset(make, widths):
     data = make().with_format(None)
     if "attention_mask" in data.column_names:

@@ -66,6 +66,7 @@ def test_in_time_tests_fail_as_ever(run):
     assert "3 tests were run, 0 were not started in the time given" in ended.stdout
 
 
+@pytest.mark.nightly
 def test_files_come_in_another_order_in_another_run(run, tmp_path):
     for name in "abcdefgh":
         (tmp_path / f"test_{name}.py").write_text("def test_it(): pass")

@@ -145,7 +145,7 @@ def test_a_server_that_cannot_be_reached_leaves_an_offline_run(launcher):
         WANDB_SILENT=None,
         WANDB_API_KEY="0" * 40,
         WANDB_BASE_URL="http://127.0.0.1:9",
-        WANDB_INIT_TIMEOUT="3",
+        WANDB_INIT_TIMEOUT="1",
     )
     assert "Opening the W&B run failed" in finished.stderr
     assert "Upload it later with: wandb login && wandb sync" in finished.stderr

@@ -75,7 +75,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name if name in ("bert", "vit", "keras") else nightly(name) for name in MODELS])
 def test_train_evaluate_predict_and_save(name, tmp_path):
     make, data = MODELS[name]
     model = make()
@@ -158,7 +158,7 @@ def bare_losses(model, data, **options) -> list[float]:
     return [float(tf.reduce_mean(model({**inputs, "labels": labels}).loss)) for inputs, labels in batches]
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2"])
+@pytest.mark.parametrize("name", [nightly("bert"), "gpt2"])
 def test_losses_are_means_over_steps(name):
     """Also where an epoch ends with a smaller batch, and where the training ends in the middle of an epoch."""
     make, data = MODELS[name]
@@ -191,15 +191,17 @@ def test_the_mean_loss_of_a_long_training():
 @pytest.mark.parametrize(
     ("kind", "options", "steps", "last"),
     [
-        ("tf_keras", {"max_steps": 2, "logging_steps": 1}, [1, 2], 2),
+        nightly("tf_keras", {"max_steps": 2, "logging_steps": 1}, [1, 2], 2),
         ("keras", {"max_steps": 7, "logging_steps": 3}, [3, 6, 7], 7),
         ("tf_keras", {"num_train_epochs": 2.5, "logging_steps": 0.25}, [2, 4, 6, 8], 8),
-        ("keras", {"num_train_epochs": 2.5, "logging_steps": 0.25}, [2, 4, 6, 8], 8),
+        nightly("keras", {"num_train_epochs": 2.5, "logging_steps": 0.25}, [2, 4, 6, 8], 8),
         ("tf_keras", {"num_train_epochs": 2, "dataloader_drop_last": True, "logging_steps": 3}, [3, 4], 4),
         ("keras", {"num_train_epochs": 2, "logging_steps": 4, "logging_first_step": True}, [1, 4, 6], 6),
         ("tf_keras", {"num_train_epochs": 2.5, "logging_strategy": "epoch"}, [3, 6, 8], 8),
-        ("keras", {"num_train_epochs": 2, "logging_strategy": "epoch", "logging_first_step": True}, [1, 3, 6], 6),
-        ("tf_keras", {"num_train_epochs": 1, "logging_strategy": "no"}, [], 3),
+        nightly(
+            "keras", {"num_train_epochs": 2, "logging_strategy": "epoch", "logging_first_step": True}, [1, 3, 6], 6
+        ),
+        nightly("tf_keras", {"num_train_epochs": 1, "logging_strategy": "no"}, [], 3),
         ("keras", {"num_train_epochs": 1, "logging_strategy": "no", "logging_first_step": True}, [1], 3),
     ],
 )
@@ -215,11 +217,11 @@ def test_rows_of_a_training(kind, options, steps, last):
 @pytest.mark.parametrize(
     ("kind", "options", "steps"),
     [
-        ("tf_keras", {"eval_strategy": "no"}, []),
+        nightly("tf_keras", {"eval_strategy": "no"}, []),
         ("keras", {"eval_strategy": "steps", "eval_steps": 2}, [2, 4, 6, 8]),
         ("tf_keras", {"eval_strategy": "steps", "eval_steps": 0.4}, [4, 8]),
         ("keras", {"eval_strategy": "steps", "logging_steps": 5}, [5]),
-        ("tf_keras", {"eval_strategy": "epoch"}, [3, 6, 8]),
+        nightly("tf_keras", {"eval_strategy": "epoch"}, [3, 6, 8]),
         ("keras", {"eval_strategy": "epoch"}, [3, 6, 8]),
     ],
 )
@@ -334,7 +336,7 @@ def test_an_optimizer_or_a_schedule_of_ones_own(kind):
 
 
 @pytest.mark.parametrize(
-    ("options", "batches", "steps"), [({"max_steps": 2}, 4, [1, 2]), ({"num_train_epochs": 2}, 6, [2, 3])]
+    ("options", "batches", "steps"), [nightly({"max_steps": 2}, 4, [1, 2]), ({"num_train_epochs": 2}, 6, [2, 3])]
 )
 def test_steps_are_those_of_the_optimizer_under_gradient_accumulation(options, batches, steps):
     keras = importlib.import_module("keras")
@@ -609,7 +611,7 @@ def test_data_that_cannot_be_used_is_refused_before_the_first_step():
 
 
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
-@pytest.mark.parametrize("make", [of_unknown_length, lambda: of_unknown_length().repeat()])
+@pytest.mark.parametrize("make", [nightly(of_unknown_length), lambda: of_unknown_length().repeat()])
 def test_data_of_unknown_length_is_trained_on_for_max_steps(make, kind):
     trainer = trainer_of(tiny.functional(kind), [make(), named()], max_steps=5, logging_steps=2, report_to="wandb")
     assert trainer.train().global_step == 5

@@ -55,9 +55,9 @@ def same(left, right) -> bool:
     [
         ({"save_strategy": "no"}, []),
         ({}, [10]),
-        ({"save_steps": 4}, [4, 8, 10]),
+        nightly({"save_steps": 4}, [4, 8, 10]),
         ({"save_steps": 0.25}, [3, 6, 9, 10]),
-        ({"save_strategy": "epoch"}, [5, 10]),
+        nightly({"save_strategy": "epoch"}, [5, 10]),
         ({"save_strategy": "epoch", "max_steps": 7}, [5, 7]),
         ({"save_steps": 2, "save_total_limit": 2}, [8, 10]),
     ],
@@ -228,6 +228,7 @@ def test_a_training_that_is_done_is_not_done_again(caplog):
     assert longer.train(resume_from_checkpoint="out/checkpoint-10").global_step == 12
 
 
+@pytest.mark.nightly
 def test_more_steps_resume_in_the_middle_of_an_epoch():
     trainer_of(lr_scheduler_type="constant", max_steps=7).train()
     longer = trainer_of(lr_scheduler_type="constant", max_steps=10)
@@ -242,6 +243,7 @@ def test_there_is_nothing_to_resume_from():
         trainer_of().train(resume_from_checkpoint="nowhere")
 
 
+@pytest.mark.nightly
 def test_the_models_of_checkpoints_carry_the_tokenizer():
     model = tiny.bert()
     args = TFTrainingArguments("out", report_to="none", disable_tqdm=True, num_train_epochs=1, save_strategy="epoch")
@@ -329,7 +331,7 @@ def test_more_than_all_steps_are_done_already():
 
 
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
-@pytest.mark.parametrize("loads_best", [True, False])
+@pytest.mark.parametrize("loads_best", [True, nightly(False)])
 def test_early_stopping_is_not_repeated(kind, loads_best):
     def trainer(*scores):
         stopping = EarlyStopping("val_score", patience=1)
@@ -449,7 +451,7 @@ def test_other_data_than_before_is_warned_of(now, message, caplog):
     assert "with other data" not in caplog.text
 
 
-@pytest.mark.parametrize("log_model", ["end", "checkpoint"])
+@pytest.mark.parametrize("log_model", [nightly("end"), "checkpoint"])
 def test_nothing_is_reported_when_nothing_shall_be(log_model, monkeypatch):
     monkeypatch.setenv("WANDB_LOG_MODEL", log_model)
     trainer_of(report_to="none").train()

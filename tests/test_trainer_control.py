@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny
 import transformers
-from helpers import needs, nightly, on_both, samples
+from helpers import KERASES, needs, nightly, on_both, samples
 from trainer_events import Recorder, Reference, asking
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
@@ -67,7 +67,24 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("kind", "name"), on_both(CASES, "a checkpoint", "an evaluation", "the end of an epoch"))
+SELDOM = [
+    "the end of the training with an epoch",
+    "an evaluation after an epoch",
+    "a checkpoint after an epoch",
+    "the end of the training as an epoch begins",
+    "the end of the training as a step begins",
+    "the end of an epoch as a step begins",
+]
+OFTEN = [name for name in CASES if name not in SELDOM]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *on_both(OFTEN, "a checkpoint", "the end of an epoch"),
+        *(nightly(kind, name) for kind in KERASES for name in SELDOM),
+    ],
+)
 def test_what_a_callback_wants_happens_as_in_the_trainer(name, kind):
     expected, found = Recorder(asking(**CASES[name])), Recorder(asking(**CASES[name]))
     trainer = trainer_of(tiny.functional(kind), named(), callbacks=[found])
@@ -268,7 +285,13 @@ STOPPING = {
 
 @pytest.mark.parametrize(
     ("kind", "patience", "last"),
-    [("keras", 1, 3), ("tf_keras", 2, 4), nightly("keras", 2, 4), nightly("keras", 3, 6), nightly("tf_keras", 1, 3)],
+    [
+        ("keras", 1, 3),
+        nightly("tf_keras", 2, 4),
+        nightly("keras", 2, 4),
+        nightly("keras", 3, 6),
+        nightly("tf_keras", 1, 3),
+    ],
 )
 def test_early_stopping(kind, patience, last):
     scores = iter(SCORES)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import transformers
-from helpers import nightly, on_both, samples
+from helpers import KERASES, nightly, on_both, samples
 from trainer_events import EVENTS, Recorder, Reference
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
@@ -56,7 +56,17 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "name"), on_both(SETTINGS, "by steps", "by epochs", "ends within an epoch"))
+SELDOM = ["at every step", "epochs evaluated, steps logged", "nothing", "only rows"]
+OFTEN = [name for name in SETTINGS if name not in SELDOM]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *on_both(OFTEN, "by steps", "ends within an epoch"),
+        *(nightly(kind, name) for kind in KERASES for name in SELDOM),
+    ],
+)
 def test_events_come_in_the_order_of_the_trainer(kind, name):
     expected, found = Recorder(), Recorder()
     trainer = trainer_of(tiny.functional(kind), named(), callbacks=[found], **SETTINGS[name])

@@ -128,7 +128,7 @@ def test_rows_of_models_of_transformers(name):
     assert all(math.isfinite(row["loss"]) for row in rows.heard[:-1])
 
 
-@pytest.mark.parametrize("heard", [False, True])
+@pytest.mark.parametrize("heard", [nightly(False), True])
 @pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_a_resumed_training_has_the_history_of_an_uninterrupted_one(kind, heard):
     options = {"save_strategy": "steps", "save_steps": 3, "full_determinism": True, "eval_strategy": "epoch"}
@@ -387,7 +387,7 @@ def test_numbers_only_are_kept():
     assert "eval_matrix" not in kept
 
 
-@pytest.mark.parametrize("report_to", ["none", "wandb"])
+@pytest.mark.parametrize("report_to", [nightly("none"), "wandb"])
 def test_the_history_in_checkpoints_is_kept_once_and_resumes(monkeypatch, report_to):
     monkeypatch.setattr("tf_hfwb.tracking.row_log.BLOCK", 5)
 

@@ -132,7 +132,7 @@ print(tf.config.get_visible_devices("GPU"), len(tf.config.get_visible_devices("C
 """
 
 
-@pytest.mark.parametrize("argument", ["use_cpu", "no_cuda"])
+@pytest.mark.parametrize("argument", ["use_cpu", nightly("no_cuda")])
 def test_gpus_are_left_unused(argument):
     assert python("-c", SCRIPT.format(argument=argument)).stdout.split() == ["[]", "1"]
 

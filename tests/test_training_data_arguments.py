@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import tiny
 import transformers
-from helpers import KERASES, finish, history, nightly, samples, train_rows
+from helpers import finish, history, nightly, samples, train_rows
 
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.data import evaluation_batches, training_batches
@@ -170,7 +170,7 @@ def tokens_of(data, batch_size: int, *, padded: bool) -> list[int]:
     return [len(group) * max(group) if padded else sum(group) for group in groups]
 
 
-@pytest.mark.parametrize(("value", "padded"), [(True, True), ("all", True), ("non_padding", False)])
+@pytest.mark.parametrize(("value", "padded"), [nightly(True, True), ("all", True), ("non_padding", False)])
 def test_rows_and_metrics_have_the_tokens_so_far(value, padded):
     data = tiny.classified(44)
     options = {"report_to": "wandb", "logging_steps": 1, "num_train_epochs": 2}
@@ -208,7 +208,7 @@ def test_tokens_per_second():
     assert "train/num_input_tokens_seen" not in train_rows(history(finish()))[-1]
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_tokens_of_plain_models(kind):
     trainer = trainer_of(tiny.functional(kind), tiny.named(samples(10)), include_num_input_tokens_seen=True)
     with pytest.raises(DataError, match=r"does not say which of its inputs \['x'\] are tokens.*main_input_name = 'x'"):

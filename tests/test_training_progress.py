@@ -152,7 +152,7 @@ def test_the_pace_leaves_the_first_step_and_evaluations_out_of_the_rate():
 # -- a log -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("package", KERASES)
+@pytest.mark.parametrize("package", ["keras", nightly("tf_keras")])
 def test_a_log_has_lines_of_evaluations_and_a_table(package, capsys):
     trainer = trainer_of(package, eval_strategy="steps", eval_steps=6, save_strategy="steps", save_steps=4)
     trainer.train()
@@ -191,7 +191,7 @@ def test_an_evaluated_epoch_has_one_line_with_all_its_metrics(capsys):
     ]
 
 
-@pytest.mark.parametrize("package", KERASES)
+@pytest.mark.parametrize("package", ["tf_keras", nightly("keras")])
 def test_without_a_bar_nothing_is_printed(package, capsys):
     trainer_of(package, disable_tqdm=True, eval_strategy="epoch", save_strategy="epoch").train()
     assert capsys.readouterr() == ("", "")
@@ -380,7 +380,7 @@ def test_letters_that_the_output_lacks_are_replaced(tmp_path, monkeypatch):
 # -- losses in the bar -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("package", KERASES)
+@pytest.mark.parametrize("package", ["keras", nightly("tf_keras")])
 def test_the_loss_is_the_mean_of_the_last_steps(package, terminal):
     terminal.begin()
     losses = np.linspace(5, 1, 12, dtype="float32")

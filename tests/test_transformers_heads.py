@@ -7,6 +7,7 @@ import pytest
 import tf_keras
 import tiny
 import transformers
+from helpers import nightly
 from transformers.modeling_tf_outputs import TFSequenceClassifierOutput
 
 from tf_hfwb import TFTrainer, TFTrainingArguments, WandbModelCheckpoint, from_pretrained, restore
@@ -59,7 +60,7 @@ def own():
     return model, IDS, random.integers(0, 3, 8)
 
 
-@pytest.mark.parametrize("make", [base, contrastive, own])
+@pytest.mark.parametrize("make", [nightly(base), contrastive, own])
 def test_a_checkpoint_is_what_from_pretrained_opens_and_training_continues(make, tmp_path):
     model, inputs, labels = make()
     model.fit(inputs, labels, batch_size=4, verbose=0, callbacks=[WandbModelCheckpoint("out")])

@@ -10,7 +10,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers import KERASES, needs, python
+from helpers import KERASES, needs, nightly, python
 from updates_by_hand import (
     CASES,
     DECAYING,
@@ -139,7 +139,7 @@ def of_pytorch(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("package", KERASES)
+@pytest.mark.parametrize("package", ["keras", nightly("tf_keras")])
 @pytest.mark.parametrize("case", [*CASES, "clipped"])
 def test_pytorch_comes_to_the_same_weights(of_pytorch, package, case):
     expected = {name: of_pytorch[f"{case}:{name}"] for name in initial_values()}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import wandb
-from helpers import python
+from helpers import nightly, python
 from wandb_server import Collection, WandbServer
 
 pytestmark = pytest.mark.core
@@ -415,7 +415,7 @@ def drop_answers(server: WandbServer) -> None:
     threading.Timer(0.2, server.come_up).start()
 
 
-@pytest.mark.parametrize("operation", ["CreateArtifact", "CommitArtifact", "UpsertBucket"])
+@pytest.mark.parametrize("operation", ["CreateArtifact", nightly("CommitArtifact"), nightly("UpsertBucket")])
 def test_an_answer_is_lost(server, operation):
     """The request took effect and the client does not know: it asks again, and nothing happens twice."""
     server.on(operation, lambda _: drop_answers(server), after=True)
@@ -429,6 +429,7 @@ def test_an_answer_is_lost(server, operation):
     assert (len(collection.versions), collection.pending) == (1, [])
 
 
+@pytest.mark.nightly
 def test_an_answer_to_history_is_lost(server):
     dropped = []
 
@@ -474,6 +475,7 @@ def test_silence(server):
     assert pending.wait().version == "v0"
 
 
+@pytest.mark.nightly
 def test_slowness(server):
     run = begin()
     server.delay = 0.1

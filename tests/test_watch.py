@@ -137,7 +137,10 @@ ONE = {
         {"steps": [3], "batches": 2},
     ),
 }
-CASES = [(kind, *BOTH[name]) for name in BOTH for kind in KERASES] + list(ONE.values())
+NIGHTLY = [("tf_keras", "clipped"), ("keras", "jit"), ("tf_keras", "eager")]
+CASES = [
+    (nightly if (kind, name) in NIGHTLY else pytest.param)(kind, *BOTH[name]) for name in BOTH for kind in KERASES
+] + list(ONE.values())
 
 
 def check_gradients(kind: str, options: dict, steps=(3, 6, 9), batches: int = 1) -> None:
@@ -288,7 +291,7 @@ def test_edges_that_are_written_are_short():
     )
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
 def test_an_optimizer_that_hides_its_gradients_is_told_of(kind, caplog):
     keras = importlib.import_module(kind)
 
@@ -377,7 +380,7 @@ def test_a_model_compiled_anew_with_the_same_optimizer_is_still_watched(kind):
     assert other["train/grad_norm"] == pytest.approx(one["train/grad_norm"], rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", KERASES)
+@pytest.mark.parametrize("kind", ["tf_keras", nightly("keras")])
 def test_after_an_exception_nobody_looks_any_more(kind):
     keras = importlib.import_module(kind)
     x, y = samples(40)

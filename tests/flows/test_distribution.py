@@ -103,6 +103,7 @@ print("\\n" + json.dumps({"active": logger.tracker.active, "replicas": strategy.
 """
 
 
+@pytest.mark.nightly
 def test_of_several_workers_the_chief_opens_the_run():
     workers = free_addresses(2)
     processes = []

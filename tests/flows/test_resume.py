@@ -253,7 +253,8 @@ def stopped(trainings, tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, nightly(truncate), nightly(empty_the_manifest)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, empty_the_manifest])
 def test_a_damaged_checkpoint_is_passed_over_aloud(trainings, stopped, tmp_path, damage):
     directory = stopped(tmp_path / "training")
     file = damage(directory / "out/checkpoint-14")
