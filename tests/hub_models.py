@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import datasets
 import keras_hub
 import numpy as np
@@ -22,6 +24,31 @@ def classifier(number: int = 3, length: int = 12, seed: int = 0, **options):
     backbone = models.BertBackbone(len(SPECIAL) + len(WORDS), max_sequence_length=length, dropout=0.0, **SIZES)
     options = {"preprocessor": preprocessor, "dropout": 0.0, **options}
     return models.BertTextClassifier(backbone, num_classes=number, **options)
+
+
+def albert(seed: int = 0):
+    """Its tokens are SentencePiece's of the sentences."""
+    import keras
+    import sentencepiece
+
+    keras.utils.set_random_seed(seed)
+    proto = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS),
+        model_writer=proto,
+        vocab_size=37,
+        minloglevel=2,
+        **{f"{name}_id": number for number, name in enumerate(["pad", "unk", "bos", "eos"])},
+        pad_piece="<pad>",
+        bos_piece="[CLS]",
+        eos_piece="[SEP]",
+        user_defined_symbols="[MASK]",
+    )
+    tokenizer = models.AlbertTokenizer(proto.getvalue())
+    preprocessor = models.AlbertTextClassifierPreprocessor(tokenizer, sequence_length=12)
+    size = tokenizer.vocabulary_size()
+    backbone = models.AlbertBackbone(size, embedding_dim=8, max_sequence_length=12, dropout=0.0, **SIZES)
+    return models.AlbertTextClassifier(backbone, num_classes=3, preprocessor=preprocessor, dropout=0.0)
 
 
 def gpt2(length: int = 16, seed: int = 0, **options):

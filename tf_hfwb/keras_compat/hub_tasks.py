@@ -71,7 +71,29 @@ class _Preparation:
 
         if is_prepared(self.model, x):
             return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        _revive_tokenizers(self.model)
         return self.prepare(x, y, sample_weight)
+
+
+def _revive_tokenizers(model: Any) -> None:
+    """Make those tokenizers of a task's preprocessor anew that are lost, where a graph is being made that holds them.
+
+    Whatever sets TensorFlow's seed clears the kernels that it keeps, and a SentencePiece model is gone with its kernel.
+    """
+    import tensorflow as tf
+
+    if not tf.inside_function():  # Elsewhere KerasHub takes the tokenizer's twin, which is no operation of TensorFlow.
+        return
+    kind = sys.modules["keras_hub"].tokenizers.SentencePieceTokenizer
+    for tokenizer in all_layers(model.preprocessor):
+        if isinstance(tokenizer, kind):
+            with tf.init_scope():
+                text = tf.constant([""])
+                tokenize = tf.function(tokenizer.tokenize).get_concrete_function(text)
+                try:
+                    tokenize(text)
+                except tf.errors.NotFoundError:
+                    tokenizer.set_proto(tokenizer.proto)
 
 
 def prepared_batches(model: Any, dataset: tf.data.Dataset) -> tf.data.Dataset:
