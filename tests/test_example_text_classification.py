@@ -86,7 +86,6 @@ def tiny_config():
 # -- the whole script --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_default_job_learns_and_says_where_everything_is(tmp_path):
     done = run(tmp_path / "home")
