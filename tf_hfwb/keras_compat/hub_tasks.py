@@ -80,9 +80,9 @@ def _revive_tokenizers(model: Any) -> None:
 
     Whatever sets TensorFlow's seed clears the kernels that it keeps, and a SentencePiece model is gone with its kernel.
     """
-    import tensorflow as tf
-
-    if not tf.inside_function():  # Elsewhere KerasHub takes the tokenizer's twin, which is no operation of TensorFlow.
+    tf: Any = sys.modules.get("tensorflow")
+    # Outside of graphs KerasHub takes the tokenizer's twin, which is no operation of TensorFlow.
+    if tf is None or not tf.inside_function():
         return
     kind = sys.modules["keras_hub"].tokenizers.SentencePieceTokenizer
     for tokenizer in all_layers(model.preprocessor):
