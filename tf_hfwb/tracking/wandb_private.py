@@ -332,8 +332,10 @@ def stop_console(run: Any) -> None:
 
 
 def kill_service(run: Any) -> None:
-    """End the service, so that whoever waits for it gets an error; left alone while another run needs it."""
+    """End a run's service, so that whoever waits for it gets an error; left alone while another run needs it."""
     setup = sys.modules["wandb"].setup()
+    if not _is_served(setup, run):
+        return
     found: Any = setup
     for name in (CONNECTION, PROCESS_OWNER, PROCESS):
         found = _find(name, found)
@@ -352,9 +354,16 @@ def forget_run(run: Any) -> None:
         wandb.run = None
     elif wandb.run is run:
         unset_globals()
-    if _is_last_run(wandb.setup(), run):
+    setup = wandb.setup()
+    if _is_served(setup, run) and _is_last_run(setup, run):
         with contextlib.suppress(Exception, SystemExit):  # It exits with the status of the service.
             wandb.teardown()
+
+
+def _is_served(setup: Any, run: Any) -> bool:
+    """Whether the process's service is the one that the run was opened with: after a teardown it is another one."""
+    clients = [_find(CLIENT, _find(CONNECTION, setup)), _find(CLIENT, _find(INTERFACE, run))]
+    return _MISSING in clients or clients[0] is clients[1]
 
 
 def _is_last_run(setup: Any, run: Any) -> bool:
