@@ -44,7 +44,7 @@ print("\\n" + json.dumps([best.hyperparameters, found, "tensorflow" in sys.modul
 def test_trials_of_keras_on_jax():
     pytest.importorskip("jax")
     with Launcher(KERAS_BACKEND="jax") as launcher:
-        said = launcher.python(ON_JAX).stdout
+        said = launcher.python(ON_JAX, KERAS_BACKEND="jax").stdout
     best, trials, _ = json.loads(said.splitlines()[-1])
     assert best == {"learning_rate": 0.05}
     assert trials == [[1e-6, "PRUNED", [2]], [0.05, "COMPLETE", [2, 4]]]
