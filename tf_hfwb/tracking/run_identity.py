@@ -19,6 +19,7 @@ from tf_hfwb.tracking import wandb_private
 from tf_hfwb.tracking.process_tracker import current_tracker
 from tf_hfwb.tracking.run_end import ANSWER_TIMEOUT
 from tf_hfwb.tracking.tracker import Tracker
+from tf_hfwb.tracking.user_runs import run_in_process
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -117,7 +118,7 @@ def _end_dead_run(use: Use) -> Mapping[str, str]:
     Returns:
         What finds that run, if there was one and the fit continues its training.
     """
-    run, tracker = getattr(sys.modules.get("wandb"), "run", None), current_tracker()
+    run, tracker = run_in_process(), current_tracker()
     uses = _uses.get(tracker)
     is_same_fit = uses is not None and uses.fit is use.fit
     if run is None or is_same_fit or wandb_private.service_answers(run, ANSWER_TIMEOUT):
@@ -136,7 +137,7 @@ def _end_dead_run(use: Use) -> Mapping[str, str]:
 
 
 def _resume_without_open_run(use: Use, tracker: Tracker, resumed: Mapping[str, str]) -> Mapping[str, str]:
-    if _is_run_open():  # The user's, which is used as it is.
+    if run_in_process() is not None:  # The user's, which is used as it is.
         return use.run
     if tracker in _uses and not resumed and not _belongs(use, tracker):
         tracker.is_superseded = True
@@ -235,7 +236,3 @@ def _obstacle(tracker: Tracker, use: Use) -> tuple[str, str] | None:
     if uses is not None and any(model is not use.model and is_under_way(model) for model in uses.models):
         return "where the first is still under way", "Train one after the other, or in a process for each."
     return None
-
-
-def _is_run_open() -> bool:
-    return getattr(sys.modules.get("wandb"), "run", None) is not None

@@ -21,7 +21,7 @@ _attached: weakref.WeakSet[Tracker] = weakref.WeakSet()
 def running_tracker() -> Tracker:
     """The tracker of the run that is open now; one without a run if there is none, or none of ours writes to it."""
     tracker = current_tracker()
-    return tracker if tracker.active and tracker.run is _open_run() else Tracker()
+    return tracker if tracker.active and tracker.run is run_in_process() else Tracker()
 
 
 def log_in_open_run(row: Mapping[str, Any]) -> None:
@@ -33,7 +33,7 @@ def log_in_open_run(row: Mapping[str, Any]) -> None:
 
 def summarize_open_run(values: Mapping[str, Any]) -> None:
     """Set values of the open run's summary, whoever opened it; without one nothing happens, and none is opened."""
-    tracker, run = running_tracker(), _open_run()
+    tracker, run = running_tracker(), run_in_process()
     if tracker.active:
         tracker.submit(tracker.summarize, values)
         tracker.flush_rows()
@@ -46,7 +46,7 @@ def summarize_open_run(values: Mapping[str, Any]) -> None:
 
 def is_users_run_open() -> bool:
     """Whether a run is open that is not ours."""
-    tracker, run = current_tracker(), _open_run()
+    tracker, run = current_tracker(), run_in_process()
     return run is not None and not (tracker.owned and tracker.run is run)
 
 
@@ -69,5 +69,6 @@ def attach(tracker: Tracker) -> None:
     call_around_end(tracker.run, tracker.before_end, tracker.after_end)
 
 
-def _open_run() -> Any:
+def run_in_process() -> Any:
+    """The run that is open, whoever has opened it; None without one. W&B's client is not imported for it."""
     return getattr(sys.modules.get("wandb"), "run", None)
