@@ -74,6 +74,7 @@ from tf_hfwb.keras_compat.loss_functions.loss_function import loss_step_of
 from tf_hfwb.keras_compat.loss_recorder import Reading, StepRecorder, difference, last_losses, rate_of
 from tf_hfwb.keras_compat.mid_epoch_start import Start
 from tf_hfwb.keras_compat.mixed_precision import plain_to_float32, to_float32
+from tf_hfwb.keras_compat.model_files.checkpoint_files import ModelFiles
 from tf_hfwb.keras_compat.model_files.lora_description import BASE, LORA, LoRADescription, base_name
 from tf_hfwb.keras_compat.model_files.lora_files import LoRAFiles
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of_processing, write_texts
@@ -107,6 +108,7 @@ __all__ = [
     "LORA",
     "LoRADescription",
     "LoRAFiles",
+    "ModelFiles",
     "RULES",
     "base_name",
     "join_arguments",

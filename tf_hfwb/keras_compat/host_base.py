@@ -25,12 +25,9 @@ from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, Loss
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, forget_start
 from tf_hfwb.keras_compat.model_facts import facts_of, identity_of
-from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
-from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
+from tf_hfwb.keras_compat.model_files.checkpoint_files import ModelFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import Layout
 from tf_hfwb.keras_compat.model_files.lora_files import LoRAFiles
-from tf_hfwb.keras_compat.model_files.preset_files import PresetFiles
-from tf_hfwb.keras_compat.model_files.transformers_files import TransformersFiles
 from tf_hfwb.keras_compat.step_seams import trace_again
 from tf_hfwb.keras_compat.training_variables import Variables
 from tf_hfwb.keras_compat.transformers_models import computes_loss, is_of_own_class, is_of_transformers
@@ -274,7 +271,7 @@ class Host(LearningRates, BackendSettings):
         return training_variables.metric_variables(self.model, without=self.record_steps().in_metrics)
 
     @abc.abstractmethod
-    def model_files(self) -> TransformersFiles | KerasFiles | KerasArchive | PresetFiles:
+    def model_files(self) -> ModelFiles:
         """How the model is written into a directory that stock tools open."""
 
     def lora_files(self) -> LoRAFiles | None:

@@ -17,11 +17,12 @@ from tf_hfwb.keras_compat.learning_rates import innermost
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Seam, Start, begin_next_fit_at
 from tf_hfwb.keras_compat.model_files import archive_texts
+from tf_hfwb.keras_compat.model_files.checkpoint_files import ModelFiles
 from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_keras3
 from tf_hfwb.keras_compat.model_files.lora_files import LoRAFiles, lora_files_of
-from tf_hfwb.keras_compat.model_files.preset_files import PresetFiles, preset_files_of
+from tf_hfwb.keras_compat.model_files.preset_files import preset_files_of
 from tf_hfwb.keras_compat.step_seams import put_recorder_into
 from tf_hfwb.keras_compat.training_variables import Variables, frozen_variables
 
@@ -127,7 +128,7 @@ class Keras3Host(Host):
     def global_random_variable(self, *, make: bool = False) -> Any:
         return keras3_variables.global_random_variable(make=make)
 
-    def model_files(self) -> KerasFiles | KerasArchive | PresetFiles:
+    def model_files(self) -> ModelFiles:
         frozen = frozen_variables(keras3_private.all_layers(self.model), keras3_private.own_variables)
         preset = preset_files_of(self.model, self.weights, frozen, self._show_weights)
         if preset is not None:

@@ -23,6 +23,7 @@ from tf_hfwb.keras_compat.loss_functions.tf_keras_loss_step import TFKerasLossSt
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
 from tf_hfwb.keras_compat.mid_epoch_start import Start, begin_next_fit_at
 from tf_hfwb.keras_compat.model_files import archive_texts
+from tf_hfwb.keras_compat.model_files.checkpoint_files import ModelFiles
 from tf_hfwb.keras_compat.model_files.keras_archive import KerasArchive
 from tf_hfwb.keras_compat.model_files.keras_files import KerasFiles
 from tf_hfwb.keras_compat.model_files.keras_layout import lay_out_tf_keras
@@ -173,7 +174,7 @@ class TFKerasHost(Host):
     def global_random_variable(self, *, make: bool = False) -> Any:
         return tf_keras_variables.global_random_variable(make=make)
 
-    def model_files(self) -> TransformersFiles | KerasFiles | KerasArchive:
+    def model_files(self) -> ModelFiles:
         if is_of_transformers(self.model):
             return TransformersFiles(self.model)
         layout = self._lay_out(lay_out_tf_keras)

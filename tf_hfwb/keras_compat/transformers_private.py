@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tf_hfwb.keras_compat.private_names import looks_up
 
 _looks_up = looks_up("transformers")
+
+_MASKED_SOFTMAXES = (
+    ("transformers.models.deberta.modeling_tf_deberta", "TFDebertaXSoftmax"),
+    ("transformers.models.deberta_v2.modeling_tf_deberta_v2", "TFDebertaV2XSoftmax"),
+)
 
 
 def auto_class(model: Any) -> Any:
@@ -28,7 +34,8 @@ def methods_with_infinities(layer: Any) -> list[str]:
     softmax with -inf, and draws what it drops out (``xdropout``) by a logarithm of 0.
     """
     names = ["_relative_position_bucket", "relative_position_bucket", "xdropout"]
-    if type(layer).__name__ in ("TFDebertaXSoftmax", "TFDebertaV2XSoftmax"):
+    softmaxes = [getattr(sys.modules.get(module), name, None) for module, name in _MASKED_SOFTMAXES]
+    if isinstance(layer, tuple(kind for kind in softmaxes if kind is not None)):
         names.append("call")
     return [name for name in names if callable(getattr(layer, name, None))]
 

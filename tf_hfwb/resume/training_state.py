@@ -20,7 +20,7 @@ import numpy as np
 
 from tf_hfwb import json_text
 from tf_hfwb.checkpoint.store import Checkpoint, Draft, Pace, Store
-from tf_hfwb.keras_compat import BASE, Host, LoRAFiles
+from tf_hfwb.keras_compat import BASE, Host, LoRAFiles, ModelFiles
 from tf_hfwb.resume.checkpoint_participants import CaptureState
 from tf_hfwb.resume.lora_base import digest_of_base, write_base
 from tf_hfwb.resume.saved_rows import LOG_HISTORY, STATE_HISTORY, RowFiles, write_rows
@@ -47,7 +47,7 @@ class TrainingState:
         base: Of a model with LoRA the weights of its base, until they are written.
     """
 
-    files: Any
+    files: ModelFiles
     weights: dict[str, Any]
     others: dict[str, Any]
     facts: dict[str, Any]
@@ -62,10 +62,11 @@ class TrainingState:
             store: The output directory.
             pace: See :meth:`Store.draft`.
         """
-        base = None
-        if self.base and not self.files.base_sha256:  # While this state waited, another may have been written.
+        files, base = self.files, None
+        # While this state waited, another may have written it.
+        if isinstance(files, LoRAFiles) and self.base and not files.base_sha256:
             base = write_base(store, {name: np.asarray(value) for name, value in self.base.items()}, pace)
-            self.files.base_size, self.files.base_sha256 = base.files[BASE].size, base.files[BASE].sha256
+            files.base_size, files.base_sha256 = base.files[BASE].size, base.files[BASE].sha256
         self.base.clear()
         return base
 
@@ -172,7 +173,7 @@ class StateCapture:
             base=dict(zip(base, self._host.snapshot([*base.values()]), strict=True)),
         )
 
-    def whole_files(self) -> Any:
+    def whole_files(self) -> ModelFiles:
         """The model's files with all of its weights, whatever checkpoints hold of them."""
         return self._host.model_files() if isinstance(self.files, LoRAFiles) else self.files
 

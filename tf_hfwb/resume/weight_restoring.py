@@ -6,7 +6,7 @@ from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import StateMismatchError
-from tf_hfwb.keras_compat import LORA, Host, LoRAFiles, name_variables
+from tf_hfwb.keras_compat import LORA, Host, LoRAFiles, ModelFiles, name_variables
 from tf_hfwb.resume.lora_base import check_base
 from tf_hfwb.resume.state_tensors import Arrays, Assignments, match_tensors, read_state_tensors, with_prefix
 
@@ -23,7 +23,9 @@ def load_weights(host: Host, checkpoint: Checkpoint) -> None:
     host.use_assigned_weights()
 
 
-def match_weights(host: Host, checkpoint: Checkpoint, files: Any = None, tensors: Arrays | None = None) -> Assignments:
+def match_weights(
+    host: Host, checkpoint: Checkpoint, files: ModelFiles | None = None, tensors: Arrays | None = None
+) -> Assignments:
     """Pair each weight of a model with its value in a checkpoint; of a model with LoRA without its base.
 
     Args:
@@ -48,7 +50,7 @@ def match_weights(host: Host, checkpoint: Checkpoint, files: Any = None, tensors
     return pairs
 
 
-def files_of(host: Host, checkpoint: Checkpoint) -> Any:
+def files_of(host: Host, checkpoint: Checkpoint) -> ModelFiles:
     """The model's files in the form in which a checkpoint has them.
 
     Raises:
@@ -66,7 +68,7 @@ def files_of(host: Host, checkpoint: Checkpoint) -> Any:
     return files
 
 
-def unsaved_weights(host: Host, files: Any) -> dict[str, Any]:
+def unsaved_weights(host: Host, files: ModelFiles) -> dict[str, Any]:
     """The weights that the model's own files leave out, by their names in a checkpoint.
 
     Args:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.keras_compat.model_files.keras_layout import Arrays
+from tf_hfwb.keras_compat.model_files.checkpoint_files import Arrays
 from tf_hfwb.keras_compat.reduced_precision import show_float32
 from tf_hfwb.keras_compat.safe_loading.archive_safety import weights_of_archive
 from tf_hfwb.keras_compat.safe_loading.hdf5_safety import open_hdf5

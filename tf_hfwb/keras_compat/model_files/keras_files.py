@@ -18,7 +18,8 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
-from tf_hfwb.keras_compat.model_files.keras_layout import Arrays, Layout
+from tf_hfwb.keras_compat.model_files.checkpoint_files import Arrays
+from tf_hfwb.keras_compat.model_files.keras_layout import Layout
 from tf_hfwb.keras_compat.model_files.keras_weights import as_h5, read_plain_model, write_shards
 from tf_hfwb.keras_compat.model_files.tokenizer_files import write_texts
 

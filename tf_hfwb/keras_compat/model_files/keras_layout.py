@@ -21,8 +21,7 @@ import numpy as np
 
 from tf_hfwb.keras_compat import keras3_private, tf_keras_private
 from tf_hfwb.keras_compat.common_private import SavingLibrary
-
-Arrays = dict[str, np.ndarray]
+from tf_hfwb.keras_compat.model_files.checkpoint_files import Arrays
 
 _ASSETS = "assets"  # Of the archive.
 

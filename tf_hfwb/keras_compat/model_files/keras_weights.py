@@ -11,7 +11,8 @@ import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError
-from tf_hfwb.keras_compat.model_files.keras_layout import Arrays, Layout
+from tf_hfwb.keras_compat.model_files.checkpoint_files import Arrays
+from tf_hfwb.keras_compat.model_files.keras_layout import Layout
 from tf_hfwb.keras_compat.safe_loading.archive_safety import weights_of_archive
 from tf_hfwb.keras_compat.safe_loading.hdf5_safety import open_hdf5
 

@@ -16,7 +16,8 @@ from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.model_files.archive_texts import describe_keras3
-from tf_hfwb.keras_compat.model_files.keras_layout import Arrays, Layout, lay_out_keras3
+from tf_hfwb.keras_compat.model_files.checkpoint_files import Arrays
+from tf_hfwb.keras_compat.model_files.keras_layout import Layout, lay_out_keras3
 from tf_hfwb.keras_compat.model_files.lora_description import ADAPTERS, LORA, Adapter, LoRADescription
 from tf_hfwb.keras_compat.model_files.tokenizer_files import write_texts
 from tf_hfwb.keras_compat.training_variables import Variables, name_variables

@@ -14,7 +14,8 @@ from typing import Any
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.hub_tasks import is_hub_task
-from tf_hfwb.keras_compat.model_files.keras_layout import Arrays, Layout, lay_out_keras3
+from tf_hfwb.keras_compat.model_files.checkpoint_files import Arrays
+from tf_hfwb.keras_compat.model_files.keras_layout import Layout, lay_out_keras3
 from tf_hfwb.keras_compat.model_files.keras_weights import (
     WEIGHTS,
     read_h5,

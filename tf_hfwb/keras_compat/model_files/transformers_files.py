@@ -12,18 +12,15 @@ import pathlib
 import reprlib
 from typing import Any
 
-import numpy as np
-
 from tf_hfwb.checkpoint.safetensors_files import chunks, read_tensors
 from tf_hfwb.checkpoint.store import Checkpoint, Draft
 from tf_hfwb.errors import CorruptCheckpointError
 from tf_hfwb.keras_compat import tf_keras_private, transformers_private
+from tf_hfwb.keras_compat.model_files.checkpoint_files import Arrays
 from tf_hfwb.keras_compat.model_files.tokenizer_files import texts_of, write_texts
 from tf_hfwb.keras_compat.training_variables import frozen_variables
 from tf_hfwb.secret_masking import mask_json
 from tf_hfwb.validation.argument_checks import to_json_value
-
-Arrays = dict[str, np.ndarray]
 
 INDEX = "model.safetensors.index.json"
 

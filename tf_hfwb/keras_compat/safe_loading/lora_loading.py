@@ -12,7 +12,8 @@ import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CorruptCheckpointError
-from tf_hfwb.keras_compat.model_files.keras_layout import Arrays, layers_by_group
+from tf_hfwb.keras_compat.model_files.checkpoint_files import Arrays
+from tf_hfwb.keras_compat.model_files.keras_layout import layers_by_group
 from tf_hfwb.keras_compat.model_files.keras_weights import as_h5
 from tf_hfwb.keras_compat.model_files.lora_description import ADAPTERS, BASE, Adapter, LoRADescription
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive
