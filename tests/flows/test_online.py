@@ -131,6 +131,7 @@ def test_an_offline_training_that_was_killed_is_one_run_after_its_sync(trainings
     directory = machines.go_to("a")
     training = trainings.start(directory, "bert", "--pause", "0.3")
     training.wait_for("step 11\n")
+    wait_until((directory / "out/checkpoint-4").exists)  # The disk may be slow.
     training.kill(signal.SIGKILL)
     training.wait()
     assert printed(trainings.run(directory, "bert")) == result

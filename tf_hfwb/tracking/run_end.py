@@ -138,7 +138,7 @@ class RunEnd:
         if directory is None or (not rescue.is_active and is_whole(directory)):
             return False
         lost = self._rows_lost(directory, is_uploaded)
-        if not lost and is_whole(directory):
+        if not lost and rescue.is_active and is_whole(directory):
             return False
         if not rescue.is_active and not lost:
             rescue.note_exit_code(exit_code)  # Only the end is lacking, which sync is to know.
