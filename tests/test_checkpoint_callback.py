@@ -210,6 +210,36 @@ def test_best_sits_on_the_best(mode, monitor, values, best, monkeypatch):
         load_model("model-other:best")
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "is_kept"),
+    [
+        ({"monitor": "val_accuracy"}, {"monitor": "val_loss"}, False),
+        nightly({"monitor": "val_x", "mode": "max"}, {"monitor": "val_x", "mode": "min"}, False),
+        nightly({"monitor": "val_x", "mode": "max"}, {"monitor": "eval/x", "mode": "max"}, True),
+        nightly({"monitor": "val_x", "mode": "max"}, {}, False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras")])
+def test_the_best_by_another_metric_is_not_the_best_of_a_resumed_training(kind, before, now, is_kept, caplog):
+    def fit(options, values, start):
+        model = model_of(kind)
+        position = restore(model, "out/checkpoint-5") if start else None
+        logs = [evaluated(model, name, values) for name in ("val_accuracy", "val_loss", "val_x")]
+        callback = WandbModelCheckpoint("out", save_best_only="monitor" in options, **options)
+        train(model, [*logs, callback], epochs=len(values), start=position.batches if start else 0)
+        return callback
+
+    assert fit(before, [0.8], start=False).best == 0.8
+    resumed = fit(now, [0.8, 0.9, 0.85, 0.7], start=True)
+    said = [record.getMessage() for record in caplog.records if "is decided anew" in record.getMessage()]
+    if is_kept:
+        assert (resumed.best, steps_in("out"), said) == (0.9, [5, 10], [])
+    else:
+        # Of those that are measured since the resume, and not of those before.
+        assert (resumed.best, steps_in("out")) == ((0.7, [5, 10, 15, 20]) if now else (None, [5, 10, 15, 20]))
+        assert re.match(r"The checkpoint of step 5 was the best by eval/\w+ \(mode='max'\), and now .* is m", said[0])
+
+
 def test_modes_of_logging(monkeypatch):
     train(model_of("keras"), [WandbModelCheckpoint("false")])
     assert not pathlib.Path("wandb").exists()
@@ -712,13 +742,17 @@ def test_states_that_nobody_takes_over_are_told_of(kind, caplog):
     def callbacks(*own):
         return wandb_callbacks("out", callbacks=[evaluated(None, "val_x", [0.5, 0.6, 0.4], kind), *own])
 
-    def guest():
-        return keras.callbacks.EarlyStopping("val_x", mode="min", patience=5)
+    class Stopping(keras.callbacks.EarlyStopping):
+        """Counts as Keras's own."""
+
+    def guest(metric="val_x"):
+        return Stopping(metric, mode="min", patience=5)
 
     train(model_of(kind), callbacks(EarlyStopping("val_x", patience=5), guest()), epochs=2)
     for chosen, names in (
         (callbacks(EarlyStopping("val_x", patience=5), guest()), []),
         (callbacks(EarlyStopping("val_x", patience=5)), ["Keras's EarlyStopping-0"]),
+        (callbacks(EarlyStopping("val_x", patience=5), guest("val_other")), ["Keras's EarlyStopping-0"]),
         (callbacks(guest()), ["EarlyStopping-eval/x-0"]),
         ([], ["WandbMetricsLogger, EarlyStopping-eval/x-0, GuestStates, WandbModelCheckpoint"]),
     ):

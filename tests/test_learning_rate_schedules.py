@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pathlib
 import subprocess
 from typing import get_args
 
@@ -16,6 +17,7 @@ from helpers import KERASES, finish, history, needs, nightly, samples, train_row
 from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import host_of
+from tf_hfwb.resume.checkpoint_participants import PLATEAU
 from tf_hfwb.trainer.arguments import argument_values
 from tf_hfwb.trainer.arguments.schedule_options import options_of_schedule
 from tf_hfwb.trainer.optimization.learning_rate_schedules import create_schedule
@@ -277,6 +279,23 @@ def test_plateaus_are_counted_on_after_a_resume(package):
     assert len(set(expected[:6])) > 1
     rows = {row["train/global_step"]: row["train/learning_rate"] for row in train_rows(history(finish()))}
     np.testing.assert_allclose([rows[step] for step in range(7, 12)], expected[6:], rtol=1e-6)
+
+
+@pytest.mark.parametrize("package", ["keras", nightly("tf_keras")])
+def test_what_was_the_best_by_another_metric_counts_no_more_after_a_resume(package):
+    saved = {"save_strategy": "steps", "save_steps": 1, "eval_steps": 1, "load_best_model_at_end": True}
+    options = {"mode": "max", "patience": 50}
+    first = plateau_trainer(package, options, max_steps=2, **saved)
+    first.train()
+    assert first.state.best_metric == max(SCORES[:2])
+    other = plateau_trainer(package, options, max_steps=4, metric_for_best_model="other", **saved)
+    other.compute_metrics = lambda prediction: {"other": -1.0 - int(other.model.optimizer.iterations)}
+    other.train(resume_from_checkpoint=True)
+    assert (other.state.best_metric, other.state.best_global_step) == (-4.0, 3)
+    assert other.state.best_model_checkpoint.endswith("checkpoint-3")
+    facts = json.loads(pathlib.Path(other.args.output_dir, "checkpoint-4/trainer_state.json").read_text())
+    plateau = facts["callbacks"][PLATEAU]
+    assert (plateau["metric"], plateau["best"], plateau["bad"]) == ("eval_other", -4.0, 1)
 
 
 @pytest.mark.parametrize("package", KERASES)

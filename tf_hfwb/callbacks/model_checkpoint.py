@@ -212,7 +212,13 @@ class WandbModelCheckpoint(StepCallback):
 
         def state() -> dict[str, Any]:
             value, step = best.committed if save is None else save.best
-            return {"best": value, "best_step": step, "monitor": best.metric, "steps_per_epoch": steps_per_epoch}
+            return {
+                "best": value,
+                "best_step": step,
+                "monitor": best.metric,
+                "direction": best.direction,
+                "steps_per_epoch": steps_per_epoch,
+            }
 
         return state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ from tf_hfwb.fit.fit_session import FitSession
 from tf_hfwb.fit.metric_names import named, possible_rows, row_name
 from tf_hfwb.keras_compat import Logs, describe_value, has_callbacks_of_others, to_float
 from tf_hfwb.step_policies import is_better
+
+_logger = logging.getLogger("tf_hfwb")
 
 
 class Best(NamedTuple):
@@ -58,13 +61,31 @@ class BestCheckpoint:
         is_same = self._model is not None and self._model() is model
         before = self.taken if is_same else Best()
         self._model = weakref.ref(model)
-        self.committed = self.taken = Best(saved.get("best", before.value), saved.get("best_step", before.step))
+        self.committed = self.taken = self._saved_best(saved) if "best" in saved else before
         if self._monitored is not None:
             rows = possible_rows(self._monitored)
             self.metric = saved["monitor"] if saved.get("monitor") in rows else rows[0]
             session.directions.state(self._monitored, self._mode)
         self.monitoring = Monitoring(self.metric, may_be_added=has_callbacks_of_others(model))
         session.evaluations.listen(self.monitoring.see)
+
+    def _saved_best(self, saved: Mapping[str, Any]) -> Best:
+        """The best of the training that is resumed, if it is the best by the same metric in the same direction."""
+        best = Best(saved["best"], saved.get("best_step"))
+        rows = () if self._monitored is None else possible_rows(self._monitored)
+        metric, direction = saved.get("monitor"), saved.get("direction")
+        has_turned = self._mode != "auto" and direction not in (None, self._mode)
+        if best.value is None or (metric in rows and not has_turned):
+            return best
+        _logger.warning(
+            "The checkpoint of step %s was the best by %s (mode=%r), and now %s is monitored: which one is the best is "
+            "decided anew. Expected the same metric and mode, if that checkpoint is to stay the best.",
+            best.step,
+            metric,
+            direction,
+            f"{rows[0]} (mode={self._mode!r})" if rows else "nothing",
+        )
+        return Best()
 
     @property
     def is_higher_better(self) -> bool:

@@ -31,8 +31,9 @@ class KerasCallbackStates(StepCallback):
     def __init__(self, callbacks: Sequence[Any]) -> None:
         super().__init__()
         others = [callback for callback in callbacks if not isinstance(callback, Callback)]  # Ours do it themselves.
-        known = [other for other in others if type(other).__name__ in _COUNTS]
-        self._callbacks = {f"{type(other).__name__}-{index}": other for index, other in enumerate(known)}
+        known = [(kind, other) for other in others if (kind := _kind_of(other))]
+        self._callbacks = {f"{kind}-{index}": other for index, (kind, other) in enumerate(known)}
+        self._kinds = {f"{kind}-{index}": kind for index, (kind, _) in enumerate(known)}
         self._waiting: Mapping[str, Mapping[str, Any]] = {}
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -42,28 +43,37 @@ class KerasCallbackStates(StepCallback):
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Keep the counts until every callback has begun, and forgotten its own."""
-        self._waiting = state
+        self._waiting = {name: counts for name, counts in state.items() if self._watches_the_same(name, counts)}
         if self._session.resumption is not None:
-            gone = [name for name in state if name not in self._callbacks]
-            warn_of_dropped([f"Keras's {name}" for name in gone], self._session.resumption.source)
+            gone = [f"Keras's {name}" for name in state if name not in self._waiting]
+            warn_of_dropped(gone, self._session.resumption.source)
+
+    def _watches_the_same(self, name: str, counts: Mapping[str, Any]) -> bool:
+        callback = self._callbacks.get(name)
+        return callback is not None and counts.get("monitor", callback.monitor) == callback.monitor
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Put back what was counted: every callback has begun by now."""
         super().on_epoch_begin(epoch, logs)
         for name, counts in self._waiting.items():
-            for attribute, value in counts.items():
-                if name in self._callbacks:
-                    setattr(self._callbacks[name], attribute, value)
+            for attribute in _COUNTS[self._kinds[name]]:
+                if attribute in counts:
+                    setattr(self._callbacks[name], attribute, counts[attribute])
         self._waiting = {}
 
     def capture_state(self) -> CaptureState:
         """What each of them has counted."""
-        states = {
-            name: {
-                attribute: to_float(getattr(callback, attribute))
-                for attribute in _COUNTS[type(callback).__name__]
-                if hasattr(callback, attribute)
-            }
-            for name, callback in self._callbacks.items()
-        }
+        states: dict[str, dict[str, Any]] = {}
+        for name, callback in self._callbacks.items():
+            counts = [attribute for attribute in _COUNTS[self._kinds[name]] if hasattr(callback, attribute)]
+            states[name] = {attribute: to_float(getattr(callback, attribute)) for attribute in counts}
+            states[name]["monitor"] = callback.monitor
         return lambda: states
+
+
+def _kind_of(callback: Any) -> str | None:
+    """Which of Keras's classes a callback is of, or of a subclass of which; None for all others."""
+    for base in type(callback).__mro__:
+        if base.__name__ in _COUNTS and base.__module__.partition(".")[0] in ("keras", "tf_keras"):
+            return base.__name__
+    return None

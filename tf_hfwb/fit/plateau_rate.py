@@ -25,6 +25,7 @@ class _Counts:
     best: float | None = None
     bad: int = 0  # Evaluations since the best one, or since the rate was lowered.
     cooldown: int = 0  # Evaluations to come that do not count as bad.
+    metric: str | None = None  # By which these were counted.
 
 
 class ReduceRateOnPlateau(EvaluationCallback):
@@ -56,6 +57,9 @@ class ReduceRateOnPlateau(EvaluationCallback):
         """Count on from the resumed training."""
         rate = np.float32(to_float(self._host.learning_rate(0)))
         self._counts = _Counts(**{"rate": float(str(rate)), **state})  # As it was written: 5e-05.
+        if self._counts.metric not in (None, self._metric):
+            self._counts.best, self._counts.bad = None, 0
+        self._counts.metric = self._metric
         try:
             self._host.set_learning_rate(self._counts.rate)
         except TypeError as error:

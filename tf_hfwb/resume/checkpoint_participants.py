@@ -108,7 +108,9 @@ STATE_CHECKS: dict[str, Check] = {
         },
     ),
     EVALUATIONS: record({}, {"metrics": table(number)}),
-    KERAS_CALLBACKS: table(record({}, dict.fromkeys(_KERAS_COUNTS, optional(number)), exact=True)),
+    KERAS_CALLBACKS: table(
+        record({}, {**dict.fromkeys(_KERAS_COUNTS, optional(number)), "monitor": optional(text)}, exact=True)
+    ),
     LOADER: record({"batches": whole(), "state": optional(text)}, exact=True),
     FINITE_LOSSES: record({}, {"good_step": optional(whole())}),
     FIRST_STEP: record({}, {"first_step": whole()}),
@@ -123,7 +125,11 @@ STATE_CHECKS: dict[str, Check] = {
     TOKENS: record({}, {"tokens": whole()}),
     TOTALS: record({}, {"losses": number, "batches": whole()}),
     TABLES: record({}, {"evaluations": whole()}),
-    PLATEAU: record({"rate": number, "best": optional(number), "bad": whole(), "cooldown": whole()}, exact=True),
+    PLATEAU: record(
+        {"rate": number, "best": optional(number), "bad": whole(), "cooldown": whole()},
+        {"metric": optional(text)},
+        exact=True,
+    ),
     TRAINER_CALLBACKS: table(series(record({}, {"attributes": table(anything)}))),
     TRAINING_LOG: record(
         {
@@ -132,7 +138,7 @@ STATE_CHECKS: dict[str, Check] = {
             "best_metric": optional(number),
             "best_global_step": optional(whole()),
         },
-        {"history_files": table(whole(1))},
+        {"history_files": table(whole(1)), "best_by": optional(text)},
     ),
     METRICS_LOGGER: record({"rows": _ROWS, "best": table(number)}, {"dashboards": table(table(text))}),
     CHECKPOINTS: record(
@@ -141,6 +147,7 @@ STATE_CHECKS: dict[str, Check] = {
             "best": optional(number),
             "best_step": optional(whole()),
             "monitor": optional(text),
+            "direction": optional(text),
             "steps_per_epoch": optional(whole()),
         },
     ),

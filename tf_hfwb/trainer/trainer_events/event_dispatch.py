@@ -206,6 +206,14 @@ class TrainerEvents:
         """At which step the training ends."""
         self._state.max_steps = step
 
+    @property
+    def best_by(self) -> str | None:
+        """The metric by which a model is the best, and its direction; None without one."""
+        args = self._owner.args
+        if args.metric_for_best_model is None:
+            return None
+        return f"{'highest' if args.greater_is_better else 'lowest'} {with_prefix(args.metric_for_best_model, 'eval')}"
+
     def note_evaluation(self, metrics: Mapping[str, Any]) -> None:
         """An evaluation within the training has ended: see whether the model is the best so far."""
         args, state = self._owner.args, self._state

@@ -109,7 +109,8 @@ class TrainingLog(StepCallback):
         kept = self._events.state
         self._history.replace(map(json_text.dumps, state["history"]), state["older_history"])
         kept.log_history[:] = map(parse_row, self._history)
-        kept.best_metric, kept.best_global_step = state["best_metric"], state["best_global_step"]
+        if state.get("best_by", self._events.best_by) == self._events.best_by:
+            kept.best_metric, kept.best_global_step = state["best_metric"], state["best_global_step"]
 
     def capture_state(self) -> CaptureState:
         """What the next row needs, and all rows so far."""
@@ -121,6 +122,7 @@ class TrainingLog(StepCallback):
         for row in kept.log_history[len(self._history) :]:
             self._history.append(json_text.dumps(_numbers(row)))
         best = {"best_metric": kept.best_metric, "best_global_step": kept.best_global_step}
+        best["best_by"] = self._events.best_by
         history = self._history.so_far()
         return lambda: {"rows": rows, **best, "history": history}
 
