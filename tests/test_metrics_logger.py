@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from helpers import KERASES, classifier, eval_rows, finish, history, losses_by_hand, needs, nightly, samples, train_rows
 
-from tf_hfwb import WandbMetricsLogger
+from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint
+from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.errors import SettingError
 
 pytestmark = pytest.mark.core
@@ -57,6 +58,35 @@ def test_rows_fall_on_the_first_boundary_and_carry_the_true_step(kind, steps_per
         assert row["train/epoch"] == pytest.approx(row[STEP] / 19)
 
 
+@needs("tf_keras")
+def test_rows_and_checkpoints_carry_the_true_step_while_keras_tunes_steps_per_execution():
+    import tf_keras
+
+    x, y = samples(150)  # 38 steps an epoch
+    model = classifier("tf_keras", steps_per_execution="auto")
+    losses = np.tile(losses_by_hand(model, x, y, 4), 2)
+    true_steps = []
+
+    class Tuner(tf_keras.callbacks.Callback):
+        """Does what Keras's tuner does on a thread of its own."""
+
+        def on_train_batch_end(self, batch, logs=None):
+            true_steps.append(int(model.optimizer.iterations))
+            if true_steps[-1] < 60:
+                model._steps_per_execution.assign(1 + true_steps[-1] // 8)
+
+    rows = logged(model, x, y, Tuner(), WandbMetricsLogger(5), WandbModelCheckpoint("out", save_freq=15), epochs=2)
+    assert true_steps[-1] == 76
+    assert max(np.diff(true_steps)) > 3
+    due = [after for before, after in itertools.pairwise([0, *true_steps]) if after // 5 > before // 5]
+    assert [row[STEP] for row in train_rows(rows)] == (due if due[-1] == 76 else [*due, 76])
+    assert_interval_losses(rows, losses)
+    saved = [after for before, after in itertools.pairwise([0, *true_steps]) if after // 15 > before // 15]
+    assert [checkpoint.step for checkpoint in Store("out").checkpoints()] == (
+        saved if saved[-1] == 76 else [*saved, 76]
+    )
+
+
 @on_both
 @pytest.mark.nightly
 def test_the_loss_of_step_5000_is_that_step_s(kind):
@@ -66,6 +96,27 @@ def test_the_loss_of_step_5000_is_that_step_s(kind):
     rows = train_rows(logged(model, x, y, WandbMetricsLogger("batch"), batch_size=2))
     assert [row[STEP] for row in rows] == list(range(1, 5004))
     np.testing.assert_allclose([row["train/loss"] for row in rows], losses, rtol=1e-4)
+
+
+@on_both
+def test_a_step_that_reports_no_loss_has_the_rate_all_the_same(kind):
+    keras = importlib.import_module(kind)
+
+    class Silent(keras.Sequential):
+        def train_step(self, *args):
+            zeros = [np.zeros(weight.shape, "float32") for weight in self.trainable_variables]
+            if len(args) == 1:
+                self.optimizer.apply_gradients(zip(zeros, self.trainable_variables, strict=True))
+                return {"own": 1.0}
+            trained, others, slots, metrics = args[0]  # On JAX.
+            trained, slots = self.optimizer.stateless_apply(slots, zeros, trained)
+            return {"own": 1.0}, (trained, others, slots, metrics)
+
+    model = Silent([keras.layers.Input((4,)), keras.layers.Dense(3)])
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="sparse_categorical_crossentropy")
+    rows = [row for row in logged(model, *samples(20), WandbMetricsLogger(2)) if "train/own" in row]
+    assert [row[STEP] for row in rows] == [2, 4, 5]
+    np.testing.assert_allclose([row["train/learning_rate"] for row in rows], [0.1] * 3, rtol=1e-6)
 
 
 @on_keras_3

@@ -80,8 +80,9 @@ class StepSchedule:
         self._planned_steps = steps_per_epoch
         self._skipped_batches = start.batch
         self._stride = host.steps_per_execution
-        # An execution of several batches of unknown data may end early, and Keras does not say so.
-        self._may_end_early = self._stride > 1 and steps_per_epoch is None
+        # An execution of several batches of unknown data may end early, and Keras does not say so. Where Keras tunes
+        # their number, it is not known either.
+        self._must_count = host.tunes_steps_per_execution or (self._stride > 1 and steps_per_epoch is None)
         self._longest_quiet = recorder.size // 2
         self._listeners: list[StepListener] = []
         self._due_steps: dict[int, int | None] = {}  # By the listener's identity, as of the last plan.
@@ -104,7 +105,7 @@ class StepSchedule:
     @property
     def is_foreseeable(self) -> bool:
         """Whether it is known at which execution a step will be reached."""
-        return self.clock.is_settled and not self.clock.must_confirm and not self._may_end_early
+        return self.clock.is_settled and not self.clock.must_confirm and not self._must_count
 
     def next_batch(self) -> tuple[int, int]:
         """The epoch and the batch in it with which training continues, as of the last look."""
@@ -261,7 +262,7 @@ class StepSchedule:
             if step is not None:
                 batches = min(batches, clock.batches_until(step))
         executions = 1
-        if clock.is_settled and not self._may_end_early:
+        if clock.is_settled and not self._must_count:
             executions = self._foresee_regular_steps() or max(1, -(-batches // self._stride))
         self._executions = self._executions_left = executions
         for listener in self._listeners:
@@ -323,11 +324,11 @@ class StepSchedule:
     def _batches_in(self, executions: int) -> int:
         """The batches in so many executions; the last of an epoch may be a shorter one."""
         batches = executions * self._stride
-        if self._stride == 1:
-            return batches
-        if self._may_end_early:
+        if self._must_count:
             recorded = self.clock.uncounted_batches()
             return batches if recorded is None else recorded
+        if self._stride == 1:
+            return batches
         left = self.batches_left()
         if left is None or batches <= left:
             return batches

@@ -142,6 +142,11 @@ class Host(LearningRates, BackendSettings):
         """Number of batches between two calls of a batch hook."""
 
     @property
+    def tunes_steps_per_execution(self) -> bool:
+        """Whether Keras changes that number during the training (``steps_per_execution="auto"`` of tf_keras)."""
+        return False
+
+    @property
     def may_skip_steps(self) -> bool:
         """Whether a batch may pass without moving the optimizer's counter (loss scaling in Keras 3)."""
         return False

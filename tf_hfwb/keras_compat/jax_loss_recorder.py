@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.keras_compat import keras3_private
-from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder, with_value
+from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder, unused_value, with_value
 
 
 class JAXRecorder(StepRecorder):
@@ -22,6 +22,7 @@ class JAXRecorder(StepRecorder):
         self._variable = keras3_private.loss_tracker(model).add_variable(
             (FIRST_LOSS + size,), initializer="zeros", dtype="float32", name="tf_hfwb_steps"
         )
+        self._assign(unused_value(size))
 
     def capture(self) -> Any:
         """The variable's value as of now, copied: its buffer is donated to the next step."""

@@ -62,6 +62,15 @@ class Reading:
     test_samples: int
 
 
+def unused_value(size: int) -> np.ndarray:
+    """The value of a recorder that has recorded nothing, not even a learning rate.
+
+    Args:
+        size: The number of losses that it keeps.
+    """
+    return np.concatenate([[-1.0], np.zeros(FIRST_LOSS - 1 + size)]).astype(np.float32)
+
+
 def difference(before: np.ndarray, after: np.ndarray) -> Reading:
     """What happened between two captured values of the recorder's variable.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder, with_value
+from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder, unused_value, with_value
 from tf_hfwb.keras_compat.variable_snapshot import read
 
 
@@ -23,7 +23,7 @@ class TensorFlowRecorder(StepRecorder):
         self._replica = threading.local()  # TensorFlow traces each replica on a thread of its own.
         with model.distribute_strategy.scope():
             self._variable = tf.Variable(
-                tf.zeros([FIRST_LOSS + size]),
+                unused_value(size),
                 trainable=False,
                 synchronization=tf.VariableSynchronization.ON_READ,
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,

@@ -78,6 +78,10 @@ class TFKerasHost(Host):
         steps = tf_keras_private.steps_per_execution(self.model)
         return 1 if steps is None else int(steps.numpy())
 
+    @property
+    def tunes_steps_per_execution(self) -> bool:
+        return bool(self.model.autotune_steps_per_execution)
+
     def _compiled_metrics(self) -> list[Any]:
         return [metric for metric in self.model.metrics if metric.name != "loss"]
 
