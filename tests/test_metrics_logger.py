@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import KERASES, classifier, eval_rows, finish, history, losses_by_hand, needs, nightly, samples, train_rows
 
-from tf_hfwb import WandbMetricsLogger, WandbModelCheckpoint
+from tf_hfwb import EarlyStopping, WandbMetricsLogger, WandbModelCheckpoint
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.errors import SettingError
 
@@ -117,6 +117,58 @@ def test_a_step_that_reports_no_loss_has_the_rate_all_the_same(kind):
     rows = [row for row in logged(model, *samples(20), WandbMetricsLogger(2)) if "train/own" in row]
     assert [row[STEP] for row in rows] == [2, 4, 5]
     np.testing.assert_allclose([row["train/learning_rate"] for row in rows], [0.1] * 3, rtol=1e-6)
+
+
+@on_both
+@needs("tensorflow")
+def test_nested_logs_of_a_step_are_in_each_row(kind, caplog):
+    keras = importlib.import_module(kind)
+
+    class Nested(keras.Sequential):
+        def train_step(self, data):
+            logs = super().train_step(data)
+            return {"loss": logs["loss"], "parts": {"half": logs["loss"] / 2, "inner": {"double": 2 * logs["loss"]}}}
+
+    model = Nested([keras.layers.Input((4,)), keras.layers.Dense(3)])
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    rows = train_rows(logged(model, *samples(20), WandbMetricsLogger(2), EarlyStopping("half")))
+    assert [row[STEP] for row in rows] == [2, 4, 5]
+    for row in rows:
+        assert row["train/double"] == pytest.approx(4 * row["train/half"])
+    assert [record.getMessage() for record in caplog.records if record.name == "tf_hfwb"] == []
+
+
+@pytest.mark.parametrize("kind", KERASES)
+def test_a_loop_of_the_user_s_is_followed_as_a_fit_is(kind):
+    keras = importlib.import_module(kind)
+    x, y = samples(20)
+
+    def loop(model, callbacks):
+        everyone = keras.callbacks.CallbackList(callbacks, model=model, epochs=2, steps=5)
+        everyone.on_train_begin()
+        for epoch in range(2):
+            everyone.on_epoch_begin(epoch)
+            for batch in range(5):
+                part = slice(4 * batch, 4 * batch + 4)
+                everyone.on_train_batch_begin(batch)
+                logs = model.train_on_batch(x[part], y[part], return_dict=True)
+                everyone.on_train_batch_end(batch, logs)
+            everyone.on_epoch_end(epoch, logs)
+        everyone.on_train_end()
+        model.train_on_batch(x, y)  # Nobody follows it any more.
+
+    def fit(model, callbacks):
+        model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0, callbacks=callbacks)
+
+    found = []
+    for train in (loop, fit):
+        train(classifier(kind, learning_rate=0.1), [WandbMetricsLogger(2), WandbModelCheckpoint("out", save_freq=3)])
+        rows = train_rows(history(finish()))
+        steps = [checkpoint.step for checkpoint in Store("out").checkpoints()]
+        found.append(([(row[STEP], row["train/epoch"], row["train/loss"]) for row in rows], steps))
+    assert found[0] == found[1]
+    assert [row[0] for row in found[0][0]] == [2, 4, 6, 8, 10]
+    assert found[0][1] == [3, 6, 9, 10]
 
 
 @on_keras_3

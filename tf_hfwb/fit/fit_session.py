@@ -15,7 +15,7 @@ from tf_hfwb.fit.step_clock import StepClock, step_reached
 from tf_hfwb.fit.step_schedule import StepSchedule
 from tf_hfwb.fit.training_end import TrainingEnd
 from tf_hfwb.fit.wandb_run import FitRun
-from tf_hfwb.keras_compat import ExecutionHooks, Host, StepRecorder, host_of
+from tf_hfwb.keras_compat import ExecutionHooks, Host, StepRecorder, fit_arguments, host_of
 from tf_hfwb.resume.checkpoint_participants import Participants
 from tf_hfwb.resume.resume_position import Position, Resumption, resumption_of
 from tf_hfwb.tracking.run_identity import is_under_way
@@ -109,7 +109,12 @@ class FitSession:
             return
         self._has_begun = self._is_under_way = True
         host = self.host = host_of(self._model)
+        is_own_loop = not fit_arguments(self._model)
+        if is_own_loop:
+            self._model.make_train_function()  # As fit does before its callbacks begin.
         self.recorder = host.record_steps()
+        if is_own_loop:
+            self.recorder.begin_hooks(is_own_loop=True)
         self.hooks = self.recorder.hooks
         self._optimizer = host.optimizer
         self.resumption = resumption_of(self._model)
@@ -152,7 +157,7 @@ class FitSession:
                 member.on_train_interrupted()
 
     def _leave(self) -> None:
-        self._is_under_way = False
+        self._is_under_way = self.hooks.is_own_loop = False
         self.hooks.after.remove(self.schedule.execution_ended)
         self.hooks.when_abandoned.remove(self.interrupt)
 

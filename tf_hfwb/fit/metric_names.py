@@ -6,7 +6,7 @@ metric of the training, whatever it is called; everything else has been added by
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 LEARNING_RATE = "train/learning_rate"
@@ -63,12 +63,27 @@ def training_name(metric: str) -> str:
 
 def named(logs: Mapping[str, Any], reported: Collection[str] = ()) -> dict[str, Any]:
     """The logs of a fit under the rows' names; arguments as in :func:`row_name`."""
-    return {row_name(metric, reported): value for metric, value in logs.items()}
+    return {row_name(metric, reported): value for metric, value in _flat(logs)}
+
+
+def _flat(logs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for metric, value in logs.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        else:
+            yield metric, value
 
 
 def training_metrics(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a train step has reported under the rows' names; without learning rates, which we read."""
-    return {training_name(metric): value for metric, value in logs.items() if metric not in _LEARNING_RATES}
+    """What a train step has reported under the rows' names; without learning rates, which we read.
+
+    Nested logs are named by their inner names, as Keras 3 names them at the end of an epoch.
+
+    Example:
+        >>> training_metrics({"loss": 0.5, "parts": {"reconstruction": 0.3, "kl": 0.2}})
+        {'train/loss': 0.5, 'train/reconstruction': 0.3, 'train/kl': 0.2}
+    """
+    return {training_name(metric): value for metric, value in _flat(logs) if metric not in _LEARNING_RATES}
 
 
 def added_metrics(logs: Mapping[str, Any], reported: Collection[str]) -> dict[str, Any]:

@@ -181,7 +181,7 @@ class StepRecorder(abc.ABC):
     @property
     def reported(self) -> Collection[str]:
         """The names of the metrics that the train step reports; empty before the first step of a fit."""
-        return set(_leaves(self._last_logs))
+        return set(_names(self._last_logs))
 
     def latest(self) -> Any:
         """The value after the last training step: what the step handed out, or else read now."""
@@ -309,12 +309,10 @@ class StepRecorder(abc.ABC):
         """Wrap ``make_train_function``, which every fit calls before its callbacks begin."""
 
         def observed_maker(*args: Any, **kwargs: Any) -> Any:
-            # A callback may call train_on_batch in the middle of a fit.
-            if sys._getframe(1).f_code.co_name != "train_on_batch" or not fit_arguments(self._model()):
-                for hook in [*self.hooks.when_abandoned]:
-                    hook()
-                self.hooks, self._last_logs, self.carried = ExecutionHooks(), {}, None
-                self._follow_data()
+            # A callback may call train_on_batch in the middle of a fit, and a loop of the user's does at every step.
+            is_one_batch = sys._getframe(1).f_code.co_name == "train_on_batch"
+            if not is_one_batch or not (self.hooks.is_own_loop or fit_arguments(self._model())):
+                self.begin_hooks()
             model: Any = self._model()
             if model.train_function is None or any([*args, *kwargs.values()]):
                 self.renew_step("train")
@@ -322,6 +320,17 @@ class StepRecorder(abc.ABC):
 
         observed_maker.original = make  # type: ignore[attr-defined]
         return observed_maker
+
+    def begin_hooks(self, *, is_own_loop: bool = False) -> None:
+        """Forget the hooks of the fit before, and tell it if it has not ended.
+
+        Args:
+            is_own_loop: See :class:`ExecutionHooks`.
+        """
+        for hook in [*self.hooks.when_abandoned]:
+            hook()
+        self.hooks, self._last_logs, self.carried = ExecutionHooks(is_own_loop=is_own_loop), {}, None
+        self._follow_data()
 
     @abc.abstractmethod
     def _follow_data(self) -> None:
@@ -355,10 +364,9 @@ class StepRecorder(abc.ABC):
             self._record(loss, self._batch_size, training=self._running == "train")
 
 
-def _leaves(logs: Mapping[str, Any]) -> Iterator[str]:
-    """The names by which Keras 3 knows nested logs."""
+def _names(logs: Mapping[str, Any]) -> Iterator[str]:
+    """The names in logs and in those that are nested in them, of which Keras 3 knows the inner ones alone."""
     for name, value in logs.items():
+        yield name
         if isinstance(value, Mapping):
-            yield from _leaves(value)
-        else:
-            yield name
+            yield from _names(value)
