@@ -14,6 +14,7 @@ from recorded_runs import BOLD, SCRIPT, predictions, record_in_memory, training_
 
 from tf_hfwb.cli import main
 from tf_hfwb.errors import SettingError
+from tf_hfwb.reports.config_comparison import compare
 from tf_hfwb.reports.histogram_grids import grid
 from tf_hfwb.reports.layer_panels import layer_panels
 from tf_hfwb.reports.logged_values import Counts, Series, read_values
@@ -268,6 +269,52 @@ def test_a_large_table_keeps_its_newest_rows_and_says_how_many_are_missing(tmp_p
     assert 300 < len(long["rows"]) == 2000 - long["left_out"]
     assert other["rows"][0] == ["y" * 900]
     assert 300 < len(other["rows"]) == 2000 - other["left_out"]
+
+
+def test_integers_are_whole(tmp_path):
+    large = 2**53 + 1
+    columns, cells = (
+        ["id", "at", "x"],
+        [[1234567, 1764460800123.0, 0.12345678], [-large, 20261130, math.nan], [0, 1e300, 1]],
+    )
+    rows = [{"train/global_step": 1234567, "eval/num_input_tokens_seen": 123456789, "eval/loss": 0.12345678}]
+    data = page_data([record_in_memory(rows, tables={"ids": (columns, cells)}, directory=tmp_path)])
+    assert data["tables"][0]["rows"] == [
+        [1234567, 1764460800123, 0.123457],
+        [{"n": str(-large)}, 20261130, "nan"],
+        [0, 1e300, 1],
+    ]
+    assert trace(data, "eval/num_input_tokens_seen")["y"] == [123456789]
+    assert data["runs"][0]["best"]["eval/loss"] == [0.123457, 1234567]
+
+
+def test_of_large_dicts_that_differ_what_differs_is_shown():
+    names = [f"setting_number_{number:02d}" for number in range(30)]
+    first = {name: number for number, name in enumerate(names)}
+    second = first | {names[3]: "other", names[29]: -1}
+    found = compare([{"model": first, "same": first}, {"model": second, "same": first}])
+    assert found["differing"] == [[f"model.{names[3]}", "3", "other"], [f"model.{names[29]}", "29", "-1"]]
+    assert [name for name, _ in found["equal"]] == ["model (28 that are the same)", "same"]
+    assert found["equal"][0][1].startswith("setting_number_00: 0, setting_number_01: 1, ")
+    # A dict that is small in one run and large in the other is the same dict.
+    found = compare([{"model": first}, {"model": {names[0]: 0}}, {}])
+    assert len(found["partial"]) == 25
+    assert found["partial"][0] == [f"model ({30 - 24} more that differ)", found["partial"][0][1], None, None]
+    assert found["partial"][1] == [f"model.{names[0]}", "0", "0", None]
+    everything = compare(
+        [{"labels": {str(one): one for one in range(999)}}, {"labels": {str(one): -one for one in range(1, 999)}}]
+    )
+    assert len(everything["differing"]) + len(everything["partial"]) == 25
+
+
+def test_long_values_are_cut_where_they_differ():
+    long = "x" * 500
+    assert compare([{"p": long + "a"}, {"p": long + "b"}])["differing"] == [
+        ["p", f"… {long[:100]}a", f"… {long[:100]}b"]
+    ]
+    found = compare([{"p": long + "a"}, {"p": long + "b"}, {"p": "y"}])["differing"][0][1:]
+    assert [text[-12:] for text in found] == [" (variant 1)", " (variant 2)", " (variant 3)"]
+    assert compare([{"p": long}, {}])["partial"] == [["p", f"{long[:400]} …", None]]
 
 
 def test_pictures_are_embedded_once_small_and_without_what_else_their_files_tell(tmp_path):

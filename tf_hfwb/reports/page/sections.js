@@ -143,7 +143,7 @@ function writeTables() {
     if (!columns.length) return element("div", { class: "card table" }, element("h3", null, key), problems);
     const step = columns.indexOf("train/global_step");
     const newest = new Map();
-    if (step >= 0) for (const row of rows) newest.set(row.run, Math.max(newest.get(row.run) ?? -Infinity, row.cells[step]));
+    if (step >= 0) for (const row of rows) if (typeof row.cells[step] === "number") newest.set(row.run, Math.max(newest.get(row.run) ?? -Infinity, row.cells[step]));
     const isNewest = (row) => row.cells[step] === newest.get(row.run);
     const hasOlder = step >= 0 && rows.some((row) => !isNewest(row));
     const table = dataTable(columns, rows, hasOlder ? isNewest : null);
