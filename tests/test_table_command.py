@@ -17,7 +17,7 @@ from helpers import python
 
 from tf_hfwb.cli import main
 from tf_hfwb.cli.row_choice import parse_condition, sort_rows
-from tf_hfwb.cli.table_formats import write_csv, write_json, write_markdown
+from tf_hfwb.cli.table_formats import print_table, write_csv, write_json, write_markdown
 from tf_hfwb.errors import SettingError
 
 pytestmark = pytest.mark.core
@@ -64,6 +64,20 @@ def chosen(condition: str) -> list:
 )
 def test_conditions(condition, places):
     assert chosen(condition) == places
+
+
+@pytest.mark.parametrize(
+    ("condition", "number"), [("n == 9007199254740993", 1), ("n >= 9007199254740993", 2), ("n != 1e400", 4)]
+)
+def test_integers_are_compared_with_all_their_digits(condition, number):
+    rows = [[2**53], [2**53 + 1], [2**53 + 2], [10**400]][: 3 + ("e400" in condition)]
+    assert len([*filter(parse_condition(condition, ["n"], rows), rows)]) == number
+
+
+def test_integral_floats_are_printed_whole(capsys):
+    print_table(["n"], [[1234567.0], [1764460800123.0], [0.12345678], [1e300], [3.0]], "")
+    shown = capsys.readouterr().out.split()
+    assert [word for word in shown if word[0].isdigit()] == ["1234567", "1764460800123", "0.123457", "1e+300", "3"]
 
 
 def test_of_two_columns_with_one_beginning_the_longer_is_meant():
