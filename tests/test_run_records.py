@@ -15,7 +15,7 @@ import sys
 import pytest
 import wandb
 
-from tf_hfwb.errors import SettingError, TFHFWBError
+from tf_hfwb.errors import ServerError, SettingError, TFHFWBError
 from tf_hfwb.run_records.folder_steps import FolderSteps, arrange
 from tf_hfwb.run_records.record_lookup import find_runs
 
@@ -295,7 +295,10 @@ def test_the_steps_of_folders():
 def test_names_that_are_no_run(world, copied):
     pathlib.Path("empty").mkdir()
     pathlib.Path("results.txt").write_text("")
-    for source in ("empty", "results.txt", "nowhere", "a/b", "a/b/c/d"):
+    pathlib.Path("runs/wandb").mkdir(parents=True)
+    paths = ["./wandb/offline-run-typo", "../a/b", "~/a/b", "/a/b", "runs/wandb/mistyped", "runs/wandb/mistyped/"]
+    names = ["out/wandb/offline-run-typo", "out/wandb/run-20260401_101500-3xk9", "a/b/run-3xk9.wandb"]
+    for source in ("empty", "results.txt", "nowhere", "a/b", "a/b/c/d", *paths, *names):
         with pytest.raises(SettingError, match=r"run='.*' cannot be used. Expected (the folder of a run|entity)"):
             find_runs([source])
     assert find_runs([]) == []
@@ -341,5 +344,13 @@ def repr_of(row) -> str:
 
 
 def test_a_run_that_the_server_does_not_have(server):
-    with pytest.raises(SettingError, match=r"run='tester/plain/other' cannot be used. Expected a run that W&B has"):
+    with pytest.raises(
+        SettingError, match=r"run='tester/plain/other' cannot be used. Expected a run that W&B has.*or a folder"
+    ):
         find_runs(["tester/plain/other"])
+
+
+def test_without_a_server_the_error_says_that_no_folder_is_there_either(monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    with pytest.raises(ServerError, match=r"the run 'a/b/c', as there is no such folder here, failed: "):
+        find_runs(["a/b/c"])
