@@ -24,6 +24,7 @@ ROWS = [
     {"": 0, "손실": 1e-300, "big": 2**70, "yes": True, "none": None, "words": ["NaN", "Infinity"]},
     {"long": "x" * (3 * BLOCK), "train/global_step": 2},
     {"train/global_step": "a word"},
+    {"train/global_step": math.nan, "loss": 1},
     {"weights": wandb.Histogram([1.0, 2.0, 2.0]), "train/global_step": 3},
 ]
 
@@ -71,7 +72,7 @@ def test_rows_are_those_of_the_clients_program(folder):
     assert rows[0]["endless"] == [math.inf, -math.inf, 1]
     assert rows[1]["text"] == ROWS[1]["text"]
     assert len(rows[3]["long"]) == 3 * BLOCK
-    assert rows[5]["weights"]["_type"] == "histogram"
+    assert rows[6]["weights"]["_type"] == "histogram"
 
 
 def sorted_json(row: dict) -> str:
