@@ -89,7 +89,7 @@ def record_in_memory(
             return iter(system)
 
         def find_file(self, value):
-            return value["path"] if value["_type"] == "table-file" else None
+            return value.get("path") if value["_type"] == "table-file" else None
 
     return RunRecord(
         run_id=run_id,

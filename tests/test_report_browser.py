@@ -309,6 +309,20 @@ def test_integers_are_whole_in_tables(opened, tmp_path):
     assert table_rows(page)[0][2] == "20,261,130"
 
 
+def test_final_values_and_what_is_left_out(opened, tmp_path):
+    summary = {"test": {"acc": 0.75, "word": BOLD}, "tweet": 2**53 + 1}
+    runs = [
+        record_in_memory([{"note": "text"}], summary=summary),
+        record_in_memory([{"page": {"_type": "html-file"}}], summary={"test": {"acc": 0.5}}, run_id="two"),
+    ]
+    page = opened(write_report(runs, tmp_path / "page.html"))
+    dash = "\N{EN DASH}"
+    rows = table_rows(page, "#final")
+    assert rows == [["test.acc", "0.75", "0.5"], ["test.word", BOLD, dash], ["tweet", "9,007,199,254,740,993", dash]]
+    said = page.locator("#runs > .note").text_content()
+    assert said == "Logged, and not shown in this page: 1 \N{MULTIPLICATION SIGN} html, 1 \N{MULTIPLICATION SIGN} text."
+
+
 def test_a_step_that_is_no_number_hides_no_rows(opened, tmp_path):
     table = (["train/global_step", "n"], [[1, 1], ["NaN", 2], [2, 3]])
     run = record_in_memory([], tables={"steps": table}, directory=tmp_path)

@@ -90,12 +90,13 @@ def test_a_run_on_the_server_makes_the_page_of_the_same_run_here(server, tmp_pat
     with wandb.init(project="reports", id="there", name="a name", config={"rate": 0.1}) as run:
         for row in training_rows():
             run.log(row)
-        run.log({"predictions": wandb.Table(columns=["n"], data=[[1], [2]])})
+        run.log({"predictions": wandb.Table(columns=["n"], data=[[1], [2]]), "note": "text"})
+        run.summary["test"] = {"acc": 0.75, "nan": math.nan}
     wandb.teardown()
     main(["report", "tester/reports/there", "-o", "there.html"])
     main(["report", "wandb", "-o", "here.html"])
     there, here = data_in("there.html"), data_in("here.html")
-    for name in ("layers", "tables", "config"):
+    for name in ("layers", "tables", "config", "final", "left_out"):
         assert there[name] == here[name], name
     assert trace(there, "train/loss") == trace(here, "train/loss")
     assert there["runs"][0]["project"] == "tester/reports"
@@ -286,6 +287,62 @@ def test_integers_are_whole(tmp_path):
     ]
     assert trace(data, "eval/num_input_tokens_seen")["y"] == [123456789]
     assert data["runs"][0]["best"]["eval/loss"] == [0.123457, 1234567]
+
+
+def test_what_only_the_summary_has_stands_side_by_side(tmp_path):
+    rows = [{"train/global_step": 1, "train/loss": 0.5, "logged": 1.0, "nothing": None}]
+    picture = {"_type": "image-file", "path": "picture.png"}
+    first = {
+        "_step": 3,
+        "train/global_step": 1,
+        "train/loss": 0.5,
+        "test": {"acc": 0.912345678, "word": BOLD},
+        "tweet": 2**53 + 1,
+        "bad": math.nan,
+        "yes": True,
+        "sizes": [1, 2],
+        "nothing else": None,
+        "api_key": "x1",
+        "seen": picture,
+    }
+    tables = {"answers": (["n"], [[1]])}
+    runs = [
+        record_in_memory(rows, summary=first, tables=tables, directory=tmp_path),
+        record_in_memory(rows[:0], summary={"train/loss": 0.25, "test": {"acc": 1}, "text": "x" * 900}, run_id="b"),
+    ]
+    data = page_data(runs)
+    assert data["final"] == [
+        ["api_key", "<API_KEY>", None],
+        ["bad", "nan", None],
+        ["sizes", "[1, 2]", None],
+        ["test.acc", 0.912346, 1],
+        ["test.word", BOLD, None],
+        ["text", None, "x" * 400 + " …"],
+        ["train/loss", 0.5, 0.25],
+        ["tweet", {"n": str(2**53 + 1)}, None],
+        ["yes", "true", None],
+    ]
+    assert data["left_out"] == {"image": 1}
+
+
+def test_what_has_no_place_is_counted():
+    histogram = {"_type": "histogram", "values": [1], "bins": [0, 1]}
+    rows = [
+        {"a": "text", "b": [1, 2], "c": {"_type": "html-file"}, "d": {"_type": "table-file"}, "e": None, "_f": "own"},
+        {"a": "text", "b": 10**400, "c": histogram, "d": histogram | {"values": [0]}},
+    ]
+    data = page_data([record_in_memory(rows, summary={"c": {"_type": "html-file"}, "a": "text"})] * 2)
+    expected = {"text": 2, "list": 1, "html": 1, "histogram": 1, "int": 1}
+    assert data["left_out"] == {kind: 2 * expected[kind] for kind in sorted(expected)}
+    assert data["final"] == []
+
+
+def test_columns_of_one_name_stay_apart(tmp_path):
+    table = (["a", "a", "a (2)", "b", "a"], [[1, 2, 3, 4, 5]])
+    run = record_in_memory([], tables={"doubles": table}, directory=tmp_path)
+    assert run.table("doubles").columns == ("a", "a (3)", "a (2)", "b", "a (4)")
+    (shown,) = page_data([run])["tables"]
+    assert (shown["columns"], shown["rows"]) == (["a", "a (3)", "a (2)", "b", "a (4)"], [[1, 2, 3, 4, 5]])
 
 
 def test_of_large_dicts_that_differ_what_differs_is_shown():

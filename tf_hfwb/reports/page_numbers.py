@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 LARGEST_EXACT = 2**53 - 1  # A browser rounds larger integers.
 
@@ -31,6 +32,25 @@ def exact(value: float) -> float | int:
         (1234567, 0.5)
     """
     return int(value) if float(value).is_integer() else float(value)
+
+
+def number_cell(value: float, text: str) -> Any:
+    """A number as a cell of the page has it: one that a browser would change is given by its digits.
+
+    Args:
+        value: The number.
+        text: It in words, for one that is NaN or infinite.
+
+    Example:
+        >>> number_cell(0.123456789, ""), number_cell(2**60, str(2**60)), number_cell(float("nan"), "NaN")
+        (0.123457, {'n': '1152921504606846976'}, 'NaN')
+    """
+    if isinstance(value, int) and abs(value) > LARGEST_EXACT:
+        return {"n": str(value)}
+    if abs(value) > LARGEST_EXACT and float(value).is_integer():
+        return value
+    rounded = short(value)
+    return text if rounded is None else rounded
 
 
 def shorts(values: Iterable[float]) -> list[float | int | None]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.json_text import dumps, number_of
-from tf_hfwb.reports.page_numbers import LARGEST_EXACT, short
+from tf_hfwb.reports.page_numbers import number_cell
 from tf_hfwb.reports.page_pictures import PagePictures
 from tf_hfwb.run_records.run_record import RunRecord
 from tf_hfwb.secret_masking import mask_text
@@ -65,18 +65,9 @@ def _cell(value: Any, run: RunRecord, pictures: PagePictures) -> Any:
         return value if value is None else str(value).lower()
     number = number_of(value)
     if number is not None:
-        return _number_cell(number, str(value))
+        return number_cell(number, str(value))
     if isinstance(value, Mapping) and value.get(MEDIA_TYPE) == "image-file":
         picture = pictures.number_of_file(run.file_of(value))
         return "(picture)" if picture is None else {"p": picture}
     text = mask_text(value if isinstance(value, str) else dumps(value))
     return text if len(text) <= _LONGEST else {"t": text[:_LONGEST]}
-
-
-def _number_cell(number: float, text: str) -> Any:
-    if isinstance(number, int) and abs(number) > LARGEST_EXACT:
-        return {"n": text}
-    if float(number).is_integer() and abs(number) > LARGEST_EXACT:
-        return number
-    rounded = short(number)
-    return text if rounded is None else rounded
