@@ -13,7 +13,7 @@ import re
 import numpy as np
 import pytest
 import wandb
-from helpers import python
+from helpers import nightly, python
 
 from tf_hfwb.cli import main
 from tf_hfwb.cli.row_choice import parse_condition, sort_rows
@@ -268,3 +268,24 @@ def test_a_reader_that_has_enough_is_no_error():
         "p.stdout.readline(); p.stdout.close(); print(p.stderr.read().decode())"
     )
     assert python("-c", script).stdout.strip() == ""
+
+
+PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "expected"),
+    [
+        ("show", PLAIN, r"n\xe9"),
+        nightly("table", PLAIN, r"\uc190"),
+        nightly("report wandb", PLAIN, "report.html: 1 run"),
+        nightly("show", {"PYTHONIOENCODING": "ascii"}, r"n\xe9"),
+        nightly("table --format csv", {"PYTHONIOENCODING": "ascii"}, r"\uc190"),
+    ],
+)
+def test_what_a_terminal_cannot_show_is_written_as_python_writes_it(words, environment, expected):
+    with wandb.init(name="n\N{LATIN SMALL LETTER E WITH ACUTE}") as run:
+        run.log({"losses": wandb.Table(columns=["text"], data=[["\N{HANGUL SYLLABLE SON}"]])})
+    wandb.teardown()
+    call = f"from tf_hfwb.cli import main; raise SystemExit(main({words.split()}))"
+    assert expected in python("-c", call, **environment).stdout
