@@ -67,8 +67,17 @@ def predictions(number: int = 80) -> tuple[list[str], list[list]]:
     return columns, cells
 
 
-def record_in_memory(rows, *, run_id="memory", name="in memory", config=None, system=()):
-    """A record whose rows are these."""
+def record_in_memory(
+    rows, *, run_id="memory", name="in memory", config=None, system=(), summary=None, tables=None, directory=None
+):
+    """A record whose rows are these. ``tables`` are ``{key: (columns, rows)}``, written into ``directory``."""
+    import json
+
+    logged = dict(summary or {})
+    for key, (columns, cells) in (tables or {}).items():
+        (directory / f"{key}.json").write_text(json.dumps({"columns": columns, "data": cells}))
+        logged[key] = {"_type": "table-file", "path": str(directory / f"{key}.json")}
+
     from tf_hfwb.run_records.record_source import RecordSource
     from tf_hfwb.run_records.run_record import RunRecord
 
@@ -80,7 +89,7 @@ def record_in_memory(rows, *, run_id="memory", name="in memory", config=None, sy
             return iter(system)
 
         def find_file(self, value):
-            return None
+            return value.get("path") if value["_type"] == "table-file" else None
 
     return RunRecord(
         run_id=run_id,
@@ -98,6 +107,6 @@ def record_in_memory(rows, *, run_id="memory", name="in memory", config=None, sy
         folders=(),
         url=None,
         config=config or {},
-        summary={},
+        summary=logged,
         source=InMemory(),
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +17,14 @@ import urllib.request
 import numpy as np
 import pytest
 from event_files import end_status, hyperparameters, scalars, tensors, texts
+from recorded_runs import record_in_memory
 
 from tf_hfwb.cli import main
+from tf_hfwb.dashboards.log_entries import Row, TableRows
+from tf_hfwb.dashboards.tensorboard_writer import TensorBoardWriter
+from tf_hfwb.run_records.record_entries import RecordEntries
+from tf_hfwb.run_records.run_conversion import convert_runs
+from tf_hfwb.run_records.run_record import RunRecord
 
 pytestmark = pytest.mark.core
 
@@ -152,8 +160,6 @@ def test_the_server_of_tensorboard_forgets_repeated_steps():
     from tensorboard import program
 
     from tf_hfwb.dashboards.entry_writer import Training
-    from tf_hfwb.dashboards.log_entries import Row
-    from tf_hfwb.dashboards.tensorboard_writer import TensorBoardWriter
 
     first = TensorBoardWriter("logs/a", is_given=False)
     first.write([Row(step, time.time(), {"x": step}) for step in (2, 4, 6, 8)])
@@ -208,3 +214,56 @@ def test_the_server_of_trackio_has_the_run(runs):
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_without_a_name_the_latest_run_is_shown_as_with_show_alone(runs):
+    shutil.copytree(runs, "wandb", ignore=lambda *_: ["latest-run"])
+    assert main(["show", "--tensorboard", "--convert-only", "logs"]) == 0
+    assert os.listdir("logs") == ["grown"]
+
+
+def convert(*runs):
+    """Convert runs that are in memory; returns what became of each, and the directories."""
+    names = []
+
+    def make_writer(run, name):
+        names.append(name)
+        return TensorBoardWriter(os.path.join("logs", name))
+
+    return [*convert_runs(runs, make_writer)], names
+
+
+def test_any_name_of_a_run_makes_a_directory_of_its_own():
+    long, rows = "\N{CJK UNIFIED IDEOGRAPH-9577}" * 120, [{"n": 1.0}]
+    given = [long, long, "a/b\nc\x1b", "..", "", "", "x" * 300]
+    found, names = convert(
+        *(record_in_memory(rows, name=name, run_id=f"id{number}") for number, name in enumerate(given)),
+        *(record_in_memory(rows, name="x" * 300, run_id="i" * 128 + end) for end in "ab"),
+    )
+    assert [one.is_done for one in found] == [True] * 9
+    assert sorted(names) == sorted(os.listdir("logs"))
+    assert names[:6] == [long[:66], f"{long[:40]}-id1", "a-b-c-", "..-id3", "-id4", "-id5"]
+    assert max(len(name.encode()) for name in names) <= 205
+
+
+def test_a_step_that_is_no_number_is_that_of_the_row_before(tmp_path):
+    rows = [{"train/global_step": step, "n": 1.0} for step in (3, math.nan, math.inf, "NaN", 4)]
+    table = (["train/global_step", "n"], [[math.nan, 1], [2, 2], [math.inf, 3]])
+    run = record_in_memory(rows, tables={"samples": table}, directory=tmp_path)
+    entries = [*RecordEntries(run)]
+    assert [entry.step for entry in entries if isinstance(entry, Row)] == [3, 3, 3, 3, 4]
+    assert [(entry.step, len(entry.rows)) for entry in entries if isinstance(entry, TableRows)] == [(4, 2), (2, 1)]
+
+
+def test_a_run_that_cannot_be_converted_does_not_stop_the_others(runs, monkeypatch, capsys):
+    def system_rows(self):
+        if self.run_id == "rich":
+            raise ValueError("no \x1b rows")
+        return iter(())
+
+    monkeypatch.setattr(RunRecord, "system_rows", system_rows)
+    assert main(["show", "--tensorboard", str(runs), "--convert-only", "logs"]) == 1
+    said = capsys.readouterr()
+    assert r"error: a/name (rich) could not be converted: ValueError: no \x1b rows" in said.err
+    assert said.out.splitlines() == ["a/name (resumed)", "grown (grown)"]
+    assert sorted(os.listdir("logs")) == ["a-name-resumed", "grown"]

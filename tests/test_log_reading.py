@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 
+import numpy as np
 import pytest
 import wandb
 
@@ -24,8 +25,15 @@ ROWS = [
     {"": 0, "손실": 1e-300, "big": 2**70, "yes": True, "none": None, "words": ["NaN", "Infinity"]},
     {"long": "x" * (3 * BLOCK), "train/global_step": 2},
     {"train/global_step": "a word"},
-    {"weights": wandb.Histogram([1.0, 2.0, 2.0]), "train/global_step": 3},
+    {"train/global_step": math.nan, "loss": 1},
+    {"weights": wandb.Histogram([1.0, 2.0, 2.0]), "weights.mine": 7, "train/global_step": 3},
 ]
+
+
+def masked_image() -> wandb.Image:
+    pixels = np.zeros((4, 4), np.uint8)
+    box = {"position": {"minX": 0, "maxX": 1, "minY": 0, "maxY": 1}, "class_id": 0}
+    return wandb.Image(pixels, masks={"m": {"mask_data": pixels}}, boxes={"b": {"box_data": [box]}})
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +46,7 @@ def folder(tmp_path_factory):
             run.log(row)
         for number in range(200):
             run.log({"loss": number, "train/global_step": 10 + number})
-        run.log({"answers": wandb.Table(columns=["n"], data=[[1]])})
+        run.log({"answers": wandb.Table(columns=["n"], data=[[1]]), "seen": masked_image()})
     wandb.teardown()
     return pathlib.Path(run.dir).parent
 
@@ -71,7 +79,10 @@ def test_rows_are_those_of_the_clients_program(folder):
     assert rows[0]["endless"] == [math.inf, -math.inf, 1]
     assert rows[1]["text"] == ROWS[1]["text"]
     assert len(rows[3]["long"]) == 3 * BLOCK
-    assert rows[5]["weights"]["_type"] == "histogram"
+    assert {*rows[6]["weights"]} == {"_type", "values", "bins"}
+    assert rows[6]["weights.mine"] == 7
+    assert {name for name in rows[-1] if not name.startswith("_")} == {"answers", "seen"}
+    assert rows[-1]["seen"]["masks.m._type"] == "mask"
 
 
 def sorted_json(row: dict) -> str:

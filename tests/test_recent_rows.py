@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import pathlib
 import random
@@ -17,7 +18,7 @@ from helpers import finish, history
 from tf_hfwb.settings import Settings
 from tf_hfwb.tracking import open_tracker
 from tf_hfwb.tracking.recent_rows import collect, newest_increment, recent_rows
-from tf_hfwb.tracking.run_history import logged_rows, rows_in, run_folders
+from tf_hfwb.tracking.run_history import LoggedRows, logged_rows, rows_in, run_folders, unwritten_part
 from tf_hfwb.tracking.run_log import BLOCK, num_blocks, read_records
 from tf_hfwb.tracking.run_tables import GrowingTable
 from tf_hfwb.tracking.written_rows import Progressions, WrittenRows
@@ -112,6 +113,16 @@ def test_rows_of_other_threads_that_come_late_do_not_mislead():
         assert set(range(800, 1001)) <= set(found.names)
         assert 600 < found.first_step <= 800
         assert set(range(found.first_step, 801)) <= set(found.names)
+
+
+@pytest.mark.parametrize("step", [math.nan, -math.inf, "NaN", None])
+def test_a_step_that_is_no_number_is_none(step):
+    row = {STEP: step, "mine": 1}
+    logged, written = LoggedRows(), WrittenRows()
+    logged.add(row)
+    written.add(row)
+    assert logged.names == written.since(0).names == {}
+    assert unwritten_part(row, {}) == row
 
 
 def test_several_folders_are_read_from_the_newest_on():

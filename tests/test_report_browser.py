@@ -282,6 +282,54 @@ def test_paper_is_light_and_has_no_filters(opened, report, tmp_path):
         assert "Training step" in text.stdout
 
 
+def test_integers_are_whole_in_tables(opened, tmp_path):
+    large = 2**53
+    cells = [[1, large + at, 1234567 + at, "NaN" if at == 3 else 1.5] for at in range(-1, 20)]
+    cells.append([2, -large - 1, 20261130, None])
+    table = (["train/global_step", "tweet", "id", "loss"], cells)
+    run = record_in_memory([], tables={"tweets": table}, directory=tmp_path)
+    page = opened(write_report([run], tmp_path / "page.html"))
+    card = page.locator(".card.table")
+    card.get_by_role("button", name="Last evaluation only").click()
+    status = card.get_by_role("status")
+    assert table_rows(page)[2][1:3] == ["9,007,199,254,740,993", "1,234,568"]
+    for text, number in {
+        "9007199254740993": 1,
+        f">{large}": 19,
+        f"<={large}": 3,
+        f"{large + 1}..{large + 2}": 2,
+    }.items():
+        card.get_by_label("Filter tweet").fill(text)
+        assert status.text_content() == f"{number} of 22 rows", text
+    card.get_by_label("Filter tweet").fill("")
+    card.get_by_role("button", name="tweet").click()
+    shown = [int(row[1].replace(",", "").replace("\N{MINUS SIGN}", "-")) for row in table_rows(page)]
+    assert shown == sorted(row[1] for row in cells)
+    card.get_by_label("Filter id").fill("20261130")
+    assert table_rows(page)[0][2] == "20,261,130"
+
+
+def test_final_values_and_what_is_left_out(opened, tmp_path):
+    summary = {"test": {"acc": 0.75, "word": BOLD}, "tweet": 2**53 + 1}
+    runs = [
+        record_in_memory([{"note": "text"}], summary=summary),
+        record_in_memory([{"page": {"_type": "html-file"}}], summary={"test": {"acc": 0.5}}, run_id="two"),
+    ]
+    page = opened(write_report(runs, tmp_path / "page.html"))
+    dash = "\N{EN DASH}"
+    rows = table_rows(page, "#final")
+    assert rows == [["test.acc", "0.75", "0.5"], ["test.word", BOLD, dash], ["tweet", "9,007,199,254,740,993", dash]]
+    said = page.locator("#runs > .note").text_content()
+    assert said == "Logged, and not shown in this page: 1 \N{MULTIPLICATION SIGN} html, 1 \N{MULTIPLICATION SIGN} text."
+
+
+def test_a_step_that_is_no_number_hides_no_rows(opened, tmp_path):
+    table = (["train/global_step", "n"], [[1, 1], ["NaN", 2], [2, 3]])
+    run = record_in_memory([], tables={"steps": table}, directory=tmp_path)
+    page = opened(write_report([run], tmp_path / "page.html"))
+    assert [row[1] for row in table_rows(page)] == ["3"]
+
+
 @pytest.mark.nightly
 def test_pages_of_odd_runs_open(opened, tmp_path):
     odd = [

@@ -14,6 +14,7 @@ from recorded_runs import BOLD, SCRIPT, predictions, record_in_memory, training_
 
 from tf_hfwb.cli import main
 from tf_hfwb.errors import SettingError
+from tf_hfwb.reports.config_comparison import compare
 from tf_hfwb.reports.histogram_grids import grid
 from tf_hfwb.reports.layer_panels import layer_panels
 from tf_hfwb.reports.logged_values import Counts, Series, read_values
@@ -89,12 +90,13 @@ def test_a_run_on_the_server_makes_the_page_of_the_same_run_here(server, tmp_pat
     with wandb.init(project="reports", id="there", name="a name", config={"rate": 0.1}) as run:
         for row in training_rows():
             run.log(row)
-        run.log({"predictions": wandb.Table(columns=["n"], data=[[1], [2]])})
+        run.log({"predictions": wandb.Table(columns=["n"], data=[[1], [2]]), "note": "text"})
+        run.summary["test"] = {"acc": 0.75, "nan": math.nan}
     wandb.teardown()
     main(["report", "tester/reports/there", "-o", "there.html"])
     main(["report", "wandb", "-o", "here.html"])
     there, here = data_in("there.html"), data_in("here.html")
-    for name in ("layers", "tables", "config"):
+    for name in ("layers", "tables", "config", "final", "left_out"):
         assert there[name] == here[name], name
     assert trace(there, "train/loss") == trace(here, "train/loss")
     assert there["runs"][0]["project"] == "tester/reports"
@@ -268,6 +270,108 @@ def test_a_large_table_keeps_its_newest_rows_and_says_how_many_are_missing(tmp_p
     assert 300 < len(long["rows"]) == 2000 - long["left_out"]
     assert other["rows"][0] == ["y" * 900]
     assert 300 < len(other["rows"]) == 2000 - other["left_out"]
+
+
+def test_integers_are_whole(tmp_path):
+    large = 2**53 + 1
+    columns, cells = (
+        ["id", "at", "x"],
+        [[1234567, 1764460800123.0, 0.12345678], [-large, 20261130, math.nan], [0, 1e300, 1]],
+    )
+    rows = [{"train/global_step": 1234567, "eval/num_input_tokens_seen": 123456789, "eval/loss": 0.12345678}]
+    data = page_data([record_in_memory(rows, tables={"ids": (columns, cells)}, directory=tmp_path)])
+    assert data["tables"][0]["rows"] == [
+        [1234567, 1764460800123, 0.123457],
+        [{"n": str(-large)}, 20261130, "nan"],
+        [0, 1e300, 1],
+    ]
+    assert trace(data, "eval/num_input_tokens_seen")["y"] == [123456789]
+    assert data["runs"][0]["best"]["eval/loss"] == [0.123457, 1234567]
+
+
+def test_what_only_the_summary_has_stands_side_by_side(tmp_path):
+    rows = [{"train/global_step": 1, "train/loss": 0.5, "logged": 1.0, "nothing": None}]
+    picture = {"_type": "image-file", "path": "picture.png"}
+    first = {
+        "_step": 3,
+        "train/global_step": 1,
+        "train/loss": 0.5,
+        "test": {"acc": 0.912345678, "word": BOLD},
+        "tweet": 2**53 + 1,
+        "bad": math.nan,
+        "yes": True,
+        "sizes": [1, 2],
+        "nothing else": None,
+        "api_key": "x1",
+        "seen": picture,
+    }
+    tables = {"answers": (["n"], [[1]])}
+    runs = [
+        record_in_memory(rows, summary=first, tables=tables, directory=tmp_path),
+        record_in_memory(rows[:0], summary={"train/loss": 0.25, "test": {"acc": 1}, "text": "x" * 900}, run_id="b"),
+    ]
+    data = page_data(runs)
+    assert data["final"] == [
+        ["api_key", "<API_KEY>", None],
+        ["bad", "nan", None],
+        ["sizes", "[1, 2]", None],
+        ["test.acc", 0.912346, 1],
+        ["test.word", BOLD, None],
+        ["text", None, "x" * 400 + " …"],
+        ["train/loss", 0.5, 0.25],
+        ["tweet", {"n": str(2**53 + 1)}, None],
+        ["yes", "true", None],
+    ]
+    assert data["left_out"] == {"image": 1}
+
+
+def test_what_has_no_place_is_counted():
+    histogram = {"_type": "histogram", "values": [1], "bins": [0, 1]}
+    rows = [
+        {"a": "text", "b": [1, 2], "c": {"_type": "html-file"}, "d": {"_type": "table-file"}, "e": None, "_f": "own"},
+        {"a": "text", "b": 10**400, "c": histogram, "d": histogram | {"values": [0]}},
+    ]
+    data = page_data([record_in_memory(rows, summary={"c": {"_type": "html-file"}, "a": "text"})] * 2)
+    expected = {"text": 2, "list": 1, "html": 1, "histogram": 1, "int": 1}
+    assert data["left_out"] == {kind: 2 * expected[kind] for kind in sorted(expected)}
+    assert data["final"] == []
+
+
+def test_columns_of_one_name_stay_apart(tmp_path):
+    table = (["a", "a", "a (2)", "b", "a"], [[1, 2, 3, 4, 5]])
+    run = record_in_memory([], tables={"doubles": table}, directory=tmp_path)
+    assert run.table("doubles").columns == ("a", "a (3)", "a (2)", "b", "a (4)")
+    (shown,) = page_data([run])["tables"]
+    assert (shown["columns"], shown["rows"]) == (["a", "a (3)", "a (2)", "b", "a (4)"], [[1, 2, 3, 4, 5]])
+
+
+def test_of_large_dicts_that_differ_what_differs_is_shown():
+    names = [f"setting_number_{number:02d}" for number in range(30)]
+    first = {name: number for number, name in enumerate(names)}
+    second = first | {names[3]: "other", names[29]: -1}
+    found = compare([{"model": first, "same": first}, {"model": second, "same": first}])
+    assert found["differing"] == [[f"model.{names[3]}", "3", "other"], [f"model.{names[29]}", "29", "-1"]]
+    assert [name for name, _ in found["equal"]] == ["model (28 that are the same)", "same"]
+    assert found["equal"][0][1].startswith("setting_number_00: 0, setting_number_01: 1, ")
+    # A dict that is small in one run and large in the other is the same dict.
+    found = compare([{"model": first}, {"model": {names[0]: 0}}, {}])
+    assert len(found["partial"]) == 25
+    assert found["partial"][0] == [f"model ({30 - 24} more that differ)", found["partial"][0][1], None, None]
+    assert found["partial"][1] == [f"model.{names[0]}", "0", "0", None]
+    everything = compare(
+        [{"labels": {str(one): one for one in range(999)}}, {"labels": {str(one): -one for one in range(1, 999)}}]
+    )
+    assert len(everything["differing"]) + len(everything["partial"]) == 25
+
+
+def test_long_values_are_cut_where_they_differ():
+    long = "x" * 500
+    assert compare([{"p": long + "a"}, {"p": long + "b"}])["differing"] == [
+        ["p", f"… {long[:100]}a", f"… {long[:100]}b"]
+    ]
+    found = compare([{"p": long + "a"}, {"p": long + "b"}, {"p": "y"}])["differing"][0][1:]
+    assert [text[-12:] for text in found] == [" (variant 1)", " (variant 2)", " (variant 3)"]
+    assert compare([{"p": long}, {}])["partial"] == [["p", f"{long[:400]} …", None]]
 
 
 def test_pictures_are_embedded_once_small_and_without_what_else_their_files_tell(tmp_path):

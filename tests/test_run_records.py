@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,8 @@ import sys
 import pytest
 import wandb
 
-from tf_hfwb.errors import SettingError, TFHFWBError
+from tf_hfwb.cli import main
+from tf_hfwb.errors import ServerError, SettingError, TFHFWBError
 from tf_hfwb.run_records.folder_steps import FolderSteps, arrange
 from tf_hfwb.run_records.record_lookup import find_runs
 
@@ -207,7 +209,7 @@ def test_a_resumed_run_is_one(world, named, caplog):
     assert run.folders == (str(first), str(second))
     assert [(row["_step"], row["n"]) for row in run.rows()] == [*enumerate([0, 1, 2, 10, 11, 12])]
     assert run.config == {"from_0": 0, "from_10": 10}
-    assert run.summary["n"] == 12
+    assert (run.summary["n"], run.summary["_step"]) == (12, 5)
     assert 2 <= run.runtime < 60
     assert "is not whole" not in caplog.text
 
@@ -218,6 +220,7 @@ def test_what_a_resumed_online_run_has_logged_again_replaces_what_was_there(copi
     (run,) = [run for run in find_runs([str(copied)]) if run.run_id == "resumed"]
     assert len(run.folders) == 2
     assert [(row["_step"], row["n"]) for row in run.rows()] == [(0, 10), (1, 11), (2, 12)]
+    assert run.summary["_step"] == 2
 
 
 def test_runs_of_a_directory_are_in_the_order_of_their_start(world):
@@ -238,6 +241,14 @@ def test_a_killed_process_leaves_what_its_client_had_written(run_of, caplog):
     said = [record.message for record in caplog.records if "is not whole" in record.message]
     assert len(said) == 1
     assert run.folders[0] in said[0]
+
+
+def test_show_warns_of_a_log_without_an_end(world, capsys, caplog):
+    for run_id, number in {"failed": 0, "resumed": 0, "killed": 1}.items():
+        (*_, folder) = folders_of(run_id, world)
+        assert main(["show", str(folder)]) == 0
+        assert caplog.text.count("is not whole (the run's end is not in it") == number
+    assert re.findall(r"^step +(\d+)$", capsys.readouterr().out, re.M) == ["0", "5", "1999"]
 
 
 def test_a_log_that_was_cut_or_damaged_gives_the_rest(copied, run_of, caplog):
@@ -295,7 +306,10 @@ def test_the_steps_of_folders():
 def test_names_that_are_no_run(world, copied):
     pathlib.Path("empty").mkdir()
     pathlib.Path("results.txt").write_text("")
-    for source in ("empty", "results.txt", "nowhere", "a/b", "a/b/c/d"):
+    pathlib.Path("runs/wandb").mkdir(parents=True)
+    paths = ["./wandb/offline-run-typo", "../a/b", "~/a/b", "/a/b", "runs/wandb/mistyped", "runs/wandb/mistyped/"]
+    names = ["out/wandb/offline-run-typo", "out/wandb/run-20260401_101500-3xk9", "a/b/run-3xk9.wandb"]
+    for source in ("empty", "results.txt", "nowhere", "a/b", "a/b/c/d", *paths, *names):
         with pytest.raises(SettingError, match=r"run='.*' cannot be used. Expected (the folder of a run|entity)"):
             find_runs([source])
     assert find_runs([]) == []
@@ -341,5 +355,13 @@ def repr_of(row) -> str:
 
 
 def test_a_run_that_the_server_does_not_have(server):
-    with pytest.raises(SettingError, match=r"run='tester/plain/other' cannot be used. Expected a run that W&B has"):
+    with pytest.raises(
+        SettingError, match=r"run='tester/plain/other' cannot be used. Expected a run that W&B has.*or a folder"
+    ):
         find_runs(["tester/plain/other"])
+
+
+def test_without_a_server_the_error_says_that_no_folder_is_there_either(monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    with pytest.raises(ServerError, match=r"the run 'a/b/c', as there is no such folder here, failed: "):
+        find_runs(["a/b/c"])

@@ -13,11 +13,11 @@ import re
 import numpy as np
 import pytest
 import wandb
-from helpers import python
+from helpers import nightly, python
 
 from tf_hfwb.cli import main
 from tf_hfwb.cli.row_choice import parse_condition, sort_rows
-from tf_hfwb.cli.table_formats import write_csv, write_json, write_markdown
+from tf_hfwb.cli.table_formats import print_table, write_csv, write_json, write_markdown
 from tf_hfwb.errors import SettingError
 
 pytestmark = pytest.mark.core
@@ -64,6 +64,21 @@ def chosen(condition: str) -> list:
 )
 def test_conditions(condition, places):
     assert chosen(condition) == places
+
+
+@pytest.mark.parametrize(
+    ("condition", "places"),
+    [("n == 9007199254740993", [1]), ("n >= 9007199254740993", [1, 2, 3]), ("n != nan", [0, 1, 2, 3])],
+)
+def test_integers_are_compared_with_all_their_digits(condition, places):
+    rows = [[2**53], [2**53 + 1], [2**53 + 2], [10**400]]
+    assert [*filter(parse_condition(condition, ["n"], rows), rows)] == [rows[place] for place in places]
+
+
+def test_integral_floats_are_printed_whole(capsys):
+    print_table(["n"], [[1234567.0], [1764460800123.0], [0.12345678], [1e300], [3.0]], "")
+    shown = capsys.readouterr().out.split()
+    assert [word for word in shown if word[0].isdigit()] == ["1234567", "1764460800123", "0.123457", "1e+300", "3"]
 
 
 def test_of_two_columns_with_one_beginning_the_longer_is_meant():
@@ -253,3 +268,24 @@ def test_a_reader_that_has_enough_is_no_error():
         "p.stdout.readline(); p.stdout.close(); print(p.stderr.read().decode())"
     )
     assert python("-c", script).stdout.strip() == ""
+
+
+PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "expected"),
+    [
+        ("show", PLAIN, r"n\xe9"),
+        nightly("table", PLAIN, r"\uc190"),
+        nightly("report wandb", PLAIN, "report.html: 1 run"),
+        nightly("show", {"PYTHONIOENCODING": "ascii"}, r"n\xe9"),
+        nightly("table --format csv", {"PYTHONIOENCODING": "ascii"}, r"\uc190"),
+    ],
+)
+def test_what_a_terminal_cannot_show_is_written_as_python_writes_it(words, environment, expected):
+    with wandb.init(name="n\N{LATIN SMALL LETTER E WITH ACUTE}") as run:
+        run.log({"losses": wandb.Table(columns=["text"], data=[["\N{HANGUL SYLLABLE SON}"]])})
+    wandb.teardown()
+    call = f"from tf_hfwb.cli import main; raise SystemExit(main({words.split()}))"
+    assert expected in python("-c", call, **environment).stdout

@@ -9,10 +9,16 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-_DEFAULT_RUN = os.path.join("wandb", "latest-run")
+from tf_hfwb.cli.run_choice import choose_run
+from tf_hfwb.cli.terminal_text import plain_text
+from tf_hfwb.secret_masking import mask_text
+
+if TYPE_CHECKING:
+    from tf_hfwb.run_records.run_conversion import Conversion
+    from tf_hfwb.run_records.run_record import RunRecord
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +41,15 @@ def is_asked_for(arguments: argparse.Namespace) -> bool:
 def show(arguments: argparse.Namespace) -> int:
     """Convert the runs and serve the dashboard until Ctrl-C, on this machine only.
 
+    Returns:
+        The exit status: 1 if a run could not be converted.
+
     Raises:
         SettingError: There is no run at a place, or the dashboard's package is not installed.
     """
     from tf_hfwb.dashboards.installed_dashboards import check_installed
     from tf_hfwb.errors import SettingError
+    from tf_hfwb.run_records.record_lookup import find_runs
 
     if (arguments.tensorboard is None) == (arguments.trackio is None):
         raise SettingError(
@@ -47,46 +57,68 @@ def show(arguments: argparse.Namespace) -> int:
         )
     name = "trackio" if arguments.tensorboard is None else "tensorboard"
     check_installed(name, "show")
-    sources = getattr(arguments, name) or [arguments.run or _DEFAULT_RUN]
+    directory = arguments.convert_only
+    if directory is not None and os.path.isdir(directory) and os.listdir(directory):
+        raise SettingError("--convert-only", directory, expected="a new or an empty directory", advice="Name another.")
+    sources = getattr(arguments, name) or ([] if arguments.run is None else [arguments.run])
+    runs = find_runs(sources) if sources else [choose_run(None)]
     convert, serve = _TRACKIO if name == "trackio" else _TENSORBOARD
-    if arguments.convert_only is not None:
-        if os.path.isdir(arguments.convert_only) and os.listdir(arguments.convert_only):
-            raise SettingError(
-                "--convert-only", arguments.convert_only, expected="a new or an empty directory", advice="Name another."
-            )
-        convert(sources, arguments.convert_only)
-        return 0
+    if directory is not None:
+        return _status(convert(runs, directory)[1])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # What was converted does not stay behind.
     with tempfile.TemporaryDirectory(prefix="tf-hfwb-") as directory, contextlib.suppress(KeyboardInterrupt):
-        print(f"{name} is at {serve(convert(sources, directory))}. Ctrl-C ends it.", flush=True)
-        threading.Event().wait()
-    return 0
+        place, are_done = convert(runs, directory)
+        if any(are_done):
+            print(f"{name} is at {serve(place)}. Ctrl-C ends it.", flush=True)
+            threading.Event().wait()
+    return _status(are_done)
 
 
-def _to_tensorboard(sources: Sequence[str], directory: str) -> str:
+def _status(are_done: Sequence[bool]) -> int:
+    return 0 if all(are_done) else 1
+
+
+def _print_each(conversions: Iterable[Conversion]) -> list[bool]:
+    """Say what became of each run.
+
+    Returns:
+        Whether it was converted.
+    """
+    are_done = []
+    for conversion in conversions:
+        words = plain_text(mask_text(conversion.words))
+        if conversion.is_done:
+            print(words, flush=True)
+        else:
+            print(f"error: {words}", file=sys.stderr)
+        are_done.append(conversion.is_done)
+    return are_done
+
+
+def _to_tensorboard(runs: Sequence[RunRecord], directory: str) -> tuple[str, list[bool]]:
     from tf_hfwb.dashboards.tensorboard_writer import TensorBoardWriter
     from tf_hfwb.run_records.run_conversion import convert_runs
 
-    for line in convert_runs(sources, lambda run, name: TensorBoardWriter(os.path.join(directory, name))):
-        print(line)
-    return directory
+    conversions = convert_runs(runs, lambda run, name: TensorBoardWriter(os.path.join(directory, name)))
+    return directory, _print_each(conversions)
 
 
-def _to_trackio(sources: Sequence[str], directory: str) -> str:
+def _to_trackio(runs: Sequence[RunRecord], directory: str) -> tuple[str, list[bool]]:
     os.environ["TRACKIO_DIR"] = os.path.abspath(directory)  # trackio reads it when it is imported.
     from tf_hfwb.dashboards.trackio_writer import TrackioWriter
     from tf_hfwb.run_records.run_conversion import convert_runs
 
     os.makedirs(directory, exist_ok=True)
-    projects: list[str] = []
 
-    def make_writer(run: Any, name: str) -> TrackioWriter:
-        projects.append(run.project or "uncategorized")
-        return TrackioWriter(projects[-1], name, group=run.group)
+    def make_writer(run: RunRecord, name: str) -> TrackioWriter:
+        return TrackioWriter(_project(run), name, group=run.group)
 
-    for line in convert_runs(sources, make_writer):
-        print(line)
-    return projects[-1]
+    are_done = _print_each(convert_runs(runs, make_writer))
+    return _project(runs[-1]), are_done
+
+
+def _project(run: RunRecord) -> str:
+    return run.project or "uncategorized"
 
 
 def _serve_tensorboard(directory: str) -> str:
@@ -101,7 +133,7 @@ def _serve_trackio(project: str) -> str:
     return start_trackio(project)
 
 
-# How runs are converted, from their places and a directory, and how what that returns is served.
-_Ways = tuple[Callable[[Sequence[str], str], str], Callable[[str], str]]
+# How runs are converted into a directory, and how the place that that returns, beside whether each is done, is served.
+_Ways = tuple[Callable[["Sequence[RunRecord]", str], "tuple[str, list[bool]]"], Callable[[str], str]]
 _TENSORBOARD: _Ways = (_to_tensorboard, _serve_tensorboard)
 _TRACKIO: _Ways = (_to_trackio, _serve_trackio)

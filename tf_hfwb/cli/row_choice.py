@@ -133,7 +133,7 @@ def _equals(cell: Any, value: str) -> bool:
         return _TRUTH.get(value.lower()) is cell or value == str(int(cell))
     if _is_number(cell):
         number = _number(value)
-        return number is not None and (cell == number or (math.isnan(cell) and math.isnan(number)))
+        return number is not None and (cell == number or (_is_nan(cell) and _is_nan(number)))
     return cell_text(cell) == value
 
 
@@ -142,14 +142,20 @@ def _is_number(cell: Any) -> bool:
 
 
 def _number(value: str) -> float | None:
-    try:
-        return float(value)
-    except ValueError:
-        return None
+    for kind in (int, float):  # An integer keeps all its digits.
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return None
 
 
 def _is_empty(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+    return cell is None or _is_nan(cell)
+
+
+def _is_nan(cell: Any) -> bool:
+    return isinstance(cell, float) and math.isnan(cell)
 
 
 def _sort_key(cell: Any) -> tuple[bool, Any]:

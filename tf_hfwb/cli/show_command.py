@@ -44,6 +44,7 @@ def _show(arguments: argparse.Namespace) -> int:
     if dashboard_command.is_asked_for(arguments):
         return dashboard_command.show(arguments)
     run = choose_run(arguments.run)
+    run.source.warn_of_missing_end()
     if sys.stdout.isatty() and not arguments.json and run.folders:
         return _open_dashboard(run)
     facts = _facts(run)

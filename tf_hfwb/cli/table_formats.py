@@ -18,6 +18,7 @@ Rows = Sequence[Sequence[Any]]
 
 _NARROWEST = 8  # Columns of text are not cut further; a table with too many columns is squeezed.
 _ENDLESS = 100_000  # The width where there is no terminal.
+_LARGEST_WHOLE = 1e15  # Of an integer every digit counts, as in an id.
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&!])")  # What means something in Markdown, or in HTML within it.
 
 
@@ -94,7 +95,9 @@ def _fit(names: Sequence[str], texts: Sequence[Sequence[str]], numeric: Sequence
 
 
 def _short_number(cell: Any) -> str:
-    return f"{cell:.6g}" if isinstance(cell, float) else cell_text(cell)
+    if isinstance(cell, float):
+        return f"{cell:.0f}" if cell.is_integer() and abs(cell) < _LARGEST_WHOLE else f"{cell:.6g}"
+    return cell_text(cell)
 
 
 def _is_number(cell: Any) -> bool:

@@ -9,6 +9,6 @@
   ``layer_names.py``: whose they are.
 * ``machine_charts.py``: the use of the machine.
 * ``page_tables.py``: tables, as many rows as there is room for; ``page_pictures.py``: pictures in them, embedded small.
-* ``config_comparison.py``: configurations side by side.
+* ``config_comparison.py``: configurations side by side; ``final_values.py``: what stands in the summaries only.
 * ``checkpoint_rows.py``: the checkpoints of a run, with their metrics.
 """

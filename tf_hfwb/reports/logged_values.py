@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from tf_hfwb.json_text import number_of
 from tf_hfwb.run_records.recorded_histogram import read_histogram
-from tf_hfwb.run_records.run_record import RunRecord
+from tf_hfwb.run_records.run_record import TABLES, RunRecord
 from tf_hfwb.tracking.log_items import MEDIA_TYPE, ROW_STEP, flatten
 from tf_hfwb.tracking.run_history import EPOCH, STEP
 
@@ -61,12 +62,16 @@ class LoggedValues:
         histograms: Histograms by their names.
         num_rows: How many rows there are.
         last_step: The last step; None without rows.
+        names: Those of all values.
+        left_out: How many values of each kind the page has no place for. Tables are read elsewhere.
     """
 
     series: dict[str, Series] = field(default_factory=dict)
     histograms: dict[str, list[Counts]] = field(default_factory=dict)
     num_rows: int = 0
     last_step: float | None = None
+    names: set[str] = field(default_factory=set)
+    left_out: collections.Counter[str] = field(default_factory=collections.Counter)
 
 
 def read_values(run: RunRecord) -> LoggedValues:
@@ -87,21 +92,39 @@ def read_values(run: RunRecord) -> LoggedValues:
             step = number if own is None else own
         found.num_rows += 1
         for name, value in flatten(row).items():
-            if not name.startswith("_") and name not in (STEP, EPOCH):
-                _add(found, name, step, value)
+            if name.startswith("_"):
+                continue
+            found.names.add(name)
+            if name not in (STEP, EPOCH) and value is not None and not _add(found, name, step, value):
+                found.left_out[kind_of(value)] += 1
     if found.num_rows:
         found.last_step = step
     return found
 
 
-def _add(found: LoggedValues, name: str, step: float, value: Any) -> None:
+def kind_of(value: Any) -> str:
+    """What a value without a place in the page is, in a word.
+
+    Example:
+        >>> kind_of("a text"), kind_of({"_type": "image-file"})
+        ('text', 'image')
+    """
+    if isinstance(value, Mapping) and MEDIA_TYPE in value:
+        return str(value[MEDIA_TYPE]).removesuffix("-file")
+    return "text" if isinstance(value, str) else type(value).__name__
+
+
+def _add(found: LoggedValues, name: str, step: float, value: Any) -> bool:
+    """Add a value; False if it has no place."""
     number = float(value) if isinstance(value, bool) else number_of(value)
     if number is not None:
         found.series.setdefault(name, Series()).add(step, float(number))
-    elif isinstance(value, Mapping) and value.get(MEDIA_TYPE) == "histogram":
-        counts = _counts(step, value)
-        if counts is not None:
-            found.histograms.setdefault(name, []).append(counts)
+        return True
+    kind = value.get(MEDIA_TYPE) if isinstance(value, Mapping) else None
+    counts = _counts(step, value) if kind == "histogram" else None
+    if counts is not None:
+        found.histograms.setdefault(name, []).append(counts)
+    return counts is not None or kind in TABLES
 
 
 def _counts(step: float, value: Mapping[str, Any]) -> Counts | None:

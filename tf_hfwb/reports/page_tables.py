@@ -8,7 +8,7 @@ from typing import Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.json_text import dumps, number_of
-from tf_hfwb.reports.page_numbers import short
+from tf_hfwb.reports.page_numbers import number_cell
 from tf_hfwb.reports.page_pictures import PagePictures
 from tf_hfwb.run_records.run_record import RunRecord
 from tf_hfwb.secret_masking import mask_text
@@ -31,7 +31,7 @@ def page_tables(runs: Sequence[RunRecord], pictures: PagePictures) -> list[dict[
     Returns:
         For each table its run, its key, its columns, its rows, and in ``left_out`` how many rows more there are.
         ``problem`` tells why a table cannot be read. A cell is a text, a number, None, ``{"t": text}`` for one that is
-        cut, or ``{"p": number}`` for a picture.
+        cut, ``{"n": digits}`` for an integer that a browser would round, or ``{"p": number}`` for a picture.
     """
     named = [(number, run, key) for number, run in enumerate(runs) for key in run.table_names()]
     room = _BUDGET // max(1, len(named))
@@ -65,7 +65,7 @@ def _cell(value: Any, run: RunRecord, pictures: PagePictures) -> Any:
         return value if value is None else str(value).lower()
     number = number_of(value)
     if number is not None:
-        return str(value) if short(number) is None else short(number)
+        return number_cell(number, str(value))
     if isinstance(value, Mapping) and value.get(MEDIA_TYPE) == "image-file":
         picture = pictures.number_of_file(run.file_of(value))
         return "(picture)" if picture is None else {"p": picture}

@@ -17,6 +17,7 @@ import tf_hfwb
 from tf_hfwb.errors import SettingError
 from tf_hfwb.reports.checkpoint_rows import checkpoint_rows
 from tf_hfwb.reports.config_comparison import compare
+from tf_hfwb.reports.final_values import count_left_out, final_values
 from tf_hfwb.reports.layer_panels import layer_panels
 from tf_hfwb.reports.logged_values import read_values
 from tf_hfwb.reports.machine_charts import machine_charts
@@ -67,6 +68,8 @@ def page_data(runs: Sequence[RunRecord]) -> dict[str, Any]:
         "runs": overviews(runs, values),
         "charts": metric_charts(values) + machine_charts(runs),
         "layers": layer_panels(values),
+        "final": final_values(runs, values),
+        "left_out": count_left_out(runs, values),
         "tables": page_tables(runs, pictures),
         "pictures": pictures.texts,
         "pictures_left_out": pictures.num_left_out,

@@ -105,8 +105,7 @@ class LocalSource(RecordSource):
                 step = int(row.get(ROW_STEP, step + 1 - shift)) + shift
                 if step < end:
                     yield row | {ROW_STEP: step}
-            if folder.facts.get("exit_code") is None:
-                self._complain(folder.path)("the run's end is not in it: it was killed, or has not ended yet")
+            self._warn_of_missing_end(folder)
             if not containing:
                 for number, row in enumerate(self._rescued[folder.path], max(step, shift - 1) + 1):
                     yield row | {ROW_STEP: number}
@@ -133,6 +132,25 @@ class LocalSource(RecordSource):
             return None
         found = [os.path.join(folder.path, "files", path) for folder in self._folders]
         return next(filter(os.path.isfile, found), None)
+
+    def warn_of_missing_end(self) -> None:
+        """See :meth:`RecordSource.warn_of_missing_end`."""
+        for folder in self._folders:
+            self._warn_of_missing_end(folder)
+
+    def _warn_of_missing_end(self, folder: RunFolder) -> None:
+        if folder.facts.get("exit_code") is None:
+            self._complain(folder.path)("the run's end is not in it: it was killed, or has not ended yet")
+
+    @property
+    def last_step(self) -> int | None:
+        """The number of the last row, counted through all folders; None without rows."""
+        ends = [
+            folder.facts["step"] + shift + len(self._rescued[folder.path])
+            for folder, (shift, _) in zip(self._folders, self._spans, strict=True)
+            if folder.facts.get("step") is not None
+        ]
+        return max(ends, default=None)
 
     def _complain(self, folder: str) -> Callable[[str], None]:
         def complain(complaint: str) -> None:
@@ -203,6 +221,9 @@ def local_record(folders: Sequence[RunFolder]) -> RunRecord:
         config |= part.facts.get("config") or {}
         summary |= {**part.facts.get("summary", {}), **rescued.summary}
         exit_code = part.facts.get("exit_code") if rescued.exit_code is None else rescued.exit_code
+    source = LocalSource(parts)
+    if len(parts) > 1 and source.last_step is not None:  # Offline, the client counts anew in each.
+        summary[ROW_STEP] = source.last_step
     run_id = parts[0].key[0]
     return RunRecord(
         run_id=run_id,
@@ -221,7 +242,7 @@ def local_record(folders: Sequence[RunFolder]) -> RunRecord:
         url=None,
         config=without_own_part(config),
         summary=without_own_part(summary),
-        source=LocalSource(parts),
+        source=source,
     )
 
 

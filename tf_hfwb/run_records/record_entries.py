@@ -12,7 +12,7 @@ from tf_hfwb.errors import SettingError
 from tf_hfwb.run_records.recorded_histogram import read_histogram
 from tf_hfwb.run_records.run_record import RunRecord
 from tf_hfwb.tracking.log_items import MEDIA_TYPE, ROW_STEP, TIMESTAMP
-from tf_hfwb.tracking.run_history import STEP
+from tf_hfwb.tracking.run_history import STEP, global_step
 
 _TABLE = "table-file"
 _IMAGES = "images/separated"
@@ -57,8 +57,8 @@ class RecordEntries:
 
     def _values(self, row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         self._time = row.get(TIMESTAMP, self._time)
-        if isinstance(row.get(STEP), (int, float)):
-            self._step = int(row[STEP])
+        step = global_step(row)
+        self._step = self._step if step is None else step
         for name, value in row.items():
             if name.startswith("_"):
                 continue
@@ -109,8 +109,8 @@ class RecordEntries:
         place = table.columns.index(STEP) if STEP in table.columns else None
         last = self._table_steps.get(key, self._step or 0)
         for row in table.rows:
-            step = row[place] if place is not None and isinstance(row[place], (int, float)) else last
-            parts.setdefault(int(step), []).append([self._cell(cell) for cell in row])
+            step = None if place is None else global_step({STEP: row[place]})
+            parts.setdefault(last if step is None else step, []).append([self._cell(cell) for cell in row])
         for step, rows in parts.items():
             yield TableRows(key, step, self._time, table.columns, rows)
 

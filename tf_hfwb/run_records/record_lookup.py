@@ -16,6 +16,7 @@ from tf_hfwb.tracking.run_history import run_folders
 from tf_hfwb.tracking.run_log import log_of
 
 _ONLINE = re.compile(r"(?:https?://[^?#]+?/)?([^/?#\s]+)/([^/?#\s]+)/(?:runs/)?([^/?#\s]+)(?:[?#].*)?")
+_FOLDER = re.compile(r"offline-run-.+|run-\d{8}_\d{6}-.+|.+\.wandb")  # What the client calls its folders and logs.
 _THREADS = 8  # That wait for the client's program.
 
 _logger = logging.getLogger("tf_hfwb")
@@ -27,7 +28,7 @@ def find_runs(sources: Sequence[str]) -> list[RunRecord]:
     Args:
         sources: Each is a run's folder (with the others of the same run that lie beside it), a ``.wandb`` file, a
             directory below which there are run folders, or, for a run on the server, ``entity/project/run_id`` or the
-            address of its page.
+            address of its page. What can only be a path, such as ``./wandb/run``, is never looked for on the server.
 
     Raises:
         SettingError: There is no run at a place, or no such run.
@@ -42,23 +43,33 @@ def find_runs(sources: Sequence[str]) -> list[RunRecord]:
     """
     found: list[RunRecord] = []
     for source in sources:
-        records = _local_runs(source) if os.path.exists(source) else [_server_run(source)]
-        found += records
+        path = os.path.expanduser(source)
+        found += _local_runs(path) if os.path.exists(path) else [_server_run(source)]
     unique = {(run.url, run.folders): run for run in found}
     return list(unique.values())
 
 
 def _server_run(source: str) -> RunRecord:
-    match = _ONLINE.fullmatch(source)
+    match = None if _is_path(source) else _ONLINE.fullmatch(source)
     if match is None:
         raise SettingError(
             "run",
             source,
             expected="the folder of a run, such as wandb/offline-run-DATE-ID, a directory with runs in it, or "
             "entity/project/run_id for a run on W&B",
-            advice="Call it where the run was started, or name its folder.",
+            advice="Call it where the run was started, or name its folder. Of a run on W&B the address of its page is "
+            "never taken for a path.",
         )
     return server_record("/".join(match.groups()))
+
+
+def _is_path(source: str) -> bool:
+    """Whether it can only be a path that is not there, or lies in a directory that is."""
+    parent, name = os.path.split(source.rstrip(os.sep))
+    is_address = "://" in source
+    return not is_address and bool(
+        source.startswith((".", "~", os.sep)) or os.path.isdir(parent) or _FOLDER.fullmatch(name)
+    )
 
 
 def _local_runs(source: str) -> list[RunRecord]:

@@ -25,3 +25,6 @@ class RecordSource(abc.ABC):
     @abc.abstractmethod
     def find_file(self, value: Mapping[str, Any]) -> str | None:
         """The file on this machine that a value of a row, such as a table or an image, stands for; None without it."""
+
+    def warn_of_missing_end(self) -> None:  # noqa: B027 - of a run on the server nothing is missing
+        """Warn if it is known, without reading the rows, that the last of them are missing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ class RecordedTable:
     """A table.
 
     Attributes:
-        columns: The names of its columns.
+        columns: The names of its columns. Of several with one name the second is ``name (2)``, and so on.
         rows: Its rows; a cell is a plain value, or for media a dict with ``_type`` and ``path``.
     """
 
@@ -73,10 +74,19 @@ def _read_part(path: str | None) -> RecordedTable | None:
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-        columns, rows = [str(name) for name in content["columns"]], content["data"]
+        columns, rows = _unique([str(name) for name in content["columns"]]), content["data"]
         return RecordedTable(tuple(columns), [[*row] for row in rows if len(row) == len(columns)])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name} ({number})" for number in itertools.count(2))
+        others = (one for one in numbered if one not in names and one not in found)
+        found.append(next(others) if name in found else name)
+    return found
 
 
 def _in_order(part: RecordedTable, names: tuple[str, ...]) -> list[list[Any]]:

@@ -3,41 +3,84 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 from tf_hfwb.dashboards.entry_writer import EntryWriter
 from tf_hfwb.run_records.record_entries import RecordEntries
-from tf_hfwb.run_records.record_lookup import find_runs
 from tf_hfwb.run_records.run_record import RunRecord
 
 _ENTRIES_AT_ONCE = 500
+_LONGEST_NAME = 200  # Bytes; file systems take 255.
+_LONGEST_ID = 80  # Bytes of it, where the id stands behind the name.
+
+_logger = logging.getLogger("tf_hfwb")
 
 
-def convert_runs(sources: Sequence[str], make_writer: Callable[[RunRecord, str], EntryWriter]) -> Iterator[str]:
-    """Write runs, one after the other, as they were recorded.
+@dataclass(frozen=True)
+class Conversion:
+    """What became of one run.
+
+    Attributes:
+        words: The run, and what of it the dashboard has no place for; or why it could not be converted.
+        is_done: Whether it was converted.
+    """
+
+    words: str
+    is_done: bool
+
+
+def convert_runs(
+    runs: Sequence[RunRecord], make_writer: Callable[[RunRecord, str], EntryWriter]
+) -> Iterator[Conversion]:
+    """Write runs, one after the other, as they were recorded. One that cannot be written does not stop the others.
 
     Args:
-        sources: Which runs, as :func:`~tf_hfwb.run_records.record_lookup.find_runs` takes them.
-        make_writer: Makes the writer of a run, from the run and a name that no other has.
+        runs: The runs.
+        make_writer: Makes the writer of a run, from the run and a name that no other has and that a directory may have.
 
     Yields:
-        Of each run a line that says where it is, and what of it has no place there.
-
-    Raises:
-        SettingError: There is no run at a place.
-        OSError: There is no room.
+        What became of each run.
     """
     names: set[str] = set()
-    for run in find_runs(sources):
-        name = run.name.replace(os.sep, "-")
-        while name in names or name in ("", os.curdir, os.pardir):
-            name = f"{name}-{run.run_id}"
-        names.add(name)
-        writer, entries = make_writer(run, name), RecordEntries(run)
-        remaining = iter(entries)
+    for run in runs:
+        names.add(name := _unique_name(run, names))
+        title = f"{run.name} ({run.run_id})"
+        try:
+            left_out = _convert(run, make_writer(run, name))
+        except Exception as error:
+            _logger.debug("%s", title, exc_info=True)
+            yield Conversion(f"{title} could not be converted: {type(error).__name__}: {error}", is_done=False)
+        else:
+            yield Conversion(title + (f"; left out: {left_out}" if left_out else ""), is_done=True)
+
+
+def _convert(run: RunRecord, writer: EntryWriter) -> str:
+    entries = RecordEntries(run)
+    remaining = iter(entries)
+    try:
         while batch := list(itertools.islice(remaining, _ENTRIES_AT_ONCE)):
             writer.write(batch)
+    finally:
         writer.close(run.exit_code or 0)
-        left_out = ", ".join(f"{number} x {kind}" for kind, number in sorted(entries.left_out.items()))
-        yield f"{run.name} ({run.run_id})" + (f"; left out: {left_out}" if left_out else "")
+    return ", ".join(f"{number} x {kind}" for kind, number in sorted(entries.left_out.items()))
+
+
+def _unique_name(run: RunRecord, taken: Collection[str]) -> str:
+    name, run_id = _plain(run.name), _cut(_plain(run.run_id), _LONGEST_ID)
+    with_id = f"{_cut(name, _LONGEST_NAME - _LONGEST_ID)}-{run_id}"
+    numbered = (f"{with_id}-{number}" for number in itertools.count(2))
+    candidates = itertools.chain((_cut(name, _LONGEST_NAME), with_id), numbered)
+    return next(one for one in candidates if one not in taken and one not in ("", os.curdir, os.pardir))
+
+
+def _plain(name: str) -> str:
+    """A name without what no directory can be called, or nobody could type."""
+    return "".join(sign if sign.isprintable() and sign != os.sep else "-" for sign in name)
+
+
+def _cut(name: str, length: int) -> str:
+    """A name of so many bytes at most, with whole characters."""
+    return name.encode()[:length].decode(errors="ignore")

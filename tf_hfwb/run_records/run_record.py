@@ -14,6 +14,7 @@ from tf_hfwb.tracking.log_items import MEDIA_TYPE
 from tf_hfwb.tracking.run_history import INCREMENT
 
 _TABLE = "table-file"  # The type of a table; that of an increment has it in it.
+TABLES = (_TABLE, INCREMENT)  # The types of values that :meth:`RunRecord.table` reads.
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class RunRecord:
                 kind = value.get(MEDIA_TYPE) if isinstance(value, Mapping) else None
                 if kind == INCREMENT and name in found and found[name][-1][MEDIA_TYPE] == INCREMENT:
                     found[name].append(value)
-                elif kind in (_TABLE, INCREMENT):
+                elif kind in TABLES:
                     found[name] = [value]
         for name, value in self.summary.items():
             if name not in found and isinstance(value, Mapping) and value.get(MEDIA_TYPE) == _TABLE:

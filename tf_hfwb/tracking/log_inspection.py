@@ -19,6 +19,7 @@ from tf_hfwb.tracking.run_log import log_of
 from tf_hfwb.tracking.wandb_private import core_program
 
 NO_LOG = "it holds no log"  # What is wrong with such a folder.
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "replace"}  # Of the client's program, whatever the locale is.
 _PREFIX = "wandb leet inspect: "  # Of its complaints.
 
 
@@ -30,7 +31,7 @@ def summary_of(directory: str) -> dict[str, Any]:
     """
     complaint = ""
     for command in inspect_commands(os.path.abspath(directory), "--summary"):
-        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, **_TEXT)
         if not ended.returncode:
             return dict(json.loads(ended.stdout))
         complaint = ended.stderr.strip()[-300:]
@@ -71,10 +72,10 @@ def inspected_items(
     folder, complaint = os.path.abspath(folder), NO_LOG
     for command in inspect_commands(folder):
         has_items = False
-        with tempfile.TemporaryFile("w+") as complaints:
+        with tempfile.TemporaryFile("w+", **_TEXT) as complaints:
             # Not in the current directory, where a file of the user's may have the name of a module.
             with subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, **_TEXT
             ) as process:
                 for item in _parse(process.stdout or (), kinds, containing):
                     has_items = True

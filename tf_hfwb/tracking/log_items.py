@@ -19,6 +19,7 @@ from tf_hfwb.tracking.wandb_private import RecordForm
 # The client's own columns of a row, and the key by which a value says what it is: "histogram", "table-file", ...
 ROW_STEP, TIMESTAMP, RUNTIME, MEDIA_TYPE = "_step", "_timestamp", "_runtime", "_type"
 _OWN = "_wandb"  # The client's own part of a configuration and of a summary.
+_OF_HISTOGRAMS = (MEDIA_TYPE, "values", "bins", "packedBins")  # Their parts.
 _WORDS = ('"NaN"', 'Infinity"')  # That stand for numbers.
 
 
@@ -88,10 +89,22 @@ def _records(
 
 
 def nest_media(item: dict[str, Any]) -> dict[str, Any]:
-    """A row with tables and histograms as one value each, of which the log has ``name._type`` and the like."""
-    for name in [key.removesuffix("._type") for key in item if key.endswith("._type")]:
+    """A row with tables and histograms as one value each, of which the log has ``name._type`` and the like.
+
+    What is media within media, as the mask of an image, stays a part of it. A value that was logged as ``name.other``
+    beside a histogram ``name`` stays one by itself.
+
+    Example:
+        >>> nest_media({"h._type": "histogram", "h.values": [1], "h.bins": [0, 1], "h.mine": 2})
+        {'h.mine': 2, 'h': {'_type': 'histogram', 'values': [1], 'bins': [0, 1]}}
+    """
+    end = f".{MEDIA_TYPE}"
+    for name in sorted(key.removesuffix(end) for key in item if key.endswith(end)):  # Outer ones first.
         parts = [key for key in item if key.startswith(f"{name}.")]
-        item[name] = {key.removeprefix(f"{name}."): item.pop(key) for key in parts}
+        if item.get(name + end) == "histogram":
+            parts = [key for key in parts if key[len(name) + 1 :].partition(".")[0] in _OF_HISTOGRAMS]
+        if name + end in parts:
+            item[name] = {key.removeprefix(f"{name}."): item.pop(key) for key in parts}
     return item
 
 

@@ -20,6 +20,7 @@ from tf_hfwb.tracking.run_history import (
     INCREMENT,
     STEP,
     LoggedRows,
+    global_step,
     logged_rows,
     rows_in,
     rows_on_server,
@@ -159,7 +160,7 @@ def _rows_in_blocks(path: str, first: int, form: RecordForm) -> Iterator[dict[st
         if STEP.encode() in record:
             texts = form.row_in(record) or {}
             row = nest_media({name: json.loads(text) for name, text in texts.items()})
-            if isinstance(row.get(STEP), (int, float)):
+            if global_step(row) is not None:
                 yield row
 
 
@@ -170,5 +171,5 @@ def _pages_back(run: Any) -> Iterator[Mapping[str, Any]]:
         first = max(0, end - size)
         # Not from the client's cache on disk, which may hold the history as it was before the run was resumed.
         rows = [*run.scan_history(min_step=first, max_step=end, use_cache=False)]
-        yield from reversed([row for row in rows if isinstance(row.get(STEP), (int, float))])
+        yield from reversed([row for row in rows if global_step(row) is not None])
         end, size = first, 8 * size

@@ -11,12 +11,14 @@ from __future__ import annotations
 import functools
 import glob
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tf_hfwb.json_text import number_of
 from tf_hfwb.tracking.log_items import read_rows
 from tf_hfwb.tracking.run_log import TORN, last_record, log_of
 from tf_hfwb.tracking.wandb_private import RecordForm
@@ -44,9 +46,9 @@ class LoggedRows:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row; one without a step is passed over."""
-        step = row.get(STEP)
+        step = global_step(row)
         if step is not None:
-            self.add_names(int(step), names_in(row))
+            self.add_names(step, names_in(row))
         for name, value in row.items():
             if isinstance(value, Mapping) and value.get("_type") == INCREMENT:
                 self._add_increment(name, value)
@@ -67,6 +69,17 @@ class LoggedRows:
         known = self.increments.get(name)
         if known is None or known["increment_num"] <= increment["increment_num"]:
             self.increments[name] = increment
+
+
+def global_step(row: Mapping[str, Any]) -> int | None:
+    """The global step of a row; None without one, as in a user's own row, or with one that is NaN or infinite.
+
+    Example:
+        >>> global_step({"train/global_step": 5.0}), global_step({"train/global_step": float("nan")})
+        (5, None)
+    """
+    step = number_of(row.get(STEP))
+    return int(step) if step is not None and math.isfinite(step) else None
 
 
 def logged_rows(
@@ -145,8 +158,8 @@ def unwritten_part(row: Mapping[str, Any], rows: Mapping[int, frozenset[str]]) -
         >>> unwritten_part({"train/loss": 1.0, "train/global_step": 5}, {5: frozenset({"train/loss"})})
         {}
     """
-    step = row.get(STEP)
-    done = rows.get(int(step)) if step is not None else None
+    step = global_step(row)
+    done = rows.get(step) if step is not None else None
     if done is None:
         return dict(row)
     rest = {name: value for name, value in row.items() if name not in done or name in (STEP, EPOCH)}
@@ -172,11 +185,7 @@ def _intern(names: frozenset[str]) -> frozenset[str]:
 def rows_in(directory: str) -> list[dict[str, Any]]:
     """The rows with a step in a run's folder, with a warning where some cannot be read."""
     complaints: list[str] = []
-    rows = [
-        row
-        for row in read_rows(directory, complaints.append, containing=STEP)
-        if isinstance(row.get(STEP), (int, float))
-    ]
+    rows = [row for row in read_rows(directory, complaints.append, containing=STEP) if global_step(row) is not None]
     damage = [complaint for complaint in complaints if complaint != TORN]
     if damage:
         _logger.warning(

@@ -34,7 +34,7 @@ class ServerRun:
 
         self.path = path
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        with server_request(f"Looking for the run {path!r}"):
+        with server_request(f"Looking on W&B for the run {path!r}, as there is no such folder here,"):
             public = wandb.Api()
             try:
                 self._run: Any = public.run(path)
@@ -42,7 +42,7 @@ class ServerRun:
                 raise SettingError(
                     "run",
                     path,
-                    expected="a run that W&B has, as entity/project/id",
+                    expected="a run that W&B has, as entity/project/id, or a folder that is here",
                     advice=f"{error}. The address of its page has the three; a key is needed, too (wandb login).",
                 ) from cause(error)
 

@@ -151,7 +151,12 @@ def _upload_offline_folders(folders: Sequence[str]) -> int:
             continue
         command = [sys.executable, "-m", "wandb", "sync", folder]
         ended = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
         if _is_synced(folder):
             num_rows += len(rows_in(folder))

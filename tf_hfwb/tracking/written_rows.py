@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tf_hfwb.tracking.run_history import STEP, LoggedRows, names_in
+from tf_hfwb.tracking.run_history import LoggedRows, global_step, names_in
 
 
 class Progressions:
@@ -51,9 +51,9 @@ class WrittenRows:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row; one without a step is passed over."""
-        step = row.get(STEP)
+        step = global_step(row)
         if step is not None:
-            self._steps.setdefault(names_in(row), Progressions()).add(int(step))
+            self._steps.setdefault(names_in(row), Progressions()).add(step)
 
     def since(self, step: int) -> LoggedRows:
         """The rows from a step on."""

@@ -156,7 +156,7 @@ class SharingMethods(ScriptMethods):
             described=described,
         )
         self._make_output_dir()
-        card.write_text(text)
+        card.write_text(text, encoding="utf-8")
 
     def push_to_hub(
         self,

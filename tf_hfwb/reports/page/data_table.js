@@ -8,10 +8,13 @@ function numberFilter(text) {
   const words = text.replace(/\s/g, "").replace("−", "-");
   const number = "(-?(?:\\d+\\.?\\d*|\\.\\d+)(?:e[+-]?\\d+)?)";
   let match = words.match(new RegExp(`^${number}\\.\\.${number}$`, "i"));
-  if (match) return (value) => value >= Number(match[1]) && value <= Number(match[2]);
+  if (match) {
+    const [least, most] = [wholeNumber(match[1]), wholeNumber(match[2])];
+    return (value) => value >= least && value <= most;
+  }
   match = words.match(new RegExp(`^(<=|>=|<|>|=|≤|≥)?${number}$`, "i"));
   if (!match) return null;
-  const limit = Number(match[2]);
+  const limit = wholeNumber(match[2]);
   const compare = {
     "<": (value) => value < limit,
     ">": (value) => value > limit,
@@ -20,12 +23,23 @@ function numberFilter(text) {
     ">=": (value) => value >= limit,
     "≥": (value) => value >= limit,
   };
-  return compare[match[1]] || ((value) => value === limit);
+  return compare[match[1]] || ((value) => value >= limit && value <= limit);
+}
+
+/** The number in a text, with all its digits: integers that a Number would round are BigInts, which compare with both. */
+function wholeNumber(text) {
+  const number = Number(text);
+  return Number.isInteger(number) && !Number.isSafeInteger(number) && /^-?\d+$/.test(text) ? BigInt(text) : number;
+}
+
+function isNumber(value) {
+  return typeof value === "number" || typeof value === "bigint";
 }
 
 /** What a cell is compared and searched by. */
 function cellValue(cell) {
   if (cell === null || typeof cell !== "object") return cell;
+  if ("n" in cell) return BigInt(cell.n);
   return "t" in cell ? cell.t : null;
 }
 
@@ -39,7 +53,7 @@ function compareCells(first, second) {
   const a = cellValue(first);
   const b = cellValue(second);
   if (a === null || b === null) return (a === null) - (b === null);
-  if (typeof a === "number" && typeof b === "number") return a - b;
+  if (isNumber(a) && isNumber(b)) return (a > b) - (a < b);
   return String(a).localeCompare(String(b), "en", { numeric: true });
 }
 
@@ -49,7 +63,7 @@ function columnKind(rows, at) {
     const cell = row.cells[at];
     if (cell === null || cell === undefined) continue;
     if (typeof cell === "object" && "p" in cell) return "picture";
-    if (typeof cell !== "number") kind = "text";
+    if (!isNumber(cellValue(cell))) kind = "text";
     else if (kind === "empty") kind = "number";
   }
   return kind;
@@ -62,7 +76,8 @@ function cellNode(cell, kind) {
     return element("td", null, image);
   }
   if (cell === null || cell === undefined) return element("td", { class: kind === "number" ? "number none" : "none" }, "–");
-  if (typeof cell === "number") return element("td", { class: "number", title: String(cell) }, numberText(cell));
+  const value = cellValue(cell);
+  if (isNumber(value)) return element("td", { class: "number", title: String(value) }, numberText(value));
   const whole = typeof cell === "object" ? `${cell.t} … (cut)` : cell;
   if (whole.length < 24 && !whole.includes("\n")) return element("td", { class: kind === "number" ? "number" : null }, whole);
   const words = element("div", null, whole);
@@ -74,7 +89,7 @@ function columnFilter(title, kind, values, changed) {
   const label = `Filter ${title}`;
   if (kind === "picture" || kind === "empty") return null;
   if (values.length <= FEW_VALUES && values.every((value) => String(value).length <= 40)) {
-    const options = values.map((value, at) => element("option", { value: at }, typeof value === "number" ? numberText(value) : value));
+    const options = values.map((value, at) => element("option", { value: at }, isNumber(value) ? numberText(value) : value));
     return element("select", {
       "aria-label": label,
       onchange: (event) => {
@@ -91,7 +106,7 @@ function columnFilter(title, kind, values, changed) {
       if (text && kind === "number") {
         const passes = numberFilter(text);
         event.target.setAttribute("aria-invalid", passes === null);
-        test = passes && ((cell) => typeof cell === "number" && passes(cell));
+        test = passes && ((cell) => isNumber(cellValue(cell)) && passes(cellValue(cell)));
       } else if (text) {
         const part = text.toLowerCase();
         test = (cell) => cellText(cell).toLowerCase().includes(part);

@@ -28,12 +28,12 @@ function runLabel(run) {
   return element("span", { class: "run", title: name }, dot(run), element("span", { class: "cut" }, name));
 }
 
-/** A number as a person reads it: four digits, thousands apart. */
+/** A number as a person reads it: of a fraction four digits, of an integer all of them, thousands apart. */
 function numberText(value) {
   if (value === null || value === undefined) return "–";
+  if (typeof value === "bigint" || Number.isSafeInteger(value)) return value.toLocaleString("en").replace("-", "−");
   if (typeof value !== "number") return String(value);
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e9) return value.toLocaleString("en");
   if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(2).replace("e+", "e").replace("-", "−");
   return value.toLocaleString("en", { maximumFractionDigits: size < 1 ? 4 : size < 100 ? 3 : 1 }).replace("-", "−");
 }

@@ -94,6 +94,7 @@ writeRuns();
 writeCharts("metrics", "Loss and metrics", "Metrics", "Training step");
 writeCharts("speed", "Learning rate, gradients and speed", "Speed", "Training step");
 writeCharts("others", "Other values", "Other values", "Training step");
+writeFinalValues();
 writeTables();
 writeCheckpoints();
 writeLayers();

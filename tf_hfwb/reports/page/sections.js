@@ -63,7 +63,7 @@ function writeSingleRun(run) {
     run.folders > 1 ? fact("Parts", numberText(run.folders), "a run that was resumed") : null,
     run.group ? fact("Group", run.group) : null,
     run.tags.length ? words("Tags", run.tags.join(", ")) : null,
-    run.notes ? words("Notes", run.notes) : null)));
+    run.notes ? words("Notes", run.notes) : null)), leftOutNote());
 }
 
 function writeRuns() {
@@ -97,7 +97,7 @@ function writeRuns() {
       metrics.map((name) => number(`Best ${metricTitle(name).replace(/^[A-Z](?=[a-z])/, (sign) => sign.toLowerCase())}`, name)),
       hasGroups ? element("th", { scope: "col" }, "Group") : null,
       hasTags ? element("th", { scope: "col" }, "Tags") : null)),
-    body))));
+    body))), leftOutNote());
 }
 
 function writeCheckpoints() {
@@ -143,7 +143,7 @@ function writeTables() {
     if (!columns.length) return element("div", { class: "card table" }, element("h3", null, key), problems);
     const step = columns.indexOf("train/global_step");
     const newest = new Map();
-    if (step >= 0) for (const row of rows) newest.set(row.run, Math.max(newest.get(row.run) ?? -Infinity, row.cells[step]));
+    if (step >= 0) for (const row of rows) if (typeof row.cells[step] === "number") newest.set(row.run, Math.max(newest.get(row.run) ?? -Infinity, row.cells[step]));
     const isNewest = (row) => row.cells[step] === newest.get(row.run);
     const hasOlder = step >= 0 && rows.some((row) => !isNewest(row));
     const table = dataTable(columns, rows, hasOlder ? isNewest : null);
@@ -161,8 +161,28 @@ function writeTables() {
     `${countText(report.pictures_left_out, "picture is", "pictures are")} left out: not on the machine that made this page, or no room for more.`) : null);
 }
 
+/** Logged, and without a place in the page. */
+function leftOutNote() {
+  const kinds = Object.entries(report.left_out).map(([kind, number]) => `${number.toLocaleString("en")} × ${kind}`);
+  return kinds.length ? element("p", { class: "note" }, `Logged, and not shown in this page: ${kinds.join(", ")}.`) : null;
+}
+
+/** What the summaries have and no row. */
+function writeFinalValues() {
+  if (!report.final.length) return;
+  const table = settingsTable(report.final, [element("th", { scope: "col" }, "Name"),
+    isSingle ? element("th", { scope: "col" }, "Value") : report.runs.map((_, at) => element("th", { scope: "col" }, runLabel(at)))]);
+  section("final", "Final values", "Final values",
+    element("p", { class: "note" }, "What the summary has and no row, such as results of a test after the training."),
+    element("div", { class: "card" }, table));
+}
+
 function settingsTable(rows, heads) {
-  const value = (one) => (one === null ? element("td", { class: "value none" }, "–") : element("td", { class: "value" }, one));
+  const value = (cell) => {
+    const one = cellValue(cell);
+    if (one === null) return element("td", { class: "value none" }, "–");
+    return isNumber(one) ? element("td", { class: "value whole", title: String(one) }, numberText(one)) : element("td", { class: "value" }, one);
+  };
   return element("div", { class: "box", tabindex: "0" }, element("table", null,
     element("thead", null, element("tr", null, heads)),
     element("tbody", null, rows.map(([name, ...values]) => element("tr", null, element("th", { scope: "row", class: "setting" }, columnTitle(name)), values.map(value))))));
