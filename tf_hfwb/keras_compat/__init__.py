@@ -43,7 +43,7 @@ What a checkpoint keeps of it:
   ``tf_keras_generators.py``: layers that draw random numbers; ``variable_snapshot.py``: values as of now.
 * ``model_files/``: the model in the checkpoint's directory; ``safe_loading/``: a plain model from its files.
 * ``mid_epoch_start.py``, ``tf_keras_mid_epoch.py``, ``keras3_mid_epoch.py``: begin the next training in the middle
-  of an epoch; ``epoch_lengths.py``: epochs of different lengths.
+  of an epoch; ``epoch_lengths.py``: epochs of different lengths; ``finalization.py``: the end of the last one.
 
 The only files with names that a library does not promise:
 
@@ -58,6 +58,7 @@ from tf_hfwb.keras_compat.compiled_loss import unwrap_single
 from tf_hfwb.keras_compat.epoch_lengths import forget_epoch_length
 from tf_hfwb.keras_compat.evaluation_hooks import PassHooks
 from tf_hfwb.keras_compat.execution_hooks import ExecutionHooks
+from tf_hfwb.keras_compat.finalization import call_before_finalizing
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments, has_callbacks_of_others, is_evaluating
 from tf_hfwb.keras_compat.gpus import count_gpus
 from tf_hfwb.keras_compat.gradient_checkpointing import keep_activations, recompute_blocks
@@ -102,6 +103,7 @@ from tf_hfwb.keras_compat.transformers_models import (
 from tf_hfwb.keras_compat.transformers_private import trains_with_own_loss
 
 __all__ = [
+    "call_before_finalizing",
     "count_gpus",
     "BASE",
     "BatchGroups",
