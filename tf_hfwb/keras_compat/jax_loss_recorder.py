@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from tf_hfwb.keras_compat import keras3_private
-from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder, with_value
+from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, with_value
+from tf_hfwb.keras_compat.pass_recorder import PassRecorder
 
 _NAME = "tf_hfwb_steps"
 
 
-class JAXRecorder(StepRecorder):
+class JAXRecorder(PassRecorder):
     """The variable belongs to a metric: only what belongs to one of the model's is carried from step to step.
 
     A model without metrics is not recorded.
@@ -97,9 +98,6 @@ class JAXRecorder(StepRecorder):
 
     def _skip_batches(self, args: tuple[Any, ...]) -> None:
         """Keras has read the batch already, and reads all others."""
-
-    def _follow_data(self) -> None:
-        """Nothing is drawn from generators of the backend's own."""
 
     def _batch_size_of(self, data: Any) -> Any:
         leaves = [leaf for leaf in self._keras.tree.flatten(data) if leaf is not None]
