@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import KERASES, classifier, on_both, samples
+from helpers import KERASES, classifier, nightly, on_both, samples
 
 from tf_hfwb import WandbModelCheckpoint, restore
 
@@ -87,3 +87,29 @@ def test_an_error_saves_no_step(kind, tmp_path):
     fit(model, tmp_path / "after", epochs=1, save_freq=100)
     steps = {name: sorted(p.name for p in (tmp_path / name).glob("checkpoint-*")) for name in ("ended", "failed")}
     assert steps == {"ended": ["checkpoint-3", "checkpoint-5"], "failed": ["checkpoint-6"]}
+
+
+@pytest.mark.parametrize(("save_freq", "is_behind"), [("epoch", True), nightly("epoch", False), nightly(3, True)])
+def test_averages_that_are_swapped_in_at_epochs_are_behind_the_checkpoints_or_told_of(
+    save_freq, is_behind, tmp_path, caplog
+):
+    keras = importlib.import_module("keras")
+
+    def swapped(model, directory, epochs):
+        callbacks = [
+            WandbModelCheckpoint(directory, save_freq=save_freq, log_model="false"),
+            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+        ]
+        callbacks = callbacks if is_behind else callbacks[::-1]
+        model.fit(*DATA, epochs=epochs, batch_size=4, shuffle=False, verbose=0, callbacks=callbacks)
+
+    straight, resumed = averaging("keras"), averaging("keras")
+    swapped(straight, tmp_path / "straight", 3)
+    is_told = "stands behind" in caplog.text or "stands in front" in caplog.text
+    assert is_told == (save_freq != "epoch" or not is_behind)
+    if not is_told:
+        restore(resumed, tmp_path / "straight" / "checkpoint-5")
+        swapped(resumed, tmp_path / "resumed", 3)
+        rounds = keras.backend.backend() == "tensorflow"  # Sums and differences exchange them there.
+        for one, other in zip(resumed.get_weights(), straight.get_weights(), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 if rounds else 0.0)
