@@ -41,4 +41,5 @@ class PassRecorder(StepRecorder):
         if iterator is not None and iterator is not self._followed():
             self._followed = weakref.ref(iterator)
             self.passes.follow(iterator)
-            self.hooks.after.insert(0, self.passes.batch_was_trained_on)
+            if self._reads_ahead:
+                self.hooks.after.insert(0, self.passes.batch_was_trained_on)
