@@ -237,7 +237,7 @@ class EarlyStopping(EvaluationCallback):
         """Restore the best weights, as soon as the last ones are saved."""
         super().on_train_end(logs)
         self._warn_that_it_is_missing()
-        self._session.end.reach(logs or {})
+        self._session.end.reach()
 
     # -- counting --------------------------------------------------------------------------------------------------
 

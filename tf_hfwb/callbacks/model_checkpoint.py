@@ -244,7 +244,7 @@ class WandbModelCheckpoint(StepCallback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save each epoch, or what is due of the epoch's last step."""
         super().on_epoch_end(epoch, logs)
-        logs = logs or {}
+        logs = self._due_logs = logs or {}
         has_signal = self._signals.received is not None and self._saves_after_signal
         if self._options.by_epochs or self._is_due or has_signal:
             self._save(logs, even_if_worse=has_signal)
@@ -257,13 +257,13 @@ class WandbModelCheckpoint(StepCallback):
         """Save the last step, wait until everything is on disk, and log the model."""
         super().on_train_end(logs)
         try:
-            self._finish(logs or {})
+            self._finish()
         finally:
             self._saver.release()
 
-    def _finish(self, logs: Logs) -> None:
+    def _finish(self) -> None:
         saver = self._saver
-        self._session.end.reach(logs)
+        self._session.end.reach()
         saver.writer.flush()
         self._report_errors()
         if self._writes:
@@ -289,9 +289,9 @@ class WandbModelCheckpoint(StepCallback):
             _logger.warning("%s", error)
         self._saver.release()
 
-    def _save_last(self, logs: Logs) -> None:
+    def _save_last(self) -> None:
         if not self._options.by_epochs and self._clock.step > self._saved_step:
-            self._save(logs)
+            self._save(self._due_logs)
 
     # -- between two steps -----------------------------------------------------------------------------------------
 

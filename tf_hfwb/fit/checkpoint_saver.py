@@ -23,6 +23,7 @@ from tf_hfwb.fit.best_checkpoint_transfer import carry_over
 from tf_hfwb.fit.checkpoint_options import CheckpointOptions
 from tf_hfwb.fit.checkpoint_uploader import CheckpointUploader
 from tf_hfwb.fit.fit_session import FitSession
+from tf_hfwb.fit.swapped_averages import warn_of_swapped_averages
 from tf_hfwb.fit.training_artifacts import ModelArtifacts
 from tf_hfwb.keras_compat import Host, texts_of_processing, write_texts
 from tf_hfwb.messages import inform
@@ -139,6 +140,8 @@ class CheckpointSaver:
         # What is made by the first batch only is looked up at the first save.
         self._capture = self._begin_capture(session.host) if session.host.is_built else None
         self._base_name = None
+        if self._options.saves and not self._options.save_only_model:
+            warn_of_swapped_averages(session.host.model, self._options.save_freq)
         self._count_parameters = session.host.model.count_params
         self._processing = texts_of_processing(self._processing_class, session.host.model)
         self._uploaders = session.uploaders

@@ -15,7 +15,14 @@ from tf_hfwb.fit.step_clock import StepClock, step_reached
 from tf_hfwb.fit.step_schedule import StepSchedule
 from tf_hfwb.fit.training_end import TrainingEnd
 from tf_hfwb.fit.wandb_run import FitRun
-from tf_hfwb.keras_compat import ExecutionHooks, Host, StepRecorder, fit_arguments, host_of
+from tf_hfwb.keras_compat import (
+    ExecutionHooks,
+    Host,
+    StepRecorder,
+    call_before_finalizing,
+    fit_arguments,
+    host_of,
+)
 from tf_hfwb.resume.checkpoint_participants import Participants
 from tf_hfwb.resume.resume_position import Position, Resumption, resumption_of
 from tf_hfwb.tracking.run_identity import is_under_way
@@ -89,6 +96,7 @@ class FitSession:
         self._initial_step = 0
         self._members: list[Member] = []
         self._optimizer: Any = None
+        self._give_up_saving: Callable[[], None] = lambda: None
         self._is_under_way = False
         self._has_begun = False
 
@@ -129,6 +137,7 @@ class FitSession:
             self._compare_workers(position)
         self.hooks.after.append(self.schedule.execution_ended)
         self.hooks.when_abandoned.append(self.interrupt)
+        self._give_up_saving = call_before_finalizing(self._optimizer, self.end.save)
 
     def _compare_workers(self, position: Position) -> None:
         host = self.host
@@ -158,6 +167,7 @@ class FitSession:
 
     def _leave(self) -> None:
         self._is_under_way = self.hooks.is_own_loop = False
+        self._give_up_saving()
         self.hooks.after.remove(self.schedule.execution_ended)
         self.hooks.when_abandoned.remove(self.interrupt)
 

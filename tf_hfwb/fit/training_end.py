@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 
 class TrainingEnd:
     """First the last step is saved. Then the model gets the weights that it is to have.
 
-    Callbacks that do either, or that look at the result, call :meth:`reach` from ``on_train_end``. The first call does
-    it for all.
+    The step is saved before Keras lets the optimizer finalize the weights: what goes on from there must not begin with
+    their averages. Callbacks that do either, or that look at the result, call :meth:`reach` from ``on_train_end``. The
+    first call does it for all.
 
     Attributes:
         restored: What is known of the weights that a callback has put into the model (``global_step``, ``epoch``,
@@ -21,22 +22,26 @@ class TrainingEnd:
     def __init__(self) -> None:
         self.restored: dict[str, Any] | None = None
         self.notes: dict[str, Any] = {}
-        self._savers: list[Callable[[Mapping[str, Any]], None]] = []
+        self._savers: list[Callable[[], None]] = []
         self._restorers: list[Callable[[], dict[str, Any] | None]] = []
 
-    def save_by(self, save: Callable[[Mapping[str, Any]], None]) -> None:
-        """Call ``save`` with the logs while the model has its last weights."""
+    def save_by(self, save: Callable[[], None]) -> None:
+        """Call ``save`` while the model has its last weights."""
         self._savers.append(save)
 
     def restore_by(self, restore: Callable[[], dict[str, Any] | None]) -> None:
         """Call ``restore`` after that. It may put other weights into the model, and returns what is known of these."""
         self._restorers.append(restore)
 
-    def reach(self, logs: Mapping[str, Any]) -> None:
-        """Training has ended."""
+    def save(self) -> None:
+        """The last step has ended."""
         savers, self._savers = self._savers, []
-        restorers, self._restorers = self._restorers, []
         for save in savers:
-            save(logs)
+            save()
+
+    def reach(self) -> None:
+        """Training has ended."""
+        self.save()
+        restorers, self._restorers = self._restorers, []
         for restore in restorers:
             self.restored = restore() or self.restored

@@ -24,9 +24,9 @@ Its training:
 
 * ``callback_base.py``: the callback base class that both accept; ``scalar_values.py``: numbers that hooks are handed.
 * ``loss_recorder.py``, ``tensorflow_loss_recorder.py``, ``jax_loss_recorder.py``, ``torch_loss_recorder.py``: the loss
-  of every step, recorded within it; ``torch_data_passes.py``: the data of a ``fit`` on PyTorch, and the random numbers
-  of each pass over them; ``step_seams.py``: where the recorder is put into a model; ``execution_hooks.py``: what is
-  called around each execution of the train function.
+  of every step, recorded within it; ``pass_recorder.py``, ``data_passes.py``, ``process_generators.py``: the data of a
+  ``fit`` on JAX or PyTorch, and the random numbers of each pass over them; ``step_seams.py``: where the recorder is put
+  into a model; ``execution_hooks.py``: what is called around each execution of the train function.
 * ``replica_shares.py``: replicas count as their samples do.
 * ``accumulation/``: the gradients of several batches, of which one update is made.
 * ``optimizers/``: optimizers that update weights as PyTorch's do.
@@ -43,7 +43,7 @@ What a checkpoint keeps of it:
   ``tf_keras_generators.py``: layers that draw random numbers; ``variable_snapshot.py``: values as of now.
 * ``model_files/``: the model in the checkpoint's directory; ``safe_loading/``: a plain model from its files.
 * ``mid_epoch_start.py``, ``tf_keras_mid_epoch.py``, ``keras3_mid_epoch.py``: begin the next training in the middle
-  of an epoch; ``epoch_lengths.py``: epochs of different lengths.
+  of an epoch; ``epoch_lengths.py``: epochs of different lengths; ``finalization.py``: the end of the last one.
 
 The only files with names that a library does not promise:
 
@@ -58,6 +58,7 @@ from tf_hfwb.keras_compat.compiled_loss import unwrap_single
 from tf_hfwb.keras_compat.epoch_lengths import forget_epoch_length
 from tf_hfwb.keras_compat.evaluation_hooks import PassHooks
 from tf_hfwb.keras_compat.execution_hooks import ExecutionHooks
+from tf_hfwb.keras_compat.finalization import call_before_finalizing
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments, has_callbacks_of_others, is_evaluating
 from tf_hfwb.keras_compat.gpus import count_gpus
 from tf_hfwb.keras_compat.gradient_checkpointing import keep_activations, recompute_blocks
@@ -82,6 +83,7 @@ from tf_hfwb.keras_compat.model_files.transformers_files import plain_configurat
 from tf_hfwb.keras_compat.neftune_noise import add_noise, remove_noise
 from tf_hfwb.keras_compat.optimizers.rule_configuration import RULES
 from tf_hfwb.keras_compat.preserved_metrics import preserve_metrics
+from tf_hfwb.keras_compat.process_generators import is_process_state
 from tf_hfwb.keras_compat.random_seeds import seed_everything
 from tf_hfwb.keras_compat.reduced_precision import multiplies_by_infinity, reduce_precision, restore_precision
 from tf_hfwb.keras_compat.safe_loading.keras_loading import load_archive, load_shards
@@ -102,6 +104,8 @@ from tf_hfwb.keras_compat.transformers_models import (
 from tf_hfwb.keras_compat.transformers_private import trains_with_own_loss
 
 __all__ = [
+    "call_before_finalizing",
+    "is_process_state",
     "count_gpus",
     "BASE",
     "BatchGroups",

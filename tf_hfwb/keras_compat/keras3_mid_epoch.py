@@ -14,12 +14,10 @@ from typing import Any
 
 from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation, accumulation_of
+from tf_hfwb.keras_compat.data_passes import SavedGenerators
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 from tf_hfwb.keras_compat.mid_epoch_start import Start, check_length, check_order, put_back_method, replace_method, skip
-from tf_hfwb.keras_compat.torch_data_passes import SavedGenerators
 from tf_hfwb.keras_compat.torch_loader_states import begins_in_place
-
-_NO_GENERATORS = SavedGenerators({})
 
 
 @contextlib.contextmanager
@@ -28,7 +26,6 @@ def begin_in_keras3(
     start: Start,
     *,
     build_metrics: Callable[[Any, Any], None] | None = None,
-    generators: SavedGenerators = _NO_GENERATORS,
 ) -> Iterator[None]:
     """Set up one ``fit`` of a Keras 3 model.
 
@@ -37,8 +34,8 @@ def begin_in_keras3(
         start: Where it begins.
         build_metrics: Makes the metrics of the model from the epoch iterator, where these are not there yet when the
             loop over epochs begins.
-        generators: What passes over the data draw from, where it is not Keras that draws their order.
     """
+    generators = SavedGenerators(start.generators)
     reset = model.reset_metrics
 
     def first_epoch() -> int:
@@ -124,7 +121,7 @@ def _enumerate_rest(iterator: Any, batch: int, skipped: int, generators: SavedGe
                 skip(data, 0 if begins_in_place(iterator.data_adapter) else skipped)
                 # The iterator must know where it is in the data: at their end it begins the next pass.
                 keras3_private.add_steps_seen(iterator, skipped)
-                generators.proceed()
+                data = generators.proceed_within(data)
                 is_first = False
             yield begin + batch, end + batch, data
     finally:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -17,13 +16,10 @@ from tf_hfwb.keras_compat.accumulation.torch_accumulation import TorchAccumulati
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
 from tf_hfwb.keras_compat.gradients.torch_gradient_observer import attach_on_torch
 from tf_hfwb.keras_compat.keras3_host import Keras3Host
-from tf_hfwb.keras_compat.keras3_mid_epoch import begin_in_keras3
 from tf_hfwb.keras_compat.learning_rates import innermost
 from tf_hfwb.keras_compat.loss_functions.loss_function import LossFunction, LossStep
 from tf_hfwb.keras_compat.loss_functions.torch_loss_step import TorchLossStep
 from tf_hfwb.keras_compat.loss_recorder import StepRecorder
-from tf_hfwb.keras_compat.mid_epoch_start import Seam, Start
-from tf_hfwb.keras_compat.torch_data_passes import SavedGenerators
 from tf_hfwb.keras_compat.torch_loss_recorder import TorchRecorder
 
 
@@ -78,10 +74,6 @@ class Keras3TorchHost(Keras3Host):
 
         return cast("AbstractContextManager[None]", torch.autograd.detect_anomaly(check_nan=True))
 
-    @property
-    def _start_seam(self) -> Seam:
-        return begin_in_torch
-
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         return [self._value(variable) for variable in variables]
 
@@ -95,10 +87,3 @@ class Keras3TorchHost(Keras3Host):
         from torch import distributed
 
         return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
-
-
-@contextlib.contextmanager
-def begin_in_torch(model: Any, start: Start) -> Iterator[None]:
-    """Set up one ``fit`` that begins in the middle of an epoch."""
-    with begin_in_keras3(model, start, generators=SavedGenerators(start.generators)):
-        yield

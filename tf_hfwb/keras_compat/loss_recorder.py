@@ -229,7 +229,7 @@ class StepRecorder(abc.ABC):
             try:
                 outputs = step(*args)
                 if not self._recorded:
-                    self._record_reported(outputs)
+                    outputs = self._record_reported(outputs)
             finally:
                 self._running = None
             if is_update and self._recorded and self._watches_function():
@@ -356,12 +356,16 @@ class StepRecorder(abc.ABC):
         """Whether the train function that is being traced takes the value out of the logs again."""
         return getattr(getattr(self._model(), "train_function", None), "recorder", None) is self
 
-    def _record_reported(self, outputs: Any) -> None:
-        """Record the loss that a custom step without a loss tracker reports."""
-        loss = outputs.get("loss") if isinstance(outputs, dict) else None
+    def _record_reported(self, outputs: Any) -> Any:
+        """Record the loss that a custom step without a loss tracker reports, and return what it returned."""
+        loss = self._reported_loss(outputs)
         if loss is not None:
             self._recorded = True
             self._record(loss, self._batch_size, training=self._running == "train")
+        return outputs
+
+    def _reported_loss(self, logs: Any) -> Any:
+        return logs.get("loss") if isinstance(logs, dict) else None
 
 
 def _names(logs: Mapping[str, Any]) -> Iterator[str]:

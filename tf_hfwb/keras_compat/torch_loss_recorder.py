@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tf_hfwb.keras_compat.fit_arguments import fit_arguments
-from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS, StepRecorder
-from tf_hfwb.keras_compat.torch_data_passes import DataPasses
+from tf_hfwb.keras_compat.loss_recorder import FIRST_LOSS, MODULUS
+from tf_hfwb.keras_compat.pass_recorder import PassRecorder
 
 
-class TorchRecorder(StepRecorder):
-    """Steps are not traced, so counters are plain numbers; losses stay on the device, where nobody waits for them.
+class TorchRecorder(PassRecorder):
+    """Steps are not traced, so counters are plain numbers; losses stay on the device, where nobody waits for them."""
 
-    Attributes:
-        passes: The passes over the data in the running fit, or in the last one.
-    """
+    _reads_ahead = True
 
     def __init__(self, model: Any, size: int, rate: Callable[[], Any] | None) -> None:
         import keras
         import torch
 
         super().__init__(model, size, rate)
-        self.passes = DataPasses()
         self._torch = torch
         self._keras = keras
         self._counters = [0, 0, 0, 0]
         self._losses = torch.zeros(size)  # A ring: the oldest loss is at the place of the next one.
         self._place = 0
-        self._followed: Callable[[], Any] = lambda: None
 
     def capture(self) -> Any:
         """The counters and losses as of now; what is copied stays on the device until it is read."""
         return _Captured(tuple(self._counters), self._losses.clone(), self._place)
-
-    def process_generators(self) -> dict[str, np.ndarray]:
-        """The states of PyTorch's generators as of now, and as of the beginning of the running pass over the data."""
-        return self.passes.to_save()
 
     def _assign(self, value: np.ndarray) -> None:
         self._counters = [round(float(counter)) for counter in value[1:FIRST_LOSS]]
@@ -75,19 +65,6 @@ class TorchRecorder(StepRecorder):
     def end_update(self) -> None:
         """Several batches have made an update."""
         self._count(1, 0, 0, 0)
-
-    # -- the passes over the data --------------------------------------------------------------------------------
-
-    def watch_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """As in the base class; in the first fit this is when the model gets its recorder."""
-        self._follow_data()
-        return super().watch_function(function)
-
-    def _follow_data(self) -> None:
-        iterator = fit_arguments(self._model()).get("epoch_iterator")
-        if iterator is not None and iterator is not self._followed():
-            self._followed = weakref.ref(iterator)
-            self.passes.follow(iterator)
 
 
 class _Captured:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import CorruptCheckpointError, SettingError, StateMismatchError
-from tf_hfwb.keras_compat import Host, Start
+from tf_hfwb.keras_compat import Host, Start, is_process_state
 from tf_hfwb.resume.resume_position import Position, Resumption, clear_resumption, set_resumption
 from tf_hfwb.resume.state_tensors import (
     GLOBAL_GENERATOR,
@@ -66,9 +66,7 @@ def restore_state(host: Host, checkpoint: Checkpoint, position: Position | None 
     python_state = _python_state(where, state, tensors)
     recorder = _recorder_values(where, tensors)
     metrics = with_prefix(tensors, "metrics/")
-    generators = {
-        name: _check_tensor(where, tensors, name, "uint8") for name in with_prefix(tensors, PROCESS_GENERATORS)
-    }
+    generators = _generators(where, tensors)
     assignments = [
         *weights,
         *match_tensors(where, "optimizer", host.optimizer_variables(), with_prefix(tensors, "optimizer/")),
@@ -195,6 +193,16 @@ def _of_first_replica(variables: Iterable[str], states: Arrays) -> Arrays:
         return states
     first = sorted(states)[:: len(states) // len(names)]
     return {name: states[saved] for name, saved in zip(names, first, strict=True)}
+
+
+def _generators(where: str, tensors: Arrays) -> Arrays:
+    """The states that a fit takes when it begins, and in its first pass over the data."""
+    names = with_prefix(tensors, PROCESS_GENERATORS)
+    states = {name: _check_tensor(where, tensors, name, "uint8") for name in names}
+    for name, state in states.items():
+        if name.endswith(("/numpy", "/python")) and not is_process_state(state):
+            raise _unusable(where, name, f"it is {describe_form(state)}", "a state of a Mersenne twister")
+    return states
 
 
 def _numpy_state(where: str, state: TrainerState, tensors: Arrays) -> tuple[Any, ...]:

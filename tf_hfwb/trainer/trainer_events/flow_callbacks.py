@@ -204,6 +204,6 @@ class FlowCheckpoints(WandbModelCheckpoint):
         if self._may_claim:
             super()._claim()
 
-    def _save_last(self, logs: Logs) -> None:
+    def _save_last(self) -> None:
         if self._saves_last:
-            super()._save_last(logs)
+            super()._save_last()
