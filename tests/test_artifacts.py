@@ -343,13 +343,13 @@ def test_a_failure_is_reported_once_and_counted(caplog):
         tracker.submit(tracker.log, {"a": 1})
         tracker.flush()
         tracker.flush()
+        run_directory = tracker.directory
+        tracker.finish()
     first, counted = [record.message for record in caplog.records if record.name == "tf_hfwb"]
     assert first.startswith(f"Logging artifact 'x' from {os.path.abspath('gone')} failed (FileNotFoundError")
     assert counted == "3 artifacts could not be written to the W&B run."
     with pytest.raises(ArtifactNotFoundError):
         directory_of("x")
-    run_directory = tracker.directory
-    tracker.finish()
     assert [row["a"] for row in history(run_directory)] == [1]
     assert not artifacts(run_directory)
 

@@ -306,6 +306,13 @@ def test_what_compares_trials_needs_evaluations():
         searching(report_to="none", ray_scope="first").hyperparameter_search(rates(1), objective, backend="ray")
 
 
+def test_a_population_needs_whole_checkpoints():
+    trainer = searching(report_to="none", save_only_model=True)
+    scheduler = PopulationBasedTraining(perturbation_interval=1, hyperparam_mutations=rates(1)(None))
+    with pytest.raises(SettingError, match=r"save_only_model=True.*PopulationBasedTraining trials continue from"):
+        trainer.hyperparameter_search(rates(1), objective, backend="ray", scheduler=scheduler)
+
+
 def test_what_cannot_be_pickled_is_told():
     trainer = searching(report_to="none")
     trainer.train_dataset = tf.data.Dataset.from_tensor_slices(trainer.train_dataset).batch(4)

@@ -160,6 +160,30 @@ def test_a_folder_that_cannot_be_written_leaves_training_alone(launcher):
 
 
 def test_rows_that_cannot_be_written_are_reported_once_and_counted_at_the_end(caplog):
+    tracker = open_tracker(Settings.resolve())
+
+    def write(row):
+        if row["a"] > 1:
+            raise ValueError("not this one")
+
+    tracker.run.log = write
+    with caplog.at_level(logging.WARNING, logger="tf_hfwb"):
+        for number in range(4):
+            tracker.submit(tracker.log, {"a": number})
+            tracker.submit(tracker.summarize, {"b": number})
+            tracker.submit(lambda: {}["c"])
+            tracker.flush()
+        tracker.finish()
+    first, second, *counted = [record.message for record in caplog.records if record.name == "tf_hfwb"]
+    assert first.startswith("Writing to the W&B run failed (KeyError: 'c')")
+    assert second.startswith("Writing to the W&B run failed (ValueError: not this one)")
+    assert counted == [
+        "4 other entries could not be written to the W&B run.",
+        "2 rows could not be written to the W&B run.",
+    ]
+
+
+def test_a_run_that_is_finished_in_the_middle_of_a_training_is_told_once(caplog):
     keras = pytest.importorskip("keras")
 
     class Finish(keras.callbacks.Callback):
@@ -172,8 +196,9 @@ def test_rows_that_cannot_be_written_are_reported_once_and_counted_at_the_end(ca
     with caplog.at_level(logging.WARNING, logger="tf_hfwb"):
         model.fit(x, y, batch_size=4, epochs=3, verbose=0, callbacks=[logger, Finish()])
     messages = [record.message for record in caplog.records if record.name == "tf_hfwb"]
-    assert len([m for m in messages if m.startswith("Writing to the W&B run failed")]) == 1
-    assert len([m for m in messages if "could not be written to the W&B run" in m]) == 1
+    assert len(messages) == 1
+    assert f"The W&B run {logger.tracker.run.id} was finished before the training ended." in messages[0]
+    assert len(logger.tracker.history) == 9
     assert int(model.optimizer.iterations.numpy()) == 9
 
 

@@ -14,7 +14,7 @@ from tf_hfwb.checkpoint.pending_writes import wait_for_writers
 from tf_hfwb.checkpoint.step_names import step_of
 from tf_hfwb.checkpoint.store import Checkpoint, Rejected, Store
 from tf_hfwb.errors import ArtifactNotFoundError, CheckpointError, NotACheckpointError, ServerError, SettingError
-from tf_hfwb.resume.trainer_state import FACTS
+from tf_hfwb.resume.trainer_state import FACTS, TrainerState
 from tf_hfwb.tracking.artifact_lookup import directory_of, own_directory
 from tf_hfwb.tracking.artifact_names import looks_like_own_name, looks_like_reference
 
@@ -103,6 +103,19 @@ def _newest_undamaged(directory: pathlib.Path) -> tuple[Checkpoint | None, list[
         _logger.warning("Instead %s is used.", checkpoint.path)
         _warn_of_another_training(checkpoint, rejected)
     return checkpoint, rejected
+
+
+def newest_resumable(directory: str | os.PathLike[str]) -> Checkpoint | None:
+    """The newest checkpoint of a directory from which a training can resume; None without one."""
+    for checkpoint in reversed(Store(directory).checkpoints()):
+        try:
+            checkpoint.verify()
+            TrainerState.read(checkpoint).check_resumable(checkpoint.path)
+        except CheckpointError as error:
+            _logger.debug("%s is not used: %s", checkpoint.path, error)
+        else:
+            return checkpoint
+    return None
 
 
 def _warn_of_another_training(checkpoint: Checkpoint, rejected: Iterable[Rejected]) -> None:

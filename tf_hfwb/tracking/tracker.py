@@ -198,8 +198,9 @@ class Tracker:
         if self.run is None:
             return
         rest = unwritten_part(row, self.already_logged.names)
-        if rest and not self._rescue.is_active:
-            self.run.log({name: _for_wandb(value) for name, value in rest.items()})
+        if rest and not self._rescue.is_active and not self.jobs.is_run_finished:
+            with self.jobs.writing_row():
+                self.run.log({name: _for_wandb(value) for name, value in rest.items()})
             self._known_rows.add(row)
 
     def skip_logged(self, from_step: int = 0) -> None:
@@ -243,7 +244,7 @@ class Tracker:
         shown = {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
         self.dashboards.add(Totals(time.time(), shown))
         self._rescue.add_summary(values)
-        if self.run is not None and not self._rescue.is_active:
+        if self.run is not None and not self._rescue.is_active and not self.jobs.is_run_finished:
             self.run.summary.update(values)
 
     def add_tag(self, tag: str) -> None:
@@ -268,7 +269,6 @@ class Tracker:
         is_done = self.jobs.rows.flush(timeout)
         if not is_done:
             _logger.warning("The W&B client has not taken all rows within %.0f s; they are still waiting.", timeout)
-        self.jobs.report_lost("rows")
         return is_done
 
     def flush(self, timeout: float = 60.0) -> None:
@@ -295,7 +295,6 @@ class Tracker:
         if not is_done:
             _logger.warning("W&B has not taken all artifacts within %.0f s; they are still waiting.", patience)
         self.is_waited_for = False
-        self.jobs.report_lost("artifacts")
         return is_done
 
     def mark_preempting(self) -> None:
@@ -376,6 +375,7 @@ class Tracker:
         self.dashboards.close(self._exit_code() if exit_code is None else exit_code)
         if self.directory is not None and sys.modules["wandb"].run is self.run:
             self.end.finish(self._exit_code() if exit_code is None else exit_code)
+        self.jobs.report_lost()
 
     def _exit_code(self) -> int:
         """Where nobody says how the training has ended: a run that we opened has failed with its training."""

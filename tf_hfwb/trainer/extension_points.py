@@ -100,7 +100,7 @@ class ExtensionPoints(TrainerParts):
         """
         if self.model_init is None:
             raise SettingError("model_init", None, expected="a function that makes the model")
-        number = len(inspect.signature(self.model_init).parameters)
+        number = number_of_arguments(self.model_init)
         if number > 1:
             raise SettingError("model_init", self.model_init, expected="a function of no argument, or of the trial")
         model = self.model_init(trial) if number else self.model_init()
@@ -220,3 +220,16 @@ class ExtensionPoints(TrainerParts):
             outputs, labels = outputs_and_labels(model, inputs)
             loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+
+def number_of_arguments(function: Callable[..., Any]) -> int:
+    """How many arguments a function can be given by position; a partial one has been given some already.
+
+    Example:
+        >>> import functools
+        >>> def make(trial=None, width=8): ...
+        >>> number_of_arguments(make), number_of_arguments(functools.partial(make, width=4))
+        (2, 1)
+    """
+    parameters = inspect.signature(function).parameters.values()
+    return sum(one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD) for one in parameters)

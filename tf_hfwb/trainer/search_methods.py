@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.trainer.evaluation_methods import EvaluationPoints
+from tf_hfwb.trainer.extension_points import number_of_arguments
 from tf_hfwb.trainer.search.backend_choice import choose_backend
 from tf_hfwb.trainer.search.freed_memory import return_freed_memory
 from tf_hfwb.trainer.search.objective_values import objective_values, parse_directions
@@ -133,6 +133,7 @@ class SearchMethods(EvaluationPoints):
             options=kwargs,
             run_trial=self._run_trial,
             add_callback=self.add_callback,
+            takes_trial=self._takes_trial,
             check_params=lambda params: check_params(self.args, params, takes_trial=self._takes_trial),
             report=lambda result: report_search(self.args, directions, result),
         )
@@ -142,7 +143,7 @@ class SearchMethods(EvaluationPoints):
 
     @property
     def _takes_trial(self) -> bool:
-        return self.model_init is not None and len(inspect.signature(self.model_init).parameters) > 0
+        return self.model_init is not None and number_of_arguments(self.model_init) > 0
 
     @contextlib.contextmanager
     def _take_trial(self, trial: Any) -> Iterator[None]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tf_hfwb.errors import SearchError, SettingError
 from tf_hfwb.messages import first_line
 
@@ -35,8 +37,10 @@ def objective_values(compute: Callable[[dict[str, Any]], Any], metrics: Mapping[
             expected=f"a function of these metrics: {', '.join(metrics)}",
             advice=f"It raised {type(error).__name__}: {first_line(error)}",
         ) from error
-    values = list(found) if isinstance(found, Sequence) else [found]
     try:
+        # An array, or a tensor, may have any shape.
+        found_values = np.ravel(found).tolist() if hasattr(found, "shape") else found
+        values = list(found_values) if isinstance(found_values, Sequence) else [found_values]
         values = [float(value) for value in values]
     except (TypeError, ValueError):
         values = []

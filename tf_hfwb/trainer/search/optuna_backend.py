@@ -6,6 +6,7 @@ continues from its newest checkpoint.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
 import math
@@ -19,9 +20,9 @@ import optuna
 from optuna.trial import FrozenTrial
 from transformers.trainer_utils import default_hp_space_optuna
 
-from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.errors import SettingError
 from tf_hfwb.messages import first_line, inform
+from tf_hfwb.resume.find_checkpoint import newest_resumable
 from tf_hfwb.trainer.search.objective_values import ObjectiveError
 from tf_hfwb.trainer.search.optuna_study import STUDY_OPTIONS, SearchStudy
 from tf_hfwb.trainer.search.search_backend import Search, SearchBackend, trial_directory_name
@@ -35,6 +36,7 @@ from tf_hfwb.trainer.search.search_trial import (
     complete_trials,
 )
 from tf_hfwb.trainer.search.trial_claims import TrialClaims
+from tf_hfwb.trainer.search.trial_parameters import RETURNED, found_params, storable
 
 _RUN_OPTIONS = ("timeout", "n_jobs", "gc_after_trial", "catch")
 _FOLDER = "search"  # Below the output directory.
@@ -194,7 +196,8 @@ class _OptunaSearch:
         search.check_params(params)
         name = search.name_trial(trial, number)
         trial.set_user_attr(_NAME, name)
-        checkpoint, _ = Store(folder).newest_good() if folder.is_dir() else (None, [])
+        trial.set_user_attr(RETURNED, storable(params))
+        checkpoint = newest_resumable(folder) if folder.is_dir() else None
         outcome = search.run_trial(
             SearchTrial(
                 number=number,
@@ -235,7 +238,7 @@ class _OptunaSearch:
     def _end(self) -> SearchResult:
         """What was found; the last process reports it."""
         study, trials = self._study.study, self._trials()
-        records = [_record(trial) for trial in trials]
+        records = [_record(trial, takes_trial=self._search.takes_trial) for trial in trials]
         complete = [trial for trial in trials if trial.state is optuna.trial.TrialState.COMPLETE]
         best = study.best_trials if complete else []
         best = [study.best_trial] if complete and len(self._search.directions) == 1 else best
@@ -244,16 +247,23 @@ class _OptunaSearch:
             name=self._study.name,
             trials=records,
             best=[record for record in records if int(record.number) in numbers],
-            importance=_importance(study),
             run=study.user_attrs.get(_SEARCH_RUN, {}),
         )
         ended = sum(trial.state.is_finished() for trial in trials)
-        if ended == len(trials) and study.user_attrs.get(_REPORTED) != ended:
-            run = self._search.report(result)
+        if trials and ended == len(trials) and study.user_attrs.get(_REPORTED) != ended:
+            run = self._search.report(dataclasses.replace(result, importance=_importance(study)))
             study.set_user_attr(_SEARCH_RUN, dict(run))
             study.set_user_attr(_REPORTED, ended)
-        complete_trials(records, f"of the search {self._study.name!r}", otherwise="pruning")
+        complete_trials(records, f"of the search {self._study.name!r}", otherwise=self._what_ended(trials))
         return result
+
+    def _what_ended(self, trials: Sequence[FrozenTrial]) -> str:
+        """What has ended trials that have not failed, or kept them from beginning."""
+        timeout = self._search.options.get("timeout")
+        reasons = ["pruning"] if trials else []
+        if timeout is not None and len(trials) < self._study.num_trials:
+            reasons.append(f"the time limit (timeout={timeout})")
+        return " and ".join(reasons)
 
 
 def _run_id(trial: optuna.Trial) -> str:
@@ -271,13 +281,13 @@ def _objective_before(trial: optuna.Trial, step: int) -> tuple[float, ...] | Non
     return tuple(values) if at <= step else None
 
 
-def _record(trial: FrozenTrial) -> TrialRecord:
+def _record(trial: FrozenTrial, *, takes_trial: bool) -> TrialRecord:
     known = trial.user_attrs
     last = tuple(known.get(_OBJECTIVE, [0])[1:])
     return TrialRecord(
         number=str(trial.number),
         name=known.get(_NAME, trial_directory_name(str(trial.number))),
-        params=trial.params,
+        params=found_params(trial, takes_trial=takes_trial),
         state=_STATES[trial.state],
         objective=tuple(trial.values) if trial.state is optuna.trial.TrialState.COMPLETE else last,
         step=known.get(_STEP),
@@ -297,6 +307,6 @@ def _importance(study: optuna.Study) -> dict[str, float]:
             warnings.simplefilter("error", UserWarning)  # optuna warns where all are called equal for want of trials.
             warnings.filterwarnings("ignore", message=".*to achieve low")
             return optuna.importance.get_param_importances(study, target=target)
-    except (ValueError, RuntimeError, UserWarning) as error:
+    except Exception as error:  # In many ways, such as by choices that are lists. The result must not depend on it.
         _logger.debug("The importance of hyperparameters is not known: %s", error)
         return {}

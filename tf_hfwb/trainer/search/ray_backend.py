@@ -58,8 +58,9 @@ class _RaySearch:
         if args.ray_scope not in _SCOPES:
             raise SettingError("ray_scope", args.ray_scope, accepted=list(_SCOPES))
         self._scheduler = self._options.get("scheduler") or FIFOScheduler()  # type: ignore[no-untyped-call]
+        self._pauses = isinstance(self._scheduler, (PopulationBasedTraining, HyperBandScheduler))
         self._check_scheduler()
-        self._space = (search.hp_space or default_hp_space_ray)(None)
+        self._space = (search.hp_space or _default_space)(None)
         self._check_space()
         self._resources = dict(self._options.get("resources_per_trial") or _default_resources())
         self._mode = "min" if search.directions[0] == "minimize" else "max"
@@ -74,6 +75,13 @@ class _RaySearch:
                 "no",
                 expected=f"evaluations within the training, by which {type(self._scheduler).__name__} compares trials",
                 advice="Set eval_strategy='epoch', or 'steps' with eval_steps.",
+            )
+        if self._pauses and self._search.args.save_only_model:
+            raise SettingError(
+                "save_only_model",
+                True,
+                expected=f"False, as with {type(self._scheduler).__name__} trials continue from checkpoints",
+                advice="Leave it out, or use another scheduler.",
             )
 
     def _check_space(self) -> None:
@@ -110,15 +118,15 @@ class _RaySearch:
     def _tuner(self) -> tune.Tuner:
         """A new search, or the rest of one that was interrupted."""
         search = self._search
-        pauses = isinstance(self._scheduler, (PopulationBasedTraining, HyperBandScheduler))
+        saves = search.args.save_strategy != "no" and not search.args.save_only_model
         task = RayTask(
             search=self._pickled,
             directory=os.getcwd(),
             environment=_shared_environment(os.environ),
             threads=max(1, math.ceil(self._resources.get("cpu", 1))),
             group=self._name,
-            saves=pauses or search.args.save_strategy != "no",
-            state_when_stopped=TrialState.PAUSED if pauses else TrialState.PRUNED,
+            saves=self._pauses or saves,
+            state_when_stopped=TrialState.PAUSED if self._pauses else TrialState.PRUNED,
         )
         trainable = tune.with_resources(tune.with_parameters(RayTrial, task=task), self._resources)
         folder = pathlib.Path(search.args.output_dir, "ray").absolute()
@@ -211,6 +219,11 @@ def _pickled(search: Search) -> bytes:
             "or a datasets.Dataset. backend='optuna' trains in this process.",
         ) from error
     return found
+
+
+def _default_space(trial: Any) -> dict[str, Any]:
+    """transformers' space, with seeds that are whole numbers: there they are drawn as fractions, and cut."""
+    return {**default_hp_space_ray(trial), "seed": tune.randint(1, 41)}
 
 
 def _default_resources() -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from tf_hfwb.trainer.search.optuna_private import forget_fits, random_states
+
+# What stands for the seed of each sampler: its generators are seeded anew for each trial, and no longer tell.
+_bases: weakref.WeakKeyDictionary[optuna.samplers.BaseSampler, list[int]] = weakref.WeakKeyDictionary()
 
 
 class RepeatableSampler(optuna.samplers.BaseSampler):
@@ -26,7 +30,9 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
     def __init__(self, sampler: optuna.samplers.BaseSampler) -> None:
         self._sampler = sampler
         self._states = list(random_states(sampler))
-        self._base = [int(state.randint(2**31)) for state in self._states]
+        if sampler not in _bases:
+            _bases[sampler] = [int(state.randint(2**31)) for state in self._states]
+        self._base = _bases[sampler]
 
     def _seed(self, trial: FrozenTrial, name: str = "") -> None:
         for number, (state, base) in enumerate(zip(self._states, self._base, strict=True)):

@@ -27,6 +27,7 @@ class Search:
         options: What else the user has passed.
         run_trial: Trains a trial. Raises what ends it early: ``TrialStoppedError``, or whatever went wrong.
         add_callback: Adds a callback of transformers to the trainer.
+        takes_trial: Whether ``model_init`` takes the trial, and so may use hyperparameters that are no arguments.
         check_params: Raises a ``SettingError`` where hyperparameters cannot be used.
         report: To be called with the result when no trial is left, by the last of several processes; returns what
             finds the search's own W&B run, which is empty without one.
@@ -41,6 +42,7 @@ class Search:
     options: Mapping[str, Any]
     run_trial: Callable[[SearchTrial], TrialOutcome]
     add_callback: Callable[[Any], None]
+    takes_trial: bool
     check_params: Callable[[Mapping[str, Any]], None]
     report: Callable[[SearchResult], Mapping[str, str]]
 

@@ -7,14 +7,23 @@ import dataclasses
 import difflib
 import functools
 import logging
+import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
+from tf_hfwb.validation.argument_checks import to_json_value
 
 _logger = logging.getLogger("tf_hfwb")
 _OF_THE_SEARCH = ("output_dir", "run_name")  # Each trial has its own.
+RETURNED = "hyperparameters"  # The attribute of a trial of optuna that keeps what hp_space has returned.
+_EXPECTED: dict[Callable[[Any], Any], str] = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+}
 
 
 @contextlib.contextmanager
@@ -44,7 +53,7 @@ def arguments_of_trial(args: TFTrainingArguments, params: Mapping[str, Any], **m
 
 
 def set_arguments(args: TFTrainingArguments, params: Mapping[str, Any]) -> None:
-    """Give the arguments the values of a trial, cast to the types that they have.
+    """Give the arguments the values of a trial, cast to the types of their fields.
 
     Args:
         args: The arguments.
@@ -53,9 +62,10 @@ def set_arguments(args: TFTrainingArguments, params: Mapping[str, Any]) -> None:
     Raises:
         SettingError: A value is of another type.
     """
+    declared = _declared_types(type(args))
     for name, value in params.items():
         if name in _fields(args):
-            setattr(args, name, _cast(name, value, getattr(args, name)))
+            setattr(args, name, _cast(name, value, declared.get(name, ())))
 
 
 def params_of(trial: Any, hp_space: Callable[[Any], Any] | None, *, takes_trial: bool) -> Any:
@@ -79,7 +89,7 @@ def params_of(trial: Any, hp_space: Callable[[Any], Any] | None, *, takes_trial:
     elif hp_space is not None and hasattr(trial, "suggest_float"):
         params = hp_space(trial)
     else:
-        params = getattr(trial, "params", None)
+        params = found_params(trial, takes_trial=takes_trial) if hasattr(trial, "params") else None
     if params or (takes_trial and params is not None):
         return params
     raise SettingError(
@@ -88,6 +98,36 @@ def params_of(trial: Any, hp_space: Callable[[Any], Any] | None, *, takes_trial:
         expected="a dict of hyperparameters, or a trial of optuna that has some",
         advice="Of what hyperparameter_search has found pass best.hyperparameters; let a trial suggest before.",
     )
+
+
+def storable(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that JSON can write, as plain values; others are for ``model_init`` alone.
+
+    Example:
+        >>> storable({"learning_rate": 0.1, "activation": abs})
+        {'learning_rate': 0.1}
+    """
+    found = {}
+    for name, value in params.items():
+        with contextlib.suppress(SettingError):
+            found[name] = to_json_value(name, value)
+    return found
+
+
+def found_params(trial: Any, *, takes_trial: bool) -> dict[str, Any]:
+    """The hyperparameters with which a trial of optuna was trained.
+
+    These are what ``hp_space`` returned, which need not be what the trial suggested: it may compute with that, or
+    return what is the same for all trials.
+
+    Args:
+        trial: The trial. Before it was trained, or of another search, it has what was suggested.
+        takes_trial: Whether ``model_init`` takes the trial, and so may use whatever was suggested.
+    """
+    returned = getattr(trial, "user_attrs", {}).get(RETURNED)
+    if returned is None:
+        return dict(trial.params)
+    return {**trial.params, **returned} if takes_trial else dict(returned)
 
 
 def check_params(args: TFTrainingArguments, params: Any, *, takes_trial: bool, source: str = "hp_space") -> None:
@@ -142,15 +182,35 @@ def _fields(args: TFTrainingArguments) -> list[str]:
     return [field.name for field in dataclasses.fields(args)]
 
 
-def _cast(name: str, value: Any, old: Any) -> Any:
-    """The value with the type of the old one, as transformers casts it."""
-    if old is None or isinstance(value, type(old)):
+def _declared_types(kind: type) -> dict[str, tuple[Any, ...]]:
+    """The types of the fields of arguments; a union as all that it is of."""
+    try:
+        hints = get_type_hints(kind)
+    except Exception:  # A subclass within a function may have names that only that function knows.
+        hints = get_type_hints(TFTrainingArguments)
+    return {
+        name: get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+        for name, hint in hints.items()
+    }
+
+
+def _cast(name: str, value: Any, declared: tuple[Any, ...]) -> Any:
+    """The value as the field's type, where that is a number, a flag or a text; else ``check`` judges it."""
+    kinds = set(declared) - {type(None)}
+    kind = next(iter(kinds)) if len(kinds) == 1 else object
+    if kind not in _EXPECTED or (value is None and type(None) in declared):
         return value
     try:
-        if isinstance(old, bool) and value not in (0, 1):
+        if value is None or (kind is bool and value not in (0, 1)):
             raise TypeError
-        return type(old)(value)
-    except (TypeError, ValueError):
+        cast = kind(value)
+        if kind is int and not isinstance(value, str) and cast != value:
+            raise ValueError
+        return cast
+    except (TypeError, ValueError, OverflowError):
         raise SettingError(
-            name, value, expected=f"a value like {old!r}", advice="Correct the hyperparameter."
+            name,
+            value,
+            expected=f"{_EXPECTED[kind]}, as the type of the argument says",
+            advice="Correct the hyperparameter.",
         ) from None
