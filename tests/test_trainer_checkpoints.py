@@ -355,6 +355,7 @@ def test_the_best_checkpoint_could_not_be_written(monkeypatch, caplog):
         "best": 0.2,
         "best_step": 15,
         "monitor": "eval/score",
+        "direction": "max",
         "steps_per_epoch": 5,
     }
 
