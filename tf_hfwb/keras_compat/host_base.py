@@ -319,6 +319,9 @@ class Host(LearningRates, BackendSettings):
             trace_again(self.model)
             self.model.test_function = self.model.predict_function = None
 
+    def show_weights(self) -> None:  # noqa: B027
+        """Put the weights as of now into the variables, where they are elsewhere."""
+
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         """The values of variables as of now, for :func:`numpy.asarray` on any thread; this does not wait for them."""
         return snapshot(variables)
@@ -361,8 +364,6 @@ class Host(LearningRates, BackendSettings):
     @abc.abstractmethod
     def begin_next_fit_at(self, start: Start) -> None:
         """Let the next ``fit`` that trains begin there; until then the model stays as it is."""
-
-    # -- learning rate -------------------------------------------------------------------------------------------
 
     # -- facts for the run's config ------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class Keras3JAXHost(Keras3Host):
         values |= {id(variable): variable.value for variable in variables if id(variable) not in values}
         return snapshot_of_jax([values[id(variable)] for variable in variables])
 
-    def _show_weights(self) -> None:
+    def show_weights(self) -> None:
         self._show_carried_values(self.model.weights)
 
     def _show_all_values(self) -> None:
