@@ -423,13 +423,21 @@ def test_results_that_are_nested_or_no_numbers(kind, caplog):
 
 def test_results_that_are_nested_in_the_trainer(caplog):
     model = classifier("keras")
-    args = TFTrainingArguments("out", report_to="none", disable_tqdm=True)
+    args = TFTrainingArguments("out", disable_tqdm=True)
     trainer = TFTrainer(model, args, eval_dataset=samples(8), compute_metrics=nested)
     metrics = trainer.evaluate()
     metrics = trainer.evaluate()
-    assert {f"eval_{name}": value for name, value in NUMBERS.items()}.items() <= metrics.items()
-    assert (metrics["eval_named"], metrics["eval_several"]) == (1.0, [[1, 2]])
+    assert metrics["eval_overall"] == {"f1": 0.5, "by": {1: 0.25}}
+    assert (metrics["eval_array"], metrics["eval_tensor"], metrics["eval_several"]) == (0.5, 0.125, [[1, 2]])
+    assert (metrics["eval_named"], metrics["eval_word"], metrics["eval_nothing"]) == (1.0, "high", None)
+    assert metrics["eval_whole"] == 3
+    assert type(metrics["eval_whole"]) is int
     assert caplog.text.count("what is no number") == 1
+    kept = json.loads(json.dumps(trainer.state.log_history[-1]))
+    assert (kept["eval_overall"], kept["eval_word"]) == ({"f1": 0.5, "by": {"1": 0.25}}, "high")
+    row = eval_rows(history(finish()))[-1]  # The run has numbers only.
+    assert {f"eval/{name}": value for name, value in NUMBERS.items()}.items() <= row.items()
+    assert not any("word" in name for name in row)
     trainer.compute_metrics = lambda prediction: {"a_b": 1.0, "a": {"b": 2.0}}
     with pytest.raises(SettingError, match="one metric of the name 'a_b'"):
         trainer.evaluate()

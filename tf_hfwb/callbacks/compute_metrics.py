@@ -11,6 +11,7 @@ from tf_hfwb.data import evaluation_batches
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics
+from tf_hfwb.evaluation.metric_values import flat_numbers
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
 from tf_hfwb.keras_compat import Logs, fit_arguments, host_of, preserve_metrics, split_batch
@@ -148,7 +149,7 @@ class ComputeMetrics(EvaluateDuringFit):
         of_pass = self._computed.begin(prepared.generator)
         with preserve_metrics(self.model):
             done = prepared.runner.gather(prepared.batches, of_pass.gathering)
-        metrics = {self._named(name): value for name, value in of_pass.results(done).items()}
+        metrics = {self._named(name): value for name, value in flat_numbers(of_pass.results(done)).items()}
         for log in self._session.evaluations.loggers:
             log(metrics, time.monotonic() - began)
         return metrics

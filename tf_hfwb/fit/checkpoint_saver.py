@@ -185,9 +185,7 @@ class CheckpointSaver:
         files = self._taken_files
         self.writer.submit(lambda pace: self._write(save, state, files, tracker, pace))
 
-    def _write(
-        self, save: Save, state: TrainingState, files: TakenFiles | None, tracker: Tracker, pace: Pace
-    ) -> None:
+    def _write(self, save: Save, state: TrainingState, files: TakenFiles | None, tracker: Tracker, pace: Pace) -> None:
         is_best = self._best.beats(save.value, self._best.committed)
         save.best = Best(save.value, save.step) if is_best else self._best.committed
         state.facts["best_metric"], state.facts["best_step"] = save.best
