@@ -37,6 +37,11 @@ class EvaluationPlan:
     loss_only: bool
     ignored: frozenset[str] | None
 
+    @property
+    def generate(self) -> Callable[[Any], Any] | None:
+        """From the inputs of a batch to what is generated, as predictions have it; None without a generator."""
+        return self.generator.with_prompts if isinstance(self.generator, Generator) else self.generator
+
 
 class DatasetEvaluation:
     """Evaluates and predicts for a trainer, and keeps what was compiled for that.
@@ -121,7 +126,7 @@ class DatasetEvaluation:
             callbacks: Keras callbacks, whose ``on_test_...`` hooks are called.
             predicts: Whether to predict, too, for ``compute_metrics`` or for the caller.
         """
-        metrics_of_pass = plan.computed.begin(plan.generator, ignored=plan.ignored)
+        metrics_of_pass = plan.computed.begin(plan.generate, ignored=plan.ignored)
         with preserve_metrics(self._model):
             result = self._runner.evaluate(
                 batches.dataset,
@@ -140,7 +145,7 @@ class DatasetEvaluation:
             prefix: The first word of each metric's name.
             callbacks: Keras callbacks, whose ``on_predict_...`` hooks are called.
         """
-        metrics_of_pass = plan.computed.begin(plan.generator, keeps=not plan.loss_only, ignored=plan.ignored)
+        metrics_of_pass = plan.computed.begin(plan.generate, keeps=not plan.loss_only, ignored=plan.ignored)
         with preserve_metrics(self._model):
             result = self._runner.predict(batches.dataset, metrics_of_pass.gathering, PassHooks(callbacks, "predict"))
         return _output(result, metrics_of_pass, prefix, batches)
@@ -227,5 +232,7 @@ def _output(result: Pass, metrics_of_pass: MetricsOfPass, prefix: str, batches: 
 
 
 def _num_samples(result: Pass) -> int | None:
-    first = result.predictions[0] if isinstance(result.predictions, tuple) else result.predictions
+    first = result.predictions
+    while isinstance(first, tuple):
+        first = first[0]
     return None if first is None else len(first)

@@ -30,9 +30,8 @@ class OwnLossFunction:
         return self.compute_loss(model, batch, **options)
 
     def count_items(self, batch: dict[str, Any]) -> Any:
-        """The labels that are not -100; 1 where the batch has none, so that batches weigh the same."""
-        number = _number_of_items(batch.get("labels"))
-        return 1.0 if number is None else number
+        """The labels that are not -100; None where the batch has none."""
+        return _number_of_items(batch.get("labels"))
 
 
 def names_number(function: Callable[..., Any]) -> bool:

@@ -28,7 +28,7 @@ class LossFunction(Protocol):
         """Whether the loss of a batch is a sum over items, divided by their number."""
 
     def count_items(self, batch: dict[str, Any]) -> Any:
-        """The number of these items, as a float.
+        """The number of these items, as a float; None where the batch does not tell.
 
         Args:
             batch: As for a call.
@@ -108,12 +108,18 @@ class LossStep(abc.ABC):
         self._model.train_function = self._model.test_function = None
 
     def count_items(self, data: Any) -> Any:
-        """The items of a batch over which the function takes the mean.
+        """The items of a batch over which the function takes the mean: samples, where there is no number of others.
 
         Args:
             data: As for :meth:`loss_of_batch`.
         """
-        return self.function.count_items(as_one_dict(self._model, *split_batch(self._model, data)))
+        inputs, labels, weights = split_batch(self._model, data)
+        number = self.function.count_items(as_one_dict(self._model, inputs, labels, weights))
+        return self._count_samples(inputs) if number is None else number
+
+    @abc.abstractmethod
+    def _count_samples(self, inputs: Any) -> Any:
+        """The samples of a batch, as a float."""
 
     def loss_of_batch(self, data: Any, *, training: bool, needs_outputs: bool | None = None) -> LossOfBatch:
         """Call the function.
