@@ -210,6 +210,7 @@ def partly_labelled(number: int):
 
 def trained_by_items(kind, data, trainer=TFTrainer, loss=mean_of_items):
     """By updates of one batch, and of several: the losses and the weights."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
     for size, accumulate in ((8, 1), (2, 4)):
         model = tiny.distilbert() if kind == "distilbert" else tiny.functional(kind)
         if kind != "distilbert":
@@ -220,7 +221,10 @@ def trained_by_items(kind, data, trainer=TFTrainer, loss=mean_of_items):
         made = trainer(
             model,
             TFTrainingArguments(
-                per_device_train_batch_size=size, gradient_accumulation_steps=accumulate, **options, **arguments
+                per_device_train_batch_size=size // replicas,
+                gradient_accumulation_steps=accumulate,
+                **options,
+                **arguments,
             ),
             train_dataset=data,
             compute_loss_func=loss,
@@ -246,6 +250,27 @@ def test_items_of_a_loss_function_weigh_the_same_in_whatever_batch(kind):
 @pytest.mark.parametrize("kind", KERASES)
 def test_items_of_an_override_that_divides_by_them(kind):
     check_by_items(kind, partly_labelled(24), DividesByItems, loss=None)
+
+
+ITEMS = """
+import sys
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from test_gradient_accumulation import partly_labelled, trained_by_items
+found = [*trained_by_items(sys.argv[1], partly_labelled(24))]
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    found += trained_by_items(sys.argv[1], partly_labelled(24))
+for losses, weights in found[1:]:
+    np.testing.assert_allclose(losses, found[0][0], rtol=1e-5)
+    np.testing.assert_allclose(weights, found[0][1], rtol=1e-4, atol=1e-5)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", KERASES)
+def test_items_weigh_the_same_on_all_replicas(launcher, kind):
+    launcher.python(ITEMS, kind)
 
 
 @pytest.mark.nightly

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import host_of
-from tf_hfwb.trainer.checkpoint_files import CheckpointFiles
+from tf_hfwb.trainer.checkpoint_additions import CheckpointFiles
 from tf_hfwb.trainer.hub_uploads import HubUploads
 from tf_hfwb.trainer.model_card import card_text, own_tags
 from tf_hfwb.trainer.model_directory import write_model_directory
