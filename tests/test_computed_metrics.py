@@ -24,6 +24,7 @@ from tf_hfwb import (
     training_batches,
 )
 from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.evaluation.text_generation import Generator
 
 STEP = "train/global_step"
 
@@ -214,7 +215,7 @@ def test_generating_leaves_every_bit_of_a_training(launcher):
     bare, evaluated = json.loads(launcher.python(BITWISE).stdout.splitlines()[-1])
     assert evaluated[:3] == bare[:3]
     assert bare[3] == {}
-    assert evaluated[3] == {"val_logits": [9, 9], "val_greedy": [4, 4], "val_sampled": [4, 4]}
+    assert evaluated[3] == {"val_logits": [9, 9], "val_greedy": [13, 13], "val_sampled": [13, 13]}
 
 
 JAX = """
@@ -294,6 +295,27 @@ def test_predict_with_generate():
     without_labels = trainer.predict(data.remove_columns("labels"))
     np.testing.assert_array_equal(without_labels.predictions, test.predictions)
     assert without_labels.label_ids is None
+
+
+@pytest.mark.parametrize("generates", [False, nightly(True)])
+def test_what_a_decoder_only_model_generates_follows_the_prompt(generates, monkeypatch):
+    """As generate of transformers gives it, and with it Seq2SeqTrainer; the width of a batch is that of its prompts."""
+    data = tiny.next_words(6)
+    options = {"generation_max_length": 16, "per_device_eval_batch_size": 2}
+    if not generates:
+        monkeypatch.setattr(Generator, "__call__", lambda self, inputs: np.full((len(inputs["input_ids"]), 3), 7))
+    widths = []
+    trainer = trainer_of(
+        tiny.gpt2(), data, lambda p: widths.append(p.predictions.shape) or {}, predict_with_generate=True, **options
+    )
+    predictions = trainer.predict(data, max_new_tokens=3).predictions
+    for row, (tokens, ids) in enumerate(zip(predictions, data["input_ids"], strict=True)):
+        width = max(map(len, data["input_ids"][row // 2 * 2 : row // 2 * 2 + 2]))
+        assert tokens[: len(ids)].tolist() == ids
+        assert (tokens[width : width + 3] >= 0).all()
+        assert (tokens[width + 3 :] == -100).all()
+    longest = max(map(len, data["input_ids"]))
+    assert predictions.shape == (6, longest + 3) == widths[0]
 
 
 def test_a_generation_config_of_ones_own(tmp_path):
@@ -423,13 +445,21 @@ def test_results_that_are_nested_or_no_numbers(kind, caplog):
 
 def test_results_that_are_nested_in_the_trainer(caplog):
     model = classifier("keras")
-    args = TFTrainingArguments("out", report_to="none", disable_tqdm=True)
+    args = TFTrainingArguments("out", disable_tqdm=True)
     trainer = TFTrainer(model, args, eval_dataset=samples(8), compute_metrics=nested)
     metrics = trainer.evaluate()
     metrics = trainer.evaluate()
-    assert {f"eval_{name}": value for name, value in NUMBERS.items()}.items() <= metrics.items()
-    assert (metrics["eval_named"], metrics["eval_several"]) == (1.0, [[1, 2]])
+    assert metrics["eval_overall"] == {"f1": 0.5, "by": {1: 0.25}}
+    assert (metrics["eval_array"], metrics["eval_tensor"], metrics["eval_several"]) == (0.5, 0.125, [[1, 2]])
+    assert (metrics["eval_named"], metrics["eval_word"], metrics["eval_nothing"]) == (1.0, "high", None)
+    assert metrics["eval_whole"] == 3
+    assert type(metrics["eval_whole"]) is int
     assert caplog.text.count("what is no number") == 1
+    kept = json.loads(json.dumps(trainer.state.log_history[-1]))
+    assert (kept["eval_overall"], kept["eval_word"]) == ({"f1": 0.5, "by": {"1": 0.25}}, "high")
+    row = eval_rows(history(finish()))[-1]  # The run has numbers only.
+    assert {f"eval/{name}": value for name, value in NUMBERS.items()}.items() <= row.items()
+    assert not any("word" in name for name in row)
     trainer.compute_metrics = lambda prediction: {"a_b": 1.0, "a": {"b": 2.0}}
     with pytest.raises(SettingError, match="one metric of the name 'a_b'"):
         trainer.evaluate()

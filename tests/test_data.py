@@ -15,7 +15,7 @@ from helpers import nightly, on_both
 
 from tf_hfwb.data import evaluation_batches, training_batches
 from tf_hfwb.data.sample_order import Order
-from tf_hfwb.errors import DataError
+from tf_hfwb.errors import DataError, SettingError
 
 REPOSITORY = Path(__file__).parent.parent
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -504,6 +504,8 @@ def test_label_names_and_unused_columns():
     assert "extra" not in next(iter(evaluation_batches(dataset, 2, model=bert).dataset))
     dataset = dataset.remove_columns("text")
     assert "extra" in next(iter(evaluation_batches(dataset, 2, model=bert, remove_unused_columns=False).dataset))
+    with pytest.raises(SettingError, match=r"label_names=\['labels', 'input_ids'\] .* as input_ids is"):
+        evaluation_batches(dataset, 2, model=bert, label_names=["labels", "input_ids"])
 
 
 # Refusals: what was received, what was expected, what to do

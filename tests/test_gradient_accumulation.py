@@ -183,6 +183,106 @@ def test_tokens_of_a_causal_language_model_weigh_the_same_in_whatever_batch():
     np.testing.assert_allclose(accumulated, larger, rtol=1e-4, atol=1e-4)
 
 
+def mean_of_items(outputs, labels, num_items_in_batch=None):
+    """The sum of the losses of all labels that are not -100, divided by their number, on every backend."""
+    from keras import ops
+
+    logits = outputs["logits"] if hasattr(outputs, "logits") else outputs
+    logits = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
+    labels = ops.cast(labels, "int32")
+    chosen = ops.take_along_axis(logits, ops.expand_dims(ops.maximum(labels, 0), -1), axis=-1)[..., 0]
+    return -ops.sum(chosen * ops.cast(labels != -100, "float32")) / num_items_in_batch
+
+
+class DividesByItems(TFTrainer):
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = inputs.pop("labels")
+        outputs = model(inputs)
+        loss = mean_of_items(outputs, labels, num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+
+def partly_labelled(number: int):
+    """Of some batches of 2 most labels are -100, and of one all."""
+    x, y = samples(number)
+    return tiny.named((x, np.where((np.arange(number) % 3 == 0) | (np.arange(number) < 2), -100, y)))
+
+
+def trained_by_items(kind, data, trainer=TFTrainer, loss=mean_of_items):
+    """By updates of one batch, and of several: the losses and the weights."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    for size, accumulate in ((8, 1), (2, 4)):
+        model = tiny.distilbert() if kind == "distilbert" else tiny.functional(kind)
+        if kind != "distilbert":
+            losses = importlib.import_module(kind).losses
+            model.compile(loss=losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100))
+        options = {"max_grad_norm": 0.0, "optim": "sgd", "learning_rate": 0.5, "max_steps": 3, "logging_steps": 1}
+        arguments = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True, "full_determinism": True}
+        made = trainer(
+            model,
+            TFTrainingArguments(
+                per_device_train_batch_size=size // replicas,
+                gradient_accumulation_steps=accumulate,
+                **options,
+                **arguments,
+            ),
+            train_dataset=data,
+            compute_loss_func=loss,
+            processing_class=tiny.tokenizer() if kind == "distilbert" else None,
+        )
+        made.train()
+        yield [row["loss"] for row in made.state.log_history if "learning_rate" in row], weights_of(model)
+
+
+def check_by_items(*args, **options):
+    (losses, larger), (found, accumulated) = trained_by_items(*args, **options)
+    np.testing.assert_allclose(found, losses, rtol=1e-5)
+    np.testing.assert_allclose(accumulated, larger, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["keras", nightly("tf_keras"), nightly("distilbert")])
+def test_items_of_a_loss_function_weigh_the_same_in_whatever_batch(kind):
+    """As in transformers' Trainer, whose ``num_items_in_batch`` counts the items of the whole update."""
+    check_by_items(kind, tiny.tagged(24) if kind == "distilbert" else partly_labelled(24))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", KERASES)
+def test_items_of_an_override_that_divides_by_them(kind):
+    check_by_items(kind, partly_labelled(24), DividesByItems, loss=None)
+
+
+ITEMS = """
+import sys
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from test_gradient_accumulation import partly_labelled, trained_by_items
+found = [*trained_by_items(sys.argv[1], partly_labelled(24))]
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    found += trained_by_items(sys.argv[1], partly_labelled(24))
+for losses, weights in found[1:]:
+    np.testing.assert_allclose(losses, found[0][0], rtol=1e-5)
+    np.testing.assert_allclose(weights, found[0][1], rtol=1e-4, atol=1e-5)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", KERASES)
+def test_items_weigh_the_same_on_all_replicas(launcher, kind):
+    launcher.python(ITEMS, kind)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_items_on_another_backend(backend):
+    pytest.importorskip(backend)
+    script = (
+        "from test_gradient_accumulation import check_by_items, partly_labelled as d; check_by_items('keras', d(24))"
+    )
+    python("-c", script, KERAS_BACKEND=backend)
+
+
 MIRRORED = """
 import sys, numpy as np, tensorflow as tf, tiny
 from helpers import samples

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import json
 import logging
+import pathlib
 import types
 
 import numpy as np
@@ -14,8 +17,10 @@ import tiny
 import transformers
 from helpers import eval_rows, finish, history, nightly, samples, train_rows
 
-from tf_hfwb import TFTrainer, TFTrainingArguments
+from tf_hfwb import TFTrainer, TFTrainingArguments, load_model
+from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import DataError, SettingError
+from tf_hfwb.trainer.overridden_methods import UNCALLED_METHODS
 
 
 def trainer_of(model, data, trainer=TFTrainer, *, eval_dataset=None, **options):
@@ -80,14 +85,75 @@ def test_methods_of_a_base_class_are_found_and_a_users_own_are_not():
         trainer_of(tiny.functional("keras"), named(), Own)
 
 
-def test_all_methods_that_the_trainers_of_transformers_call_are_known():
-    """They are called here, too, or refused: see the source of ``Trainer`` for what it calls itself."""
-    from tf_hfwb.trainer.overridden_methods import UNCALLED_METHODS
+# Those of them that a training, an evaluation or a save calls here, too; add_callback is for users.
+CALLED = "add_callback call_model_init compute_loss create_model_card create_optimizer create_optimizer_and_scheduler "
+CALLED += "create_scheduler evaluate evaluation_loop is_local_process_zero is_world_process_zero push_to_hub save_model"
 
-    assert {"training_step", "prediction_step", "get_train_dataloader"} <= set(UNCALLED_METHODS)
-    for name in ("compute_loss", "create_optimizer", "create_scheduler", "evaluation_loop", "call_model_init"):
-        assert hasattr(TFTrainer, name)
-        assert name not in UNCALLED_METHODS
+
+def called_by_the_trainers_of_transformers() -> set[str]:
+    """The methods that ``Trainer`` and ``Seq2SeqTrainer`` have and use, by their source: importing needs PyTorch."""
+    package = pathlib.Path(transformers.__file__).parent
+    sources = [(package / name).read_text() for name in ("trainer.py", "trainer_seq2seq.py")]
+    classes = [node for source in sources for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    methods = {node.name for one in classes for node in one.body if isinstance(node, ast.FunctionDef)}
+    used = {
+        node.attr
+        for one in classes
+        for node in ast.walk(one)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    }
+    return {name for name in methods & used if not name.startswith("__")}
+
+
+def test_all_methods_that_the_trainers_of_transformers_call_are_called_or_refused():
+    found = called_by_the_trainers_of_transformers()
+    assert {"training_step", "_save", "_pad_tensors_to_max_len"} < found
+    assert found - set(UNCALLED_METHODS) == set(CALLED.split())
+    assert not set(UNCALLED_METHODS) & set(CALLED.split())
+    assert all(hasattr(TFTrainer, name) for name in CALLED.split())
+
+
+class WithItsOwnFiles(TFTrainer):
+    """Writes into each checkpoint, also below the directory, and what the checkpoint has itself."""
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        super().save_model(output_dir, _internal_call)
+        self.seen = [*getattr(self, "seen", []), (pathlib.Path(output_dir).name, _internal_call)]
+        steps = {"step": self.state.global_step, "sum": float(np.sum(weights(self.model)))}
+        pathlib.Path(output_dir, "more").mkdir()
+        pathlib.Path(output_dir, "more", "own.json").write_text(json.dumps(steps))
+        pathlib.Path(output_dir, "trainer_state.json").write_text("mine")
+
+
+class Listener(transformers.TrainerCallback):
+    def on_epoch_end(self, args, state, control, **kwargs):
+        """A flow decides when it is saved."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "callbacks"),
+    [("keras", ()), nightly("keras", (Listener,)), nightly("tf_keras", ())],
+)
+def test_save_model_of_a_subclass_writes_into_each_checkpoint(kind, callbacks, tmp_path, caplog):
+    caplog.set_level(logging.WARNING, logger="tf_hfwb")
+    place = tmp_path / "out"
+    options = {"save_strategy": "steps", "save_steps": 2, "output_dir": str(place), "callbacks": callbacks}
+    trainer = trainer_of(tiny.functional(kind), named(8), WithItsOwnFiles, **options)
+    trainer.train()
+    assert trainer.seen == [("checkpoint-2", True), ("checkpoint-4", True)]
+    assert sorted(path.name for path in place.iterdir()) == [".tf_hfwb.lock", "checkpoint-2", "checkpoint-4"]
+    assert caplog.text.count("save_model wrote trainer_state.json into a checkpoint") == 1
+    for step in (2, 4):
+        checkpoint = Checkpoint.open(place / f"checkpoint-{step}")
+        checkpoint.verify()
+        assert "more/own.json" in checkpoint.files
+        own = json.loads((checkpoint.path / "more" / "own.json").read_text())
+        restored = load_model(str(checkpoint.path))
+        assert own == {"step": step, "sum": pytest.approx(float(np.sum(weights(restored))), rel=1e-5)}
+    assert trainer.train(resume_from_checkpoint=str(place / "checkpoint-2")).global_step == 4
+    trainer.save_model(str(tmp_path / "saved"))
+    assert (tmp_path / "saved" / "more" / "own.json").exists()
+    assert len([*(tmp_path / "saved").iterdir()]) > 3  # The model, too.
 
 
 # -- data --------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from helpers import KERASES, nightly, samples
 
 from tf_hfwb.data import evaluation_batches
 from tf_hfwb.evaluation.batch_runner import BatchRunner
+from tf_hfwb.evaluation.prediction_pass import Gathering
 
 MODELS = {
     "bert": (tiny.bert, tiny.classified),
@@ -87,6 +88,32 @@ def test_encoder_states_of_a_sequence_to_sequence_model_are_the_second_output():
     logits, states = done.predictions
     assert logits.shape == (11, 17, tiny.VOCAB_SIZE)
     assert states.shape == (11, 17, 16)
+
+
+@pytest.mark.parametrize("has_own_loss", [True, nightly(False)])
+def test_states_of_all_layers_are_a_tuple_among_the_predictions(has_own_loss):
+    """As the Trainer gives them; a cache is none of them, and of widths that differ the shorter are padded."""
+    model = tiny.gpt2()
+    model.config.output_hidden_states = model.config.output_attentions = True
+    if has_own_loss:
+        model = own_loss(model)
+    else:
+        model.compile("sgd", tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100))
+    dataset = batches_of(model, tiny.next_words())
+    logits, states, attentions = BatchRunner(model).predict(dataset).predictions
+    assert (type(states), type(attentions)) == (tuple, tuple)
+    assert (len(states), len(attentions)) == (model.config.n_layer + 1, model.config.n_layer)
+    direct = [model(inputs, training=False) for inputs, _ in dataset]
+    np.testing.assert_allclose(logits, padded([one.logits.numpy() for one in direct]), atol=1e-5)
+    for layer, found in enumerate(states):
+        np.testing.assert_allclose(found, padded([one.hidden_states[layer].numpy() for one in direct]), atol=1e-5)
+    assert attentions[0].shape == (11, model.config.n_head, logits.shape[1], logits.shape[1])
+    kept = Gathering(preprocess=lambda outputs, labels: (outputs[0].argmax(-1), outputs[1]))
+    classes, same = BatchRunner(model).predict(dataset, kept).predictions
+    assert classes.shape == logits.shape[:2]
+    np.testing.assert_array_equal(same[1], states[1])
+    ignored = Gathering(ignored=frozenset({"hidden_states", "attentions", "past_key_values"}))
+    np.testing.assert_array_equal(BatchRunner(model).predict(dataset, ignored).predictions, logits)
 
 
 def test_batches_of_different_widths_share_one_trace():

@@ -91,6 +91,7 @@ def foreign_names(path: pathlib.Path) -> list[str]:
 
 # In these they are what a configuration holds, or the end of another name, and not attributes of a library.
 HARMLESS = {
+    "overridden_methods.py": {"_align_special_tokens", "_determine_best_metric"},
     "safe_config.py": {"_RNNCellWrapper"},
     "generation_signature.py": {"_from_model_config"},
     "evaluate_during_fit.py": {"_runtime", "_per_second"},

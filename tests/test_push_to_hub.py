@@ -17,7 +17,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import reset_sessions
 from test_trainer import named, trainer_of
 
-from tf_hfwb import TFTrainingArguments
+from tf_hfwb import TFTrainer, TFTrainingArguments
 from tf_hfwb.checkpoint.store import Checkpoint
 from tf_hfwb.errors import SettingError
 
@@ -181,6 +181,15 @@ def test_the_end_pushes_only_what_is_saved(hub):
     trainer.save_model("elsewhere")
     assert hub.messages() == ["Model save", "Model save"]
     assert "README.md" not in os.listdir("elsewhere")
+
+
+def test_push_to_hub_of_a_subclass_is_called_by_save_model(hub):
+    class Own(TFTrainer):
+        def push_to_hub(self, commit_message="End of training", **kwargs):
+            return super().push_to_hub(commit_message=f"My {commit_message}", **kwargs)
+
+    Own(tiny.bert(), TFTrainingArguments("out", push_to_hub=True, report_to="none")).save_model()
+    assert hub.messages() == ["My Model save"]
 
 
 def test_trouble_with_the_hub_does_not_stop_training_and_is_said_once_and_at_the_end(hub, caplog):

@@ -257,6 +257,26 @@ def test_only_the_best_is_saved(kind):
     assert trainer.state.best_model_checkpoint == "trainer_output/checkpoint-6"
 
 
+@pytest.mark.parametrize("callbacks", [(Recorder,), nightly(())])
+def test_the_best_by_a_metric_that_evaluate_of_a_subclass_adds(callbacks):
+    scores = [0.1, 0.3, 0.2, 0.4, 0.4, 0.5]
+
+    class Own(TFTrainer):
+        def evaluate(self, *args, **kwargs):
+            score = scores[self.state.global_step - 1]
+            return super().evaluate(*args, **kwargs) | {"eval_score": wrap(score)}
+
+    options = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "best", "metric_for_best_model": "score"}
+    trainer = trainer_of(tiny.functional("keras"), named(), trainer=Own, callbacks=callbacks, **options)
+    wrap = np.float32
+    trainer.train()
+    assert saved() == [1, 2, 4, 6]
+    assert trainer.state.best_metric == pytest.approx(0.5)
+    wrap = str
+    with pytest.raises(SettingError, match=r"metric_for_best_model='score' .* a number; eval_score is of type str"):
+        trainer.train(resume_from_checkpoint=False)
+
+
 def test_what_cannot_be_saved_by_the_trainer_is_said():
     from tf_hfwb import WandbModelCheckpoint
 

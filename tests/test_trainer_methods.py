@@ -275,6 +275,23 @@ def test_a_dataset_without_rows_is_counted(trainer):
     assert trainer.num_examples(datasets.Dataset.from_dict({"x": []})) == 0
 
 
+def test_rows_that_a_user_logs_are_in_the_history_as_json_writes_them():
+    trainer = TFTrainer(tiny.functional("keras"), arguments())
+    trainer.log({"np32": np.float32(1.5), "i64": np.int64(2), "tensor": tf.constant(0.5), "s": "x", "py": 1.0})
+    trainer.log({"matrix": np.eye(2), "list": [np.float32(0.5)], "nest": {"a": np.float32(0.25), "b": np.eye(2)}})
+    first, second = json.loads(json.dumps(trainer.state.log_history))
+    assert first == {"np32": 1.5, "i64": 2, "tensor": 0.5, "s": "x", "py": 1.0, "step": 0}
+    assert second == {"list": [0.5], "nest": {"a": 0.25}, "step": 0}
+
+
+def test_an_evaluation_of_the_dataset_of_a_name():
+    data = {"a": tiny.named(samples(8)), "b": tiny.named(samples(4))}
+    trainer = TFTrainer(tiny.functional("keras"), arguments(), eval_dataset=data)
+    assert trainer.evaluate("b")["eval_loss"] == pytest.approx(trainer.evaluate()["eval_b_loss"])
+    with pytest.raises(DataError, match=r"eval_dataset='c' names none of the trainer's own, \['a', 'b'\]"):
+        trainer.evaluate("c")
+
+
 def test_a_metric_that_is_no_number_does_not_spoil_the_state():
     def confusion(prediction):
         return {"confusion": np.eye(3), "right": 1.0}

@@ -11,6 +11,7 @@ from tf_hfwb.data import evaluation_batches
 from tf_hfwb.errors import DataError, SettingError
 from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics
+from tf_hfwb.evaluation.metric_values import flat_numbers
 from tf_hfwb.evaluation.text_generation import Generator
 from tf_hfwb.fit.evaluate_during_fit import EvaluateDuringFit
 from tf_hfwb.keras_compat import Logs, fit_arguments, host_of, preserve_metrics, split_batch
@@ -56,7 +57,8 @@ class ComputeMetrics(EvaluateDuringFit):
         eval_freq: ``"epoch"`` for each epoch's end, or a number n for every n steps; then the logs of an epoch hold
             the newest results.
         predict_with_generate: The predictions are token ids that the model generates (see
-            :class:`~tf_hfwb.evaluation.text_generation.Generator`), instead of its outputs.
+            :class:`~tf_hfwb.evaluation.text_generation.Generator`), instead of its outputs; of a decoder-only model
+            behind the prompt.
         generate_options: For the ``Generator``: ``max_length``, ``num_beams`` and so on.
         preprocess_logits_for_metrics: From the predictions and labels of a batch, as arrays, to what is kept of the
             predictions, to save memory: ``lambda logits, labels: logits.argmax(-1)``.
@@ -145,10 +147,10 @@ class ComputeMetrics(EvaluateDuringFit):
         if prepared is None:  # It is called within a fit only.
             return {}
         began = time.monotonic()
-        of_pass = self._computed.begin(prepared.generator)
+        of_pass = self._computed.begin(None if prepared.generator is None else prepared.generator.with_prompts)
         with preserve_metrics(self.model):
             done = prepared.runner.gather(prepared.batches, of_pass.gathering)
-        metrics = {self._named(name): value for name, value in of_pass.results(done).items()}
+        metrics = {self._named(name): value for name, value in flat_numbers(of_pass.results(done)).items()}
         for log in self._session.evaluations.loggers:
             log(metrics, time.monotonic() - began)
         return metrics

@@ -76,6 +76,7 @@ class Roles:
             needs_all = inputs is not None and not is_sequential
             is_bare = is_sequential or (needs_all and len(inputs or ()) == 1 and not isinstance(model.input, dict))
         if label_names is not None:
+            _check_label_names(label_names, inputs)
             labels = tuple(label_names)
         return cls(inputs, labels, needs_all, is_bare, remove_unused_columns)
 
@@ -167,6 +168,17 @@ def _named_inputs(model: Any, labels: tuple[str, ...]) -> tuple[str, ...]:
     parameters = inspect.signature(model.call).parameters.values()
     # Arguments annotated as bool are switches (training, return_dict), not data.
     return tuple(p.name for p in parameters if p.name not in labels and "bool" not in str(p.annotation))
+
+
+def _check_label_names(label_names: Sequence[str], inputs: tuple[str, ...] | None) -> None:
+    both = [name for name in label_names if name in (inputs or ())]
+    if both:
+        raise SettingError(
+            "label_names",
+            list(label_names),
+            expected=f"columns that are not inputs of the model, as {', '.join(both)} is",
+            advice="include_for_metrics=['inputs'] gives compute_metrics the inputs, too.",
+        )
 
 
 def _is_sequential(model: Any) -> bool:

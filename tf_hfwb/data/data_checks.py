@@ -100,7 +100,8 @@ def _classes_of(model: Any) -> tuple[int, int | None, tuple[int, ...], str] | No
     is_sparse = (loss if isinstance(loss, str) else type(loss).__name__) in names
     if not (is_sparse and isinstance(shape, tuple) and shape and isinstance(shape[-1], int)):
         return None
-    ignored = getattr(loss, "ignore_class", None)
+    config: dict[str, Any] = {} if isinstance(loss, str) else getattr(loss, "get_config", dict)()
+    ignored = config.get("ignore_class")
     advice = "Count from 0, or give the last layer as many units as there are classes."
     return shape[-1], len(shape) - 1, () if ignored is None else (ignored,), advice
 

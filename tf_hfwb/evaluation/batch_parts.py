@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 _HALF = ("float16", "bfloat16")
+_CACHES = ("past_key_values", "mems")  # Of generation: their first axis is not that of the samples.
 
 
 def main_input(model: Any, inputs: Any) -> Any:
@@ -27,19 +28,51 @@ def ignored_outputs(model: Any, names: Collection[str] | None) -> set[str]:
     return {"loss", *names}
 
 
-def tensors_in(outputs: Any, ignored: Collection[str] = ()) -> list[Any]:
-    """The outputs that are tensors: tuples in them are hidden states or caches of layers, which no metric takes."""
+def tensors_in(values: Any) -> list[Any]:
+    """The tensors among labels or inputs."""
+    if isinstance(values, Mapping):
+        values = values.values()
+    elif not isinstance(values, (list, tuple)):
+        values = [values]
+    return [value for value in values if value is not None and not isinstance(value, (list, tuple))]
+
+
+def predictions_in(outputs: Any, ignored: Collection[str] = ()) -> list[Any]:
+    """The outputs that are predictions: tensors, and tuples of them, as the hidden states of all layers are.
+
+    Args:
+        outputs: The model's.
+        ignored: The names of those that are none.
+    """
     if isinstance(outputs, Mapping):
-        outputs = [value for name, value in outputs.items() if name not in ignored]
+        outputs = [value for name, value in outputs.items() if name not in ignored and name not in _CACHES]
     elif not isinstance(outputs, (list, tuple)):
         outputs = [outputs]
-    return [value for value in outputs if value is not None and not isinstance(value, (list, tuple))]
+    return [value for value in map(_without_none, outputs) if value is not None]
 
 
-def to_arrays(tensors: Collection[Any]) -> tuple[np.ndarray, ...]:
+def _without_none(value: Any) -> Any:
+    """A tensor, or a tuple of them; None where there is none in it."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return tuple(one for one in map(_without_none, value) if one is not None) or None
+
+
+def map_nested(function: Callable[[Any], Any], values: Iterable[Any]) -> tuple[Any, ...]:
+    """What a function makes of each value, and of those in tuples and lists among them, which become tuples."""
+    return tuple(
+        map_nested(function, value) if isinstance(value, (list, tuple)) else function(value) for value in values
+    )
+
+
+def to_arrays(tensors: Iterable[Any]) -> tuple[Any, ...]:
     """The tensors as arrays; what was computed in 16 bits in float32, which all of NumPy and scikit-learn takes."""
-    arrays = map(np.asarray, tensors)
-    return tuple(array.astype(np.float32) if str(array.dtype) in _HALF else array for array in arrays)
+    return map_nested(_to_array, tensors)
+
+
+def _to_array(tensor: Any) -> np.ndarray:
+    array = np.asarray(tensor)
+    return array.astype(np.float32) if str(array.dtype) in _HALF else array
 
 
 def as_arrays(inputs: Any) -> Any:

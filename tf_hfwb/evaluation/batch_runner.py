@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from tf_hfwb.evaluation.batch_parts import as_arrays, ignored_outputs, main_input, num_samples, tensors_in, to_arrays
+from tf_hfwb.evaluation.batch_parts import (
+    as_arrays,
+    ignored_outputs,
+    main_input,
+    map_nested,
+    num_samples,
+    predictions_in,
+    tensors_in,
+    to_arrays,
+)
 from tf_hfwb.evaluation.prediction_pass import BatchGatherer, Gathering, Pass, repeat_loss, unpack_single
 from tf_hfwb.evaluation.transformers_loss_step import OwnLossStep
 from tf_hfwb.keras_compat import (
@@ -182,18 +192,19 @@ class BatchRunner:
 
     def _predict_batches(
         self, dataset: Any, gathering: Gathering, hooks: PassHooks
-    ) -> Iterator[tuple[Any, Any, tuple[np.ndarray, ...]]]:
+    ) -> Iterator[tuple[Any, Any, tuple[Any, ...]]]:
         """Inputs, as they were, labels and predictions of each batch."""
         ignored = ignored_outputs(self._model, gathering.ignored)
         for index, (raw, batch) in enumerate(self._prepared(dataset)):
             hooks.batch_begin(index)
             inputs, labels, _ = split_batch(self._model, batch)
             if gathering.generate is not None:
-                predictions: tuple[np.ndarray, ...] = (gathering.generate(raw),)
+                predictions: tuple[Any, ...] = (gathering.generate(raw),)
             else:
-                outputs = tensors_in(host_of(self._model).predict_on_batch(as_arrays(inputs)), ignored)
+                outputs = predictions_in(host_of(self._model).predict_on_batch(as_arrays(inputs)), ignored)
                 # Under a distribution strategy Keras 3 lets every replica predict the whole batch.
-                predictions = tuple(value[: num_samples(inputs)] for value in to_arrays(outputs))
+                rows = slice(num_samples(inputs))
+                predictions = map_nested(operator.itemgetter(rows), to_arrays(outputs))
             hooks.batch_end(index, {"outputs": unpack_single(predictions)})
             yield raw, labels, predictions
 

@@ -1,22 +1,18 @@
-"""Metrics that need Python: a user's ``compute_metrics``, on all predictions of a pass or batch by batch.
-
-Its result may be nested, as those of seqeval and ``classification_report(output_dict=True)`` are. Each number then has
-a name made of all keys: ``overall_f1`` for ``{"overall": {"f1": ...}}``.
-"""
+"""Metrics that need Python: a user's ``compute_metrics``, on all predictions of a pass or batch by batch."""
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.evaluation.eval_prediction import prediction_class
+from tf_hfwb.evaluation.metric_values import leaves, plain_value, single_number
 from tf_hfwb.evaluation.prediction_pass import Gathering, Pass
-from tf_hfwb.keras_compat import to_float
 
 _logger = logging.getLogger("tf_hfwb")
 
@@ -116,9 +112,9 @@ class MetricsOfPass:
         self._held = batch if batch.labels is not None else None
 
     def results(self, done: Pass) -> dict[str, Any]:
-        """The result of ``compute_metrics`` without nesting, numbers as floats; empty where there are no labels.
+        """The result of ``compute_metrics``, as plain values; empty where there are no labels.
 
-        What is not a single number stays as it is, with one warning.
+        It may be nested. What is not a single number stays as it is, with one warning.
 
         Args:
             done: The whole pass.
@@ -129,17 +125,16 @@ class MetricsOfPass:
         if self._metrics.compute is None:
             return {}
         if self._metrics.by_batches:
-            return {} if self._held is None else self._flatten(self._compute(self._held, compute_result=True))
-        return {} if done.labels is None else self._flatten(self._compute(done))
+            return {} if self._held is None else self._checked(self._compute(self._held, compute_result=True))
+        return {} if done.labels is None else self._checked(self._compute(done))
 
-    def _flatten(self, results: Any) -> dict[str, Any]:
+    def _checked(self, results: Any) -> dict[str, Any]:
         flat: dict[str, Any] = {}
-        for name, value in _leaves(_check_results(results)):
+        for name, value in leaves(_check_results(results)):
             if name in flat:
                 raise SettingError("compute_metrics(prediction)", results, expected=f"one metric of the name {name!r}")
-            single = _as_number(value)
-            flat[name] = value if single is None else single
-        others = [name for name, value in flat.items() if not isinstance(value, float)]
+            flat[name] = value
+        others = [name for name, value in flat.items() if single_number(value) is None]
         if not self._metrics.told.issuperset(others):
             _logger.warning(
                 "compute_metrics returned what is no number: %s. Expected numbers, or dicts of numbers. The others are "
@@ -147,7 +142,7 @@ class MetricsOfPass:
                 ", ".join(f"{name} ({type(flat[name]).__name__})" for name in others),
             )
             self._metrics.told.update(others)
-        return flat
+        return {name: plain_value(value) for name, value in results.items()}
 
     def _compute(self, batch: Pass, **options: bool) -> Any:
         include, compute = self._metrics.include, self._metrics.compute
@@ -174,26 +169,6 @@ def _check_results(results: Any) -> dict[str, Any]:
             advice='Return {"accuracy": ...}, for example.',
         )
     return dict(results)
-
-
-def _leaves(results: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a nested dict, by names made of all keys."""
-    for name, value in results.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}_")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _as_number(value: Any) -> float | None:
-    """The number that a number, a NumPy scalar, a tensor or an array of one element is; None for anything else."""
-    if value is None or isinstance(value, (str, bytes)):
-        return None
-    try:
-        array = np.asarray(value)
-    except Exception:  # A user's own type may raise anything.
-        return None
-    return to_float(array.reshape(())) if array.size == 1 and array.dtype.kind != "O" else None
 
 
 def _article(word: str) -> str:

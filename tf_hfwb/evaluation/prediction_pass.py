@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.evaluation.batch_parts import map_nested
 
 PADDING = -100  # As the Trainer of transformers pads what it gathers.
 
-Arrays = tuple[np.ndarray, ...]
+Arrays = tuple[Any, ...]  # Arrays, and tuples of them.
 
 
 @dataclass
@@ -21,9 +22,9 @@ class Pass:
 
     Attributes:
         metrics: ``loss`` and the metrics that the model was compiled with; without labels there are none.
-        predictions: An array [num_samples, ...], or a tuple of them when the model gives several; None if not asked
-            for. Batches that differ in another axis than the first are padded with -100. Where batches are not
-            joined, a list of such arrays or tuples.
+        predictions: An array [num_samples, ...], or a tuple of them when the model gives several, in which the states
+            of all layers are a tuple themselves; None if not asked for. Batches that differ in another axis than the
+            first are padded with -100. Where batches are not joined, a list of such arrays or tuples.
         labels: The labels in the same form; None without labels.
         inputs: The model's main input in the same form; None if not asked for.
         losses: For each sample the loss of its batch, if asked for and known.
@@ -76,7 +77,9 @@ class BatchGatherer:
         batch = Pass({}, unpack_single(predictions), unpack_single(labels), unpack_single(inputs), losses)
         preprocess = self._gathering.preprocess
         if preprocess is not None and predictions:
-            batch.predictions = _check_preprocessed(preprocess(batch.predictions, batch.labels), len(predictions[0]))
+            batch.predictions = _check_preprocessed(
+                preprocess(batch.predictions, batch.labels), len(first_array(predictions))
+            )
         if self._gathering.each is not None:
             self._gathering.each(batch)
         if self._gathering.keeps:
@@ -102,6 +105,13 @@ def unpack_single(values: Arrays) -> Any:
     return values[0] if len(values) == 1 else values
 
 
+def first_array(values: Any) -> Any:
+    """An array itself, or the first one in nested tuples."""
+    while isinstance(values, (list, tuple)):
+        values = values[0]
+    return values
+
+
 def repeat_loss(total: float, num_samples: int) -> np.ndarray:
     """For each sample of a batch the mean loss of the batch."""
     return np.full(num_samples, total / max(num_samples, 1))
@@ -109,15 +119,24 @@ def repeat_loss(total: float, num_samples: int) -> np.ndarray:
 
 def _check_preprocessed(result: Any, num_samples: int) -> Any:
     """What ``preprocess_logits_for_metrics`` returned for a batch, as arrays."""
-    values = tuple(map(np.asarray, result)) if isinstance(result, (tuple, list)) else (np.asarray(result),)
-    if not values or any(value.ndim == 0 or len(value) != num_samples for value in values):
+    values = map_nested(np.asarray, result if isinstance(result, (tuple, list)) else (result,))
+    arrays = [*_arrays_in(values)]
+    if not arrays or any(array.ndim == 0 or len(array) != num_samples for array in arrays):
         raise SettingError(
             "preprocess_logits_for_metrics(logits, labels)",
-            [value.shape for value in values] if values else result,
+            [array.shape for array in arrays] if arrays else result,
             expected=f"an array, or a tuple of arrays, with the {num_samples} samples of the batch as first axis",
             advice="Reduce over the other axes only, as with logits.argmax(-1).",
         )
     return unpack_single(values)
+
+
+def _arrays_in(values: Iterable[Any]) -> Iterator[np.ndarray]:
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _arrays_in(value)
+        else:
+            yield value
 
 
 def _list(batches: Sequence[Any]) -> list[Any] | None:
@@ -133,8 +152,10 @@ def _join(batches: Sequence[Any]) -> Any:
     return unpack_single(tuple(_concatenate(column) for column in zip(*rows, strict=True)))
 
 
-def _concatenate(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """The arrays along the first axis, all other axes padded to the longest."""
+def _concatenate(arrays: Sequence[Any]) -> Any:
+    """The arrays along the first axis, all other axes padded to the longest; of tuples each array by itself."""
+    if isinstance(arrays[0], tuple):
+        return tuple(map(_concatenate, zip(*arrays, strict=True)))
     shape = tuple(np.max([array.shape[1:] for array in arrays], axis=0)) if arrays[0].ndim > 1 else ()
     return np.concatenate([_pad(array, shape) for array in arrays])
 

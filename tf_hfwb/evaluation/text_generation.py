@@ -134,6 +134,19 @@ class Generator:
         self._batch_size = max(self._batch_size, len(prompts))
         return self._generate_fastest(arrays, seed)[: len(prompts)]
 
+    def with_prompts(self, inputs: Mapping[str, Any]) -> Array:
+        """As a call, with the prompts in front of the new tokens of a decoder-only model, as they are in the batch.
+
+        That is what ``generate`` of transformers gives, and with it ``Seq2SeqTrainer``.
+
+        Args:
+            inputs: As of a call.
+        """
+        tokens = self(inputs)
+        if self._has_encoder or "input_ids" not in inputs:
+            return tokens
+        return np.concatenate([np.asarray(inputs["input_ids"]).astype(tokens.dtype), tokens], axis=1)
+
     def _generate_fastest(self, arrays: Mapping[str, Array], seed: list[int]) -> Array:
         """The new tokens, by the fastest way that works."""
         longest = arrays["input_ids"].shape[1] if "input_ids" in arrays else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tf_hfwb.evaluation.batch_parts import ignored_outputs, main_input, tensors_in
+from tf_hfwb.evaluation.batch_parts import ignored_outputs, main_input, map_nested, predictions_in, tensors_in
 from tf_hfwb.keras_compat import can_return_loss, join_arguments, loss_step_of, match_labels, split_batch
 
 
@@ -44,7 +44,7 @@ class OwnLossStep:
             loss = strategy.reduce("SUM", loss, axis=None)
         samples = strategy.reduce("SUM", samples, axis=None)
         gathered = [outputs if predict else [], labels if predict else [], inputs if with_inputs else []]
-        return loss, samples, *([strategy.gather(tensor, axis=0) for tensor in tensors] for tensors in gathered)
+        return loss, samples, *(map_nested(lambda one: strategy.gather(one, axis=0), tensors) for tensors in gathered)
 
     def _replica_step(self, batch: Any) -> Any:
         """The sum of the losses of this replica's samples, their number, the outputs, the labels and the main input."""
@@ -63,7 +63,7 @@ class OwnLossStep:
             loss = tf.where(samples > 0, loss * tf.cast(samples, tf.float32), 0.0)
             if self.metrics.metrics or not self.metrics.built:
                 self.metrics.update_state(*match_labels(model, labels, outputs), weights)
-        predictions = tensors_in(outputs, ignored_outputs(model, self.ignored))
+        predictions = predictions_in(outputs, ignored_outputs(model, self.ignored))
         return loss, samples, predictions, tensors_in(labels), tensors_in(main_input(model, inputs))
 
     def _loss_and_outputs(self, batch: Any, inputs: Any, labels: Any) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@
 * ``checkpoint_options.py``: the checked arguments of ``WandbModelCheckpoint``; ``checkpoint_saver.py``: what is saved
   and how; ``best_checkpoint.py``: which one is the best; ``best_monitoring.py``: whether the metric that tells it is
   there; ``best_checkpoint_transfer.py``: the best checkpoint of a training that continues in another directory;
-  ``checkpoint_uploader.py``: what uploads them to other places.
+  ``checkpoint_uploader.py``: what uploads them to other places; ``added_files.py``: what a user's function adds.
 * ``keras_callback_states.py``: the state of Keras's own callbacks; ``swapped_averages.py``: the one that exchanges the
   weights and their averages.
 * ``signals.py``: SIGTERM and Ctrl-C; ``exit_record.py``: the end of the run after SIGTERM, where nothing saves;

@@ -18,6 +18,7 @@ from tf_hfwb.checkpoint.background_writer import BackgroundWriter
 from tf_hfwb.checkpoint.step_names import checkpoint_name
 from tf_hfwb.checkpoint.store import Checkpoint, Pace, Store
 from tf_hfwb.errors import CheckpointError
+from tf_hfwb.fit.added_files import TakenFiles, take_files
 from tf_hfwb.fit.best_checkpoint import Best, BestCheckpoint
 from tf_hfwb.fit.best_checkpoint_transfer import carry_over
 from tf_hfwb.fit.checkpoint_options import CheckpointOptions
@@ -102,6 +103,7 @@ class CheckpointSaver:
         self._capture: StateCapture | None = None
         self._base_name: str | None = None  # Of a model with LoRA, whose checkpoints leave it out.
         self._processing: Any = None
+        self._taken_files: TakenFiles | None = None  # Of the state that was taken last.
         self._lock: AbstractContextManager[None] | None = None
         self._count_parameters: Callable[[], int] = lambda: 0
         self._needed: set[int] = set()  # Steps that stay, as of the last save.
@@ -177,13 +179,16 @@ class CheckpointSaver:
         """Take the state as of now. All workers do: reading what replicas share needs all of them."""
         if self._capture is None:
             self._capture = self._begin_capture(session.host)
+        # A user's function comes first: what it changes is in the state, as in the training that goes on.
+        self._taken_files = take_files(session.added_files, session.host, self.store, facts["global_step"])
         return self._capture.take(facts, session.participants.capture())
 
     def write_later(self, save: Save, state: TrainingState, tracker: Tracker) -> None:
         """Let the writer's thread write a state that was taken; waits if two are waiting already."""
-        self.writer.submit(lambda pace: self._write(save, state, tracker, pace))
+        files = self._taken_files
+        self.writer.submit(lambda pace: self._write(save, state, files, tracker, pace))
 
-    def _write(self, save: Save, state: TrainingState, tracker: Tracker, pace: Pace) -> None:
+    def _write(self, save: Save, state: TrainingState, files: TakenFiles | None, tracker: Tracker, pace: Pace) -> None:
         is_best = self._best.beats(save.value, self._best.committed)
         save.best = Best(save.value, save.step) if is_best else self._best.committed
         state.facts["best_metric"], state.facts["best_step"] = save.best
@@ -198,6 +203,8 @@ class CheckpointSaver:
                 self.previous = self.store.newest_good()[0]
             state.write(draft, self.previous)
             write_texts(draft, self._processing, self.previous)
+            if files is not None:
+                files.put_into(draft)
             self.previous = draft.commit()
         state.note_commit(self.previous)
         self._best.committed = save.best

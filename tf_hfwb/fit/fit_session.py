@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from tf_hfwb.fit.added_files import AddedFiles
 from tf_hfwb.fit.between_fits import ModelMemory, memory_of
 from tf_hfwb.fit.checkpoint_uploader import CheckpointUploader
 from tf_hfwb.fit.metric_direction import MetricDirections
@@ -55,6 +56,7 @@ class FitSession:
         leaves_out_losses: Whether losses that are not finite are left out of means.
         needed_steps: The steps whose checkpoints callbacks want to find again, by the participant's name.
         uploaders: Who uploads checkpoints to other places than W&B.
+        added_files: What a user's function adds to checkpoints; None where nothing does.
         count_tokens: From a number of batches of this fit to the tokens that the training has seen then, on any thread;
             None where nobody counts them.
         has_saver: Whether a callback that saves has begun already. One that begins behind it has not done its work yet
@@ -89,6 +91,7 @@ class FitSession:
         self.leaves_out_losses = False
         self.needed_steps: dict[str, int] = {}
         self.uploaders: list[CheckpointUploader] = []
+        self.added_files: AddedFiles | None = None
         self.count_tokens: Callable[[int], int] | None = None
         self.has_saver = False
         self._model = model

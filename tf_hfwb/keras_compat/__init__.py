@@ -52,6 +52,7 @@ The only files with names that a library does not promise:
 """
 
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
+from tf_hfwb.keras_compat.accumulation.batch_weights import is_causal_language_model
 from tf_hfwb.keras_compat.batch_structure import join_arguments, match_labels, split_batch
 from tf_hfwb.keras_compat.callback_base import Callback, Logs
 from tf_hfwb.keras_compat.compiled_loss import unwrap_single
@@ -133,6 +134,7 @@ __all__ = [
     "is_auto_class",
     "is_model_class",
     "is_of_own_class",
+    "is_causal_language_model",
     "is_of_transformers",
     "label_arguments",
     "ExecutionHooks",

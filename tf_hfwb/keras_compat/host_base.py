@@ -240,7 +240,8 @@ class Host(LearningRates, BackendSettings):
 
         Args:
             by_samples: Whether replicas may have unequal numbers of them.
-            by_tokens: Whether in causal language models of transformers it counts as the predicted tokens instead.
+            by_tokens: Whether it counts as the items instead that its loss is a mean over, as the predicted tokens of
+                causal language models of transformers.
         """
         return contextlib.nullcontext()
 
@@ -319,6 +320,9 @@ class Host(LearningRates, BackendSettings):
             trace_again(self.model)
             self.model.test_function = self.model.predict_function = None
 
+    def show_weights(self) -> None:
+        """Put the weights as of now into the variables, where they are elsewhere."""
+
     def snapshot(self, variables: Sequence[Any]) -> list[Any]:
         """The values of variables as of now, for :func:`numpy.asarray` on any thread; this does not wait for them."""
         return snapshot(variables)
@@ -361,8 +365,6 @@ class Host(LearningRates, BackendSettings):
     @abc.abstractmethod
     def begin_next_fit_at(self, start: Start) -> None:
         """Let the next ``fit`` that trains begin there; until then the model stays as it is."""
-
-    # -- learning rate -------------------------------------------------------------------------------------------
 
     # -- facts for the run's config ------------------------------------------------------------------------------
 

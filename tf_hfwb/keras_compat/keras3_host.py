@@ -130,22 +130,19 @@ class Keras3Host(Host):
 
     def model_files(self) -> ModelFiles:
         frozen = frozen_variables(keras3_private.all_layers(self.model), keras3_private.own_variables)
-        preset = preset_files_of(self.model, self.weights, frozen, self._show_weights)
+        preset = preset_files_of(self.model, self.weights, frozen, self.show_weights)
         if preset is not None:
             return preset
         layout = self._lay_out(lay_out_keras3)
         if layout is None:
             return KerasArchive(self.model, self.weights, self._show_all_values)
-        return KerasFiles(self.model, archive_texts.describe_keras3, layout, frozen, self._show_weights)
+        return KerasFiles(self.model, archive_texts.describe_keras3, layout, frozen, self.show_weights)
 
     def lora_files(self) -> LoRAFiles | None:
-        return lora_files_of(self.model, self.weights, self._show_weights)
-
-    def _show_weights(self) -> None:
-        """Put the weights as of now into the variables, where they are elsewhere."""
+        return lora_files_of(self.model, self.weights, self.show_weights)
 
     def _show_all_values(self) -> None:
-        """Do the same with all that the model is saved with."""
+        """Do as ``show_weights`` with all that the model is saved with."""
 
     def _copies(self) -> Iterable[tuple[Any, list[Any]]]:
         for layer in self.layers():

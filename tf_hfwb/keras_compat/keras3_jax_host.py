@@ -10,6 +10,7 @@ from typing import Any, cast
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
+from tf_hfwb.keras_compat.accumulation.batch_weights import batch_weight
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation
 from tf_hfwb.keras_compat.accumulation.jax_accumulation import JAXAccumulation
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
@@ -32,7 +33,7 @@ class Keras3JAXHost(Keras3Host):
         return JAXLossStep(self.model, function)
 
     def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation:
-        return JAXAccumulation(self, groups, epoch_batches, batches)
+        return JAXAccumulation(self, groups, epoch_batches, batches, weigh=batch_weight(self.model))
 
     @property
     def _recorder_class(self) -> Callable[[Any, int, Callable[[], Any] | None], StepRecorder]:
@@ -79,7 +80,7 @@ class Keras3JAXHost(Keras3Host):
         values |= {id(variable): variable.value for variable in variables if id(variable) not in values}
         return snapshot_of_jax([values[id(variable)] for variable in variables])
 
-    def _show_weights(self) -> None:
+    def show_weights(self) -> None:
         self._show_carried_values(self.model.weights)
 
     def _show_all_values(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tf_hfwb.keras_compat import keras3_private, tensorflow_settings
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
+from tf_hfwb.keras_compat.accumulation.batch_weights import batch_weight
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation
 from tf_hfwb.keras_compat.accumulation.tensorflow_accumulation import TensorFlowAccumulation
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
@@ -38,12 +39,21 @@ class Keras3TensorFlowHost(Keras3Host):
 
     def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation:
         is_compiled = bool(self.model.jit_compile)
-        return TensorFlowAccumulation(self, groups, epoch_batches, batches, takes_pairs=False, is_compiled=is_compiled)
+        return TensorFlowAccumulation(
+            self,
+            groups,
+            epoch_batches,
+            batches,
+            takes_pairs=False,
+            is_compiled=is_compiled,
+            weigh=batch_weight(self.model),
+        )
 
     def weighing_replicas(self, *, by_samples: bool, by_tokens: bool) -> AbstractContextManager[None]:
-        if self.num_replicas == 1 or not by_samples:
+        count = batch_weight(self.model) if by_tokens else None
+        if self.num_replicas == 1 or not (by_samples or count):
             return contextlib.nullcontext()
-        return weigh_replicas(self.model, self.record_steps(), takes_pairs=False)
+        return weigh_replicas(self.model, self.record_steps(), takes_pairs=False, count=count)
 
     @property
     def _recorder_class(self) -> Callable[[Any, int, Callable[[], Any] | None], StepRecorder]:

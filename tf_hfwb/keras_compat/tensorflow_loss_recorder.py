@@ -75,7 +75,7 @@ class TensorFlowRecorder(StepRecorder):
             own = samples if self._replica.count is None else self._replica.count
             loss, samples, total, replicas = _over_replicas(loss, samples, own)
             if self._replica.count is None or self._part is None:  # Else the accumulation has weighed the batch.
-                self._replica.weight = own * replicas / total
+                self._replica.weight = tf.math.divide_no_nan(own * replicas, total)
             steps = 1.0 if self._part is None else 0.0
             added, losses = tf.stack([steps, samples, 0.0, 0.0]), self._append(value[FIRST_LOSS:], loss)
         else:
@@ -137,7 +137,8 @@ def _over_replicas(loss: Any, samples: Any, count: Any) -> tuple[Any, Any, Any, 
         return loss, samples, count, 1
     own = tf.stack([tf.where(count > 0, loss * count, 0.0), samples, count])
     loss, samples, count = tf.unstack(context.all_reduce(tf.distribute.ReduceOp.SUM, own))
-    return loss / count, samples, count, context.num_replicas_in_sync
+    loss = tf.math.divide_no_nan(loss, count)  # No replica may have any of the items that count.
+    return loss, samples, count, context.num_replicas_in_sync
 
 
 def _with_rate(variable: Any, rate: Callable[[], Any] | None) -> Any:

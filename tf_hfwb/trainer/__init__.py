@@ -32,7 +32,7 @@
   a person reads them.
 * ``sharing_methods.py``: methods that save and share a model; ``model_card.py``: its card; ``hyperparameters.py``: what
   the card says of the training; ``hub_uploads.py``: the repository on the Hub; ``push_checkpoints.py``: checkpoints on
-  their way there.
+  their way there; ``checkpoint_additions.py``: what an overridden ``save_model`` adds to them.
 * ``dataset_evaluation.py``: one pass over one dataset, which ``evaluate`` and ``predict`` make;
   ``model_directory.py``: what ``save_model`` writes.
 """

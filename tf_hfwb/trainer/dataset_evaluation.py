@@ -10,10 +10,11 @@ from tf_hfwb.data import Batches
 from tf_hfwb.errors import SettingError
 from tf_hfwb.evaluation.batch_runner import BatchRunner
 from tf_hfwb.evaluation.computed_metrics import ComputedMetrics, MetricsOfPass
+from tf_hfwb.evaluation.metric_values import plain_value
 from tf_hfwb.evaluation.prediction_pass import Pass
 from tf_hfwb.evaluation.task_generation import TaskGenerator, generator_for
 from tf_hfwb.evaluation.text_generation import Generator
-from tf_hfwb.keras_compat import PassHooks, preserve_metrics, to_float
+from tf_hfwb.keras_compat import PassHooks, preserve_metrics
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class EvaluationPlan:
     generator: Generator | TaskGenerator | None
     loss_only: bool
     ignored: frozenset[str] | None
+
+    @property
+    def generate(self) -> Callable[[Any], Any] | None:
+        """From the inputs of a batch to what is generated, as predictions have it; None without a generator."""
+        return self.generator.with_prompts if isinstance(self.generator, Generator) else self.generator
 
 
 class DatasetEvaluation:
@@ -120,7 +126,7 @@ class DatasetEvaluation:
             callbacks: Keras callbacks, whose ``on_test_...`` hooks are called.
             predicts: Whether to predict, too, for ``compute_metrics`` or for the caller.
         """
-        metrics_of_pass = plan.computed.begin(plan.generator, ignored=plan.ignored)
+        metrics_of_pass = plan.computed.begin(plan.generate, ignored=plan.ignored)
         with preserve_metrics(self._model):
             result = self._runner.evaluate(
                 batches.dataset,
@@ -139,7 +145,7 @@ class DatasetEvaluation:
             prefix: The first word of each metric's name.
             callbacks: Keras callbacks, whose ``on_predict_...`` hooks are called.
         """
-        metrics_of_pass = plan.computed.begin(plan.generator, keeps=not plan.loss_only, ignored=plan.ignored)
+        metrics_of_pass = plan.computed.begin(plan.generate, keeps=not plan.loss_only, ignored=plan.ignored)
         with preserve_metrics(self._model):
             result = self._runner.predict(batches.dataset, metrics_of_pass.gathering, PassHooks(callbacks, "predict"))
         return _output(result, metrics_of_pass, prefix, batches)
@@ -217,20 +223,16 @@ def with_rates(output: EvalLoopOutput, prefix: str, began: float, batches: Batch
 
 
 def _output(result: Pass, metrics_of_pass: MetricsOfPass, prefix: str, batches: Batches) -> EvalLoopOutput:
-    """What a pass gave, with the metrics as plain numbers under their full names."""
+    """What a pass gave, with the metrics as plain values under their full names."""
     from transformers.trainer_utils import EvalLoopOutput
 
     metrics = {**result.metrics, **metrics_of_pass.results(result)}
-    named = {with_prefix(name, prefix): _plain(value) for name, value in metrics.items()}
+    named = {with_prefix(name, prefix): plain_value(value) for name, value in metrics.items()}
     return EvalLoopOutput(result.predictions, result.labels, named, batches.num_samples or _num_samples(result))
 
 
 def _num_samples(result: Pass) -> int | None:
-    first = result.predictions[0] if isinstance(result.predictions, tuple) else result.predictions
+    first = result.predictions
+    while isinstance(first, tuple):
+        first = first[0]
     return None if first is None else len(first)
-
-
-def _plain(value: Any) -> Any:
-    """A float; or the value itself when it is not a single number, such as a confusion matrix."""
-    plain = to_float(value)
-    return value if plain is None else plain

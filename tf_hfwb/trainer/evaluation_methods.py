@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.data import Batches
 from tf_hfwb.errors import DataError
+from tf_hfwb.evaluation.metric_values import flat_numbers
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.batch_loader import BatchLoader, as_loader
 from tf_hfwb.trainer.computation_settings import computing_evaluation
@@ -58,7 +59,7 @@ class EvaluationPoints(ExtensionPoints):
 
         Args:
             eval_dataset: Instead of the trainer's own; a dict of datasets is evaluated one by one, and each metric
-                carries the name of its dataset.
+                carries the name of its dataset. A name is that of one of the trainer's own.
             ignore_keys: The names of the model's outputs that are not predictions. None: those that its configuration
                 names.
             metric_key_prefix: The first word of each metric's name.
@@ -73,6 +74,8 @@ class EvaluationPoints(ExtensionPoints):
             DataError: There is no data, or it cannot be used.
         """
         end_measuring = self._begin_measuring("eval")
+        if isinstance(eval_dataset, str) and not self._overrides("get_eval_tfdataset"):
+            eval_dataset = named_dataset(self.eval_dataset, eval_dataset)
         self._gen_kwargs = generate_options
         batches_by_name = self._evaluation_batches(eval_dataset)
         metrics: dict[str, Any] = {}
@@ -146,11 +149,15 @@ class EvaluationPoints(ExtensionPoints):
         return [*callbacks, PredictionSteps(self._events)] if self._events.hears("on_prediction_step") else callbacks
 
     def _evaluate_within_fit(self) -> dict[str, Any]:
-        """Evaluate; the metric for the best model must be there, unless a callback of the user may add it later."""
+        """Evaluate, and give each number a name of its own, as callbacks of Keras monitor them.
+
+        The metric for the best model must be there, unless a callback of the user may add it later.
+        """
         keys = self._ignore_keys_for_eval
         metrics = self.evaluate() if keys is None else self.evaluate(ignore_keys=keys)
         if self._hear_evaluation is not None:
             self._hear_evaluation(self._events.state.global_step, dict(metrics))
+        metrics = flat_numbers(metrics)
         metrics.pop("epoch", None)  # Callbacks would take it for one of the metrics.
         if not may_add_metrics(self.model, self.callbacks):
             check_best_metric(self.args, metrics)
@@ -235,7 +242,7 @@ class EvaluationPoints(ExtensionPoints):
 
         Args:
             logs: By their names: ``eval_...``, ``test_...``, and any other of the training. What is no number is left
-                out of the run. The epoch is added.
+                out of the run, and what JSON cannot write out of the history. The epoch is added.
             start_time: Without effect, as in transformers as long as no tokens are counted.
         """
         self._reporting.log(logs)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.data.stream_positions import StreamPosition
 from tf_hfwb.data.tf_data import length_of
 from tf_hfwb.errors import SettingError
-from tf_hfwb.keras_compat import Host, outputs_and_labels, own_loss, seed_everything
+from tf_hfwb.keras_compat import (
+    Host,
+    is_causal_language_model,
+    is_of_transformers,
+    outputs_and_labels,
+    own_loss,
+    seed_everything,
+)
 from tf_hfwb.resume.resume_position import Position
 from tf_hfwb.trainer.constructor_checks import check_train_dataset
 from tf_hfwb.trainer.optimization.created_optimizer import check_created, follow_schedule
@@ -19,7 +26,7 @@ from tf_hfwb.trainer.optimization.optimizer_choice import create_optimizer
 from tf_hfwb.trainer.overridden_methods import is_overridden
 from tf_hfwb.trainer.trainer_attributes import TrainerParts
 from tf_hfwb.trainer.trainer_batches import TrainingData, dataset_of_hook, named_dataset
-from tf_hfwb.trainer.user_loss_function import OwnLossFunction
+from tf_hfwb.trainer.user_loss_function import OwnLossFunction, names_number
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -166,8 +173,14 @@ class ExtensionPoints(TrainerParts):
     @property
     def _loss_function(self) -> OwnLossFunction | None:
         """The loss of the user; None where the model's own is used."""
-        is_own = self.compute_loss_func is not None or self._overrides("compute_loss")
-        return OwnLossFunction(self.compute_loss) if is_own else None
+        model, function = self.model, self.compute_loss_func
+        if function is not None:
+            return OwnLossFunction(self.compute_loss, is_mean_of_items=True)
+        if not self._overrides("compute_loss"):
+            return None
+        # Of other models of transformers the Trainer takes the mean of the batches, and tells no number.
+        divides = is_causal_language_model(model) or not is_of_transformers(model)
+        return OwnLossFunction(self.compute_loss, is_mean_of_items=divides and names_number(self.compute_loss))
 
     def _use_given_optimizer(self) -> int:
         """Give the model the user's optimizer, if there is one; returns the batches of a step, of which it tells."""
@@ -207,7 +220,10 @@ class ExtensionPoints(TrainerParts):
             inputs: Inputs and labels by name; ``"inputs"`` where the model's input has no name, and ``"sample_weight"``
                 where the data has weights. The dict is the function's own.
             return_outputs: Whether to return ``(loss, outputs)``.
-            num_items_in_batch: How many labels of the replica's batch are not -100, as a float.
+            num_items_in_batch: How many labels of the replica's batch are not -100, as a float; 1 where none is. With
+                ``gradient_accumulation_steps`` batches and replicas weigh as these numbers, so that a sum divided by
+                it is divided by the items of the whole update; but not of an override with a model of transformers that
+                is no causal language model, where the ``Trainer`` takes the mean of the batches.
 
         Returns:
             The loss, whose elements are averaged; and the model's outputs if they are asked for.

@@ -12,7 +12,11 @@ _DATA = (
 )
 _LOOP = "Override evaluation_loop, or evaluate and predict."
 _OPTIMIZER = "Override create_optimizer or create_optimizer_and_scheduler."
-_SAVING = "A Keras callback among callbacks can save more; save_model may be overridden."
+_SAVING = "save_model may be overridden: it is called for each checkpoint, and can write more files into it."
+_BEST = "metric_for_best_model names a metric; evaluate and compute_metrics may add one."
+_SEARCH = "hp_space, compute_objective and hp_name of hyperparameter_search say what a search does."
+_HUB = "hub_strategy says what is pushed; push_to_hub and create_model_card may be overridden."
+_NEFTUNE = "Set neftune_noise_alpha."
 _DEVICES = "Make the model in a scope of a tf.distribute.Strategy: Keras moves models and batches to devices."
 _RUN = (
     "Call wandb.init before the training: a run that is open is used. Name and project are run_name and WANDB_PROJECT."
@@ -22,13 +26,27 @@ _RUN = (
 # may be a user's own.
 _ADVICE = {
     "training_step run_model apply_gradients distributed_training_steps get_batch_samples compute_loss_context_manager "
-    "autocast_smart_context_manager _inner_training_loop": _STEP,
+    "autocast_smart_context_manager _inner_training_loop _get_num_items_in_batch _is_attention_mask_causal "
+    "_prepare_context_parallel_inputs": _STEP,
     "get_train_dataloader get_eval_dataloader get_test_dataloader _get_train_sampler _get_eval_sampler "
-    "_prepare_input _prepare_inputs num_examples num_tokens": _DATA,
-    "prediction_step prediction_loop distributed_prediction_steps": _LOOP,
+    "_prepare_input _prepare_inputs num_examples num_tokens _get_dataloader _remove_unused_columns "
+    "_set_signature_columns_if_needed _get_collator_with_removed_columns": _DATA,
+    "_align_special_tokens": "Set the numbers of special tokens in the model's config.",
+    "prediction_step prediction_loop distributed_prediction_steps _evaluate _gather_and_numpify _nested_gather "
+    "_pad_tensors_to_max_len": _LOOP,
+    "load_generation_config": "Pass generation_config to TFTrainingArguments.",
     "get_decay_parameter_names get_optimizer_cls_and_kwargs": _OPTIMIZER,
-    "_load_best_model _load_from_checkpoint _rotate_checkpoints _save _save_checkpoint": _SAVING,
-    "create_accelerator_and_postprocess _wrap_model": _DEVICES,
+    "_load_best_model _load_from_checkpoint _rotate_checkpoints _save _save_checkpoint _save_optimizer_and_scheduler "
+    "_load_optimizer_and_scheduler _save_rng_state _load_rng_state _save_scaler _load_scaler _save_tpu "
+    "_load_callback_state _issue_warnings_after_load compare_trainer_and_checkpoint_args _get_output_dir "
+    "_sorted_checkpoints": _SAVING,
+    "_determine_best_metric": _BEST,
+    "_push_from_checkpoint _finish_current_push init_hf_repo": _HUB,
+    "_hp_search_setup _report_to_hp_search _tune_save_checkpoint": _SEARCH,
+    "_activate_neftune _deactivate_neftune": _NEFTUNE,
+    "create_accelerator_and_postprocess _wrap_model _move_model_to_device get_tp_size propagate_args_to_deepspeed "
+    "_fsdp_qlora_plugin_updates": _DEVICES,
+    "torch_jit_model_eval": "Set xla.",
     "setup_wandb": _RUN,
     "setup_comet": "Comet has a Keras callback: pass it among callbacks.",
     "log _maybe_log_save_evaluate": "Pass a callback that acts on the logs of steps and epochs.",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tf_hfwb.errors import SettingError
+from tf_hfwb.evaluation.metric_values import flat_numbers
 from tf_hfwb.trainer.evaluation_methods import EvaluationPoints
 from tf_hfwb.trainer.extension_points import number_of_arguments
 from tf_hfwb.trainer.search.backend_choice import choose_backend
@@ -209,7 +210,8 @@ def _objective(compute: Callable[..., Any] | None, number: int) -> Callable[[Map
     if compute is None:
         from transformers.trainer_utils import default_compute_objective
 
-        compute = default_compute_objective
+        # It adds up all metrics, of which some may be nested.
+        return lambda metrics: objective_values(default_compute_objective, flat_numbers(metrics), number)
     function = compute
     return lambda metrics: objective_values(function, metrics, number)
 

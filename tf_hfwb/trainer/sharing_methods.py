@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import host_of
+from tf_hfwb.trainer.checkpoint_additions import CheckpointFiles
 from tf_hfwb.trainer.hub_uploads import HubUploads
 from tf_hfwb.trainer.model_card import card_text, own_tags
 from tf_hfwb.trainer.model_directory import write_model_directory
+from tf_hfwb.trainer.overridden_methods import is_overridden
 from tf_hfwb.trainer.push_checkpoints import PushCheckpoints
 from tf_hfwb.trainer.reporting_methods import ScriptMethods
 from tf_hfwb.trainer.trainer_batches import datasets_by_name
@@ -27,11 +29,14 @@ _logger = logging.getLogger("tf_hfwb")
 class SharingMethods(ScriptMethods):
     """What ``TFTrainer`` has to save a model and to share it.
 
+    ``save_model`` of a subclass is called for each checkpoint, too, and what it writes becomes a part of that.
+
     Names, arguments, return values and the card's content follow ``transformers.Trainer``.
     """
 
     _given: tuple[Any, Any]
     _uploads: HubUploads
+    _checkpoint_directory: pathlib.Path | None = None  # Into which save_model writes, for a checkpoint.
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
@@ -46,6 +51,9 @@ class SharingMethods(ScriptMethods):
 
         With ``args.push_to_hub`` the model is pushed, too. What goes wrong with that does not stop the script.
 
+        An override is called for each checkpoint, with its directory and ``_internal_call=True``. The model is written
+        there anyway, so that ``super().save_model(output_dir)`` does nothing then.
+
         Args:
             output_dir: Instead of ``args.output_dir``.
             _internal_call: Do not push, as where subclasses written for transformers pass it on.
@@ -58,6 +66,8 @@ class SharingMethods(ScriptMethods):
             SettingError: ``weights_format`` is neither, PyTorch has no counterpart of the model's class, or something
                 that belongs to the model cannot be written as JSON.
         """
+        if self._checkpoint_directory is not None and str(output_dir) == str(self._checkpoint_directory):
+            return self._checkpoint_directory
         target = self._write_model(output_dir, weights_format)
         if self.args.push_to_hub and not _internal_call and self.is_world_process_zero():
             self._share_after_save(target, weights_format)
@@ -200,7 +210,10 @@ class SharingMethods(ScriptMethods):
         if saved.resolve() != pathlib.Path(self.args.output_dir).resolve():
             self._write_model(None, weights_format)
         try:
-            self._share("Model save", None, None, blocking=True)
+            if is_overridden(self, "push_to_hub", SharingMethods):
+                self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+            else:
+                self._share("Model save", None, None, blocking=True)
         except (OSError, ValueError) as error:
             _logger.warning(
                 "Pushing to the Hub failed (%s). The model is in %s. Expected the Hub to take it. Call "
@@ -209,8 +222,18 @@ class SharingMethods(ScriptMethods):
                 self.args.output_dir,
             )
 
-    def _hub_callbacks(self) -> list[PushCheckpoints]:
-        """The callback that pushes checkpoints, if they are pushed."""
-        if not self.args.push_to_hub or self.args.hub_strategy == "end":
-            return []
-        return [PushCheckpoints(self._uploads, by_epochs=self.args.save_strategy == "epoch")]
+    def _saving_callbacks(self) -> list[PushCheckpoints | CheckpointFiles]:
+        """The callbacks that push checkpoints, and that let a ``save_model`` of a subclass write into them."""
+        callbacks: list[PushCheckpoints | CheckpointFiles] = []
+        if self.args.push_to_hub and self.args.hub_strategy != "end":
+            callbacks.append(PushCheckpoints(self._uploads, by_epochs=self.args.save_strategy == "epoch"))
+        if is_overridden(self, "save_model", SharingMethods):
+            callbacks.append(CheckpointFiles(self._write_into_checkpoint))
+        return callbacks
+
+    def _write_into_checkpoint(self, directory: pathlib.Path) -> None:
+        self._checkpoint_directory = directory
+        try:
+            self.save_model(str(directory), _internal_call=True)
+        finally:
+            self._checkpoint_directory = None

@@ -268,7 +268,7 @@ class TFTrainer(SharingMethods, SearchMethods, CallbackMethods):
         tokens = plan.count_tokens()
         totals = TrainingTotals(finite_only=self.args.logging_nan_inf_filter)
         own = [totals, *plan.follow_stream()] if tokens is None else [totals, *plan.follow_stream(), tokens]
-        callbacks = self._create_callbacks([*keras_callbacks(self.callbacks), *own, *self._hub_callbacks()], plan)
+        callbacks = self._create_callbacks([*keras_callbacks(self.callbacks), *own, *self._saving_callbacks()], plan)
         began = time.time()
         self._fit(plan, callbacks)
         output = training_output(self.args, totals, tokens, began)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from tf_hfwb.callbacks.row_logger import RowLogger
+from tf_hfwb.evaluation.metric_values import flat_numbers
 from tf_hfwb.fit.fit_session import forget_steps
 from tf_hfwb.fit.metric_names import evaluation_name, training_name
 from tf_hfwb.settings import Settings
@@ -124,11 +125,11 @@ class TrainerReporting:
         """Write a row of metrics of an evaluation.
 
         Args:
-            metrics: By their full names.
+            metrics: By their full names; they may be nested, and what is no number is left out.
             seconds: How long it took; within a training this does not count as training time.
         """
         if self._logger is not None:
-            self._logger.log_evaluation(metrics, seconds)
+            self._logger.log_evaluation(flat_numbers(metrics), seconds)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Write a row of any metrics; those that are not named ``eval_...`` or ``test_...`` are of the training.

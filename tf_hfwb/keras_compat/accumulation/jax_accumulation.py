@@ -14,15 +14,32 @@ if TYPE_CHECKING:
 
 
 class JAXAccumulation(GradientAccumulation):
-    """The sums are handed from batch to batch, and are in no variable. Arguments as of the base class."""
+    """The sums are handed from batch to batch, and are in no variable. The last one is that of the batches' weights.
 
-    def __init__(self, host: Host, groups: BatchGroups, epoch_batches: int, batches: int) -> None:
+    Args:
+        host: The model, built, with its optimizer.
+        groups: Which batches make an update.
+        epoch_batches: The batches of the first epoch that were trained on before.
+        batches: Those of all epochs.
+        weigh: The weight of a batch in the mean, inside the graph; None where all weigh the same.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        groups: BatchGroups,
+        epoch_batches: int,
+        batches: int,
+        *,
+        weigh: Callable[[Any], Any] | None = None,
+    ) -> None:
         super().__init__(host, groups, epoch_batches, batches)
+        self._weigh = weigh
         self._add_function: Callable[..., Any] = lambda *args: None
         self._apply_function: Callable[..., Any] = lambda *args: None
         self._sums: list[Any] = []
-        self._count = 0
         self._traced_sums: list[Any] = []  # While a step is traced.
+        self._traced_weight: Any = 1.0
         self._traced_place: Any = 0
 
     @property
@@ -32,11 +49,14 @@ class JAXAccumulation(GradientAccumulation):
     # -- inside the graph ------------------------------------------------------------------------------------------
 
     def _part_of(self, data: Any) -> Part:
-        return Part(self._traced_place == 0, 1.0 / (self._traced_place + 1))
+        weight = self._traced_weight = 1.0 if self._weigh is None else self._weigh(data)
+        return Part(self._traced_place == 0, _divided(weight, self._traced_sums[-1] + weight))
 
     def _add(self, optimizer_variables: Any, grads: Sequence[Any], trainable_variables: Any) -> Any:
         self._note_addition()
-        self._traced_sums = [total + gradient for total, gradient in zip(self._traced_sums, grads, strict=True)]
+        weight, sums = self._traced_weight, zip(self._traced_sums[:-1], grads, strict=True)
+        added = [total + (gradient if self._weigh is None else gradient * weight) for total, gradient in sums]
+        self._traced_sums = [*added, self._traced_sums[-1] + weight]
         return trainable_variables, optimizer_variables
 
     # -- around it -------------------------------------------------------------------------------------------------
@@ -53,10 +73,10 @@ class JAXAccumulation(GradientAccumulation):
             sums, self._traced_sums = self._traced_sums, []
             return logs, state, sums
 
-        def apply(state: Any, sums: list[Any], count: Any) -> Any:
+        def apply(state: Any, sums: list[Any]) -> Any:
             trainable_variables, others, optimizer_variables, metrics = state
             trainable_variables, optimizer_variables = self._apply_original(
-                optimizer_variables, [total / count for total in sums], trainable_variables
+                optimizer_variables, [_divided(total, sums[-1]) for total in sums[:-1]], trainable_variables
             )
             state = trainable_variables, others, optimizer_variables, recorder.end_update(metrics)
             return recorder.value_in(state), state, [jnp.zeros_like(one) for one in sums]
@@ -66,20 +86,27 @@ class JAXAccumulation(GradientAccumulation):
             self._apply_function = jax.jit(apply, donate_argnums=(0, 1))
         else:
             self._add_function, self._apply_function = add, apply
-        self._sums = [jnp.zeros(variable.shape, variable.dtype) for variable in model.trainable_variables]
+        sums = [jnp.zeros(variable.shape, variable.dtype) for variable in model.trainable_variables]
+        self._sums = [*sums, jnp.zeros((), "float32")]
         return self._add_function
 
     def _add_batch(self, place: int, *args: Any) -> Any:
         state, iterator = args
         data = next(iterator)
         logs, state, self._sums = self._add_function(state, self._sums, place, data)
-        self._count = place + 1
         return logs, state
 
     def _apply(self, outputs: Any) -> Any:
         logs, state = outputs
-        value, state, self._sums = self._apply_function(state, self._sums, self._count)
+        value, state, self._sums = self._apply_function(state, self._sums)
         return with_value(logs, value), state
 
     def _next_arguments(self, args: tuple[Any, ...], outputs: Any) -> tuple[Any, ...]:
         return outputs[1], args[1]
+
+
+def _divided(total: Any, weight: Any) -> Any:
+    """A share of all weights; 0 where all of them are."""
+    from jax import numpy as jnp
+
+    return total / jnp.where(weight > 0, weight, 1.0).astype(jnp.result_type(total))

@@ -20,10 +20,22 @@ class TorchAccumulation(GradientAccumulation):
         groups: The batches of an update.
         epoch_batches: The batches of the first epoch that were trained on before.
         batches: Those of all epochs.
+        weigh: The weight of a batch in the mean; None where all weigh the same.
     """
 
-    def __init__(self, host: Host, groups: BatchGroups, epoch_batches: int, batches: int) -> None:
+    def __init__(
+        self,
+        host: Host,
+        groups: BatchGroups,
+        epoch_batches: int,
+        batches: int,
+        *,
+        weigh: Callable[[Any], Any] | None = None,
+    ) -> None:
         super().__init__(host, groups, epoch_batches, batches)
+        self._weigh = weigh
+        self._weight: Any = 1.0  # Of the batch.
+        self._total_weight: Any = 0.0  # Of those before it in the update.
         self._train_function: Callable[..., Any] = lambda *args: None
         self._recorder: Any = None
         self._variables: list[Any] = []
@@ -35,21 +47,24 @@ class TorchAccumulation(GradientAccumulation):
         return "apply"
 
     def _part_of(self, data: Any) -> Part:
-        return Part(self._place == 0, 1.0 / (self._place + 1))
+        self._weight = 1.0 if self._weigh is None else self._weigh(data)
+        if self._place == 0:
+            self._total_weight = 0.0
+        return Part(self._place == 0, _divided(self._weight, self._total_weight + self._weight))
 
     def _add(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """In place of ``apply``."""
         self._note_addition()
         variables = self._host.model.trainable_variables if trainable_variables is None else trainable_variables
+        self._total_weight = self._total_weight + self._weight
         if self._place == 0:
-            self._variables = list(variables)
-            # The step empties the gradients in place, where it is the user's.
-            self._sums = [None if gradient is None else gradient.clone() for gradient in grads]
-            return
+            self._variables, self._sums = list(variables), [None] * len(grads)
         for place, gradient in enumerate(grads):
             if gradient is not None:
                 total = self._sums[place]
-                self._sums[place] = gradient.clone() if total is None else total.add_(gradient)
+                # The step empties the gradients in place, where it is the user's.
+                weighed = gradient.clone() if self._weigh is None else gradient * self._weight
+                self._sums[place] = weighed if total is None else total.add_(weighed)
 
     def _make(self, make: Callable[..., Any], recorder: Any) -> Any:
         make(force=True)
@@ -64,9 +79,14 @@ class TorchAccumulation(GradientAccumulation):
     def _apply(self, outputs: Any) -> Any:
         import torch
 
-        count = self._place + 1
         with torch.no_grad():
-            self._apply_original([None if total is None else total / count for total in self._sums], self._variables)
+            means = [None if total is None else _divided(total, self._total_weight) for total in self._sums]
+            self._apply_original(means, self._variables)
         self._variables, self._sums = [], []
         self._recorder.end_update()
         return outputs
+
+
+def _divided(total: Any, weight: Any) -> Any:
+    """A share of all weights; 0 where all of them are."""
+    return total / (weight.clamp(min=1.0) if hasattr(weight, "clamp") else weight)

@@ -29,6 +29,11 @@ class Keras3LossStep(LossStep):
         keras3_private.loss_tracker(self._model).update_state(total, sample_weight=samples)
         return total
 
+    def _count_samples(self, inputs: Any) -> Any:
+        import keras
+
+        return keras.ops.cast(keras.ops.shape(keras.tree.flatten(inputs)[0])[0], "float32")
+
     def _metrics(self, batch: LossOfBatch) -> dict[str, Any]:
         model = self._model
         results: dict[str, Any] = model.compute_metrics(

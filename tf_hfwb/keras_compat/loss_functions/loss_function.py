@@ -23,6 +23,17 @@ from tf_hfwb.keras_compat.transformers_models import is_of_transformers
 class LossFunction(Protocol):
     """A user's loss."""
 
+    @property
+    def is_mean_of_items(self) -> bool:
+        """Whether the loss of a batch is a sum over items, divided by their number."""
+
+    def count_items(self, batch: dict[str, Any]) -> Any:
+        """The number of these items, as a float; None where the batch does not tell.
+
+        Args:
+            batch: As for a call.
+        """
+
     def __call__(self, model: Any, batch: dict[str, Any], *, return_outputs: bool) -> Any:
         """The loss of a batch, and the model's outputs beside it where they are asked for.
 
@@ -95,6 +106,20 @@ class LossStep(abc.ABC):
 
     def _forget_traced_steps(self) -> None:
         self._model.train_function = self._model.test_function = None
+
+    def count_items(self, data: Any) -> Any:
+        """The items of a batch over which the function takes the mean: samples, where there is no number of others.
+
+        Args:
+            data: As for :meth:`loss_of_batch`.
+        """
+        inputs, labels, weights = split_batch(self._model, data)
+        number = self.function.count_items(as_one_dict(self._model, inputs, labels, weights))
+        return self._count_samples(inputs) if number is None else number
+
+    @abc.abstractmethod
+    def _count_samples(self, inputs: Any) -> Any:
+        """The samples of a batch, as a float."""
 
     def loss_of_batch(self, data: Any, *, training: bool, needs_outputs: bool | None = None) -> LossOfBatch:
         """Call the function.

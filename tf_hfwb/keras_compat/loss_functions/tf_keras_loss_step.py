@@ -73,6 +73,11 @@ class TFKerasLossStep(LossStep):
         losses = tf.fill(tf.shape(tf.nest.flatten(batch.inputs)[0])[:1], loss)
         return self._container(losses, losses, regularization_losses=self._model.losses)
 
+    def _count_samples(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.cast(tf.shape(tf.nest.flatten(inputs)[0])[0], tf.float32)
+
     def _metrics(self, batch: LossOfBatch) -> dict[str, Any]:
         model = self._model
         if self._has_metrics and batch.labels is not None:

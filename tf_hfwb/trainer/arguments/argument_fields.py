@@ -203,7 +203,8 @@ class ArgumentFields:
     # Those of Seq2SeqTrainingArguments.
     sortish_sampler: bool = _option(False, "A former spelling of group_by_length.")
     predict_with_generate: bool = _option(
-        False, "Predictions are token ids that the model generates, instead of its outputs.")
+        False, "Predictions are token ids that the model generates, instead of its outputs; of a decoder-only model "
+        "behind the prompt.")
     generation_max_length: int | None = _option(
         None, "For predict_with_generate: the longest result; what the model's generation config says when None.")
     generation_num_beams: int | None = _option(

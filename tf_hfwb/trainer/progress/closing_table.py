@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
 from tf_hfwb.checkpoint.store import Store
 from tf_hfwb.errors import CheckpointError
+from tf_hfwb.evaluation.metric_values import numbers_in
 from tf_hfwb.fit.finite_losses import FiniteLosses
 from tf_hfwb.fit.fit_session import running_session
 from tf_hfwb.fit.training_totals import TrainingTotals
@@ -84,7 +85,7 @@ def tell_end(
         last_step=state.max_steps,
         epoch=state.epoch or 0.0,
         seconds=progress.seconds,
-        history=state.log_history,
+        history=[numbers_in(row) for row in state.log_history],
         is_higher_better=lambda name: session.directions.is_higher_better(name, host),
         checkpoints=None if args.save_strategy == "no" else args.output_dir,
         best_checkpoint=None if best is None else best.name,

@@ -17,6 +17,7 @@ from ray import tune
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from tf_hfwb.checkpoint.step_names import checkpoint_name
+from tf_hfwb.evaluation.metric_values import numbers_in
 from tf_hfwb.messages import first_line
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments
 from tf_hfwb.trainer.search.search_backend import Search, trial_directory_name
@@ -130,7 +131,7 @@ class RayTrial(tune.Trainable):
                     run_id=number,
                 )
             )
-            numbers = _plain_numbers(self._reporter.metrics)
+            numbers = numbers_in(self._reporter.metrics)
             end = {**numbers, "objective": outcome.objective[0], "step": outcome.step, "run": dict(outcome.run)}
             end["state"] = TrialState.COMPLETE.value
         except TrialStoppedError as error:
@@ -265,13 +266,9 @@ def copy_checkpoint(source: pathlib.Path, folder: pathlib.Path) -> None:
     shutil.copytree(source, folder / source.name, copy_function=copy)
 
 
-def _plain_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
-
-
 def _result(evaluation: TrialEvaluation) -> dict[str, Any]:
     return {
-        **_plain_numbers(evaluation.metrics),
+        **numbers_in(evaluation.metrics),
         "objective": evaluation.objective[0],
         "step": evaluation.step,
         "run": dict(evaluation.run),

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tf_hfwb.callbacks.model_checkpoint import WandbModelCheckpoint
 from tf_hfwb.data.loaders import is_loader
-from tf_hfwb.keras_compat import host_of
+from tf_hfwb.errors import SettingError
+from tf_hfwb.evaluation.metric_values import in_json, single_number
+from tf_hfwb.keras_compat import describe_value, host_of
 from tf_hfwb.trainer.arguments.training_arguments import TFTrainingArguments, steps_of
 from tf_hfwb.trainer.dataset_evaluation import with_prefix
 from tf_hfwb.trainer.trainer_events.callback_events import events_of, is_trainer_callback
@@ -156,9 +158,8 @@ class TrainerEvents:
         state = self.state
         if state.epoch is not None:
             logs["epoch"] = state.epoch
-        # Numbers only: the history is written as JSON, and a metric may be an array.
-        numbers = {name: value for name, value in logs.items() if isinstance(value, (int, float))}
-        state.log_history.append({**numbers, "step": state.global_step})
+        # The history is written as JSON, and a metric may be an array.
+        state.log_history.append({**in_json(logs), "step": state.global_step})
         self.call("on_log", logs=logs)
 
     def tell_rows(self) -> None:
@@ -215,13 +216,25 @@ class TrainerEvents:
         return f"{'highest' if args.greater_is_better else 'lowest'} {with_prefix(args.metric_for_best_model, 'eval')}"
 
     def note_evaluation(self, metrics: Mapping[str, Any]) -> None:
-        """An evaluation within the training has ended: see whether the model is the best so far."""
+        """An evaluation within the training has ended: see whether the model is the best so far.
+
+        Raises:
+            SettingError: The metric that tells the best is no number.
+        """
         args, state = self._owner.args, self._state
         if args.metric_for_best_model is None:
             return
-        value = metrics.get(with_prefix(args.metric_for_best_model, "eval"))
-        if not isinstance(value, (int, float)):
+        name = with_prefix(args.metric_for_best_model, "eval")
+        if name not in metrics:  # A callback may add it later.
             return
+        value = single_number(metrics[name])
+        if value is None:
+            raise SettingError(
+                "metric_for_best_model",
+                args.metric_for_best_model,
+                expected=f"the name of a number; {name} is {describe_value(metrics[name])}",
+                advice="Return one number for it, or name another metric.",
+            )
         is_higher = self._is_higher_better(args.metric_for_best_model)
         if state.best_metric is None:
             state.best_metric = -math.inf if is_higher else math.inf

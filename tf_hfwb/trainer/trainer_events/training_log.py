@@ -8,6 +8,7 @@ from typing import Any
 
 from tf_hfwb import json_text
 from tf_hfwb.background_worker import Worker
+from tf_hfwb.evaluation.metric_values import numbers_in
 from tf_hfwb.fit.callback_place import CallbackPlace
 from tf_hfwb.fit.foreseen_steps import RegularSteps
 from tf_hfwb.fit.metric_rows import Moment, TrainRows
@@ -233,6 +234,4 @@ def _single_numbers(logs: Logs) -> dict[str, float]:
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: value for name, value in row.items() if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
+    return {name: value for name, value in numbers_in(row).items() if not isinstance(value, bool)}
