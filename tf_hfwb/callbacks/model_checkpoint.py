@@ -175,6 +175,7 @@ class WandbModelCheckpoint(StepCallback):
         self._claim()
         host_of(self.model).keep_random_state()
         super().on_train_begin(logs)
+        self._recorder.prepare_checkpoints()
         session = self._session
         self._writes = self._host.is_chief
         if self._saver.artifacts.are_wanted:

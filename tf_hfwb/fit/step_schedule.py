@@ -211,10 +211,12 @@ class StepSchedule:
     def _has_seen_all_data(self) -> bool:
         if self.is_cut_short:
             return True
+        has_data_ended, is_stopped = self._hooks.has_data_ended, self._host.model.stop_training
         if self._planned_steps is not None:
-            return self.epoch_batches >= self._planned_steps
+            # Keras 3 ends an epoch in front of its last steps, too, where a pass over stored data ends.
+            return self.epoch_batches >= self._planned_steps or not (has_data_ended or is_stopped)
         # A callback of Keras's may have stopped the fit at the end of this epoch, in front of ours.
-        return self._hooks.has_data_ended or not self._host.model.stop_training
+        return has_data_ended or not is_stopped
 
     def catch_up(self) -> None:
         """Look now, before the next execution."""

@@ -158,6 +158,9 @@ class StepRecorder(abc.ABC):
         """The states of the backend's own random generators by name, where it has any; :class:`.Start` takes them."""
         return {}
 
+    def prepare_checkpoints(self) -> None:  # noqa: B027 - TensorFlow needs nothing
+        """Checkpoints will be taken of this fit: keep what they need of the process's generators."""
+
     def restore(self, value: np.ndarray) -> None:
         """Continue from a captured value; the oldest losses are left out if that recorder kept more of them."""
         losses = value[FIRST_LOSS:][-self.size :]

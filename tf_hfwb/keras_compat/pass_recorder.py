@@ -31,6 +31,10 @@ class PassRecorder(StepRecorder):
         """The states of the process's generators as of now, and as of the beginning of the running pass."""
         return self.passes.to_save()
 
+    def prepare_checkpoints(self) -> None:
+        """Keep the states before each batch too, where Keras reads one ahead."""
+        self.passes.is_resumable = True
+
     def watch_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """As in the base class; in the first fit this is when the model gets its recorder."""
         self._follow_data()
