@@ -85,5 +85,6 @@ def test_rows_that_the_client_refuses_are_counted_and_told(caplog, monkeypatch):
             tracker.submit(tracker.log, {"number": number})
         tracker.flush_rows()
     assert "Writing to the W&B run failed (ValueError: not a row)" in caplog.text
+    assert "rows could not be written" not in caplog.text
+    tracker.finish(0)
     assert "3 rows could not be written" in caplog.text
-    finish()

@@ -534,11 +534,14 @@ def test_a_plain_model_must_be_compiled(kind):
         trainer_of(model, samples(8))
 
 
-def test_whole_numbers_that_are_too_large_for_a_float_are_infinite():
+def test_whole_numbers_that_are_too_large_for_a_float_are_infinite_in_the_run():
     metrics = {"huge": 10**400, "infinite": float("inf"), "one": 1}
-    trainer = trainer_of(tiny.functional("keras"), named(), compute_metrics=lambda prediction: metrics)
+    model = tiny.functional("keras")
+    trainer = trainer_of(model, named(), compute_metrics=lambda prediction: metrics, report_to="wandb")
     found = trainer.evaluate()
-    assert (found["eval_huge"], found["eval_infinite"], found["eval_one"]) == (float("inf"), float("inf"), 1.0)
+    assert (found["eval_huge"], found["eval_infinite"], found["eval_one"]) == (10**400, float("inf"), 1)
+    (row,) = eval_rows(history(finish()))
+    assert (row["eval/huge"], row["eval/infinite"], row["eval/one"]) == (float("inf"), float("inf"), 1)
 
 
 BACKEND = """
