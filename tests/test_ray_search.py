@@ -140,11 +140,8 @@ def test_trials_run_in_processes_of_their_own(cluster, kind):
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["tf_keras", "keras"])
 def test_members_of_a_population_have_histories_without_a_gap(cluster, kind):
-    scheduler = PopulationBasedTraining(
-        perturbation_interval=1,
-        hyperparam_mutations={"learning_rate": tune.loguniform(1e-3, 1e-1)},
-        quantile_fraction=0.5,
-    )
+    # On a busy machine a member may end before the next one begins: without synch=True nobody may be copied then.
+    scheduler = synchronous_population(quantile_fraction=0.5)
     best = searching(kind).hyperparameter_search(
         lambda _: {"learning_rate": tune.loguniform(1e-4, 1e-1)},
         objective,
