@@ -33,7 +33,6 @@ class KerasCallbackStates(StepCallback):
         others = [callback for callback in callbacks if not isinstance(callback, Callback)]  # Ours do it themselves.
         known = [(kind, other) for other in others if (kind := _kind_of(other))]
         self._callbacks = {f"{kind}-{index}": other for index, (kind, other) in enumerate(known)}
-        self._kinds = {f"{kind}-{index}": kind for index, (kind, _) in enumerate(known)}
         self._waiting: Mapping[str, Mapping[str, Any]] = {}
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -56,7 +55,7 @@ class KerasCallbackStates(StepCallback):
         """Put back what was counted: every callback has begun by now."""
         super().on_epoch_begin(epoch, logs)
         for name, counts in self._waiting.items():
-            for attribute in _COUNTS[self._kinds[name]]:
+            for attribute in _counts_of(name):
                 if attribute in counts:
                     setattr(self._callbacks[name], attribute, counts[attribute])
         self._waiting = {}
@@ -65,10 +64,14 @@ class KerasCallbackStates(StepCallback):
         """What each of them has counted."""
         states: dict[str, dict[str, Any]] = {}
         for name, callback in self._callbacks.items():
-            counts = [attribute for attribute in _COUNTS[self._kinds[name]] if hasattr(callback, attribute)]
+            counts = [attribute for attribute in _counts_of(name) if hasattr(callback, attribute)]
             states[name] = {attribute: to_float(getattr(callback, attribute)) for attribute in counts}
             states[name]["monitor"] = callback.monitor
         return lambda: states
+
+
+def _counts_of(name: str) -> tuple[str, ...]:
+    return _COUNTS[name.rpartition("-")[0]]
 
 
 def _kind_of(callback: Any) -> str | None:

@@ -10,7 +10,6 @@ from typing import Any, cast
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
-from tf_hfwb.keras_compat.accumulation.batch_weights import batch_weight
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation
 from tf_hfwb.keras_compat.accumulation.jax_accumulation import JAXAccumulation
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
@@ -33,7 +32,7 @@ class Keras3JAXHost(Keras3Host):
         return JAXLossStep(self.model, function)
 
     def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation:
-        return JAXAccumulation(self, groups, epoch_batches, batches, weigh=batch_weight(self.model))
+        return JAXAccumulation(self, groups, epoch_batches, batches)
 
     @property
     def _recorder_class(self) -> Callable[[Any, int, Callable[[], Any] | None], StepRecorder]:

@@ -39,15 +39,7 @@ class Keras3TensorFlowHost(Keras3Host):
 
     def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation:
         is_compiled = bool(self.model.jit_compile)
-        return TensorFlowAccumulation(
-            self,
-            groups,
-            epoch_batches,
-            batches,
-            takes_pairs=False,
-            is_compiled=is_compiled,
-            weigh=batch_weight(self.model),
-        )
+        return TensorFlowAccumulation(self, groups, epoch_batches, batches, takes_pairs=False, is_compiled=is_compiled)
 
     def weighing_replicas(self, *, by_samples: bool, by_tokens: bool) -> AbstractContextManager[None]:
         count = batch_weight(self.model) if by_tokens else None

@@ -11,7 +11,6 @@ import numpy as np
 
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
-from tf_hfwb.keras_compat.accumulation.batch_weights import batch_weight
 from tf_hfwb.keras_compat.accumulation.gradient_accumulation import GradientAccumulation
 from tf_hfwb.keras_compat.accumulation.torch_accumulation import TorchAccumulation
 from tf_hfwb.keras_compat.gradients.gradient_observer import GradientObserver
@@ -31,7 +30,7 @@ class Keras3TorchHost(Keras3Host):
         return TorchLossStep(self.model, function)
 
     def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation:
-        return TorchAccumulation(self, groups, epoch_batches, batches, weigh=batch_weight(self.model))
+        return TorchAccumulation(self, groups, epoch_batches, batches)
 
     @property
     def _recorder_class(self) -> Callable[[Any, int, Callable[[], Any] | None], StepRecorder]:

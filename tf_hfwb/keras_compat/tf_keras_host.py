@@ -105,15 +105,7 @@ class TFKerasHost(Host):
 
     def _accumulate(self, groups: BatchGroups, epoch_batches: int, batches: int) -> GradientAccumulation:
         is_compiled = tf_keras_private.is_compiled_by_xla(self.model) or self.is_on_tpu
-        return TensorFlowAccumulation(
-            self,
-            groups,
-            epoch_batches,
-            batches,
-            takes_pairs=True,
-            is_compiled=is_compiled,
-            weigh=batch_weight(self.model),
-        )
+        return TensorFlowAccumulation(self, groups, epoch_batches, batches, takes_pairs=True, is_compiled=is_compiled)
 
     def weighing_replicas(self, *, by_samples: bool, by_tokens: bool) -> AbstractContextManager[None]:
         count = batch_weight(self.model) if by_tokens else None

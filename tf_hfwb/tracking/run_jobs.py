@@ -11,7 +11,7 @@ from typing import Any, Literal
 from tf_hfwb.background_worker import Worker
 from tf_hfwb.tracking.lost_rows import RowRescue
 from tf_hfwb.tracking.row_batching import RowBatch
-from tf_hfwb.tracking.wandb_private import is_service_failure
+from tf_hfwb.tracking.wandb_private import is_service_failure, says_that_run_is_finished
 
 # Seconds for the client's service to take a batch of rows: it needs no server for that.
 _SEND_TIMEOUT = 30.0
@@ -103,7 +103,7 @@ class RunJobs:
         if kind != "artifacts" and is_service_failure(error):
             self._rescue.begin(f"{name}: {error}")
             return
-        if _says_that_run_is_finished(error):
+        if says_that_run_is_finished(error):
             self._note_finished_run()
             return
         if kind not in self._told:
@@ -125,7 +125,3 @@ class RunJobs:
                 "the run.",
                 self._run.id,
             )
-
-
-def _says_that_run_is_finished(error: Exception) -> bool:
-    return type(error).__name__ == "UsageError" and "is finished" in str(error)

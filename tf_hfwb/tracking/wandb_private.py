@@ -310,6 +310,11 @@ def is_service_failure(error: BaseException) -> bool:
     return isinstance(error, (OSError, TimeoutError, asyncio.TimeoutError, *own))
 
 
+def says_that_run_is_finished(error: BaseException) -> bool:
+    """Whether an exception says that the run takes nothing more, because somebody has finished it."""
+    return isinstance(error, sys.modules["wandb"].errors.UsageError) and "is finished" in str(error)
+
+
 def service_answers(run: Any, timeout: float) -> bool:
     """Whether the service answers a question for which it needs no server; True when it cannot be asked."""
     interface = _find(INTERFACE, run)

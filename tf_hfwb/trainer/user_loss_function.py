@@ -46,8 +46,10 @@ def _takes_number(function: Callable[..., Any]) -> bool:
 
 def _at_least_one(number: Any) -> Any:
     """The number, to divide by: the sum over no items is 0, and so is then the loss."""
-    if number is None or hasattr(number, "clip"):
-        return number if number is None else number.clip(1.0)
+    if number is None:
+        return None
+    if hasattr(number, "clip"):
+        return number.clip(1.0)
     import tensorflow as tf
 
     return tf.maximum(number, 1.0)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tf_hfwb.errors import SettingError
 from tf_hfwb.keras_compat import keras3_private
 from tf_hfwb.keras_compat.accumulation.batch_groups import BatchGroups
+from tf_hfwb.keras_compat.accumulation.batch_weights import batch_weight
 from tf_hfwb.keras_compat.epoch_lengths import is_end_of_data
 from tf_hfwb.keras_compat.fit_arguments import fit_arguments
 
@@ -70,6 +71,8 @@ class GradientAccumulation(abc.ABC):
         self.on_substep_end: Callable[[], None] | None = None
         self._apply_original: Callable[..., Any] = lambda *args: None
         self._host = host
+        # The weight of a batch in the mean, inside the graph; None where all weigh the same.
+        self._weigh = batch_weight(host.model)
         self._epoch_iterator: Any = None  # Of Keras 3, in the running fit.
         # Why this model cannot accumulate. It is raised outside the graph: TensorFlow makes an error of its own of any
         # that is raised within.

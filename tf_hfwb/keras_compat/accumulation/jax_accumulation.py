@@ -16,25 +16,11 @@ if TYPE_CHECKING:
 class JAXAccumulation(GradientAccumulation):
     """The sums are handed from batch to batch, and are in no variable. The last one is that of the batches' weights.
 
-    Args:
-        host: The model, built, with its optimizer.
-        groups: Which batches make an update.
-        epoch_batches: The batches of the first epoch that were trained on before.
-        batches: Those of all epochs.
-        weigh: The weight of a batch in the mean, inside the graph; None where all weigh the same.
+    Arguments are as of the base class.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        groups: BatchGroups,
-        epoch_batches: int,
-        batches: int,
-        *,
-        weigh: Callable[[Any], Any] | None = None,
-    ) -> None:
+    def __init__(self, host: Host, groups: BatchGroups, epoch_batches: int, batches: int) -> None:
         super().__init__(host, groups, epoch_batches, batches)
-        self._weigh = weigh
         self._add_function: Callable[..., Any] = lambda *args: None
         self._apply_function: Callable[..., Any] = lambda *args: None
         self._sums: list[Any] = []

@@ -39,7 +39,6 @@ class TensorFlowAccumulation(GradientAccumulation):
         batches: Those of all epochs.
         takes_pairs: Whether the optimizer's method is ``apply_gradients`` (tf_keras), which gets pairs, else ``apply``.
         is_compiled: Whether XLA compiles the model's steps.
-        weigh: The weight of a batch in the mean, inside the graph; None where all weigh the same.
     """
 
     def __init__(
@@ -51,7 +50,6 @@ class TensorFlowAccumulation(GradientAccumulation):
         *,
         takes_pairs: bool,
         is_compiled: bool,
-        weigh: Callable[[Any], Any] | None = None,
     ) -> None:
         import tensorflow as tf
 
@@ -59,7 +57,6 @@ class TensorFlowAccumulation(GradientAccumulation):
         self._tf = tf
         self._takes_pairs = takes_pairs
         self._is_compiled = is_compiled and host.num_replicas == 1
-        self._weigh = weigh
         self._call = _Call([], [], (), {})
         self._add_function: Callable[..., Any] = lambda *args: None
         self._apply_function: Callable[[], Any] = lambda: None

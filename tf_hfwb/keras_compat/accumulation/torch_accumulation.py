@@ -15,25 +15,11 @@ if TYPE_CHECKING:
 class TorchAccumulation(GradientAccumulation):
     """The sums are plain tensors. Keras reads the first batch of a group, and this the others.
 
-    Args:
-        host: The model, built, with its optimizer.
-        groups: The batches of an update.
-        epoch_batches: The batches of the first epoch that were trained on before.
-        batches: Those of all epochs.
-        weigh: The weight of a batch in the mean; None where all weigh the same.
+    Arguments are as of the base class.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        groups: BatchGroups,
-        epoch_batches: int,
-        batches: int,
-        *,
-        weigh: Callable[[Any], Any] | None = None,
-    ) -> None:
+    def __init__(self, host: Host, groups: BatchGroups, epoch_batches: int, batches: int) -> None:
         super().__init__(host, groups, epoch_batches, batches)
-        self._weigh = weigh
         self._weight: Any = 1.0  # Of the batch.
         self._total_weight: Any = 0.0  # Of those before it in the update.
         self._train_function: Callable[..., Any] = lambda *args: None

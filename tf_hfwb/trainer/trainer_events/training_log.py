@@ -122,8 +122,11 @@ class TrainingLog(StepCallback):
             self._history.replace(())
         for row in kept.log_history[len(self._history) :]:
             self._history.append(json_text.dumps(_numbers(row)))
-        best = {"best_metric": kept.best_metric, "best_global_step": kept.best_global_step}
-        best["best_by"] = self._events.best_by
+        best = {
+            "best_metric": kept.best_metric,
+            "best_global_step": kept.best_global_step,
+            "best_by": self._events.best_by,
+        }
         history = self._history.so_far()
         return lambda: {"rows": rows, **best, "history": history}
 
